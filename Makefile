@@ -1,0 +1,65 @@
+# Everything a person runs. `make demo` and `make test` need Python 3.11, git and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): requirements.lock pyproject.toml scripts/venv
+	@scripts/venv $(PYTHON) $(VENV)
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## install the locked dependencies into .venv
+
+.PHONY: demo
+demo: $(STAMP) ## run the exporter against an embedded fleet; ARGS="--fault db-down@10"
+	@exec $(BIN)/hafnium-exporter demo $(ARGS)
+
+.PHONY: debian
+debian:
+	@scripts/debian-packages
+
+.PHONY: test
+test: $(STAMP) debian ## every test, on real servers; ARGS="-k name"
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: check
+check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hafnium-exporter config validate --config config/exporter.yml
+	promtool check config --syntax-only alerts/prometheus.yml
+	promtool check rules alerts/rules/*.yml
+	promtool test rules alerts/tests/*.yml
+	amtool check-config alerts/alertmanager.yml
+	$(BIN)/python -m exporter.docgen --check
+
+.PHONY: generate
+generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashboards from code
+	$(BIN)/python -m exporter.docgen
+
+.PHONY: bench
+bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: lock
+lock: ## resolve requirements.lock anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header \
+	  --no-emit-index-url --output-file requirements.lock pyproject.toml scripts/build-requirements.in
+
+.PHONY: clean
+clean: ## remove everything that was made here
+	rm -rf $(VENV) .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
