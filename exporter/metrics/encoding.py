@@ -1,0 +1,44 @@
+"""Encoding of one sample: label escaping and number formatting, valid in text 0.0.4 and in OpenMetrics 1.0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+__all__ = ["MAX_LABEL_LENGTH", "format_value", "label_pairs", "sample_prefix"]
+
+MAX_LABEL_LENGTH = 1024
+"""Label values come from what servers answer; a longer one is cut, so that a hostile answer cannot bloat a scrape."""
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
+
+def format_value(value: float) -> bytes:
+    """Write a sample value: shortest form that reads back to the same float."""
+    value = float(value)  # counters come as int
+    if value.is_integer() and -1e15 < value < 1e15:
+        return b"%d" % value
+    if math.isfinite(value):
+        return repr(value).encode()
+    if math.isnan(value):
+        return b"NaN"
+    return b"+Inf" if value > 0 else b"-Inf"
+
+
+def escape(value: str) -> str:
+    """Escape a label value; cut it to `MAX_LABEL_LENGTH`; replace lone surrogates, which UTF-8 cannot carry."""
+    if len(value) > MAX_LABEL_LENGTH:
+        value = value[:MAX_LABEL_LENGTH]
+    if value.isascii() and value.isalnum():  # most are: skip the table
+        return value
+    return value.translate(_ESCAPES).encode("utf-8", "replace").decode()
+
+
+def label_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    """Write `a="1",b="2"`, without braces."""
+    return ",".join(f'{name}="{escape(value)}"' for name, value in pairs)
+
+
+def sample_prefix(name: str, labels: str) -> bytes:
+    """Write everything of a sample line before its value."""
+    return f"{name}{{{labels}}} ".encode() if labels else f"{name} ".encode()

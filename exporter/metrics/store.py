@@ -1,0 +1,219 @@
+"""The store: samples are encoded when they are written, so that a scrape joins ready bytes.
+
+An *owner* is whatever publishes a set of series and takes them away again: a target, a service's probe, the exporter
+itself. For each family the store keeps one chunk of encoded lines per owner. Writers replace chunks; a scrape joins them;
+closing an owner removes all its series at once.
+
+Everything here runs on the event loop's thread: there are no locks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, chain
+
+from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
+from exporter.metrics.family import Family, Kind
+
+__all__ = ["Histogram", "LabelValues", "Owner", "Samples", "Store"]
+
+LabelValues = tuple[str, ...]
+Samples = Mapping[Family, Mapping[LabelValues, float]]
+
+
+class _Block:
+    """All series of one family: a header for each format and one chunk per owner."""
+
+    __slots__ = ("chunks", "family", "openmetrics_header", "text_header")
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.chunks: dict[int, bytes] = {}
+        text = family.help.replace("\\", "\\\\")
+        self.text_header = f"# HELP {family.name} {text}\n# TYPE {family.name} {family.kind}\n".encode()
+        name = family.name.removesuffix("_total") if family.kind is Kind.COUNTER else family.name
+        text = text.replace('"', '\\"')
+        self.openmetrics_header = f"# HELP {name} {text}\n# TYPE {name} {family.kind}\n".encode()
+
+
+class Store:
+    """All series that a scrape returns."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, _Block] = {}
+        self._next_owner = 0
+
+    def owner(self, labels: Mapping[str, str]) -> Owner:
+        """Make a publisher whose series all carry `labels`, in the given order."""
+        self._next_owner += 1
+        return Owner(self, self._next_owner, labels)
+
+    def block(self, family: Family) -> _Block:
+        """Return the family's block, made on first use and kept in name order.
+
+        Raises:
+            ValueError: Another declaration has the same name.
+        """
+        block = self._blocks.get(family.name)
+        if block is None:
+            block = _Block(family)
+            self._blocks[family.name] = block
+            self._blocks = dict(sorted(self._blocks.items()))
+        elif block.family is not family:
+            raise ValueError(f"{family.name} is declared twice")
+        return block
+
+    def render(self, *, openmetrics: bool = False) -> bytes:
+        """Join everything published so far into one exposition. Reads only; costs one join."""
+        parts: list[bytes] = []
+        for block in self._blocks.values():
+            if block.chunks:
+                parts.append(block.openmetrics_header if openmetrics else block.text_header)
+                parts.extend(block.chunks.values())
+        if openmetrics:
+            parts.append(b"# EOF\n")
+        return b"".join(parts)
+
+    def series_of(self, name: str) -> Iterator[bytes]:
+        """Yield the encoded lines of one family; for tests and diagnosis."""
+        block = self._blocks.get(name)
+        if block is not None:
+            for chunk in block.chunks.values():
+                yield from chunk.rstrip(b"\n").split(b"\n")
+
+
+class Owner:
+    """Publishes series that share a set of labels, and withdraws them.
+
+    There are two ways to publish. `publish` replaces the whole set of an observation: what it does not name, and an earlier
+    `publish` did, is withdrawn, so no gauge outlives the observation that set it. `put` and `drop` keep single families that
+    live on across observations: counters, histograms, verdicts. One family belongs to one of the two ways.
+    """
+
+    __slots__ = ("_base", "_closed", "_id", "_prefixes", "_published", "_put", "_store")
+
+    def __init__(self, store: Store, owner_id: int, labels: Mapping[str, str]) -> None:
+        self._store = store
+        self._id = owner_id
+        self._base = label_pairs(labels.items())
+        self._prefixes: dict[Family, dict[LabelValues, bytes]] = {}
+        self._published: Samples = {}
+        self._put: set[Family] = set()
+        self._closed = False
+
+    def publish(self, samples: Samples) -> None:
+        """Replace this owner's observation by `samples`. The mapping is kept: do not change it afterwards."""
+        if self._closed:
+            return
+        old = self._published
+        for family, values in samples.items():
+            if family not in old or old[family] != values:
+                self._write(family, values)
+        for family in old:
+            if family not in samples:
+                self._remove(family)
+        self._published = samples
+
+    def put(self, family: Family, values: Mapping[LabelValues, float]) -> None:
+        """Set one family's series outside observations; an empty mapping removes them."""
+        if self._closed:
+            return
+        if values:
+            self._write(family, values)
+            self._put.add(family)
+        else:
+            self.drop(family)
+
+    def drop(self, family: Family) -> None:
+        """Withdraw a family that was `put`."""
+        if family in self._put:
+            self._put.discard(family)
+            self._remove(family)
+
+    def put_histograms(self, histograms: Iterable[Histogram]) -> None:
+        """Set the series of a histogram family, one `Histogram` for each set of label values."""
+        if self._closed:
+            return
+        by_family: dict[Family, list[bytes]] = {}
+        for item in histograms:
+            by_family.setdefault(item.family, []).append(item.encode(self._base))
+        for family, chunks in by_family.items():
+            self._store.block(family).chunks[self._id] = b"".join(chunks)
+            self._put.add(family)
+
+    def close(self) -> None:
+        """Withdraw every series. Later writes, of runs that end late, are ignored."""
+        self.publish({})
+        for family in list(self._put):
+            self.drop(family)
+        self._prefixes.clear()
+        self._closed = True
+
+    def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
+        known = self._prefixes.get(family, {})
+        prefixes: dict[LabelValues, bytes] = {}  # made anew, so that labels which vanish are forgotten
+        lines: list[bytes] = []
+        for labels, value in values.items():
+            prefix = known.get(labels) or self._prefix(family, labels)
+            prefixes[labels] = prefix
+            lines.append(b"%b%b\n" % (prefix, format_value(value)))
+        self._prefixes[family] = prefixes
+        chunks = self._store.block(family).chunks
+        if lines:
+            chunks[self._id] = lines[0] if len(lines) == 1 else b"".join(lines)
+        else:
+            chunks.pop(self._id, None)
+
+    def _prefix(self, family: Family, labels: LabelValues) -> bytes:
+        if len(labels) != len(family.labels):
+            raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
+        own = label_pairs(zip(family.labels, labels, strict=True))
+        return sample_prefix(family.name, ",".join(filter(None, (self._base, own))))
+
+    def _remove(self, family: Family) -> None:
+        self._store.block(family).chunks.pop(self._id, None)
+        self._prefixes.pop(family, None)
+
+
+class Histogram:
+    """A classic histogram with fixed buckets, for one set of label values."""
+
+    __slots__ = ("_counts", "_prefixes", "_sum", "family", "labels")
+
+    def __init__(self, family: Family, labels: LabelValues = ()) -> None:
+        if family.kind is not Kind.HISTOGRAM:
+            raise ValueError(f"{family.name} is not a histogram")
+        self.family = family
+        self.labels = labels
+        self._counts = [0] * (len(family.buckets) + 1)
+        self._sum = 0.0
+        self._prefixes: tuple[bytes, ...] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many values were observed."""
+        return sum(self._counts)
+
+    def observe(self, value: float) -> None:
+        """Count a value into its bucket: a bucket holds values up to and including its bound."""
+        self._counts[bisect_left(self.family.buckets, value)] += 1
+        self._sum += value
+
+    def encode(self, base: str) -> bytes:
+        """Write the lines of this histogram; `base` is the owner's encoded labels."""
+        if self._prefixes is None:
+            self._prefixes = tuple(self._make_prefixes(base))
+        cumulative = list(accumulate(self._counts))
+        values = chain((b"%d" % n for n in cumulative), (b"%d" % cumulative[-1], format_value(self._sum)))
+        return b"".join(b"%b%b\n" % pair for pair in zip(self._prefixes, values, strict=True))
+
+    def _make_prefixes(self, base: str) -> Iterator[bytes]:
+        name = self.family.name
+        own = label_pairs(zip(self.family.labels, self.labels, strict=True))
+        labels = ",".join(filter(None, (base, own)))
+        for bound in (*self.family.buckets, float("inf")):
+            text = "+Inf" if bound == float("inf") else repr(float(bound))  # OpenMetrics wants canonical floats in le
+            yield sample_prefix(f"{name}_bucket", ",".join(filter(None, (labels, f'le="{text}"'))))
+        yield sample_prefix(f"{name}_count", labels)
+        yield sample_prefix(f"{name}_sum", labels)

@@ -1,0 +1,197 @@
+"""The store and its two formats, held against prometheus_client's parsers and promtool."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
+from exporter.metrics.family import Family, counter, gauge, histogram
+from exporter.metrics.store import Histogram, Store
+
+HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
+GETS = counter("probe_gets_total", "Cache gets.", "result")
+UP = gauge("probe_success", "1 while up.")
+LATENCY = histogram("probe_latency_seconds", "Latency.", "outcome", buckets=(0.1, 1.0))
+BASE = {"service": "identity", "probe": "actuator", "target": "a:1"}
+
+
+def samples(store: Store, *, openmetrics: bool = False) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Parse what the store renders with prometheus_client."""
+    text = store.render(openmetrics=openmetrics).decode()
+    families = parse_openmetrics(text) if openmetrics else parse_text(text)
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return name, tuple(sorted({**BASE, **labels}.items()))
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_what_is_published_is_what_a_parser_reads(openmetrics: bool) -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    owner.publish({HEAP: {("heap",): 5.0, ("nonheap",): 0.25}, UP: {(): 1.0}})
+    owner.put(GETS, {("hit",): 3.0})
+    assert samples(store, openmetrics=openmetrics) == {
+        key("probe_heap_bytes", area="heap"): 5.0,
+        key("probe_heap_bytes", area="nonheap"): 0.25,
+        key("probe_success"): 1.0,
+        key("probe_gets_total", result="hit"): 3.0,
+    }
+
+
+def test_a_fact_that_is_not_observed_again_is_withdrawn() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    owner.publish({HEAP: {("heap",): 5.0}, UP: {(): 1.0}})
+    owner.publish({UP: {(): 0.0}})
+    assert samples(store) == {key("probe_success"): 0.0}
+
+
+def test_a_family_published_empty_has_no_series() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    owner.publish({HEAP: {("heap",): 5.0}})
+    owner.publish({HEAP: {}})
+    assert store.render() == b""
+
+
+def test_counters_stay_when_an_observation_is_replaced() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    owner.put(GETS, {("hit",): 3.0})
+    owner.publish({UP: {(): 1.0}})
+    owner.publish({})
+    assert samples(store) == {key("probe_gets_total", result="hit"): 3.0}
+    owner.put(GETS, {})
+    assert store.render() == b""
+
+
+def test_closing_an_owner_takes_its_series_and_ignores_late_writers() -> None:
+    store = Store()
+    gone, stays = store.owner(BASE), store.owner({**BASE, "target": "b:2"})
+    for owner in (gone, stays):
+        owner.publish({UP: {(): 1.0}})
+        owner.put(GETS, {("hit",): 1.0})
+        owner.put_histograms([Histogram(LATENCY, ("up",))])
+    gone.close()
+    gone.publish({UP: {(): 1.0}})
+    gone.put(GETS, {("hit",): 1.0})
+    gone.put_histograms([Histogram(LATENCY, ("up",))])
+    assert {dict(labels)["target"] for _, labels in samples(store)} == {"b:2"}
+
+
+def test_series_of_a_family_stay_together_whoever_wrote_last() -> None:
+    store = Store()
+    first, second = store.owner(BASE), store.owner({**BASE, "target": "b:2"})
+    first.publish({UP: {(): 1.0}, HEAP: {("heap",): 1.0}})
+    second.publish({UP: {(): 1.0}, HEAP: {("heap",): 1.0}})
+    first.publish({UP: {(): 0.0}, HEAP: {("heap",): 2.0}})
+    names = [line.split(b"{")[0] for line in store.render().splitlines() if not line.startswith(b"#")]
+    assert names == sorted(names)
+    assert store.render().count(b"# TYPE probe_success ") == 1
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_histogram_buckets_are_cumulative_and_hold_their_bound(openmetrics: bool) -> None:
+    store = Store()
+    latency = Histogram(LATENCY, ("up",))
+    for value in (0.1, 0.5, 7.0):
+        latency.observe(value)
+    assert latency.count == 3
+    store.owner(BASE).put_histograms([latency])
+    found = samples(store, openmetrics=openmetrics)
+    buckets = {dict(labels)["le"]: v for (name, labels), v in found.items() if name == "probe_latency_seconds_bucket"}
+    assert buckets == {"0.1": 1.0, "1.0": 2.0, "+Inf": 3.0}
+    assert found[key("probe_latency_seconds_count", outcome="up")] == 3.0
+    assert found[key("probe_latency_seconds_sum", outcome="up")] == pytest.approx(7.6)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, b"1"), (0.1, b"0.1"), (-3.0, b"-3"), (1e15, b"1000000000000000.0"), (1e300, b"1e+300"),
+     (math.inf, b"+Inf"), (-math.inf, b"-Inf"), (math.nan, b"NaN"), (1234567.891, b"1234567.891")],
+)  # fmt: skip
+def test_values_are_written_shortest(value: float, text: bytes) -> None:
+    assert format_value(value) == text
+
+
+@given(st.floats())
+def test_every_float_reads_back_the_same(value: float) -> None:
+    read = float(format_value(value))
+    assert read == value or (math.isnan(read) and math.isnan(value))
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.floats(allow_nan=False))
+@settings(max_examples=300)
+def test_any_label_value_survives_both_formats(area: str, service: str, value: float) -> None:
+    area = area.encode("utf-8", "replace").decode()
+    service = service.encode("utf-8", "replace").decode()
+    store = Store()
+    store.owner({"service": service}).publish({HEAP: {(area,): value}})
+    expected = {("probe_heap_bytes", tuple(sorted({"service": service, "area": area}.items()))): value}
+    assert samples(store) == expected
+    assert samples(store, openmetrics=True) == expected
+
+
+def test_a_hostile_label_is_cut_and_lone_surrogates_are_replaced() -> None:
+    store = Store()
+    store.owner({}).publish({HEAP: {("x" * 10_000,): 1.0, ("\ud800",): 2.0}})
+    areas = {dict(labels)["area"] for _, labels in samples(store)}
+    assert areas == {"x" * MAX_LABEL_LENGTH, "?"}
+
+
+def test_promtool_finds_nothing_to_say() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    owner.publish({HEAP: {('a"\n\\',): 5.0}, UP: {(): 1.0}})
+    owner.put(GETS, {("hit",): 3.0})
+    owner.put_histograms([Histogram(LATENCY, ("up",))])
+    done = subprocess.run(["promtool", "check", "metrics"], input=store.render(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_labels_must_be_those_declared() -> None:
+    owner = Store().owner(BASE)
+    with pytest.raises(ValueError, match="probe_heap_bytes takes labels"):
+        owner.publish({HEAP: {(): 1.0}})
+
+
+def test_two_declarations_of_one_name_are_refused() -> None:
+    store = Store()
+    store.owner({}).put(UP, {(): 1.0})
+    with pytest.raises(ValueError, match="declared twice"):
+        store.owner({}).put(gauge("probe_success", "Another."), {(): 1.0})
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: gauge("Probe", "x"), "is not a metric name"),
+        (lambda: gauge("probe_x_total", "x"), "must not end in"),
+        (lambda: counter("probe_x", "x"), "ends in _total"),
+        (lambda: gauge("probe_x", "a\nb"), "one non-empty line"),
+        (lambda: histogram("probe_x", "x", buckets=(2.0, 1.0)), "ascending"),
+        (lambda: Histogram(UP), "is not a histogram"),
+    ],
+)
+def test_a_wrong_declaration_says_what_is_wrong(declare: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        declare()
+
+
+def test_forgotten_labels_leave_no_encoded_prefix_behind() -> None:
+    """Labels that come and go, as pod names do, must not grow memory."""
+    owner = Store().owner(BASE)
+    for number in range(100):
+        owner.publish({HEAP: {(str(number),): 1.0}})
+    prefixes: dict[Family, dict[Any, bytes]] = owner._prefixes
+    assert len(prefixes[HEAP]) == 1
