@@ -1,0 +1,150 @@
+"""Names to addresses, by c-ares: no threads, cancellable, cached, and honest about whose fault a failure is.
+
+`getaddrinfo` runs in a thread that cannot be cancelled, so one blackholed name would starve every probe. c-ares also tells
+a name that does not exist (the target's side) from a name server that does not answer (the prober's side).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiodns
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["AiohttpResolver", "Resolver", "is_ip"]
+
+_NOT_FOUND = {aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME}
+_MAX_TTL = 30.0
+_MAX_NAMES = 10_000
+
+
+def is_ip(host: str) -> bool:
+    """Say whether a host is an IP address literal, which needs no resolving."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    addresses: tuple[str, ...]
+    expires: float
+
+
+class Resolver:
+    """Resolves names, one query under way per name. Answers are kept for their TTL, or 30 s if that is shorter; past that
+    c-ares is asked, which has a cache of its own and goes to the name servers once the TTL is over.
+
+    Args:
+        nameservers: Ask these instead of those of the system; each `host` or `host:port`.
+        timeout: Seconds for one try of one name server.
+        tries: How often each name server is asked.
+    """
+
+    def __init__(self, nameservers: Sequence[str] = (), *, timeout: float = 1.0, tries: int = 2) -> None:
+        self._options: dict[str, Any] = {"timeout": timeout, "tries": tries}
+        if nameservers:
+            self._options["nameservers"] = list(nameservers)
+        self._client: aiodns.DNSResolver | None = None
+        self._cache: dict[str, _Answer] = {}
+        self._under_way: dict[str, asyncio.Task[_Answer]] = {}
+
+    async def resolve(self, host: str, *, fresh: bool = False) -> tuple[str, ...]:
+        """Return the addresses of a host, IPv4 first, sorted; an IP literal is returned as it is.
+
+        Args:
+            host: A name or an IP address.
+            fresh: Ask c-ares even where an answer kept here is still valid.
+
+        Raises:
+            Failure: `dns_not_found` where the name does not exist or has no address; `prober_dns` where no name server
+                gave an answer.
+        """
+        if is_ip(host):
+            return (host,)
+        now = asyncio.get_running_loop().time()
+        cached = self._cache.get(host)
+        if cached is not None and cached.expires > now and not fresh:
+            return cached.addresses
+        task = self._under_way.get(host)
+        if task is None:
+            task = asyncio.create_task(self._query(host), name=f"resolve {host}")
+            self._under_way[host] = task
+            task.add_done_callback(lambda done: self._finished(host, done))
+        return (await asyncio.shield(task)).addresses  # shared: one caller's deadline must not end it for the others
+
+    async def close(self) -> None:
+        """Cancel what is under way and free the channel."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+    def _finished(self, host: str, task: asyncio.Task[_Answer]) -> None:
+        self._under_way.pop(host, None)
+        if not task.cancelled():
+            task.exception()  # every waiter may have left: mark it as seen
+
+    async def _query(self, host: str) -> _Answer:
+        if self._client is None:
+            self._client = aiodns.DNSResolver(**self._options)
+        loop = asyncio.get_running_loop()
+        try:
+            result = await self._client.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
+        except aiodns.error.DNSError as error:
+            raise _failure(host, error) from error
+        nodes = [(node.family, node.addr[0].decode(), node.ttl) for node in result.nodes]
+        if not nodes:
+            raise Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, f"{host} has no address")
+        addresses = sorted({(family != socket.AF_INET, address) for family, address, _ in nodes})
+        ttl = min(_MAX_TTL, *(max(1, ttl) for _, _, ttl in nodes))
+        answer = _Answer(tuple(address for _, address in addresses), loop.time() + ttl)
+        if len(self._cache) >= _MAX_NAMES:
+            self._cache.clear()
+        self._cache[host] = answer
+        return answer
+
+
+def _failure(host: str, error: aiodns.error.DNSError) -> Failure:
+    code, text = (*error.args, None, "")[:2]
+    if code in _NOT_FOUND:
+        return Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, f"{host} does not exist")
+    return Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"{host}: {text or 'no name server answered'}")
+
+
+class AiohttpResolver(AbstractResolver):
+    """The same resolver, as aiohttp wants it."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Resolve for aiohttp; raises `Failure` as `Resolver.resolve` does."""
+        addresses = await self._resolver.resolve(host)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing of its own to close."""

@@ -1,0 +1,1 @@
+"""What a probe is, what it is handed, and the one place where what happened becomes an outcome."""

@@ -1,0 +1,162 @@
+"""What every kind of probe is: settings, metrics and a check, in one file of `exporter.probes`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import Field, model_validator
+
+from exporter.metrics.family import Family
+from exporter.net.http import HttpClient
+from exporter.net.resolver import Resolver
+from exporter.probing.attempt import Attempt
+from exporter.values import Address, Duration, Labels, Settings
+from exporter.verdict import Failure, Stage
+
+__all__ = ["Confirmation", "Probe", "ProbeSettings", "Scope", "Target", "Tools"]
+
+
+class Confirmation(Settings):
+    """How many attempts in a row change a confirmed verdict."""
+
+    failures: int = Field(2, ge=1, le=10, description="Failures in a row that make an up target down.")
+    successes: int = Field(1, ge=1, le=10, description="Successes in a row that make a down target up.")
+
+
+class ProbeSettings(Settings):
+    """Settings that every probe has. A kind of probe adds its own."""
+
+    interval: Duration = Field(15.0, description="Time between grid attempts.")
+    timeout: Duration = Field(5.0, description="Deadline of one attempt, all phases together.")
+    recheck_interval: Duration | None = Field(
+        None,
+        description="Time between rechecks while failing; default: a quarter of the interval, at least 1s.",
+    )
+    confirm: Confirmation = Field(default_factory=Confirmation, description="Confirmation of verdicts.")
+    labels: Labels = Field(default_factory=dict, description="Extra labels on this probe's series.")
+
+    @model_validator(mode="after")
+    def _timeout_within_interval(self) -> ProbeSettings:
+        if self.timeout > self.interval:
+            raise ValueError("timeout must not be longer than interval")
+        return self
+
+    @property
+    def recheck(self) -> float:
+        """Seconds between rechecks while failing."""
+        return self.recheck_interval or max(1.0, self.interval / 4)
+
+
+class Scope(StrEnum):
+    """What one target of a probe is."""
+
+    INSTANCE = "instance"
+    """Each instance is a target, named `host:port`."""
+    SERVICE = "service"
+    """All instances together are one target, named after the service (a Kafka cluster, a namespace)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one probe runs against.
+
+    Attributes:
+        service: Name of the service or dependency.
+        probe: Kind of the probe.
+        name: `host:port`, or the service's name where the probe covers it as a whole.
+        addresses: Where to connect: one for an instance, all for a service.
+        labels: Extra labels from the configuration.
+    """
+
+    service: str
+    probe: str
+    name: str
+    addresses: tuple[Address, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def address(self) -> Address:
+        """The first address: the only one of an instance."""
+        return self.addresses[0]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identity of the target in the whole fleet."""
+        return (self.service, self.probe, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.probe}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What probes share: one HTTP client and one resolver for the process."""
+
+    http: HttpClient
+    resolver: Resolver
+
+    @classmethod
+    def open(cls) -> Tools:
+        """Make the tools; nothing connects yet."""
+        resolver = Resolver()
+        return cls(HttpClient(resolver), resolver)
+
+    async def close(self) -> None:
+        """Close connections and the resolver."""
+        await self.http.close()
+        await self.resolver.close()
+
+
+S = TypeVar("S", bound=ProbeSettings)
+
+
+class Probe(ABC, Generic[S]):
+    """One probe of one target, kept between attempts: it may hold a connection or the last counters.
+
+    Subclasses live in `exporter.probes`, one file each, and are named there by `PROBE`.
+
+    Class attributes:
+        kind: Name in the configuration and in the `probe` label.
+        settings_type: The model of its settings.
+        scope: Whether instances are targets, or the service as a whole.
+        vital: Whether its verdict counts towards `probe_service_up`.
+        metrics: The families it records.
+        phases: Stages it times, on the path that decides the verdict.
+        planned: Why the kind is not probed yet; such a kind is accepted in the configuration and makes no target.
+    """
+
+    kind: ClassVar[str]
+    settings_type: ClassVar[type[Any]]
+    scope: ClassVar[Scope] = Scope.INSTANCE
+    vital: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Family, ...]] = ()
+    phases: ClassVar[tuple[Stage, ...]] = ()
+    planned: ClassVar[str | None] = None
+
+    def __init__(self, target: Target, settings: S, tools: Tools) -> None:
+        self.target = target
+        self.settings = settings
+        self.tools = tools
+
+    @abstractmethod
+    async def check(self, attempt: Attempt) -> None:
+        """Probe the target once. Returning means up.
+
+        The caller sets the deadline by cancelling; a probe only has to let `CancelledError` through, and to leave nothing
+        half-used behind.
+
+        Raises:
+            Failure: Down or unknown, by its reason.
+            Exception: Anything the client library raises; `classify` or the common table names it.
+        """
+
+    def classify(self, error: Exception, stage: Stage) -> Failure | None:
+        """Name an error of this probe's client library, or return None to leave it to the common table."""
+        return None
+
+    async def close(self) -> None:
+        """Close what is held open. Must not wait on the network for more than a second or two."""

@@ -1,0 +1,108 @@
+"""The runner: one deadline, and the one place where exceptions become outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter.metrics.store import Samples
+from exporter.net.errors import failure_of, timeout_reason
+from exporter.net.phases import phase_clock
+from exporter.probing.attempt import Attempt
+from exporter.probing.probe import Probe
+from exporter.verdict import Failure, Reason, Stage, Verdict
+
+__all__ = ["Outcome", "classify", "run"]
+
+log = logging.getLogger(__name__)
+
+LAG_SHARE = 0.25
+"""A timeout during which the event loop stood still for this share of the deadline says nothing about the target."""
+
+_TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.CONNECT_TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt came to.
+
+    Attributes:
+        verdict: Of this attempt alone, not confirmed.
+        failure: Why it is not up.
+        finished_at: Unix time, seconds.
+        duration: Seconds, whole.
+        phases: Seconds by phase.
+        samples: Facts learnt, also those before a failure.
+        parts: Optional parts that ran, and how they failed.
+    """
+
+    verdict: Verdict
+    failure: Failure | None
+    finished_at: float
+    duration: float
+    phases: Mapping[Stage, float] = field(default_factory=dict)
+    samples: Samples = field(default_factory=dict)
+    parts: Mapping[str, Failure | None] = field(default_factory=dict)
+
+
+async def run(probe: Probe[Any], timeout: float, loop_lag: Callable[[float], float] = lambda _: 0.0) -> Outcome:
+    """Run a probe once.
+
+    Args:
+        probe: What to run.
+        timeout: Deadline in seconds.
+        loop_lag: Tells the longest stall of the event loop, in seconds, since a loop time.
+
+    Returns:
+        The outcome, whatever the probe raised. Only cancellation from outside is raised.
+    """
+    loop = asyncio.get_running_loop()
+    clock = phase_clock()
+    started, clocked = loop.time(), clock()
+    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe))
+    failure: Failure | None = None
+    try:
+        async with asyncio.timeout_at(attempt.deadline) as deadline:
+            await probe.check(attempt)
+    except Exception as error:
+        if isinstance(error, TimeoutError) and deadline.expired():
+            failure = Failure(attempt.stage, timeout_reason(attempt.stage), f"no answer within {timeout:g} s")
+        else:
+            failure = classify(error, attempt.stage, probe)
+    if failure is not None and failure.reason in _TIMEOUTS:
+        failure = _excuse(failure, loop_lag(started), timeout)
+    return Outcome(
+        verdict=Verdict.UP if failure is None else failure.verdict,
+        failure=failure,
+        finished_at=time.time(),
+        duration=clock() - clocked,
+        phases=attempt.phases,
+        samples=attempt.samples,
+        parts=attempt.parts,
+    )
+
+
+def classify(error: Exception, stage: Stage, probe: Probe[Any]) -> Failure:
+    """Turn any exception into a failure of the closed list; what nobody knows is the prober's and is logged."""
+    if isinstance(error, Failure):
+        return error
+    try:
+        found = probe.classify(error, stage) or failure_of(error, stage)
+    except Exception:
+        log.exception("%s: classifying %s failed", probe.target, type(error).__name__)
+        found = None
+    if found is None:
+        log.error("%s: unexpected %s", probe.target, type(error).__name__, exc_info=error)
+        found = Failure(stage, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log")
+    return found
+
+
+def _excuse(failure: Failure, lag: float, timeout: float) -> Failure:
+    """Take a timeout back to the prober where its own event loop stood still."""
+    if lag < LAG_SHARE * timeout:
+        return failure
+    return Failure(failure.stage, Reason.PROBER_LOOP_LAG, f"the event loop stood still for {lag:.2f} s")
