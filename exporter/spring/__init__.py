@@ -1,0 +1,1 @@
+"""Reading what Spring Boot's actuator answers: health trees, Prometheus text, meters."""
