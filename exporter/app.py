@@ -1,0 +1,200 @@
+"""The composition root: what the daemon is made of, how it starts, reloads and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from exporter import __version__
+from exporter.config.errors import ConfigError
+from exporter.config.loader import load
+from exporter.config.models import Config
+from exporter.engine import metrics as m
+from exporter.engine.fleet import Fleet
+from exporter.engine.lag import LoopLag
+from exporter.engine.process import watch_process
+from exporter.engine.scheduler import Scheduler
+from exporter.engine.views import FleetView
+from exporter.metrics.store import Store
+from exporter.probing.probe import Tools
+from exporter.values import Address
+from exporter.web.backend import UnknownTarget
+from exporter.web.server import serve
+
+__all__ = ["App", "EssentialTaskEnded"]
+
+log = logging.getLogger(__name__)
+
+
+class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
+    """A task without which the exporter would export frozen values has ended."""
+
+
+class App:
+    """The daemon: owns everything, and is what the web server asks.
+
+    Args:
+        config_path: Where the configuration is read from, now and at each reload.
+        config: The configuration read at the start.
+        listen: Listen here instead of where the configuration says.
+    """
+
+    def __init__(self, config_path: Path, config: Config, listen: Address | None = None) -> None:
+        self._path = config_path
+        self._config = config
+        self._listen = listen or config.server.listen
+        self._store = Store()
+        self._tools = Tools.open()
+        self._lag = LoopLag()
+        self._scheduler = Scheduler(config.limits.max_in_flight, config.limits.max_in_flight_per_host)
+        self._fleet = Fleet(self._store, self._tools, self._scheduler, self._lag)
+        self._own = self._store.owner({})
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._loaded_at = time.time()
+        self._error: str | None = None
+        self._running = False
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: The configuration cannot be put to use.
+            OSError: The address cannot be listened on.
+            EssentialTaskEnded: A task ended that must not; the process should end with an error.
+        """
+        self._note_load()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._tools.close)
+            stack.push_async_callback(self._fleet.close)
+            await self._fleet.apply(self._config)
+            await stack.enter_async_context(serve(self, self._listen))
+            self._signals()
+            log.info("listening on %s", self._listen)
+            await self._run_tasks()
+            cancelled = await self._scheduler.drain(self._config.server.drain_timeout)
+            log.info("stopped; %d runs cancelled at the drain deadline", cancelled)
+
+    async def _run_tasks(self) -> None:
+        """Run the essential tasks until asked to stop; the end of any one ends them all."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_essential(name, work), name=name)
+                    for name, work in (
+                        ("loop lag", self._lag.run()),
+                        ("scheduler", self._scheduler.run()),
+                        ("discovery", self._fleet.rediscover()),
+                        ("staleness sweep", self._fleet.sweep()),
+                        ("process metrics", watch_process(self._store, self._lag)),
+                        ("reloads", self._reload_on_signal()),
+                    )
+                ]
+                self._running = True
+                await self._stop.wait()
+                self._running = False
+                for task in tasks:
+                    task.cancel()
+        except* EssentialTaskEnded as group_error:
+            self._running = False
+            raise group_error.exceptions[0] from group_error.exceptions[0].__cause__
+
+    def stop(self) -> None:
+        """Ask the daemon to end."""
+        self._stop.set()
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+
+    async def _reload_on_signal(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            await self.reload()
+
+    # What the web server asks.
+
+    async def reload(self) -> list[str]:
+        """Read the file anew and swap it in whole; on any error keep what runs and return the errors."""
+        async with self._reloading:
+            try:
+                config = await asyncio.to_thread(load, self._path)
+                await self._fleet.apply(config)
+            except ConfigError as error:
+                self._error = str(error)
+                self._own.put(m.RELOAD_OK, {(): 0.0})
+                log.error("reload failed, keeping the old configuration:\n%s", error)  # noqa: TRY400 - the operator's error
+                return [str(problem) for problem in error.problems]
+            if (config.server, config.limits) != (self._config.server, self._config.limits):
+                log.warning("changes of server and limits take effect at the next start")
+            self._config = config
+            self._loaded_at = time.time()
+            self._error = None
+            self._note_load()
+            log.info("configuration reloaded")
+            return []
+
+    def fleet(self) -> FleetView:
+        """Return what people see."""
+        return FleetView(
+            generated_at=time.time(),
+            version=__version__,
+            config_loaded_at=self._loaded_at,
+            config_error=self._error,
+            services=self._fleet.views(),
+        )
+
+    def render(self, *, openmetrics: bool) -> bytes:
+        """Return the exposition."""
+        return self._store.render(openmetrics=openmetrics)
+
+    def ready(self) -> str | None:
+        """Return why the exporter is not ready, or None: ready means that every target has been probed once."""
+        waiting = self._fleet.unprobed
+        return f"{waiting} targets have not been probed yet" if waiting else self.healthy()
+
+    def healthy(self) -> str | None:
+        """Return why the exporter is not healthy, or None."""
+        return None if self._running else "the exporter is starting or stopping"
+
+    async def probe(self, service: str, probe: str, target: str | None) -> bytes:
+        """Run configured targets now and return their exposition.
+
+        Raises:
+            UnknownTarget: Nothing like it is configured.
+        """
+        states = self._fleet.find(service, probe, target)
+        if not states:
+            known = ", ".join(f"{name}/{kind}" for name, kind in self._fleet.known())
+            raise UnknownTarget(f"no such target; configured: {known}")
+        if len(states) > 1:
+            raise UnknownTarget(f"choose one with target=: {', '.join(state.target.name for state in states)}")
+        return await self._fleet.run_apart(states[0])
+
+    def observe_scrape(self, seconds: float, size: int) -> None:
+        """Note what a scrape cost."""
+        self._own.put(m.SCRAPE_DURATION, {(): seconds})
+        self._own.put(m.SCRAPE_SIZE, {(): float(size)})
+
+    def _note_load(self) -> None:
+        self._own.put(m.RELOAD_OK, {(): 1.0})
+        self._own.put(m.RELOAD_TIME, {(): self._loaded_at})
+
+
+async def _essential(name: str, work: Coroutine[Any, Any, None]) -> None:
+    """Run a task that must not end."""
+    try:
+        await work
+    except Exception as error:
+        raise EssentialTaskEnded(f"essential task {name!r} failed: {type(error).__name__}: {error}") from error
+    raise EssentialTaskEnded(f"essential task {name!r} ended")

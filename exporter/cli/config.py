@@ -1,0 +1,48 @@
+"""`config`: validate, schema, show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import yaml
+
+from exporter.cli.options import config_option
+from exporter.config.loader import load
+from exporter.config.schema import json_schema
+from exporter.probes import probe_types
+
+__all__ = ["config"]
+
+
+@click.group()
+def config() -> None:
+    """Check a configuration, or show what it comes to."""
+
+
+@config.command()
+@config_option
+def validate(config_path: Path) -> None:
+    """Report every error at once, with file, line and key."""
+    loaded = load(config_path)
+    for name, settings in loaded.everything.items():
+        for kind in settings.probe_settings:
+            planned = probe_types()[kind].planned
+            if planned is not None:
+                click.echo(f"note: {name}/{kind}: {planned}", err=True)
+    click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@config.command()
+@config_option
+def show(config_path: Path) -> None:
+    """Print the effective configuration: defaults merged, variables put in, secrets masked."""
+    loaded = load(config_path).model_dump(mode="json", exclude_none=True, exclude={"defaults"})
+    click.echo(yaml.safe_dump(loaded, sort_keys=False, allow_unicode=True), nl=False)

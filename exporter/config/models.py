@@ -1,0 +1,123 @@
+"""The configuration's models. Kinds of probe bring their own; this module knows none of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, StringConstraints, create_model, model_validator
+
+from exporter.probes import probe_types
+from exporter.probing.probe import Confirmation, ProbeSettings
+from exporter.values import Address, AddressField, Duration, Labels, Settings
+
+__all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "Server", "ServiceSettings"]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+
+
+class Server(Settings):
+    """Where the exporter itself listens."""
+
+    listen: AddressField = Field(Address("0.0.0.0", 9818), description="Address of the endpoints.")  # noqa: S104 - a scrape comes from elsewhere
+    drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")
+
+
+class Limits(Settings):
+    """What the exporter may do at once."""
+
+    max_in_flight: int = Field(256, ge=1, le=100_000, description="Attempts in flight, over all targets.")
+    max_in_flight_per_host: int = Field(32, ge=1, le=10_000, description="Attempts in flight to one host.")
+
+
+class Defaults(Settings):
+    """What every probe inherits, and what every probe of a kind inherits."""
+
+    interval: Duration | None = Field(None, description="Time between grid attempts.")
+    timeout: Duration | None = Field(None, description="Deadline of one attempt.")
+    recheck_interval: Duration | None = Field(None, description="Time between rechecks while failing.")
+    confirm: Confirmation | None = Field(None, description="Confirmation of verdicts.")
+    probes: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings by kind of probe, merged under each use of that kind."
+    )
+
+
+class Instances(Settings):
+    """The instances of a service: a static list, or a DNS name whose every address is one."""
+
+    static: tuple[AddressField, ...] = Field((), description="Addresses, host:port.")
+    dns: str | None = Field(None, max_length=253, description="A name; each address it has is an instance.")
+    port: int | None = Field(None, ge=1, le=65535, description="The port, with dns.")
+    refresh: Duration = Field(30.0, description="How often the name is asked again, with dns.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_is_static(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return {"static": value}
+        if not isinstance(value, dict | Instances):
+            raise ValueError("expected a list of host:port, or {dns: NAME, port: PORT}")  # noqa: TRY004 - pydantic's protocol
+        return value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Instances:
+        if (self.dns is None) != (self.port is None) or (self.dns is None) == (not self.static):
+            raise ValueError("expected a list of host:port, or {dns: NAME, port: PORT}")
+        if len(set(self.static)) != len(self.static):
+            raise ValueError("an instance is listed twice")
+        return self
+
+
+def _probes_model() -> type[Settings]:
+    fields: dict[str, Any] = {
+        kind: (probe.settings_type | None, Field(None, description=(probe.__doc__ or kind).partition("\n")[0]))
+        for kind, probe in probe_types().items()
+    }
+    return create_model("ProbesSettings", __base__=Settings, __doc__="Probes by kind.", **fields)
+
+
+if TYPE_CHECKING:
+
+    class ProbesSettings(Settings):
+        """Probes by kind: one optional field for each file in exporter/probes."""
+
+else:
+    ProbesSettings = _probes_model()
+
+
+class DependencySettings(Settings):
+    """Something that services share: a database, a cache, a broker, an identity provider."""
+
+    instances: Instances = Field(description="Where it runs: a list of host:port, or a DNS name and a port.")
+    labels: Labels = Field(default_factory=dict, description="Extra labels on all its series.")
+    min_ready: int = Field(1, ge=0, le=10_000, description="Instances that must be up for the whole to be up.")
+    probes: ProbesSettings = Field(description="What to probe it with, by kind.")
+
+    @property
+    def probe_settings(self) -> Mapping[str, ProbeSettings]:
+        """The configured probes by kind."""
+        found = {kind: getattr(self.probes, kind) for kind in probe_types()}
+        return {kind: settings for kind, settings in found.items() if settings is not None}
+
+
+class ServiceSettings(DependencySettings):
+    """A service of the fleet."""
+
+    depends_on: tuple[Name, ...] = Field((), description="Names of the dependencies and services that it needs.")
+
+
+class Config(Settings):
+    """The whole configuration."""
+
+    server: Server = Field(default_factory=Server, description="The exporter's own endpoints.")
+    limits: Limits = Field(default_factory=Limits, description="What may be in flight at once.")
+    defaults: Defaults = Field(default_factory=Defaults, description="What probes inherit.")
+    dependencies: dict[Name, DependencySettings] = Field(
+        default_factory=dict, description="Shared dependencies, named once."
+    )
+    services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
+
+    @property
+    def everything(self) -> Mapping[str, DependencySettings]:
+        """Services and dependencies by name."""
+        return {**self.dependencies, **self.services}

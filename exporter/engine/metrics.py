@@ -1,0 +1,75 @@
+"""The families that every probe of every kind exports, and the exporter's own."""
+
+from __future__ import annotations
+
+from exporter.metrics.family import Family, counter, gauge, histogram
+
+__all__ = ["CORE"]
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SERVICE = ("service",)
+_KIND = ("service", "probe")
+_SELF = ()
+
+SUCCESS = gauge("probe_success", "1 while the confirmed verdict is up, 0 while it is down; absent while it is unknown.")
+UNKNOWN = gauge("probe_unknown", "1 while the prober cannot tell whether the target is up, by reason.", "reason")
+DURATION = gauge("probe_duration_seconds", "How long the last attempt took, all phases together.")
+PHASE = gauge("probe_phase_seconds", "How long each phase of the last attempt took, also of one that failed.", "phase")
+LATENCY = histogram(
+    "probe_latency_seconds", "Duration of every attempt, failures and rechecks included, by outcome.", "outcome",
+    buckets=_BUCKETS, owner=_KIND,
+)  # fmt: skip
+FAILURES = counter(
+    "probe_failures_total", "Grid attempts that did not come out up, by the stage reached and the reason.", "stage", "reason"
+)
+RECHECKS = counter("probe_rechecks_total", "Attempts made between grid attempts while failing, by outcome.", "outcome")
+LAST_RUN = gauge("probe_last_run_timestamp_seconds", "Unix time at which the last attempt ended.")
+LAST_SUCCESS = gauge("probe_last_success_timestamp_seconds", "Unix time at which the last attempt that was up ended.")
+INTERVAL = gauge("probe_interval_seconds", "Configured time between grid attempts.")
+LATENESS = histogram(
+    "probe_lateness_seconds", "How long after its due time each attempt started, waiting for a free slot included.",
+    buckets=_BUCKETS, owner=_KIND,
+)  # fmt: skip
+MISSED = counter("probe_runs_missed_total", "Grid attempts not made because the one before was still waiting or running.")
+IN_FLIGHT = gauge("probe_in_flight", "1 while an attempt is under way.")
+PART_SUCCESS = gauge("probe_part_success", "1 if an optional part of the last attempt worked, 0 if it failed.", "part")
+PART_FAILURES = counter(
+    "probe_part_failures_total", "Optional parts of attempts that failed, by stage and reason.", "part", "stage", "reason"
+)
+SERVICE_UP = gauge(
+    "probe_service_up",
+    "1 if enough instances of the service are up, 0 if not; absent while that is unknown.",
+    owner=_SERVICE,
+)
+SERVICE_INSTANCES = gauge(
+    "probe_service_instances",
+    "Instances of the service by verdict, of the probes that decide it.",
+    "verdict",
+    owner=_SERVICE,
+)
+LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
+BUILD = gauge(
+    "probe_exporter_build", "Always 1; the version of the exporter and of Python.", "version", "python", owner=_SELF
+)
+RELOAD_OK = gauge(
+    "probe_exporter_config_last_reload_successful", "1 if the last load of the configuration worked, 0 if not.", owner=_SELF
+)
+RELOAD_TIME = gauge(
+    "probe_exporter_config_last_reload_success_timestamp_seconds", "Unix time of the last load that worked.", owner=_SELF
+)
+TARGETS = gauge("probe_exporter_targets", "Targets that are scheduled.", owner=_SELF)
+SCRAPE_DURATION = gauge("probe_exporter_scrape_duration_seconds", "How long joining the last scrape took.", owner=_SELF)
+SCRAPE_SIZE = gauge("probe_exporter_scrape_size_bytes", "Size of the last scrape before compression.", owner=_SELF)
+CPU = counter("process_cpu_seconds_total", "User and system CPU time of the exporter.", owner=_SELF)
+RSS = gauge("process_resident_memory_bytes", "Resident memory of the exporter.", owner=_SELF)
+VIRTUAL = gauge("process_virtual_memory_bytes", "Virtual memory of the exporter.", owner=_SELF)
+STARTED = gauge("process_start_time_seconds", "Unix time at which the exporter started.", owner=_SELF)
+FDS = gauge("process_open_fds", "Open file descriptors of the exporter.", owner=_SELF)
+MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.", owner=_SELF)
+
+CORE: tuple[Family, ...] = (
+    SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS, MISSED,
+    IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, LOOP_LAG, BUILD, RELOAD_OK, RELOAD_TIME, TARGETS,
+    SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
+)  # fmt: skip
+"""All of them, for the metric reference and the checks over rules and dashboards."""

@@ -1,0 +1,188 @@
+"""The whole fleet probed once, for a person at a terminal: no daemon, no store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.config.models import Config, DependencySettings, ServiceSettings
+from exporter.engine.discovery import Found, discover
+from exporter.engine.fleet import make_probe, targets_of
+from exporter.engine.service import Floor, service_verdict
+from exporter.probes import probe_types
+from exporter.probing.probe import ProbeSettings, Scope, Target, Tools
+from exporter.probing.runner import Outcome, run
+from exporter.verdict import Verdict
+
+__all__ = ["CheckResult", "ServiceResult", "TargetResult", "check_fleet"]
+
+_RECHECK_AFTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """One target's outcome."""
+
+    target: Target
+    outcome: Outcome
+    vital: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResult:
+    """What a service came to."""
+
+    name: str
+    is_service: bool
+    verdict: Verdict
+    targets: tuple[TargetResult, ...]
+
+    @property
+    def up(self) -> int:
+        """Targets that are up."""
+        return sum(1 for item in self.targets if item.outcome.verdict is Verdict.UP)
+
+    @property
+    def total(self) -> int:
+        """Targets there are."""
+        return len(self.targets)
+
+    @property
+    def degraded(self) -> bool:
+        """Up as a whole, with something wrong."""
+        return self.verdict is Verdict.UP and bool(self.notes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is wrong, in words."""
+        notes = ["no instances"] if not self.targets else []
+        for item in self.targets:
+            if item.outcome.failure is not None:
+                notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
+            notes += [f"{item.target.probe} {part}: {failure}" for part, failure in item.outcome.parts.items() if failure]
+        return notes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What the fleet came to."""
+
+    services: tuple[ServiceResult, ...]
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """Down if a service or dependency is down, else unknown if one is unknown, else up."""
+        found = {service.verdict for service in self.services}
+        return next((v for v in (Verdict.DOWN, Verdict.UNKNOWN) if v in found), Verdict.UP)
+
+    @property
+    def exit_code(self) -> int:
+        """0 ok, 1 degraded, 2 down, 3 unknown."""
+        if self.verdict is Verdict.UP:
+            return int(any(service.degraded for service in self.services))
+        return 2 if self.verdict is Verdict.DOWN else 3
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        bad = [s.name for s in self.services if s.verdict is not Verdict.UP or s.degraded]
+        return f"{len(self.services) - len(bad)} of {len(self.services)} ok" + (f"; look at {', '.join(bad)}" if bad else "")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "verdict": self.verdict.value,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "services": [
+                {
+                    "name": service.name,
+                    "kind": "service" if service.is_service else "dependency",
+                    "verdict": service.verdict.value,
+                    "degraded": service.degraded,
+                    "notes": service.notes,
+                    "targets": [_target_dict(item) for item in service.targets],
+                }
+                for service in self.services
+            ],
+        }
+
+
+def _target_dict(item: TargetResult) -> dict[str, Any]:
+    failure = item.outcome.failure
+    return {
+        "probe": item.target.probe,
+        "target": item.target.name,
+        "verdict": item.outcome.verdict.value,
+        "stage": failure.stage.value if failure else None,
+        "reason": failure.reason.value if failure else None,
+        "detail": failure.detail if failure else "",
+        "duration_seconds": round(item.outcome.duration, 6),
+    }
+
+
+async def check_fleet(config: Config, only: Collection[str], timeout: float) -> CheckResult:
+    """Probe every target once, and those that fail once more.
+
+    Args:
+        config: What to probe.
+        only: Names to restrict it to; empty means all.
+        timeout: Deadline of one attempt, where the configured one is not shorter.
+    """
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    tools = Tools.open()
+    slots = asyncio.Semaphore(config.limits.max_in_flight)
+    names = [name for name in (*config.services, *config.dependencies) if not only or name in only]
+    try:
+        tasks = (_check_service(name, config.everything[name], tools, timeout, slots) for name in names)
+        services = await asyncio.gather(*tasks)
+    finally:
+        await tools.close()
+    return CheckResult(tuple(services), loop.time() - started)
+
+
+async def _check_service(
+    name: str, settings: DependencySettings, tools: Tools, timeout: float, slots: asyncio.Semaphore
+) -> ServiceResult:
+    found = await discover(settings.instances, tools.resolver, None, timeout)
+    tasks = (
+        _check_target(target, probe_settings, tools, timeout, slots)
+        for target, probe_settings in targets_of(name, settings, found)
+    )
+    results = await asyncio.gather(*tasks)
+    return ServiceResult(name, isinstance(settings, ServiceSettings), _verdict(settings, found, results), tuple(results))
+
+
+async def _check_target(
+    target: Target, settings: ProbeSettings, tools: Tools, timeout: float, slots: asyncio.Semaphore
+) -> TargetResult:
+    probe = await asyncio.to_thread(make_probe, target, settings, tools)
+    limit = min(timeout, settings.timeout)
+    try:
+        async with slots:
+            outcome = await run(probe, limit)
+        if outcome.verdict is Verdict.DOWN:
+            await asyncio.sleep(_RECHECK_AFTER)
+            async with slots:
+                outcome = await run(probe, limit)
+    finally:
+        await probe.close()
+    return TargetResult(target, outcome, probe.vital)
+
+
+def _verdict(settings: DependencySettings, found: Found, results: Sequence[TargetResult]) -> Verdict:
+    floors = []
+    for kind in settings.probe_settings:
+        probe = probe_types()[kind]
+        if probe.vital and probe.planned is None:
+            needed = settings.min_ready if probe.scope is Scope.INSTANCE else 1
+            verdicts = (item.outcome.verdict for item in results if item.target.probe == kind)
+            floors.append(Floor.of(verdicts, needed, complete=found.complete))
+    combined = service_verdict(floors)
+    if combined is None:  # nothing vital is configured: judge by what there is
+        combined = service_verdict([Floor.of((item.outcome.verdict for item in results), len(results) or 1)])
+    return combined or Verdict.UNKNOWN

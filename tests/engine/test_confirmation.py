@@ -1,0 +1,61 @@
+"""How single attempts become a confirmed verdict."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.engine.confirmation import Confirmed
+from exporter.probing.probe import Confirmation
+from exporter.verdict import Reason, Verdict
+
+U, D, X = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        ([U], [U]),
+        ([D, D], [X, D]),  # never seen up: one failure proves nothing yet
+        ([U, D, U], [U, U, U]),  # one lost attempt pages nobody
+        ([U, D, D, D, U], [U, U, D, D, U]),
+        ([U, X, U], [U, X, U]),
+        ([U, X, D, D], [U, X, X, D]),  # after a blind spell the old verdict is not believed
+        ([U, D, X, D], [U, U, X, D]),  # a prober in trouble half the time still finds out
+        ([D, D, X, U], [X, D, X, U]),
+    ],
+)
+def test_verdicts(attempts: list[Verdict], expected: list[Verdict]) -> None:
+    state = Confirmed(Confirmation())
+    shown = []
+    for verdict in attempts:
+        state.feed(verdict, None if verdict is U else Reason.AUTH if verdict is X else Reason.TIMEOUT)
+        shown.append(state.verdict)
+    assert shown == expected
+
+
+def test_coming_back_takes_as_many_successes_as_configured() -> None:
+    state = Confirmed(Confirmation(failures=1, successes=2))
+    state.feed(D, Reason.TIMEOUT)
+    assert not state.feed(U, None)
+    assert state.verdict is D
+    assert state.feed(U, None)
+    assert (state.verdict, state.reason) == (U, None)
+
+
+def test_before_the_first_attempt_nothing_is_known() -> None:
+    state = Confirmed(Confirmation())
+    assert (state.verdict, state.reason) == (X, Reason.NOT_YET_PROBED)
+
+
+def test_an_unconfirmed_first_failure_says_so() -> None:
+    state = Confirmed(Confirmation())
+    assert not state.feed(D, Reason.TIMEOUT)
+    assert state.reason is Reason.UNCONFIRMED
+
+
+def test_stale_withdraws_the_verdict() -> None:
+    state = Confirmed(Confirmation())
+    state.feed(U, None)
+    assert state.stale()
+    assert (state.verdict, state.reason) == (X, Reason.STALE)
+    assert not state.stale()
