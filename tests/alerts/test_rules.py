@@ -1,0 +1,160 @@
+"""The rules: valid, tested in every state, true to the runbook, and free of the traps that alerting rules fall into."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.dashboards.build import render
+from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, TEST_FILES, anchors, rules, runbook_table, tool, undeclared, uses
+
+SCRAPE = 15
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+STATES = {"not firing", "pending", "firing", "resolved", "absent", "flapping"}
+TESTED = sorted(set(rules()) - {"Watchdog"})
+
+
+def seconds(duration: str) -> int:
+    return sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))
+
+
+def test_prometheus_accepts_its_configuration_and_finds_the_rules() -> None:
+    assert "2 rule files found" in tool("promtool", "check", "config", str(ALERTS / "prometheus.yml"))
+
+
+def test_prometheus_accepts_the_rules() -> None:
+    tool("promtool", "check", "rules", *map(str, RULE_FILES))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
+def test_the_rules_pass_their_own_tests(path: Any) -> None:
+    tool("promtool", "test", "rules", str(path))
+
+
+def test_prometheus_scrapes_the_job_that_the_rules_select() -> None:
+    config = yaml.safe_load((ALERTS / "prometheus.yml").read_text())
+    assert [job["job_name"] for job in config["scrape_configs"]] == ["hafnium-exporter"]
+    assert seconds(config["global"]["scrape_interval"]) == SCRAPE
+    selected = set(re.findall(r'job="([^"]*)"', "".join(rule["expr"] for rule in rules().values())))
+    assert selected == {"hafnium-exporter"}
+
+
+def test_the_runbooks_alerts_exist_by_exactly_its_names_severities_and_actions() -> None:
+    (group,) = yaml.safe_load((ALERTS / "rules" / "hafnium.yml").read_text())["groups"]
+    shipped = [(rule["alert"], rule["labels"]["severity"], rule["annotations"]["action"]) for rule in group["rules"]]
+    assert shipped == runbook_table()
+    assert [name for name, _, _ in shipped] == [
+        "ServiceDown",
+        "HighLatencyP99",
+        "KafkaLagHigh",
+        "MemoryPressure",
+        "CertificateExpiring",
+    ]
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_every_state_of_every_alert_has_a_test(name: str) -> None:
+    shown = defaultdict(set)
+    for path in TEST_FILES:
+        for group in yaml.safe_load(path.read_text())["tests"]:
+            alert, states = group["name"].split(": ")
+            shown[alert].update(states.split(", "))
+            names = json.dumps(group.get("alert_rule_test", [])) + json.dumps(group.get("promql_expr_test", []))
+            assert alert in names, f"{group['name']} tests another alert"
+    assert STATES - shown[name] == set()
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_an_alert_says_what_is_wrong_and_where_to_read_on(name: str) -> None:
+    annotations = rules()[name]["annotations"]
+    assert annotations["summary"]
+    assert annotations["description"]
+    document, anchor = annotations["runbook"].split("#")
+    assert anchor in anchors(ROOT / document)
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_labels_hold_the_severity_only_since_a_changing_label_is_another_alert(name: str) -> None:
+    labels = rules()[name]["labels"]
+    assert set(labels) == {"severity"}
+    assert labels["severity"] in ({"none"} if name == "Watchdog" else {"critical", "warning"})
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_no_alert_fires_on_a_single_scrape(name: str) -> None:
+    assert seconds(rules()[name]["for"]) >= 2 * SCRAPE
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_ranges_hold_enough_scrapes(name: str) -> None:
+    for function, window in re.findall(r"(\w+)\s*\([^()\[]*\[(\w+)\]", rules()[name]["expr"]):
+        least = 4 if function in {"rate", "increase", "deriv", "predict_linear"} else 2
+        assert seconds(window) >= least * SCRAPE, function
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_one_lost_scrape_changes_nothing(name: str) -> None:
+    """Every series of the exporter is read over a range; `probe_success` only ends an alert."""
+    expr = rules()[name]["expr"]
+    bare = re.findall(r"\b(probe_\w+)\b(?:\{[^}]*\})?(?!\w|\{|\[)", expr)
+    assert set(bare) <= ({"probe_success"} if name == "ProbeUnknown" else set())
+
+
+def test_a_verdict_seen_once_and_then_withdrawn_cannot_page() -> None:
+    rule = rules()["ServiceDown"]
+    (window,) = re.findall(r"\[(\w+)\]", rule["expr"])
+    assert seconds(window) < seconds(rule["for"])
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_rules_and_their_annotations_ask_for_metrics_that_are_exported(name: str) -> None:
+    rule = rules()[name]
+    assert undeclared(rule["expr"]) == []
+    for text in rule["annotations"].values():
+        for query in re.findall(r"printf `([^`]*)`", text):
+            assert undeclared(query.replace("%q", '"x"')) == []
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_every_alert_links_to_the_panel_that_shows_it(name: str) -> None:
+    rule = rules()[name]
+    found = re.fullmatch(
+        r"/d/([\w-]+)\?(?:var-service=\{\{ \$labels\.service \}\}&)?viewPanel=(\d+)", rule["annotations"]["dashboard"]
+    )
+    assert found is not None
+    panels = {panel["id"]: panel for panel in json.loads(render()[f"{found[1]}.json"])["panels"]}
+    shown = {use.metric for target in panels[int(found[2])]["targets"] for use in uses(target["expr"])}
+    asked = {use.metric for use in uses(rule["expr"])}
+    if name not in {
+        "ExporterDown",
+        "ExporterAbsent",
+        "ExporterNoTargets",
+        "ExporterConfigRejected",
+        "ProbeStale",
+        "ProbeNeverSucceeded",
+    }:
+        assert shown & asked
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (("alertname=ServiceDown", "severity=critical", "service=vault"), "pagerduty-critical"),
+        (("alertname=ExporterDown", "severity=critical"), "pagerduty-critical"),
+        (("alertname=MemoryPressure", "severity=warning", "service=vault"), "pagerduty-warning"),
+        (("alertname=SomethingElse",), "pagerduty-warning"),
+        (("alertname=Watchdog", "severity=none"), "watchdog"),
+    ],
+)
+def test_alerts_reach_the_receiver_of_their_severity(labels: tuple[str, ...], receiver: str) -> None:
+    config = str(ALERTS / "alertmanager.yml")
+    assert tool("amtool", "config", "routes", "test", f"--config.file={config}", *labels).strip() == receiver
+
+
+def test_alertmanager_accepts_its_configuration() -> None:
+    tool("amtool", "check-config", str(ALERTS / "alertmanager.yml"))
