@@ -24,7 +24,7 @@ Location = tuple[str | int, ...]
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_NODES = 200_000
 _MAX_DEPTH = 40
-_VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\{)")
+_VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\{[^}]*\}?)")
 
 
 @dataclass(slots=True)

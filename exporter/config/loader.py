@@ -11,7 +11,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from exporter.config.document import Document, Location, dotted, read_document
+from exporter.config.document import Document, Location, read_document
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.models import Config
 from exporter.probes import probe_types
@@ -45,7 +45,9 @@ def validate(document: Document) -> Config:
     try:
         config = Config.model_validate(_merge(document.value))
     except ValidationError as error:
-        problems += [_problem(document, item) for item in error.errors(include_url=False)]
+        known = {problem.key for problem in problems}  # a value that could not be read is not also a wrong value
+        found = (_problem(document, item) for item in error.errors(include_url=False))
+        problems += [problem for problem in found if problem.key not in known]
     else:
         problems += _check_references(document, config)
     if problems or config is None:
@@ -138,12 +140,12 @@ def _check_sizes(document: Document, config: Config) -> Iterator[Problem]:
                 yield document.problem((group, name, "probes"), f"expected a kind of probe: {', '.join(probe_types())}")
             static = item.instances.static
             if static and item.min_ready > len(static):
-                yield document.problem((group, name, "min_ready"), f"only {len(static)} instances are listed")
+                yield document.problem((group, name, "min_ready"), f"instances lists only {len(static)}")
 
 
 def _problem(document: Document, error: ErrorDetails) -> Problem:
     location = _strip(error["loc"])
-    return document.problem(_origin(document, location), _message(error, location), dotted(location))
+    return document.problem(_origin(document, location), _message(error, location))
 
 
 def _strip(loc: tuple[int | str, ...]) -> Location:
@@ -168,16 +170,33 @@ def _message(error: ErrorDetails, location: Location) -> str:
         return _unknown(str(location[-1]), _keys_at(location[:-1]))
     if kind == "missing":
         return "is required"
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind == "string_pattern_mismatch":
-        message = f"expected {error['ctx']['pattern']}"
-    elif message == error["msg"].removeprefix("Input should be ") != error["msg"]:
-        message = f"expected {message}"
+    if kind in _EXPECTED:
+        message = f"expected {_EXPECTED[kind].format(**error.get('ctx', {}))}"
+    else:
+        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     if isinstance(value, str | int | float | bool) and not _is_secret(location):
         message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
     elif value is None:
         message += ", got nothing"
     return message
+
+
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "greater_than_equal": "at least {ge}",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""What people are told in place of the words of the model library, by its type of error."""
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -1,0 +1,56 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from exporter.probing.attempt import Attempt
+from exporter.probing.probe import Confirmation, Probe, ProbeSettings, Target, Tools
+from exporter.values import Address
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_stray_loop() -> None:
+    """Keep looptime's hook from making an event loop that nobody closes when the first test is not a coroutine."""
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+async def tools() -> AsyncIterator[Tools]:
+    """The tools that probes share, closed after the test."""
+    opened = Tools.open()
+    yield opened
+    await opened.close()
+
+
+Step = Callable[[Attempt], Awaitable[None]]
+
+
+class ScriptedProbe(Probe[ProbeSettings]):
+    """A probe that does what a test tells it, one step for each attempt; the last step repeats."""
+
+    kind = "scripted"
+    settings_type = ProbeSettings
+
+    def __init__(
+        self, *steps: Step, failures: int = 2, successes: int = 1, interval: float = 10.0, timeout: float = 5.0
+    ) -> None:
+        settings = ProbeSettings(
+            interval=interval, timeout=timeout, confirm=Confirmation(failures=failures, successes=successes)
+        )
+        target = Target("identity", "scripted", "127.0.0.1:1", (Address("127.0.0.1", 1),))
+        super().__init__(target, settings, Tools.__new__(Tools))
+        self.steps = list(steps)
+        self.attempts = 0
+        self.closed = False
+
+    async def check(self, attempt: Attempt) -> None:
+        step = self.steps[min(self.attempts, len(self.steps) - 1)]
+        self.attempts += 1
+        await step(attempt)
+
+    async def close(self) -> None:
+        self.closed = True
