@@ -55,10 +55,13 @@ generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashbo
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	$(BIN)/python -m bench $(ARGS)
 
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+  --no-emit-index-url pyproject.toml scripts/build-requirements.in
+
 .PHONY: lock
-lock: ## resolve requirements.lock anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-annotate --no-header \
-	  --no-emit-index-url --output-file requirements.lock pyproject.toml scripts/build-requirements.in
+lock: ## resolve both locks anew (needs uv)
+	$(COMPILE) --all-extras --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file requirements.serve.lock
 
 .PHONY: clean
 clean: ## remove everything that was made here

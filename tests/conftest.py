@@ -11,6 +11,8 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Confirmation, Probe, ProbeSettings, Target, Tools
 from exporter.values import Address
 
+pytest_plugins = ["tests.fixtures.servers"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_stray_loop() -> None:

@@ -26,7 +26,7 @@ BASE = {"service": "identity", "probe": "actuator", "target": "a:1"}
 def samples(store: Store, *, openmetrics: bool = False) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Parse what the store renders with prometheus_client."""
     text = store.render(openmetrics=openmetrics).decode()
-    families = parse_openmetrics(text) if openmetrics else parse_text(text)
+    families = parse_openmetrics(text) if openmetrics else parse_text(text)  # type: ignore[no-untyped-call] # the library's
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 

@@ -1,0 +1,1 @@
+"""What the exporter costs, beside its peers in the same run: `make bench`."""

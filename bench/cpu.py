@@ -1,0 +1,133 @@
+"""CPU per health probe: the daemon over kept-alive connections, and blackbox_exporter asked for the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from bench.processes import cpu_seconds, free_port, started, wait_for
+
+__all__ = ["CpuCost", "measure_blackbox", "measure_exporter", "run"]
+
+TARGETS = 200
+RATE = 400.0
+"""Probes a second, for both."""
+_ATTEMPTS = re.compile(rb'^probe_latency_seconds_count\{[^}]*outcome="(\w+)"[^}]*\} (\d+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCost:
+    """What one program spent.
+
+    Attributes:
+        probes: Health probes that came out up while it was measured.
+        seconds: CPU seconds, user and system.
+    """
+
+    probes: int
+    seconds: float
+
+    @property
+    def milliseconds_per_probe(self) -> float:
+        """CPU milliseconds for one probe."""
+        return 1000 * self.seconds / self.probes
+
+
+def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
+    """Measure the exporter and blackbox_exporter against the same actuators, one after the other.
+
+    Raises:
+        RuntimeError: A part is missing, does not start, or a probe did not come out up.
+    """
+    ports = [free_port() for _ in range(TARGETS)]
+    log = folder / "actuators.log"
+    with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
+        for port in ports:
+            wait_for(_health(port), actuators, log)
+        return measure_exporter(folder, ports, duration), measure_blackbox(folder, ports, duration)
+
+
+def measure_exporter(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    """Run the real daemon with `TARGETS` actuator probes of health alone."""
+    listen = free_port()
+    config = {
+        "server": {"listen": f"127.0.0.1:{listen}"},
+        "defaults": {"interval": TARGETS / RATE, "timeout": 0.4},
+        "services": {
+            f"service-{n}": {"instances": [f"127.0.0.1:{port}"], "probes": {"actuator": {"metrics": False}}}
+            for n, port in enumerate(ports)
+        },
+    }
+    path, log = folder / "exporter.yml", folder / "exporter.log"
+    path.write_text(json.dumps(config))
+    command = [sys.executable, "-m", "exporter", "serve", "--config", str(path), "--log-level", "warning"]
+    with started(command, log) as process:
+        wait_for(f"http://127.0.0.1:{listen}/-/ready", process, log)
+        time.sleep(1)  # every connection is open now, and stays
+        before, spent = _attempts(listen), cpu_seconds(process.pid)
+        time.sleep(duration)
+        seconds = cpu_seconds(process.pid) - spent
+        after = _attempts(listen)
+    if after.keys() != {"up"}:
+        raise RuntimeError(f"not every probe came out up: {after}")
+    return CpuCost(after["up"] - before["up"], seconds)
+
+
+def measure_blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    """Run blackbox_exporter and ask it to probe the same URLs at the same rate, as Prometheus would."""
+    binary = shutil.which("prometheus-blackbox-exporter") or shutil.which("blackbox_exporter")
+    if binary is None:
+        raise RuntimeError("blackbox_exporter is not installed: apt-get install prometheus-blackbox-exporter")
+    listen = free_port()
+    modules = {"modules": {"health": {"prober": "http", "timeout": "4s", "http": {
+        "preferred_ip_protocol": "ip4", "fail_if_body_not_matches_regexp": ['^{"status":"UP"']}}}}  # fmt: skip
+    path, log = folder / "blackbox.json", folder / "blackbox.log"
+    path.write_text(json.dumps(modules))
+    command = [binary, f"--config.file={path}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error"]
+    with started(command, log) as process:
+        wait_for(f"http://127.0.0.1:{listen}/-/healthy", process, log)
+        asyncio.run(_drive(listen, ports, 1.0))
+        spent = cpu_seconds(process.pid)
+        probes = asyncio.run(_drive(listen, ports, duration))
+        return CpuCost(probes, cpu_seconds(process.pid) - spent)
+
+
+async def _drive(listen: int, ports: Sequence[int], duration: float) -> int:
+    """Ask for probes at the rate for a while, over kept-alive connections; return how many succeeded."""
+    loop = asyncio.get_running_loop()
+    async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{listen}") as session:
+
+        async def probe(port: int) -> None:
+            async with session.get("/probe", params={"module": "health", "target": _health(port)}) as answer:
+                if b"\nprobe_success 1\n" not in await answer.read():
+                    raise RuntimeError("blackbox_exporter reports a failed probe")
+
+        started_at, count = loop.time(), int(duration * RATE)
+        async with asyncio.TaskGroup() as group:
+            for n in range(count):
+                await asyncio.sleep(max(0.0, started_at + n / RATE - loop.time()))
+                group.create_task(probe(ports[n % len(ports)]))
+        return count
+
+
+def _health(port: int) -> str:
+    return f"http://127.0.0.1:{port}/actuator/health"
+
+
+def _attempts(listen: int) -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{listen}/metrics") as answer:
+        text = answer.read()
+    found: dict[str, int] = {}
+    for outcome, count in _ATTEMPTS.findall(text):
+        found[outcome.decode()] = found.get(outcome.decode(), 0) + int(count)
+    return found

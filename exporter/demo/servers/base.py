@@ -1,0 +1,99 @@
+"""What all servers of the demo have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from exporter.demo.processes import Child, free_port, listens
+
+__all__ = ["Server"]
+
+
+class Server:
+    """A server on a loopback port. Its methods block; the port stays the same when it is started again.
+
+    Args:
+        directory: Where it keeps its data and its log; made if missing.
+        port: Where it listens; a free one by default.
+    """
+
+    name: ClassVar[str]
+    as_nobody: ClassVar[bool] = False
+    host: ClassVar[str] = "127.0.0.1"
+
+    def __init__(self, directory: Path, port: int | None = None) -> None:
+        self.directory = directory
+        self.port = port or free_port()
+        directory.mkdir(parents=True, exist_ok=True)
+        self.child: Child | None = None
+
+    def command(self) -> Iterable[str | Path]:
+        """Return the program and its arguments."""
+        raise NotImplementedError
+
+    def environment(self) -> Mapping[str, str]:
+        """Return variables for it."""
+        return {}
+
+    def prepare(self) -> None:
+        """Do what comes before its start."""
+
+    def ready(self) -> bool:
+        """Tell whether it serves."""
+        return listens(self.host, self.port)
+
+    def start(self) -> None:
+        """Start it and wait until it serves.
+
+        Raises:
+            StartError: It does not.
+        """
+        self.prepare()
+        self.child = Child(
+            self.name,
+            list(self.command()),
+            self.directory / f"{self.name}.log",
+            environment=self.environment(),
+            as_nobody=self.as_nobody,
+        )
+        self.child.start(self.ready)
+
+    def stop(self) -> None:
+        """End it."""
+        if self.child is not None:
+            self.child.stop()
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self.child is not None:
+            self.child.stop(0)
+
+    def pause(self) -> None:
+        """Hang it: it accepts connections, as its kernel does, and answers nothing."""
+        if self.child is not None:
+            self.child.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self.child is not None:
+            self.child.resume()
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self.child is not None and self.child.running
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

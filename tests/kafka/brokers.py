@@ -1,0 +1,271 @@
+"""Brokers that speak the real protocol and do what a test says, for what a real broker cannot be brought to do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka.protocol.admin import (
+    ApiVersionRequest,
+    DescribeGroupsRequest,
+    ListGroupsRequest,
+    SaslAuthenticateRequest,
+    SaslHandShakeRequest,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+
+from tests.net.servers import Served, serve_raw
+
+__all__ = ["API", "FakeCluster", "FakeGroup", "FakePartition"]
+
+
+class API:
+    """Keys of the requests that are scripted."""
+
+    OFFSETS = 2
+    METADATA = 3
+    COMMITS = 9
+    DESCRIBE = 15
+    LIST = 16
+    HANDSHAKE = 17
+    VERSIONS = 18
+    LOGIN = 36
+
+
+_REQUESTS = {
+    request.API_KEY: request
+    for request in (
+        OffsetRequest,
+        MetadataRequest,
+        OffsetFetchRequest,
+        DescribeGroupsRequest,
+        ListGroupsRequest,
+        SaslHandShakeRequest,
+        ApiVersionRequest,
+        SaslAuthenticateRequest,
+    )
+}
+
+
+@dataclass
+class FakePartition:
+    """A partition; `error` is what its leader answers for it."""
+
+    end: int = 0
+    leader: int = 1
+    beginning: int = 0
+    error: int = 0
+    metadata_error: int = 0
+
+
+@dataclass
+class FakeGroup:
+    """A group, with the errors its coordinator answers."""
+
+    commits: dict[tuple[str, int], int] = field(default_factory=dict)
+    coordinator: int = 1
+    state: str = "Stable"
+    members: int = 1
+    kind: str = "consumer"
+    describe_error: int = 0
+    fetch_error: int = 0
+    faults: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+@dataclass
+class FakeCluster:
+    """What the brokers say; change it while they run."""
+
+    topics: dict[str, dict[int, FakePartition]] = field(default_factory=dict)
+    groups: dict[str, FakeGroup] = field(default_factory=dict)
+    topic_errors: dict[str, int] = field(default_factory=dict)
+    nodes: dict[int, tuple[str, int]] = field(default_factory=dict)
+    versions: dict[int, tuple[int, int]] = field(
+        default_factory=lambda: {
+            2: (1, 9),
+            3: (0, 12),
+            9: (1, 8),
+            15: (0, 5),
+            16: (0, 4),
+            17: (0, 1),
+            18: (0, 3),
+            36: (0, 2),
+        }
+    )
+    hangs: set[tuple[int, int]] = field(default_factory=set)
+    """(node, API key) that is never answered."""
+    hung: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once such a request has come."""
+    raw: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """Bytes to answer with instead, length prefix included."""
+    closes: set[tuple[int, int]] = field(default_factory=set)
+    """(node, API key) at which the connection is closed."""
+    errors: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Error code that the whole answer carries."""
+    strays: bool = False
+    """Whether answers tell of groups and partitions that were not asked for."""
+    omits: set[tuple[str, int]] = field(default_factory=set)
+    """Partitions whose offsets are left out of answers."""
+    users: dict[str, str] = field(default_factory=dict)
+    mechanisms: list[str] = field(default_factory=lambda: ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+    iterations: int = 4096
+    impostor: bool = False
+    """Whether SCRAM ends with a signature that proves nothing."""
+    asked: Counter[tuple[int, int]] = field(default_factory=Counter)
+    served: dict[int, Served] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def running(self, nodes: int = 1, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeCluster]:
+        """Serve this many brokers, numbered from 1."""
+        async with AsyncExitStack() as stack:
+            for node in range(1, nodes + 1):
+                self.served[node] = await stack.enter_async_context(serve_raw(self._talk(node), tls))
+                self.nodes[node] = ("127.0.0.1", self.served[node].port)
+            yield self
+
+    def port(self, node: int = 1) -> int:
+        """Where a node listens."""
+        return self.served[node].port
+
+    def connections(self, node: int = 1) -> int:
+        """How many connections a node has taken."""
+        return self.served[node].connections
+
+    def _talk(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            login: list[Any] = []
+            while True:
+                size = int.from_bytes(await reader.readexactly(4), "big")
+                frame = await reader.readexactly(size)
+                key, version = int.from_bytes(frame[:2], "big"), int.from_bytes(frame[2:4], "big")
+                self.asked[node, key] += 1
+                if (node, key) in self.closes:
+                    return
+                if (node, key) in self.hangs:
+                    self.hung.set()
+                    await asyncio.Event().wait()
+                if (node, key) in self.raw:
+                    writer.write(self.raw[node, key])
+                    await writer.drain()
+                    continue
+                answer = self._answer(node, key, version, frame, login)
+                correlation = int.from_bytes(frame[4:8], "big")
+                body = correlation.to_bytes(4, "big") + answer.encode()
+                writer.write(len(body).to_bytes(4, "big") + body)
+                await writer.drain()
+
+        return talk
+
+    def _answer(self, node: int, key: int, version: int, frame: bytes, login: list[Any]) -> Any:
+        request_type = next(kind for kind in _REQUESTS[key]._CLASSES if version == kind.API_VERSION)
+        client_length = int.from_bytes(frame[8:10], "big")
+        assert frame[10 : 10 + client_length] == b"hafnium-exporter"
+        request = request_type.decode(frame[10 + client_length :])
+        makers: dict[int, Callable[[], dict[str, Any]]] = {
+            API.VERSIONS: lambda: {"api_versions": [(api, *span) for api, span in self.versions.items()]},
+            API.METADATA: lambda: self._metadata(version),
+            API.LIST: lambda: {
+                "groups": [(name, group.kind) for name, group in self.groups.items() if group.coordinator == node]
+            },
+            API.DESCRIBE: lambda: {"groups": [self._described(name) for name in request.groups]},
+            API.COMMITS: lambda: self._commits(request),
+            API.OFFSETS: lambda: self._offsets(node, request),
+            API.HANDSHAKE: lambda: self._handshake(request, login),
+            API.LOGIN: lambda: self._login(request, login),
+        }
+        fields = {
+            "throttle_time_ms": 0,
+            "session_lifetime_ms": 0,
+            "error_code": self.errors.get((node, key), 0),
+            **makers[key](),
+        }
+        names = request_type.RESPONSE_TYPE.SCHEMA.names
+        return request_type.RESPONSE_TYPE(**{name: fields.get(name) for name in names})
+
+    def _metadata(self, version: int) -> dict[str, Any]:
+        offline: tuple[list[int], ...] = ([],) if version >= 5 else ()
+        topics = [
+            (
+                self.topic_errors.get(name, 0),
+                name,
+                False,
+                [(item.metadata_error, number, item.leader, [1], [1], *offline) for number, item in partitions.items()],
+            )
+            for name, partitions in self.topics.items()
+        ]
+        brokers = [(node, host, port, None) for node, (host, port) in self.nodes.items()]
+        return {"brokers": brokers, "cluster_id": "fake", "controller_id": 1, "topics": topics}
+
+    def _described(self, name: str) -> tuple[Any, ...]:
+        group = self.groups[name]
+        members = [(f"member-{number}", "client", "/127.0.0.1", b"", b"") for number in range(group.members)]
+        name = "stray" if self.strays else name
+        return (group.describe_error, name, group.state, group.kind, "range", members)
+
+    def _commits(self, request: Any) -> dict[str, Any]:
+        group = self.groups[request.consumer_group]
+        assert request.topics is not None, "asking for all partitions breaks some brokers"
+        if group.fetch_error:
+            return {"topics": [], "error_code": group.fetch_error}
+        topics = [
+            (
+                topic,
+                [(n, group.commits.get((topic, n), -1), "", group.faults.get((topic, n), 0)) for n in numbers],
+            )
+            for topic, numbers in request.topics
+        ]
+        return {"topics": topics}
+
+    def _offsets(self, node: int, request: Any) -> dict[str, Any]:
+        def one(topic: str, number: int, which: int) -> tuple[int, int, int, int]:
+            partition = self.topics[topic][number]
+            error = partition.error or (6 if partition.leader != node else 0)
+            offset = partition.end if which == -1 else partition.beginning
+            return (number, error, -1, -1 if error else offset)
+
+        topics = [
+            (topic, [one(topic, *asked) for asked in partitions if (topic, asked[0]) not in self.omits])
+            for topic, partitions in request.topics
+        ]
+        if self.strays:
+            topics.append(("stray", [(0, 0, -1, 5)]))
+        return {"topics": topics}
+
+    def _handshake(self, request: Any, login: list[Any]) -> dict[str, Any]:
+        login.append(request.mechanism)
+        return {"error_code": 0 if request.mechanism in self.mechanisms else 33, "enabled_mechanisms": self.mechanisms}
+
+    def _login(self, request: Any, login: list[Any]) -> dict[str, Any]:
+        refused = {"error_code": 58, "error_message": "Authentication failed", "sasl_auth_bytes": b""}
+        if login[0] == "PLAIN":
+            _, user, password = request.sasl_auth_bytes.decode().split("\0")
+            right = self.users.get(user) == password
+            return {"error_message": None, "sasl_auth_bytes": b""} if right else refused
+        digest = "sha256" if login[0].endswith("256") else "sha512"
+        if len(login) == 1:
+            bare = request.sasl_auth_bytes.decode().removeprefix("n,,")
+            user, nonce = (part[2:] for part in bare.split(","))
+            first = f"r={nonce}server,s={base64.b64encode(b'salt').decode()},i={self.iterations}"
+            login += [user.replace("=2C", ",").replace("=3D", "="), bare, first]
+            return {"error_message": None, "sasl_auth_bytes": first.encode()}
+        _, user, bare, first = login
+        final, proof = request.sasl_auth_bytes.decode().rsplit(",p=", 1)
+        salted = hashlib.pbkdf2_hmac(digest, self.users.get(user, "").encode(), b"salt", self.iterations)
+        signed = f"{bare},{first},{final}".encode()
+        key = hmac.digest(salted, b"Client Key", digest)
+        signature = hmac.digest(hashlib.new(digest, key).digest(), signed, digest)
+        if bytes(a ^ b for a, b in zip(key, signature, strict=True)) != base64.b64decode(proof):
+            return refused
+        server = hmac.digest(hmac.digest(salted, b"Server Key", digest), signed, digest)
+        verifier = base64.b64encode(b"impostor" if self.impostor else server)
+        return {"error_message": None, "sasl_auth_bytes": b"v=" + verifier}

