@@ -115,7 +115,7 @@ AddressField = Annotated[
     Address,
     BeforeValidator(parse_address),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^.+:\d{1,5}$", "examples": ["identity-service:8081"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^.+:(\d{1,5}|\$\{.+\})$", "examples": ["identity-service:8081"]}),
 ]
 """An `Address`, written as `host:port`."""
 

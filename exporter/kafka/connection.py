@@ -10,8 +10,7 @@ import asyncio
 import ssl
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Self, cast
@@ -29,9 +28,10 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from exporter.kafka import sasl
 from exporter.kafka.errors import failure_of_code
+from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
-from exporter.net.phases import Phases, phase_clock
-from exporter.net.resolver import Resolver, is_ip
+from exporter.net.phases import Phases, Untimed, timed
+from exporter.net.resolver import Resolver
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -45,9 +45,6 @@ _ANY_ANSWER_BYTES = 100 * 1024 * 1024
 
 _THREAD_BYTES = 32 * 1024
 """Answers longer than this are decoded in a thread: 32 KiB take some 8 ms, and the event loop has no more."""
-
-_ADDRESS_PATIENCE = 1.0
-"""Seconds after which the next address of the same name is tried."""
 
 _CLIENT_ID = "hafnium-exporter"
 
@@ -88,18 +85,6 @@ class Access:
     user: str = ""
 
 
-class Untimed:
-    """Phases of a connection whose timing nobody asks for."""
-
-    __slots__ = ("stage",)
-
-    def __init__(self) -> None:
-        self.stage = Stage.CONNECT
-
-    def add_phase(self, stage: Stage, seconds: float) -> None:
-        """Forget it."""
-
-
 class Connection(asyncio.Protocol):
     """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good."""
 
@@ -125,7 +110,7 @@ class Connection(asyncio.Protocol):
             await connection._connect(access, phases)
             if access.tls is not None:
                 await connection._start_tls(access.tls, access.server_name or address.host, phases)
-            with _timed(phases, Stage.AUTH):
+            with timed(phases, Stage.AUTH):
                 await connection._agree()
                 if access.mechanism is not None:
                     await connection._log_in(access, access.mechanism)
@@ -214,28 +199,13 @@ class Connection(asyncio.Protocol):
     # How it comes to be.
 
     async def _connect(self, access: Access, phases: Phases) -> None:
-        hosts: tuple[str, ...] = (self.address.host,)
-        if not is_ip(self.address.host):
-            with _timed(phases, Stage.RESOLVE):
-                hosts = await access.resolver.resolve(self.address.host)
-        loop = asyncio.get_running_loop()
-        with _timed(phases, Stage.CONNECT):
-            for left, host in zip(reversed(range(len(hosts))), hosts, strict=True):
-                try:
-                    async with asyncio.timeout(_ADDRESS_PATIENCE if left else None):
-                        await loop.create_connection(lambda: self, host, self.address.port)
-                        return
-                except OSError:  # TimeoutError is one
-                    if not left:
-                        raise
+        await dial(lambda: self, self.address, access.resolver, phases)
 
     async def _start_tls(self, context: ssl.SSLContext, name: str, phases: Phases) -> None:
-        with _timed(phases, Stage.TLS):
-            plain = cast(asyncio.Transport, self._transport)
-            transport = await asyncio.get_running_loop().start_tls(plain, self, context, server_hostname=name)
-            if transport is None or self._failure is not None:  # it went away during the handshake
-                raise ConnectionResetError("the connection was closed during the TLS handshake")
-            self._transport = transport
+        transport = await start_tls(cast("asyncio.Transport", self._transport), self, context, name, phases)
+        if self._failure is not None:  # it went away during the handshake
+            raise ConnectionResetError("the connection was closed during the TLS handshake")
+        self._transport = transport
 
     async def _agree(self) -> None:
         answer = await self.ask(ApiVersionRequest())
@@ -303,14 +273,3 @@ def _decode(prepared: Any, correlation: int, frame: bytes) -> Any:
     if header.correlation_id != correlation:
         raise _OutOfOrderError
     return prepared.RESPONSE_TYPE.decode(stream)
-
-
-@contextmanager
-def _timed(phases: Phases, stage: Stage) -> Iterator[None]:
-    phases.stage = stage
-    clock = phase_clock()
-    started = clock()
-    try:
-        yield
-    finally:
-        phases.add_phase(stage, clock() - started)

@@ -19,10 +19,11 @@ from exporter.kafka.errors import PartitionFault, fault_of_failure, together
 from exporter.kafka.groups import Group, Groups, read_groups
 from exporter.kafka.offsets import BEGINNING, END, Offsets, read_offsets
 from exporter.metrics.family import gauge
+from exporter.net.secrets import current_secret
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, Target, Tools
-from exporter.values import Settings, read_secret
+from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "KafkaProbe", "KafkaSettings"]
@@ -279,13 +280,7 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     async def _password(self) -> str:
         security = self.settings.security
-        if security.password_file is None:
-            return security.password.get_secret_value() if security.password is not None else ""
-        try:
-            return await asyncio.to_thread(read_secret, security.password_file)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "empty, or not text"
-            raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"password_file {security.password_file}: {reason}") from None
+        return await current_secret(security.password, security.password_file) or ""
 
 
 def _record_group(part: Attempt, name: str, group: Group) -> None:

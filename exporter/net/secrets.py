@@ -1,0 +1,28 @@
+"""Passwords at the moment they are needed, so that a rotated file is noticed at the next login."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from exporter.values import read_secret
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["current_secret"]
+
+
+async def current_secret(value: SecretStr | None, file: Path | None) -> str | None:
+    """Return the secret that is configured, read from its file if it is there; None where none is configured.
+
+    Raises:
+        Failure: The file cannot be read; `credentials`, so nobody is paged for the target.
+    """
+    if file is None:
+        return value.get_secret_value() if value is not None else None
+    try:
+        return await asyncio.to_thread(read_secret, file)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "empty, or not text"
+        raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"password_file {file}: {reason}") from None

@@ -1,0 +1,1 @@
+"""Asking PostgreSQL: a session whose phases are timed, and Flyway's history."""

@@ -1,0 +1,96 @@
+"""What tests of probes share: a probe of one address, one attempt, servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from exporter.metrics.family import Family
+from exporter.probes import probe_types
+from exporter.probing.probe import Probe, Target, Tools
+from exporter.probing.runner import Outcome, run
+from exporter.values import Address
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def make(kind: str, tools: Tools, host: str, port: int, /, **settings: Any) -> Probe[Any]:
+    """Build a probe of one address."""
+    probe = probe_types()[kind]
+    target = Target("a-service", kind, f"{host}:{port}", (Address(host, port),))
+    return probe(target, probe.settings_type(**settings), tools)
+
+
+async def attempt(probe: Probe[Any], timeout: float = 5.0) -> Outcome:
+    """Make one attempt and close the probe's own things."""
+    return await run(probe, timeout)
+
+
+def value(outcome: Outcome, family: Family, *labels: str) -> float:
+    """Return one sample."""
+    return outcome.samples[family][labels]
+
+
+def reason(outcome: Outcome) -> tuple[str, str] | None:
+    """Return stage and reason of a failure."""
+    return (outcome.failure.stage.value, outcome.failure.reason.value) if outcome.failure else None
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[int]:
+    """Serve a handler on a free port; return the port."""
+
+    tasks: set[asyncio.Task[Any] | None] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            await handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in filter(None, tasks):
+            task.cancel()
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+
+
+async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take everything, answer nothing."""
+    while await reader.read(65536):
+        pass
+
+
+def saying(data: bytes, *, once_asked: bool = True) -> Handler:
+    """Answer the first bytes with these, and then nothing more."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if once_asked:
+            await reader.read(65536)
+        writer.write(data)
+        await writer.drain()
+        await silence(reader, writer)
+
+    return handler
+
+
+async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes = b"") -> None:
+    """Answer with an endless stream."""
+    await reader.read(65536)
+    writer.write(head)
+    while True:
+        writer.write(b"A" * 65536)
+        await writer.drain()
+
+
+async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Close once asked."""
+    await reader.read(65536)

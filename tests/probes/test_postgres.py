@@ -1,0 +1,360 @@
+"""The postgres probe against a real server, and against peers that are none."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import trustme
+from pydantic import ValidationError
+
+from exporter.demo.servers.postgres import PostgresServer
+from exporter.postgres.flyway import History, read_history
+from exporter.probes import postgres as p
+from exporter.probes.postgres import PostgresSettings
+from exporter.probing.probe import Probe, Tools
+from exporter.verdict import Stage, Verdict
+from tests.probes.doing import Handler, attempt, flood, hang_up, make, reason, saying, serving, silence, value
+
+
+def probe_of(server: PostgresServer, tools: Tools, **settings: Any) -> Probe[Any]:
+    own = {"user": server.user, "password_file": server.password_file, "database": server.database, **settings}
+    return make("postgres", tools, server.host, server.port, **own)
+
+
+def stub(port: int, tools: Tools, **settings: Any) -> Probe[Any]:
+    return make("postgres", tools, "127.0.0.1", port, user="u", password="p", database="d", **settings)
+
+
+async def connect(server: PostgresServer, user: str = "postgres") -> asyncpg.Connection:
+    password = server.superuser_password if user == "postgres" else server.password
+    return await asyncpg.connect(host=server.host, port=server.port, user=user, password=password, database=server.database)
+
+
+@pytest.fixture
+async def admin(postgres_server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(postgres_server)
+    yield connection
+    await connection.close()
+
+
+async def test_a_database_that_answers_is_up_with_every_phase_timed(postgres_server: PostgresServer, tools: Tools) -> None:
+    outcome = await attempt(probe_of(postgres_server, tools))
+    assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
+    assert set(outcome.phases) == {Stage.CONNECT, Stage.AUTH, Stage.QUERY}
+    assert all(seconds > 0 for seconds in outcome.phases.values())
+    assert outcome.phases[Stage.AUTH] > outcome.phases[Stage.CONNECT]  # scram takes both sides thousands of hashes
+    assert sum(outcome.phases.values()) <= outcome.duration
+    assert outcome.parts == {"activity": None, "flyway": None}
+
+
+async def test_sessions_are_what_pg_stat_activity_says(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    idle, busy, transaction = [await connect(postgres_server, "hafnium") for _ in range(3)]
+    await transaction.execute("BEGIN; SELECT 1")
+    query = asyncio.create_task(busy.execute("SELECT pg_sleep(3)"))
+    await asyncio.sleep(0.3)
+    outcome = await attempt(probe_of(postgres_server, tools))
+    rows = await admin.fetch(
+        "SELECT state, count(*) AS n FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() GROUP BY 1"
+    )
+    expected = {row["state"]: row["n"] for row in rows}
+    expected["idle"] += 1  # this session, as the probe saw it
+    found = {labels[0]: n for labels, n in outcome.samples[p.CONNECTIONS].items()}
+    assert {state: n for state, n in found.items() if n} == expected
+    assert set(found) == set(p.STATES)
+    assert value(outcome, p.MAX_CONNECTIONS) == 60
+    assert value(outcome, p.LONGEST_TRANSACTION) >= 0.3
+    assert 0.3 <= value(outcome, p.LONGEST_QUERY) < 3
+    assert value(outcome, p.IDLE) == 0
+    query.cancel()
+    await asyncio.wait([query])
+    for connection in (idle, busy, transaction):
+        connection.terminate()
+
+
+async def test_an_attempt_leaves_no_session(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    for _ in range(5):
+        await attempt(probe_of(postgres_server, tools))
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hafnium-exporter'"
+    async with asyncio.timeout(5):
+        while await admin.fetchval(count):
+            await asyncio.sleep(0.01)
+
+
+async def test_sessions_of_others_are_hidden_from_a_role_without_pg_monitor(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    await admin.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    try:
+        outcome = await attempt(probe_of(postgres_server, tools, user="plain", password="plain", password_file=None))
+        assert outcome.verdict is Verdict.UP
+        assert value(outcome, p.CONNECTIONS, "hidden") >= 1
+    finally:
+        await admin.execute("DROP ROLE plain")
+
+
+HISTORY = """
+CREATE SCHEMA {0};
+CREATE TABLE {0}.flyway_schema_history (installed_rank int PRIMARY KEY, version varchar(50), description varchar(200),
+  type varchar(20), script varchar(1000), checksum int, installed_by varchar(100),
+  installed_on timestamp DEFAULT now(), execution_time int, success boolean);
+INSERT INTO {0}.flyway_schema_history (installed_rank, version, description, type, script, success) VALUES {1};
+"""
+
+
+async def test_flyway_history_is_read_in_every_schema(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    rows = "(1,'9.1','a','SQL','V9_1',true),(2,'10.2','b','SQL','V10_2',true),(3,NULL,'r','SQL','R__r',true),"
+    await admin.execute(HISTORY.format("ledger", rows + "(4,'11','c','SQL','V11',false)"))
+    await admin.execute(HISTORY.format('"odd ""name"', "(1,'1','a','SQL','V1',true)"))
+    await admin.execute('GRANT USAGE ON SCHEMA ledger, "odd ""name" TO hafnium')
+    await admin.execute("GRANT SELECT ON ledger.flyway_schema_history TO hafnium")
+    await admin.execute('GRANT SELECT ON "odd ""name".flyway_schema_history TO hafnium')
+    try:
+        outcome = await attempt(probe_of(postgres_server, tools))
+        assert outcome.parts["flyway"] is None
+        assert value(outcome, p.FLYWAY_VERSION, "ledger", "10.2") == 1
+        assert value(outcome, p.FLYWAY_MIGRATIONS, "ledger") == 3
+        assert value(outcome, p.FLYWAY_FAILED, "ledger") == 1
+        assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1
+        await admin.execute("REVOKE SELECT ON ledger.flyway_schema_history FROM hafnium")
+        outcome = await attempt(probe_of(postgres_server, tools))
+        assert outcome.verdict is Verdict.UP
+        assert outcome.parts["flyway"] is not None
+        assert outcome.parts["flyway"].reason.value == "auth"
+        assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1  # what may be read still is
+        assert ("ledger",) not in outcome.samples[p.FLYWAY_MIGRATIONS]
+        outcome = await attempt(probe_of(postgres_server, tools, flyway_table=None))
+        assert "flyway" not in outcome.parts
+    finally:
+        await admin.execute('DROP SCHEMA ledger CASCADE; DROP SCHEMA "odd ""name" CASCADE')
+
+
+async def test_a_locked_history_fails_its_part_in_time_and_not_the_verdict(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    await admin.execute(HISTORY.format("locked", "(1,'1','a','SQL','V1',true)"))
+    await admin.execute("GRANT USAGE ON SCHEMA locked TO hafnium; GRANT SELECT ON locked.flyway_schema_history TO hafnium")
+    try:
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE locked.flyway_schema_history IN ACCESS EXCLUSIVE MODE")
+            outcome = await attempt(probe_of(postgres_server, tools), timeout=1.0)
+        assert outcome.verdict is Verdict.UP
+        assert outcome.parts["activity"] is None
+        assert outcome.parts["flyway"] is not None
+        assert outcome.parts["flyway"].reason.value == "timeout"
+        assert outcome.duration < 1.0
+    finally:
+        await admin.execute("DROP SCHEMA locked CASCADE")
+
+
+@pytest.mark.parametrize("settings", [{"password": "wrong", "password_file": None}, {"user": "nobody-known"}])
+async def test_refused_credentials_are_the_probers_own(
+    settings: dict[str, Any], postgres_server: PostgresServer, tools: Tools
+) -> None:
+    outcome = await attempt(probe_of(postgres_server, tools, **settings))
+    assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "auth"))
+    assert outcome.failure is not None
+    assert "wrong" not in outcome.failure.detail
+
+
+async def test_a_password_file_that_cannot_be_read_is_the_probers_own(
+    postgres_server: PostgresServer, tools: Tools, tmp_path: Path
+) -> None:
+    outcome = await attempt(probe_of(postgres_server, tools, password_file=tmp_path / "missing"))
+    assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "credentials"))
+
+
+async def test_a_rotated_password_is_read_at_the_next_login(
+    postgres_server: PostgresServer, tools: Tools, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    probe = probe_of(postgres_server, tools, password_file=file)
+    assert reason(await attempt(probe)) == ("auth", "auth")
+    file.write_text(f"{postgres_server.password}\n")
+    assert (await attempt(probe)).verdict is Verdict.UP
+
+
+async def test_a_database_that_is_gone_is_down(postgres_server: PostgresServer, tools: Tools) -> None:
+    outcome = await attempt(probe_of(postgres_server, tools, database="gone"))
+    assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("auth", "query_failed"))
+    assert outcome.failure is not None
+    assert "3D000" in outcome.failure.detail
+
+
+async def test_without_a_connection_left_it_is_down_and_says_so(own_postgres: PostgresServer, tools: Tools) -> None:
+    taken: list[asyncpg.Connection] = []
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        while True:
+            taken.append(await connect(own_postgres))
+    outcome = await attempt(probe_of(own_postgres, tools))
+    assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("auth", "too_many_connections"))
+    for connection in taken:
+        connection.terminate()
+
+
+async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(own_postgres: PostgresServer, tools: Tools) -> None:
+    probe = probe_of(own_postgres, tools)
+    assert (await attempt(probe)).verdict is Verdict.UP
+    own_postgres.pause()
+    hung = await attempt(probe, timeout=0.5)
+    assert (hung.verdict, reason(hung)) == (Verdict.DOWN, ("auth", "timeout"))
+    assert Stage.CONNECT in hung.phases
+    assert hung.duration < 1
+    own_postgres.resume()
+    await asyncio.to_thread(own_postgres.stop)
+    assert reason(await attempt(probe)) == ("connect", "connect_refused")
+    await asyncio.to_thread(own_postgres.start)
+    assert (await attempt(probe)).verdict is Verdict.UP
+
+
+async def test_a_session_that_is_ended_by_the_server_does_not_hang(own_postgres: PostgresServer, tools: Tools) -> None:
+    admin, other = await connect(own_postgres), await connect(own_postgres)
+    await admin.execute(HISTORY.format("locked", "(1,'1','a','SQL','V1',true)"))
+    await admin.execute("GRANT USAGE ON SCHEMA locked TO hafnium; GRANT SELECT ON locked.flyway_schema_history TO hafnium")
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE locked.flyway_schema_history IN ACCESS EXCLUSIVE MODE")
+        task = asyncio.create_task(attempt(probe_of(own_postgres, tools)))
+        ended = 0
+        async with asyncio.timeout(4):
+            while not ended:
+                ended = await other.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                    "WHERE application_name = 'hafnium-exporter' AND wait_event_type = 'Lock'"
+                )
+        outcome = await task
+    assert outcome.verdict is Verdict.UP  # SELECT 1 was answered before
+    assert outcome.parts["flyway"] is not None
+    assert outcome.parts["flyway"].reason.value in {"starting", "connection_closed"}
+    await admin.close()
+    await other.close()
+
+
+def tls_in_front(server: PostgresServer, context: ssl.SSLContext) -> Handler:
+    """Speak TLS as a PostgreSQL does that was built with it, which the one at hand was not; it answers all the rest."""
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(8) == struct.pack("!ii", 8, 80877103)
+        writer.write(b"S")
+        await writer.start_tls(context)
+        behind, to_behind = await asyncio.open_connection(server.host, server.port)
+        await asyncio.gather(pipe(reader, to_behind), pipe(behind, writer))
+
+    return handler
+
+
+async def test_tls_is_spoken_verified_and_timed(postgres_server: PostgresServer, tools: Tools, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("db.internal").configure_cert(context)
+    login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
+    tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
+    async with serving(tls_in_front(postgres_server, context)) as port:
+        outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls=tls))
+        other = await attempt(
+            make("postgres", tools, "127.0.0.1", port, **login, tls={**tls, "server_name": "other.internal"})
+        )
+        unknown = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls={"server_name": "db.internal"}))
+    assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
+    assert outcome.phases[Stage.TLS] > 0
+    assert outcome.parts == {"activity": None, "flyway": None}
+    assert reason(other) == ("tls", "tls_name_mismatch")
+    assert reason(unknown) == ("tls", "tls_untrusted")
+
+
+async def test_a_server_without_tls_is_refused_where_tls_is_wanted(postgres_server: PostgresServer, tools: Tools) -> None:
+    outcome = await attempt(probe_of(postgres_server, tools, tls={}))
+    assert reason(outcome) == ("tls", "tls_failed")
+
+
+VERSION = b"server_version\x00" + b"16.1\x00"
+AUTH_OK = b"R" + struct.pack("!ii", 8, 0) + b"S" + struct.pack("!i", len(VERSION) + 4) + VERSION
+READY = b"K" + struct.pack("!iii", 12, 1, 1) + b"Z" + struct.pack("!i", 5) + b"I"
+STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        (silence, ("auth", "timeout")),
+        (hang_up, ("auth", "connection_closed")),
+        (saying(ERROR_STARTING), ("auth", "starting")),
+        (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("auth", "timeout")),  # reads as a message of 1.4 GB
+        (saying(AUTH_OK + READY), ("query", "timeout")),
+        (saying(AUTH_OK[:9] + READY), ("auth", "protocol")),
+        (lambda r, w: flood(r, w, b"D" + struct.pack("!i", 2**30)), ("receive", "too_large")),
+    ],
+    ids=["silent", "hangs-up", "starting", "not-postgres", "silent-after-login", "no-version", "flood"],
+)
+async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
+    async with serving(handler) as port:
+        outcome = await attempt(stub(port, tools), timeout=0.5)
+    assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, expected)
+    assert outcome.duration < 1.5
+
+
+async def test_no_task_outlives_an_attempt(tools: Tools) -> None:
+    before = asyncio.all_tasks()
+    async with serving(saying(AUTH_OK + READY)) as port:
+        await attempt(stub(port, tools), timeout=0.2)
+        async with asyncio.timeout(2):
+            while len({task for task in asyncio.all_tasks() - before if "serving" not in repr(task)}) > 0:
+                await asyncio.sleep(0.01)
+
+
+async def test_cancelling_an_attempt_is_let_through(tools: Tools) -> None:
+    async with serving(silence) as port:
+        task = asyncio.create_task(attempt(stub(port, tools)))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def row(version: str | None, kind: str = "SQL", *, success: bool = True, script: str = "") -> dict[str, Any]:
+    return {"version": version, "type": kind, "success": success, "script": script or f"V{version}"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], History(None, 0, 0)),
+        ([row(None, "SCHEMA"), row("1")], History("1", 1, 0)),
+        ([row("9.1"), row("10"), row("9.10")], History("10", 3, 0)),
+        ([row("1_2"), row("1.1")], History("1_2", 2, 0)),
+        ([row(None, script="R__a"), row(None, script="R__a")], History(None, 1, 0)),
+        ([row("1"), row("2"), row("2", "UNDO_SQL")], History("1", 1, 0)),
+        ([row("1"), row("2"), row("2", "DELETE")], History("1", 1, 0)),
+        ([row("1"), row("2", success=False)], History("1", 1, 1)),
+        ([row("1"), row("2", success=False), row("2")], History("2", 2, 0)),
+        ([row("1", "BASELINE"), row("2", "JDBC")], History("2", 2, 0)),
+    ],
+)
+def test_a_history_comes_to(rows: list[dict[str, Any]], expected: History) -> None:
+    assert read_history(rows) == expected
+
+
+def test_two_passwords_are_refused() -> None:
+    with pytest.raises(ValidationError, match="not both"):
+        PostgresSettings(user="u", database="d", password="x", password_file=Path("y"))
