@@ -1,0 +1,165 @@
+"""The daemon whole: its start, its verdicts over real servers, reload, and its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo.processes import free_port
+from exporter.demo.servers.valkey import ValkeyServer
+from tests.app.daemon import Daemon
+
+FAST = {"interval": "500ms", "timeout": "300ms", "recheck_interval": "200ms"}
+
+
+def config(**ports: int) -> dict[str, Any]:
+    services = {name: {"instances": [f"127.0.0.1:{port}"], "probes": {"redis": {}}} for name, port in ports.items()}
+    return {"defaults": FAST, "dependencies": services}
+
+
+@pytest.fixture
+def daemon(own_valkey: ValkeyServer, tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path, config(cache=own_valkey.port)) as daemon:
+        daemon.start()
+        yield daemon
+
+
+def test_the_exposition_is_valid_and_tells_the_truth(daemon: Daemon, own_valkey: ValkeyServer) -> None:
+    text = daemon.request("/metrics")[1]
+    checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    labels = {"service": "cache", "probe": "redis", "target": own_valkey.address}
+    assert daemon.value("probe_success", **labels) == 1
+    assert daemon.value("probe_service_up", service="cache") == 1
+    assert daemon.value("probe_interval_seconds", **labels) == 0.5
+    assert abs((daemon.value("probe_last_run_timestamp_seconds", **labels) or 0) - time.time()) < 5
+    assert daemon.value("probe_exporter_config_last_reload_successful") == 1
+
+
+def test_a_server_that_dies_is_down_when_confirmed_and_recovers(daemon: Daemon, own_valkey: ValkeyServer) -> None:
+    own_valkey.kill()
+    daemon.wait(lambda: daemon.value("probe_success", service="cache") == 0)
+    assert daemon.value("probe_service_up", service="cache") == 0
+    assert daemon.value("probe_redis_memory_used_bytes", service="cache") is None
+    assert daemon.api("/api/v1/services/cache")["verdict"] == "down"
+    own_valkey.start()
+    daemon.wait(lambda: daemon.value("probe_success", service="cache") == 1)
+    failures = daemon.value("probe_failures_total", service="cache", stage="connect", reason="connect_refused")
+    assert failures is not None
+    assert failures >= 1
+
+
+def test_a_target_that_is_no_longer_configured_loses_its_series_and_the_others_keep_their_state(
+    daemon: Daemon, own_valkey: ValkeyServer
+) -> None:
+    missed = free_port()
+    daemon.write(config(cache=own_valkey.port, other=missed))
+    daemon.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr] # it runs
+    daemon.wait(lambda: daemon.value("probe_success", service="other") == 0)
+    count = [
+        v for (n, have), v in daemon.metrics().items() if n == "probe_latency_seconds_count" and ("service", "cache") in have
+    ]
+    assert sum(count) > 1
+    daemon.write(config(cache=own_valkey.port))
+    assert daemon.request("/-/reload", "POST")[0] == 200
+    names = {dict(have).get("service") for _, have in daemon.metrics()}
+    assert names == {None, "cache"}
+    after = [
+        v for (n, have), v in daemon.metrics().items() if n == "probe_latency_seconds_count" and ("service", "cache") in have
+    ]
+    assert sum(after) >= sum(count)
+
+
+def test_a_bad_reload_keeps_the_old_configuration_and_says_why(daemon: Daemon, own_valkey: ValkeyServer) -> None:
+    daemon.path.write_text("services: {cache: {instances: [nowhere], probes: {reddis: {}}}}")
+    status, body = daemon.request("/-/reload", "POST")
+    assert status == 400
+    assert b"exporter.yml:1:33: services.cache.instances[0]: expected host:port" in body
+    assert b"unknown key; did you mean 'redis'?" in body
+    assert daemon.value("probe_exporter_config_last_reload_successful") == 0
+    assert daemon.value("probe_success", service="cache", target=own_valkey.address) == 1
+    assert "did you mean" in daemon.request("/")[1].decode()
+    daemon.write(config(cache=own_valkey.port))
+    assert daemon.request("/-/reload", "POST")[0] == 200
+    assert daemon.value("probe_exporter_config_last_reload_successful") == 1
+
+
+def test_a_probe_on_demand_runs_what_is_configured_and_nothing_else(daemon: Daemon) -> None:
+    status, body = daemon.request("/probe?service=cache&probe=redis")
+    assert status == 200
+    assert re.search(rb'^probe_success\{service="cache",probe="redis",[^}]*\} 1$', body, re.MULTILINE)
+    assert daemon.request("/probe?service=cache&probe=actuator")[0] == 404
+    assert daemon.request("/probe?target=http://127.0.0.1:1/")[0] == 400
+
+
+def test_sigterm_lets_a_run_in_flight_end_and_closes_everything(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    slow = {"interval": "10s", "timeout": "2s"}
+    with Daemon(tmp_path, {**config(cache=own_valkey.port), "defaults": slow}) as daemon:
+        daemon.start()
+        own_valkey.pause()
+        daemon.wait(lambda: daemon.value("probe_in_flight", service="cache") == 1, 15)
+        started = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - started < 4
+        assert "stopped; 0 runs cancelled" in daemon.log
+        assert "Traceback" not in daemon.log
+
+
+def test_a_run_that_outlasts_the_drain_deadline_is_cancelled(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    with Daemon(tmp_path, config(cache=own_valkey.port)) as daemon:
+        daemon.write(
+            {
+                **config(cache=own_valkey.port),
+                "defaults": {"interval": "20s", "timeout": "15s"},
+                "server": {"listen": f"127.0.0.1:{daemon.port}", "drain_timeout": "300ms"},
+            }
+        )
+        own_valkey.pause()
+        daemon.start(ready=False)
+        assert daemon.status("/-/ready") == 503
+        daemon.wait(lambda: daemon.value("probe_in_flight", service="cache") == 1, 25)
+        started = time.monotonic()
+        assert daemon.stop(signal.SIGINT) == 0
+        assert time.monotonic() - started < 3
+        assert "stopped; 1 runs cancelled" in daemon.log
+
+
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        daemon = Daemon(tmp_path, config(cache=free_port()), loop_port=port)
+        done = subprocess.run(
+            [shutil.which("hafnium-exporter") or "hafnium-exporter", "serve", "--config", str(daemon.path)],
+            capture_output=True,
+            check=False,
+            timeout=20,
+        )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use".encode() in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_descriptors_do_not_grow(daemon: Daemon, own_valkey: ValkeyServer) -> None:
+    assert daemon.process is not None
+    folder = f"/proc/{daemon.process.pid}/fd"
+    own_valkey.pause()
+    time.sleep(1)
+    own_valkey.resume()
+    daemon.wait(lambda: daemon.value("probe_success", service="cache") == 1)
+    before = len(os.listdir(folder))  # noqa: PTH208 - of another process
+    for _ in range(10):
+        daemon.request("/metrics")
+        time.sleep(0.2)
+    assert len(os.listdir(folder)) <= before + 2  # noqa: PTH208 - of another process

@@ -1,0 +1,265 @@
+"""A fleet as it looks on a bad day, and a daemon that shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from exporter.engine.views import AttemptView, FleetView, ServiceView, TargetView
+from exporter.verdict import Verdict
+from exporter.web.backend import UnknownTarget
+
+UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
+NAMES = ("identity", "screening", "monitoring", "case", "vault", "risk-engine", "signals")
+
+
+def attempts(
+    now: float, *, failing: int = 0, verdict: Verdict = DOWN, reason: str = "", base: float = 0.012
+) -> list[AttemptView]:
+    """Twelve attempts, of which the last ones failed."""
+    made = []
+    for age in range(11, -1, -1):
+        bad = age < failing
+        made.append(
+            AttemptView(
+                finished_at=now - 4 - 15 * age,
+                verdict=verdict if bad else UP,
+                stage="connect" if bad else None,
+                reason=reason if bad else None,
+                detail="connection refused" if bad else "",
+                duration=0.004 if bad else base * (1 + (age * 7 % 5) / 6),
+                recheck=bad and age % 2 == 0,
+            )
+        )
+    return made
+
+
+def target(service: str, probe: str, name: str, now: float, **changes: object) -> TargetView:
+    """A target that is up, but for the changes."""
+    values: dict[str, object] = {
+        "service": service,
+        "probe": probe,
+        "target": name,
+        "verdict": UP,
+        "confirmed_since": now - 260_000,
+        "stage": None,
+        "reason": None,
+        "detail": "",
+        "interval": 15.0,
+        "last_run": now - 4,
+        "last_success": now - 4,
+        "next_run": now + 11,
+        "duration": 0.0143,
+        "phases": {"resolve": 0.0011, "connect": 0.0008, "send": 0.0001, "wait": 0.0111, "receive": 0.0012},
+        "parts": {"meters": None, "groups": None},
+        "facts": _facts(now),
+        "recents": attempts(now),
+    }
+    return TargetView.model_validate(values | changes)
+
+
+def _facts(now: float) -> dict[str, float]:
+    return {
+        "probe_http_status_code": 200.0,
+        "probe_actuator_status{status=UP}": 1.0,
+        "probe_actuator_component_up{component=db}": 1.0,
+        "probe_actuator_component_up{component=diskSpace}": 1.0,
+        "probe_actuator_component_up{component=redis}": 1.0,
+        "probe_hikari_connections{pool=main,state=active}": 3.0,
+        "probe_hikari_connections{pool=main,state=idle}": 7.0,
+        "probe_jvm_memory_used_bytes{area=heap}": 412_316_860.0,
+        "probe_jvm_memory_max_bytes{area=heap}": 1_073_741_824.0,
+        "probe_http_server_request_p99_seconds{source=histogram}": 0.184,
+        "probe_http_server_requests_total{outcome=SUCCESS}": 1_482_113.0,
+        "probe_process_start_timestamp_seconds": now - 260_400,
+        "probe_process_uptime_seconds": 260_400.0,
+        "probe_redis_hit_ratio": 0.9312,
+    }
+
+
+def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **changes: object) -> ServiceView:
+    """A service over its targets."""
+    values: dict[str, object] = {
+        "name": name,
+        "kind": "service",
+        "verdict": verdict,
+        "depends_on": ["postgres", "redis", "kafka"],
+        "min_ready": 1,
+        "instances": {v.value: sum(item.verdict is v for item in targets) for v in Verdict},
+        "targets": targets,
+    }
+    return ServiceView.model_validate(values | changes)
+
+
+def healthy_fleet(now: float | None = None) -> FleetView:
+    """Everything is up."""
+    now = time.time() if now is None else now
+    services = [
+        service(name, [target(name, "actuator", f"10.4.{i}.{n}:808{i}", now, duration=0.009 + i * 0.004) for n in (11, 12)])
+        for i, name in enumerate(NAMES, 1)
+    ]
+    facade = service(
+        "api-facade", [target("api-facade", "actuator", "10.4.8.11:8088", now)], depends_on=[*NAMES, "keycloak"]
+    )
+    shared = [("gateway", "tls"), ("kafka", "kafka"), ("keycloak", "tls"), ("postgres", "postgres"), ("redis", "redis")]
+    dependencies = [
+        service(name, [target(name, probe, f"{name}:443", now, parts={})], kind="dependency", depends_on=[])
+        for name, probe in shared
+    ]
+    return FleetView(
+        generated_at=now,
+        version="0.1.0",
+        config_loaded_at=now - 11_000,
+        config_error=None,
+        services=sorted([*services, facade], key=lambda item: item.name) + dependencies,
+    )
+
+
+def troubled_fleet(now: float | None = None) -> FleetView:
+    """One of everything that can be wrong."""
+    now = time.time() if now is None else now
+    fleet = healthy_fleet(now)
+    changed = {
+        "postgres": _database(now),
+        "case": _reports_down(now),
+        "signals": _half(now),
+        "vault": _blind(now),
+        "keycloak": _certificate(now),
+        "risk-engine": _new(now),
+    }
+    services = [changed.get(item.name, item) for item in fleet.services]
+    error = (
+        "config/exporter.yml:31:7: services.identity.probes.actuator.intervall: unknown key; did you mean interval?\n"
+        "config/exporter.yml:58:16: dependencies.kafka.instances: expected host:port, such as identity-service:8081"
+    )
+    return fleet.model_copy(update={"services": services, "config_error": error})
+
+
+def _database(now: float) -> ServiceView:
+    down = target(
+        "postgres", "postgres", "postgres:5432", now,
+        verdict=DOWN, confirmed_since=now - 734, stage="connect", reason="connect_refused",
+        detail="10.4.20.7:5432: connection refused", last_success=now - 745, duration=0.0021,
+        phases={"resolve": 0.0012, "connect": 0.0009}, parts={}, facts={},
+        recents=attempts(now, failing=9, reason="connect_refused"),
+    )  # fmt: skip
+    return service("postgres", [down], DOWN, kind="dependency", depends_on=[])
+
+
+def _reports_down(now: float) -> ServiceView:
+    targets = [
+        target(
+            "case", "actuator", f"10.4.4.{n}:8084", now,
+            verdict=DOWN, confirmed_since=now - 702, stage="check", reason="reported_down",
+            detail="status DOWN: db: CannotGetJdbcConnectionException: Failed to obtain JDBC Connection",
+            last_success=now - 719, duration=5.0021,
+            phases={"resolve": 0.001, "connect": 0.0009, "send": 0.0001, "wait": 4.99, "receive": 0.01},
+            parts={"meters": "receive: timeout: no whole answer within 5 s", "groups": None},
+            recents=attempts(now, failing=8, reason="reported_down"),
+        )
+        for n in (11, 12)
+    ]  # fmt: skip
+    return service("case", targets, DOWN)
+
+
+def _half(now: float) -> ServiceView:
+    good = target("signals", "actuator", "10.4.7.11:8087", now)
+    bad = target(
+        "signals", "actuator", "10.4.7.12:8087", now,
+        verdict=DOWN, confirmed_since=now - 95, stage="wait", reason="timeout", detail="no answer within 5 s",
+        last_success=now - 110, duration=5.0, phases={"resolve": 0.001, "connect": 0.0009, "send": 0.0001, "wait": 4.998},
+        parts={}, facts={}, recents=attempts(now, failing=3, reason="timeout"),
+    )  # fmt: skip
+    return service("signals", [good, bad])
+
+
+def _blind(now: float) -> ServiceView:
+    blind = target(
+        "vault", "actuator", "10.4.5.11:8085", now,
+        verdict=UNKNOWN, confirmed_since=now - 340, stage="auth", reason="auth", detail="401 Unauthorized",
+        last_success=now - 355, parts={}, facts={}, recents=attempts(now, failing=5, verdict=UNKNOWN, reason="auth"),
+    )  # fmt: skip
+    return service("vault", [blind], UNKNOWN)
+
+
+def _certificate(now: float) -> ServiceView:
+    part = {"chain": "tls: tls_untrusted: unable to get local issuer certificate"}
+    facts = {"probe_ssl_earliest_cert_expiry": now + 9 * 86400, "probe_tls_verified": 0.0}
+    return service(
+        "keycloak",
+        [target("keycloak", "tls", "keycloak:8443", now, parts=part, facts=facts)],
+        kind="dependency",
+        depends_on=[],
+    )
+
+
+def _new(now: float) -> ServiceView:
+    fresh = target(
+        "risk-engine", "actuator", "10.4.6.13:8086", now,
+        verdict=UNKNOWN, confirmed_since=None, reason="not_yet_probed", last_run=None, last_success=None, duration=None,
+        phases={}, parts={}, facts={}, recents=[],
+    )  # fmt: skip
+    return service("risk-engine", [target("risk-engine", "actuator", "10.4.6.11:8086", now), fresh])
+
+
+def large_fleet(targets: int, *, each: int = 8) -> FleetView:
+    """Many targets."""
+    now = time.time()
+    services = [
+        service(
+            f"service-{n}",
+            [target(f"service-{n}", "actuator", f"10.{n // 250}.{n % 250}.{i}:8080", now) for i in range(each)],
+        )
+        for n in range(targets // each)
+    ]
+    return healthy_fleet(now).model_copy(update={"services": services})
+
+
+@dataclass
+class FakeBackend:
+    """A daemon that says what a test wants it to."""
+
+    view: FleetView = field(default_factory=healthy_fleet)
+    exposition: bytes = b"# HELP probe_success Whether.\n# TYPE probe_success gauge\nprobe_success 1\n"
+    unready: str | None = None
+    unhealthy: str | None = None
+    problems: list[str] = field(default_factory=list)
+    failure: Exception | None = None
+    hold: asyncio.Event | None = None
+    scrapes: list[tuple[float, int]] = field(default_factory=list)
+    runs: list[tuple[str, str, str | None]] = field(default_factory=list)
+    reloads: int = 0
+
+    def fleet(self) -> FleetView:
+        if self.failure is not None:
+            raise self.failure
+        return self.view
+
+    def render(self, *, openmetrics: bool) -> bytes:
+        return self.exposition + (b"# EOF\n" if openmetrics else b"")
+
+    def ready(self) -> str | None:
+        return self.unready
+
+    def healthy(self) -> str | None:
+        return self.unhealthy
+
+    async def reload(self) -> list[str]:
+        if self.hold is not None:
+            await self.hold.wait()
+        self.reloads += 1
+        return self.problems
+
+    async def probe(self, service: str, probe: str, target: str | None) -> bytes:
+        self.runs.append((service, probe, target))
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.failure is not None:
+            raise self.failure
+        if service not in {item.name for item in self.view.services}:
+            raise UnknownTarget("no such target; configured: identity/actuator")
+        return b"probe_success 1\n"
+
+    def observe_scrape(self, seconds: float, size: int) -> None:
+        self.scrapes.append((seconds, size))
