@@ -144,14 +144,14 @@ class App:
             log.info("configuration reloaded")
             return []
 
-    def fleet(self) -> FleetView:
+    async def fleet(self) -> FleetView:
         """Return what people see."""
         return FleetView(
             generated_at=time.time(),
             version=__version__,
             config_loaded_at=self._loaded_at,
             config_error=self._error,
-            services=self._fleet.views(),
+            services=await self._fleet.views(),
         )
 
     def render(self, *, openmetrics: bool) -> bytes:

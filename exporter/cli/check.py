@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from exporter.cli.options import config_option
+from exporter.cli.options import config_option, seconds
 from exporter.config.loader import load
 from exporter.engine.oneshot import CheckResult, ServiceResult, check_fleet
-from exporter.values import parse_duration
 from exporter.verdict import Verdict
 
 __all__ = ["check"]
@@ -24,22 +23,13 @@ __all__ = ["check"]
 _STYLES = {Verdict.UP: "green", Verdict.DOWN: "bold red", Verdict.UNKNOWN: "yellow"}
 
 
-def _seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    try:
-        return parse_duration(value) if value is not None else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 @click.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @config_option
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--timeout", default="1.2s", show_default=True, callback=seconds, help="Deadline of one attempt; two at most.")
 @click.option(
-    "--timeout", default="1.2s", show_default=True, callback=_seconds, help="Deadline of one attempt; two at most."
-)
-@click.option(
-    "--watch", is_flag=False, flag_value="2s", default=None, callback=_seconds, help="Repeat, every 2s or as given."
+    "--watch", is_flag=False, flag_value="2s", default=None, callback=seconds, help="Repeat, every 2s or as given."
 )
 def check(services: tuple[str, ...], config_path: Path, output: str, timeout: float, watch: float | None) -> int:
     """Probe everything now and print one table.

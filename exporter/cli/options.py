@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-__all__ = ["DEFAULT_CONFIG", "config_option"]
+from exporter.values import parse_duration
+
+__all__ = ["DEFAULT_CONFIG", "config_option", "seconds"]
 
 DEFAULT_CONFIG = Path("config/exporter.yml")
 
@@ -19,3 +21,11 @@ config_option = click.option(
     envvar="HAFNIUM_EXPORTER_CONFIG",
     help="Configuration file.",
 )
+
+
+def seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Read a duration such as 1.5s."""
+    try:
+        return parse_duration(value) if value is not None else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

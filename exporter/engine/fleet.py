@@ -17,6 +17,7 @@ from exporter.engine.discovery import Found, discover
 from exporter.engine.lag import LoopLag
 from exporter.engine.scheduler import Scheduler
 from exporter.engine.service import Floor, service_verdict
+from exporter.engine.slices import Slices
 from exporter.engine.target import KindSeries, TargetState
 from exporter.engine.views import ServiceView
 from exporter.metrics.store import Owner, Store
@@ -191,9 +192,10 @@ class Fleet:
         """List the configured pairs of service and probe."""
         return sorted({(state.target.service, state.target.probe) for state in self._states()})
 
-    def views(self) -> list[ServiceView]:
-        """Return what people see, services first."""
-        return [self._view(service) for service in sorted(self._services.values(), key=_services_first)]
+    async def views(self) -> list[ServiceView]:
+        """Return what people see, services first. Other tasks have their turn in between: thousands of targets take long."""
+        slices = Slices()
+        return [await self._view(service, slices) for service in sorted(self._services.values(), key=_services_first)]
 
     async def close(self) -> None:
         """Close every probe."""
@@ -292,13 +294,14 @@ class Fleet:
         for service in self._services.values():
             yield from service.targets.values()
 
-    def _view(self, service: _Service) -> ServiceView:
+    async def _view(self, service: _Service, slices: Slices) -> ServiceView:
         settings, loop = service.settings, asyncio.get_running_loop()
         offset = time.time() - loop.time()
         targets = []
-        for state in service.targets.values():
+        for state in list(service.targets.values()):
             due = self._scheduler.next_run(state.key)
             targets.append(state.view(due + offset if due is not None else None))
+            await slices.turn()
         return ServiceView(
             name=service.name,
             kind="service" if isinstance(settings, ServiceSettings) else "dependency",

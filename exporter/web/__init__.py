@@ -1,0 +1,1 @@
+"""The exporter's endpoints: exposition, operations, JSON API, and the pages for people."""

@@ -20,7 +20,7 @@ class Busy(RuntimeError):  # noqa: N818 - it says what is the matter
 class Backend(Protocol):
     """The daemon, as the web server sees it."""
 
-    def fleet(self) -> FleetView:
+    async def fleet(self) -> FleetView:
         """Return what people see."""
         ...
 

@@ -231,7 +231,7 @@ class FakeBackend:
     runs: list[tuple[str, str, str | None]] = field(default_factory=list)
     reloads: int = 0
 
-    def fleet(self) -> FleetView:
+    async def fleet(self) -> FleetView:
         if self.failure is not None:
             raise self.failure
         return self.view

@@ -116,7 +116,8 @@ class Site:
             rows = await connection.fetch(query)
         migrations = [
             {
-                "type": row["type"], "checksum": row["checksum"], "version": row["version"], "description": row["description"],
+                "type": row["type"], "checksum": row["checksum"], "version": row["version"],
+                "description": row["description"],
                 "script": row["script"], "state": "SUCCESS" if row["success"] else "FAILED",
                 "installedBy": row["installed_by"], "installedOn": f"{row['installed_on'].isoformat()}Z",
                 "installedRank": row["installed_rank"], "executionTime": row["execution_time"],

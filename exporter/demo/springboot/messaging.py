@@ -59,7 +59,9 @@ class Messaging:
             await self.consuming.wait()
             with contextlib.suppress(KafkaError, OSError):
                 consumer = AIOKafkaConsumer(
-                    bootstrap_servers=self._servers, group_id=self.group, enable_auto_commit=False, request_timeout_ms=3000,
+                    bootstrap_servers=self._servers, group_id=self.group, enable_auto_commit=False,
+                    request_timeout_ms=15_000,  # the broker answers a JoinGroup after 5 s
+
                     auto_offset_reset="earliest", fetch_max_wait_ms=200, session_timeout_ms=6000, heartbeat_interval_ms=2000,
                 )  # fmt: skip
                 try:

@@ -89,22 +89,15 @@ class Service:
     def meters(self) -> Iterator[Meter]:
         """Tell every meter."""
         for (uri, status, outcome), timer in self._requests.items():
-            tags = (
-                ("error", "none"),
-                ("exception", "none"),
-                ("method", "GET"),
-                ("outcome", outcome),
-                ("status", status),
-                ("uri", uri),
-            )
-            yield Meter("http.server.requests", "timer", timer, tags)
+            served = (("method", "GET"), ("outcome", outcome), ("status", status), ("uri", uri))
+            yield Meter("http.server.requests", "timer", timer, (("error", "none"), ("exception", "none"), *served))
         yield from self.pool.meters()
         yield from self._memory()
-        tags = (("action", "end of minor GC"), ("cause", "G1 Evacuation Pause"), ("gc", "G1 Young Generation"))
-        yield Meter("jvm.gc.pause", "timer", self._collections, tags, description="Time spent in GC pause")
+        why = (("action", "end of minor GC"), ("cause", "G1 Evacuation Pause"), ("gc", "G1 Young Generation"))
+        yield Meter("jvm.gc.pause", "timer", self._collections, why, description="Time spent in GC pause")
         for result in ("hit", "miss"):
-            tags = (("cache", "profiles"), ("cache.manager", "cacheManager"), ("name", "profiles"), ("result", result))
-            yield Meter("cache.gets", "counter", self._gets[result], tags, description="Cache lookups")
+            cache = (("cache", "profiles"), ("cache.manager", "cacheManager"), ("name", "profiles"), ("result", result))
+            yield Meter("cache.gets", "counter", self._gets[result], cache, description="Cache lookups")
         yield from self.messaging.meters()
         up = time.time() - self.started
         yield Meter("process.uptime", "gauge", up, unit="seconds", description="The uptime of the Java virtual machine")
@@ -175,10 +168,7 @@ class Service:
 
 def _history(schema: str) -> str:
     """Return Flyway's own table with the rows that it writes; the names are this module's."""
-    rows = ", ".join(
-        f"({rank}, '{version}', '{text}', 'SQL', 'V{version}__{text.replace(' ', '_')}.sql', {1000 + rank}, current_user, 12, true)"
-        for rank, (version, text) in enumerate(_MIGRATIONS, 1)
-    )
+    rows = ", ".join(_row(rank, version, text) for rank, (version, text) in enumerate(_MIGRATIONS, 1))
     return f"""
         CREATE SCHEMA IF NOT EXISTS "{schema}";
         CREATE TABLE IF NOT EXISTS "{schema}".flyway_schema_history (
@@ -188,3 +178,8 @@ def _history(schema: str) -> str:
         INSERT INTO "{schema}".flyway_schema_history
           (installed_rank, version, description, type, script, checksum, installed_by, execution_time, success)
         VALUES {rows} ON CONFLICT DO NOTHING"""  # noqa: S608 - no foreign text
+
+
+def _row(rank: int, version: str, text: str) -> str:
+    script = f"V{version}__{text.replace(' ', '_')}.sql"
+    return f"({rank}, '{version}', '{text}', 'SQL', '{script}', {1000 + rank}, current_user, 12, true)"

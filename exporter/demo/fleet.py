@@ -1,0 +1,194 @@
+"""The embedded fleet: every server of the demo, started and ended in order, and a configuration that probes them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.demo.processes import StartError, free_port
+from exporter.demo.servers.base import Server
+from exporter.demo.servers.broker import BrokerServer
+from exporter.demo.servers.daemon import ExporterServer
+from exporter.demo.servers.gateway import Gateway
+from exporter.demo.servers.pagerduty import PagerDuty
+from exporter.demo.servers.postgres import PostgresServer
+from exporter.demo.servers.prometheus import AlertmanagerServer, PrometheusServer
+from exporter.demo.servers.springboot import SERVICES, SpringBootServer
+from exporter.demo.servers.valkey import ValkeyServer
+
+__all__ = ["Fleet", "Options", "exporter_config"]
+
+FIRST_SERVICE_PORT = 8081
+EXPORTER_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT, PAGERDUTY_PORT = 9818, 9090, 9093, 9099
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run the fleet.
+
+    Attributes:
+        state: Folder for data, logs and the configuration; emptied at the start.
+        free_ports: Use free ports instead of the usual ones.
+        prometheus: Run Prometheus and Alertmanager, if they are installed.
+        interval: Seconds between probes.
+        scrape_interval: Scrape and evaluate this often instead of as shipped.
+    """
+
+    state: Path
+    free_ports: bool = False
+    prometheus: bool = True
+    interval: float = 5.0
+    scrape_interval: str | None = None
+
+
+class Fleet:
+    """All servers. Nothing runs until `start`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        folder = options.state
+        fixed = not options.free_ports
+        self._taken: list[int] = []
+        services = {name: self._port(FIRST_SERVICE_PORT + n, fixed) for n, name in enumerate(SERVICES)}
+        exporter_port = self._port(EXPORTER_PORT, fixed)
+        prometheus_port, alertmanager_port = self._port(PROMETHEUS_PORT, fixed), self._port(ALERTMANAGER_PORT, fixed)
+        self.pagerduty = PagerDuty(self._port(PAGERDUTY_PORT, fixed))
+        if self._taken:
+            ports = ", ".join(map(str, self._taken))
+            raise StartError(f"something listens on port {ports} of 127.0.0.1 already: end it, or use --ports free")
+        self.postgres = PostgresServer(folder / "postgres")
+        self.valkey = ValkeyServer(folder / "valkey")
+        self.broker = BrokerServer(folder / "broker")
+        self.springboot = SpringBootServer(folder / "springboot", self.postgres, self.valkey, self.broker, services)
+        self.gateway = Gateway(folder / "gateway", free_port())
+        self.exporter = ExporterServer(folder / "exporter", exporter_port, exporter_config(self, options.interval))
+        self.alertmanager: AlertmanagerServer | None = None
+        self.prometheus: PrometheusServer | None = None
+        if options.prometheus and PrometheusServer.installed():
+            if AlertmanagerServer.installed():
+                self.alertmanager = AlertmanagerServer(folder / "alertmanager", alertmanager_port, self.pagerduty.url)
+            self.prometheus = PrometheusServer(
+                folder / "prometheus",
+                prometheus_port,
+                self.exporter.address,
+                self.alertmanager.address if self.alertmanager else None,
+                options.scrape_interval,
+            )
+
+    def _port(self, usual: int, fixed: bool) -> int:
+        if not fixed:
+            return free_port()
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", usual))
+            except OSError:
+                self._taken.append(usual)
+        return usual
+
+    @asynccontextmanager
+    async def running(self, progress: Progress) -> AsyncIterator[None]:
+        """Run everything for as long as the block lasts; it ends in the opposite order, whatever happens.
+
+        Raises:
+            StartError: A server does not start.
+        """
+        try:
+            await self._start(progress)
+            yield
+        finally:
+            await self._stop()
+
+    @property
+    def services(self) -> dict[str, int]:
+        """Port of each service."""
+        return self.springboot.ports
+
+    def endpoints(self) -> dict[str, Any]:
+        """Return where everything is, for people and tests."""
+        return {
+            "exporter": f"http://{self.exporter.address}",
+            "services": {name: f"http://127.0.0.1:{port}" for name, port in self.services.items()},
+            "postgres": self.postgres.address,
+            "redis": self.valkey.address,
+            "kafka": self.broker.address,
+            "gateway": f"127.0.0.1:{self.gateway.port}",
+            "prometheus": f"http://{self.prometheus.address}" if self.prometheus else None,
+            "alertmanager": f"http://{self.alertmanager.address}" if self.alertmanager else None,
+            "pagerduty": self.pagerduty.url,
+            "config": str(self.exporter.config_path),
+            "pids": [server.child.pid for server in self._servers() if server.child is not None],
+        }
+
+    def _servers(self) -> list[Server]:
+        found = [
+            self.postgres, self.valkey, self.broker, self.springboot, self.exporter, self.alertmanager, self.prometheus,
+        ]  # fmt: skip
+        return [server for server in found if server is not None]
+
+    async def _start(self, progress: Progress) -> None:
+        async def start(server: Server) -> None:
+            started = time.monotonic()
+            await asyncio.to_thread(server.start)
+            progress(f"{server.name} at {server.address}, {time.monotonic() - started:.1f} s")
+
+        await _all(start(self.postgres), start(self.valkey), start(self.broker))
+        await self.gateway.start()
+        await self.pagerduty.start()
+        await start(self.springboot)
+        await start(self.exporter)
+        await _all(*(start(server) for server in (self.alertmanager, self.prometheus) if server is not None))
+        (self.options.state / "endpoints.json").write_text(json.dumps(self.endpoints(), indent=2))
+
+    async def _stop(self) -> None:
+        for server in reversed(self._servers()):
+            await asyncio.to_thread(server.stop)
+        await self.gateway.stop()
+        await self.pagerduty.stop()
+
+
+async def _all(*work: Any) -> None:
+    """Wait for everything, and only then raise what failed: nothing is left half started in a thread."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+
+
+def exporter_config(fleet: Fleet, interval: float) -> dict[str, Any]:
+    """Return a configuration that probes the fleet, as config/exporter.yml does the real one."""
+    postgres = {
+        "user": fleet.postgres.user, "password_file": str(fleet.postgres.password_file), "database": fleet.postgres.database,
+    }  # fmt: skip
+    shared = ["postgres", "redis", "kafka"]
+    return {
+        "defaults": {
+            "interval": f"{interval:g}s",
+            "timeout": f"{min(3.0, interval):g}s",
+            "probes": {"actuator": {"groups": ["liveness", "readiness"]}},
+        },
+        "dependencies": {
+            "postgres": {"instances": [fleet.postgres.address], "probes": {"postgres": postgres}},
+            "redis": {"instances": [fleet.valkey.address], "probes": {"redis": {}}},
+            "kafka": {
+                "instances": [fleet.broker.address],
+                "probes": {"kafka": {"groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]}}},
+            },
+            "gateway": {
+                "instances": [f"127.0.0.1:{fleet.gateway.port}"],
+                "probes": {"tls": {"ca_file": str(fleet.gateway.certificate)}},
+            },
+        },
+        "services": {
+            name: {"instances": [f"127.0.0.1:{port}"], "depends_on": shared, "probes": {"actuator": {}}}
+            for name, port in fleet.services.items()
+        },
+    }

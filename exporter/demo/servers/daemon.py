@@ -1,0 +1,53 @@
+"""The exporter itself, as the demo runs it: a process of its own, with a configuration of the fleet at hand."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from exporter.demo.servers.base import Server
+
+__all__ = ["ExporterServer"]
+
+
+class ExporterServer(Server):
+    """`hafnium-exporter serve`.
+
+    Args:
+        directory: Where it keeps its configuration and its log.
+        port: Where it listens.
+        config: Its configuration, but for where it listens.
+    """
+
+    name: ClassVar[str] = "exporter"
+
+    def __init__(self, directory: Path, port: int | None, config: Mapping[str, Any]) -> None:
+        super().__init__(directory, port)
+        self._config = {"server": {"listen": self.address, "drain_timeout": "3s"}, **config}
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration file."""
+        return self.directory / "exporter.yml"
+
+    def prepare(self) -> None:
+        """Write its configuration."""
+        self.config_path.write_text(yaml.safe_dump(self._config, sort_keys=False))
+
+    def command(self) -> Iterable[str | Path]:
+        """Return the command line."""
+        return [sys.executable, "-m", "exporter", "serve", "--config", self.config_path]
+
+    def ready(self) -> bool:
+        """Tell whether every target has been probed once."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=1):
+                return True
+        except (urllib.error.HTTPError, OSError):
+            return False

@@ -1,0 +1,114 @@
+"""Prometheus and Alertmanager from Debian packages, with the configuration that is shipped: only addresses are replaced."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from exporter.demo.servers.base import Server
+
+__all__ = ["ALERTS", "AlertmanagerServer", "PrometheusServer", "alertmanager_config", "prometheus_config"]
+
+ALERTS = Path(__file__).parents[3] / "alerts"
+
+
+class PrometheusServer(Server):
+    """Scrapes the exporter and evaluates the shipped rules.
+
+    Args:
+        directory: Where it keeps its data.
+        port: Where it listens.
+        exporter: Address of the exporter.
+        alertmanager: Address of Alertmanager, if there is one.
+        every: Scrape and evaluate this often instead of as shipped; for tests that cannot wait.
+    """
+
+    name: ClassVar[str] = "prometheus"
+
+    def __init__(
+        self, directory: Path, port: int | None, exporter: str, alertmanager: str | None, every: str | None = None
+    ) -> None:
+        super().__init__(directory, port)
+        self._config = prometheus_config(exporter, alertmanager, every)
+
+    @staticmethod
+    def installed() -> bool:
+        """Tell whether it can be started."""
+        return shutil.which("prometheus") is not None
+
+    def prepare(self) -> None:
+        """Write its configuration."""
+        (self.directory / "prometheus.yml").write_text(yaml.safe_dump(self._config))
+
+    def command(self) -> Iterable[str | Path]:
+        """Return the command line."""
+        return [
+            "prometheus", f"--config.file={self.directory / 'prometheus.yml'}", f"--web.listen-address={self.address}",
+            f"--storage.tsdb.path={self.directory / 'data'}", "--log.level=warn",
+        ]  # fmt: skip
+
+
+class AlertmanagerServer(Server):
+    """Routes alerts as shipped, to a stand-in for PagerDuty.
+
+    Args:
+        directory: Where it keeps its data and the stand-in's keys.
+        port: Where it listens.
+        pagerduty: URL of the stand-in, without a path.
+    """
+
+    name: ClassVar[str] = "alertmanager"
+
+    def __init__(self, directory: Path, port: int | None, pagerduty: str) -> None:
+        super().__init__(directory, port)
+        self._pagerduty = pagerduty
+
+    @staticmethod
+    def installed() -> bool:
+        """Tell whether it can be started."""
+        return shutil.which("prometheus-alertmanager") is not None
+
+    def prepare(self) -> None:
+        """Write its configuration."""
+        config = alertmanager_config(self._pagerduty, self.directory)
+        (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(config))
+
+    def command(self) -> Iterable[str | Path]:
+        """Return the command line: alone, no cluster."""
+        return [
+            "prometheus-alertmanager", f"--config.file={self.directory / 'alertmanager.yml'}",
+            f"--storage.path={self.directory / 'data'}", f"--web.listen-address={self.address}",
+            "--cluster.listen-address=", "--log.level=warn",
+        ]  # fmt: skip
+
+
+def prometheus_config(exporter: str, alertmanager: str | None, every: str | None) -> dict[str, Any]:
+    """Return the shipped configuration with addresses replaced."""
+    config: dict[str, Any] = yaml.safe_load((ALERTS / "prometheus.yml").read_text())
+    config["rule_files"] = [str(ALERTS / "rules" / "*.yml")]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [exporter]
+    if alertmanager is None:
+        del config["alerting"]
+    else:
+        config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
+    if every is not None:
+        config["global"] |= {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
+    return config
+
+
+def alertmanager_config(pagerduty: str, folder: Path) -> dict[str, Any]:
+    """Return the shipped configuration with addresses and key files replaced."""
+    config: dict[str, Any] = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
+    config["global"]["pagerduty_url"] = f"{pagerduty}/v2/enqueue"
+    for receiver in config["receivers"]:
+        for section in receiver.get("pagerduty_configs", ()):
+            key = folder / f"{receiver['name']}-key"
+            key.write_text(receiver["name"])
+            section["routing_key_file"] = str(key)
+        for section in receiver.get("webhook_configs", ()):
+            section["url"] = f"{pagerduty}/watchdog"
+    return config

@@ -1,0 +1,121 @@
+"""How every answer leaves: errors explained, compressed off the loop, with safe headers, within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from exporter.web.limits import Limits
+from exporter.web.negotiation import accepts_gzip
+from exporter.web.refusal import Refusal, refuse
+from exporter.web.worker import Worker
+
+__all__ = ["Delivery"]
+
+log = logging.getLogger(__name__)
+
+_WORTH_COMPRESSING = 1400
+"""Bytes; less fits one packet anyway."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    hdrs.SERVER: "hafnium-exporter",
+}
+
+
+class Delivery:
+    """The one middleware.
+
+    Args:
+        worker: Where answers are compressed.
+        limits: What clients may use.
+    """
+
+    def __init__(self, worker: Worker, limits: Limits) -> None:
+        self._worker = worker
+        self._limits = limits
+        self._under_way = 0
+
+    @web.middleware
+    async def deliver(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request and send the answer."""
+        self._under_way += 1
+        try:
+            response = await self._answer(request, handler)
+            if isinstance(response, web.Response):
+                await self._compress(request, response)
+            response.headers.update(_HEADERS)
+            response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
+            await self._send(request, response)
+        finally:
+            self._under_way -= 1
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            self._admit(request)
+            return await handler(request)
+        except Refusal as refusal:
+            return refuse(request, refusal)
+        except web.HTTPException as error:  # the router's: no such path, not this method
+            return refuse(request, _routers(request, error))
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return refuse(request, Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect of the exporter; its log says more"))
+
+    def _admit(self, request: web.Request) -> None:
+        if self._under_way > self._limits.requests:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", {hdrs.RETRY_AFTER: "1"})
+        if (request.content_length or 0) > self._limits.body:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", {hdrs.CONNECTION: "close"})
+
+    async def _compress(self, request: web.Request, response: web.Response) -> None:
+        body = response.body
+        if not isinstance(body, bytes) or len(body) < _WORTH_COMPRESSING:
+            return
+        response.headers[hdrs.VARY] = ", ".join(filter(None, (response.headers.get(hdrs.VARY), hdrs.ACCEPT_ENCODING)))
+        if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
+            response.body = await self._worker.run(lambda: _gzip(body))
+            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        transport = request.transport
+        if transport is None:
+            return
+        # Without a buffer of its own the transport reports only what the kernel took, so the deadline covers all of it,
+        # and no half-read answer stays in memory when the connection is closed.
+        transport.set_write_buffer_limits(high=0)
+        try:
+            async with asyncio.timeout(self._limits.send):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            log.info("a client of %s read too slowly; connection closed", request.path)
+            transport.abort()
+        except ConnectionError:
+            log.debug("a client of %s went away", request.path)
+
+
+def _routers(request: web.Request, error: web.HTTPException) -> Refusal:
+    status = HTTPStatus(error.status)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Refusal(status, f"{request.path} answers {allowed} only", {hdrs.ALLOW: allowed})
+    if status is HTTPStatus.NOT_FOUND:
+        return Refusal(status, "There is nothing at this address.")
+    return Refusal(status, error.reason)
+
+
+def _gzip(body: bytes) -> bytes:
+    """Compress at the fastest level: expositions repeat themselves, and more effort gains little."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, wbits=31)
+    return packer.compress(body) + packer.flush()

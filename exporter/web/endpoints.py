@@ -1,0 +1,30 @@
+"""The list of endpoints, for whoever asks for one that does not exist."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["ENDPOINTS", "Endpoint"]
+
+
+class Endpoint(NamedTuple):
+    """One endpoint, as people are told of it."""
+
+    method: str
+    path: str
+    says: str
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/", "status page"),
+    Endpoint("GET", "/services/{name}", "status page of one service or dependency"),
+    Endpoint("GET", "/metrics", "metrics, as Prometheus text or OpenMetrics"),
+    Endpoint("GET", "/probe", "run one configured probe now: service=, probe= and, where there are several, target="),
+    Endpoint("GET", "/-/healthy", "whether the exporter is alive"),
+    Endpoint("GET", "/-/ready", "whether every target has been probed"),
+    Endpoint("POST", "/-/reload", "read the configuration anew"),
+    Endpoint("GET", "/api/v1/services", "everything, as JSON"),
+    Endpoint("GET", "/api/v1/services/{name}", "one service or dependency, as JSON"),
+    Endpoint("GET", "/api/v1/targets", "targets, as JSON; filters service=, probe=, verdict="),
+    Endpoint("GET", "/openapi.json", "description of the JSON API"),
+)

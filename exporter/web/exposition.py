@@ -1,0 +1,101 @@
+"""`/metrics` and `/probe`: what scrapers read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from exporter.web.backend import Backend, Busy, UnknownTarget
+from exporter.web.limits import Limits
+from exporter.web.negotiation import prefers_openmetrics
+from exporter.web.refusal import Refusal, quoted
+
+__all__ = ["OPENMETRICS", "TEXT", "Exposition"]
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_USAGE = "give service= and probe= and, where the service has several targets, target=; only configured probes are run"
+
+
+class Exposition:
+    """The endpoints for scrapers.
+
+    Args:
+        backend: The daemon.
+        limits: What clients may use.
+    """
+
+    def __init__(self, backend: Backend, limits: Limits) -> None:
+        self._backend = backend
+        self._limits = limits
+        self._probes = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served here."""
+        return [web.get("/metrics", self.metrics), web.get("/probe", self.probe, allow_head=False)]
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer a scrape from what is known: no target is asked, and the loop is held for one join."""
+        openmetrics = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+        started = time.perf_counter()
+        body = self._backend.render(openmetrics=openmetrics)
+        if request.method == hdrs.METH_GET:
+            self._backend.observe_scrape(time.perf_counter() - started, len(body))
+        headers = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
+        return web.Response(body=body, headers=headers)
+
+    async def probe(self, request: web.Request) -> web.Response:
+        """Run one configured probe now."""
+        service, probe, target = _question(request)
+        if self._probes >= self._limits.probes:
+            raise _busy("too many probes are being run on demand")
+        self._probes += 1
+        try:
+            async with asyncio.timeout(self._limits.probe):
+                body = await self._backend.probe(service, probe, target)
+        except UnknownTarget as error:
+            raise Refusal(HTTPStatus.NOT_FOUND, str(error)) from error
+        except Busy as error:
+            raise _busy(str(error) or "too many probes are being run on demand") from error
+        except TimeoutError as error:
+            raise _busy(f"the probe did not end within {self._limits.probe:g} s") from error
+        finally:
+            self._probes -= 1
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: TEXT})
+
+
+def _busy(text: str) -> Refusal:
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {hdrs.RETRY_AFTER: "5"})
+
+
+def _question(request: web.Request) -> tuple[str, str, str | None]:
+    """Read which probe is meant.
+
+    Raises:
+        Refusal: A parameter is missing, given twice, or none of ours.
+    """
+    query = single(request, ("service", "probe", "target"), _USAGE)
+    missing = [name for name in ("service", "probe") if not query.get(name)]
+    if missing:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{' and '.join(missing)} missing: {_USAGE}")
+    return query["service"], query["probe"], query.get("target")
+
+
+def single(request: web.Request, names: tuple[str, ...], usage: str) -> Mapping[str, str]:
+    """Return the query's parameters, each of which must be one of `names` and given once.
+
+    Raises:
+        Refusal: One is not.
+    """
+    query = request.query
+    for name in query:
+        if name not in names:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"unknown parameter {quoted(name)}: {usage}")
+        if len(query.getall(name)) > 1:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"parameter {name} is given more than once: {usage}")
+    return query

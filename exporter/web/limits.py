@@ -1,0 +1,37 @@
+"""How much of the exporter a client may use: its endpoints are open to a whole network, so everything is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the server; times are seconds, sizes are bytes.
+
+    Attributes:
+        connections: Open at once; more are closed as they arrive, so that strangers cannot take the probes' descriptors.
+        requests: Being answered at once; more get 503.
+        probes: Runs on demand at once; more get 503.
+        idle: How long a connection may take to send a whole request head, the first or the next.
+            Above the usual scrape intervals, so that a scraper's connection is kept.
+        send: How long a client may take to read an answer.
+        probe: How long a run on demand may take, waiting for its slot included.
+        shutdown: How long requests under way may take to end, and as long again to be cancelled.
+        line: Longest request line and longest header.
+        headers: Most headers of a request.
+        body: Longest body of a request; no endpoint reads one.
+    """
+
+    connections: int = 512
+    requests: int = 64
+    probes: int = 16
+    idle: float = 75.0
+    send: float = 30.0
+    probe: float = 60.0
+    shutdown: float = 0.8
+    line: int = 8190
+    headers: int = 100
+    body: int = 65_536

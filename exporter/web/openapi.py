@@ -1,0 +1,86 @@
+"""The OpenAPI document, made from the views that the API answers with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from exporter import __version__
+from exporter.verdict import Verdict
+
+__all__ = ["document"]
+
+_REF = "#/components/schemas/{model}"
+
+
+def document(*, fleet: type[BaseModel], service: type[BaseModel], targets: type[BaseModel], error: type[BaseModel]) -> bytes:
+    """Describe the API as OpenAPI 3.1 in JSON.
+
+    Args:
+        fleet: The model of everything.
+        service: The model of one service.
+        targets: The model of a list of targets.
+        error: The model of every refusal.
+    """
+    models = [(model, "serialization") for model in (fleet, service, targets, error)]
+    schemas = models_json_schema(models, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type] # a list of pairs with a literal
+    # JSON has no NaN and no infinity: a fact that is one of them is written as null.
+    schemas["TargetView"]["properties"]["facts"]["additionalProperties"] = {"type": ["number", "null"]}
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Its name."}
+    paths = {
+        "/api/v1/services": _get("listServices", "All services and dependencies with their targets.", fleet, error),
+        "/api/v1/services/{name}": _get("getService", "One service or dependency.", service, error, [name], missing=True),
+        "/api/v1/targets": _get("listTargets", "Targets, filtered.", targets, error, _filters(), missing=True),
+    }
+    return json.dumps(
+        {
+            "openapi": "3.1.0",
+            "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+            "info": {
+                "title": "Hafnium exporter",
+                "version": __version__,
+                "description": "What the exporter knows of the fleet. Times are Unix seconds, durations are seconds.",
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            },
+            "servers": [{"url": "/"}],
+            "paths": paths,
+            "components": {"schemas": schemas},
+        }
+    ).encode()
+
+
+def _filters() -> list[dict[str, Any]]:
+    texts = {"service": "Of this service or dependency only.", "probe": "Of this kind of probe only."}
+    filters = [
+        {"name": key, "in": "query", "schema": {"type": "string"}, "description": text} for key, text in texts.items()
+    ]
+    verdict = {"type": "string", "enum": [verdict.value for verdict in Verdict]}
+    return [*filters, {"name": "verdict", "in": "query", "schema": verdict, "description": "With this verdict only."}]
+
+
+def _get(
+    operation: str,
+    summary: str,
+    answer: type[BaseModel],
+    error: type[BaseModel],
+    parameters: list[dict[str, Any]] | None = None,
+    *,
+    missing: bool = False,
+) -> dict[str, Any]:
+    responses = {
+        "200": _response("What was asked for.", answer),
+        "400": _response("A parameter is unknown, given twice, or has no such value.", error),
+    }
+    if missing:
+        responses["404"] = _response("Nothing has that name.", error)
+    responses["503"] = _response("Too many requests at once.", error)
+    get = {"operationId": operation, "summary": summary, "parameters": parameters or [], "responses": responses}
+    return {"get": get}
+
+
+def _response(description: str, model: type[BaseModel]) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,61 @@
+"""`/-/healthy`, `/-/ready` and `/-/reload`: what operators and their platforms ask."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from exporter.web.backend import Backend
+from exporter.web.refusal import Refusal
+
+__all__ = ["Operations"]
+
+
+class Operations:
+    """The endpoints for operators."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return what is served here."""
+        return [
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+        ]
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """Tell whether the exporter is alive: when it is not, it wants a restart."""
+        return _state("healthy", self._backend.healthy())
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        """Tell whether what the exporter exports is complete."""
+        return _state("ready", self._backend.ready())
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Read the configuration anew. Once begun it is carried through, whether or not the client waits for it."""
+        if _from_elsewhere(request):
+            raise Refusal(HTTPStatus.FORBIDDEN, "a page of another site may not reload the configuration")
+        problems = await asyncio.shield(asyncio.ensure_future(self._backend.reload()))
+        if problems:
+            lines = ["the configuration was not reloaded, the old one is kept:", *(f"  {problem}" for problem in problems)]
+            raise Refusal(HTTPStatus.BAD_REQUEST, "\n".join(lines))
+        return web.Response(text="the configuration was reloaded\n")
+
+
+def _state(name: str, reason: str | None) -> web.Response:
+    if reason is not None:
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not {name}: {reason}")
+    return web.Response(text=f"{name}\n")
+
+
+def _from_elsewhere(request: web.Request) -> bool:
+    """Tell a browser that another site's page sent here; what is not a browser sends neither header."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+        return True
+    return request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")

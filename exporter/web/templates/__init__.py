@@ -1,0 +1,41 @@
+"""The pages' templates, and how they are filled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from exporter.web import words
+from exporter.web.assets import assets_version
+
+__all__ = ["ENVIRONMENT", "fill", "warm"]
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("exporter.web"),
+    autoescape=True,  # what is shown comes from servers, which may be hostile
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+ENVIRONMENT.filters.update(
+    age=words.age,
+    clock=words.clock,
+    iso=words.iso,
+    reason_text=words.reason_text,
+    span=words.span,
+    stage_text=words.stage_text,
+)
+ENVIRONMENT.globals.update(fact=words.fact)
+
+
+def fill(name: str, /, **values: Any) -> str:
+    """Fill a template."""
+    return ENVIRONMENT.get_template(name).render(values, version=assets_version())
+
+
+def warm() -> None:
+    """Compile every template, so that no reader waits for it and no file is read later."""
+    for name in ENVIRONMENT.list_templates(extensions=["html"]):
+        ENVIRONMENT.get_template(name)

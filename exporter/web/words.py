@@ -1,0 +1,102 @@
+"""Times, durations, sizes and reasons the way people read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from exporter.verdict import Reason, Stage
+
+__all__ = ["age", "clock", "fact", "iso", "listing", "reason_text", "span", "stage_text"]
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+_REASONS = {reason.value: reason.meaning for reason in Reason}
+_STAGES = {stage.value: stage.meaning for stage in Stage}
+
+
+def age(seconds: float) -> str:
+    """Write how long ago or for how long, coarsely: `4 s`, `12 min`, `3 h 20 min`, `5 d`."""
+    whole = max(0, int(seconds))
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min"
+    if whole < 2 * _DAY:
+        minutes = whole % _HOUR // _MINUTE
+        return f"{whole // _HOUR} h" + (f" {minutes} min" if minutes and whole < 10 * _HOUR else "")
+    return f"{whole // _DAY} d"
+
+
+def span(seconds: float) -> str:
+    """Write a measured duration with about three digits: `740 µs`, `3.2 ms`, `38 ms`, `1.24 s`."""
+    if not math.isfinite(seconds):
+        return str(seconds)
+    if abs(seconds) >= 2 * _MINUTE:
+        return age(seconds)
+    if abs(seconds) >= 0.9995:
+        return f"{seconds:.3g} s"
+    if abs(seconds) >= 0.0009995:
+        return f"{seconds * 1e3:.{1 if abs(seconds) < 0.00995 else 0}f} ms"
+    return f"{seconds * 1e6:.0f} µs" if seconds else "0"
+
+
+def iso(moment: float) -> str:
+    """Write a Unix time for programs."""
+    return _datetime(moment).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def clock(moment: float) -> str:
+    """Write a Unix time for people, in UTC, as logs have it."""
+    return _datetime(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def fact(name: str, value: float, now: float) -> str:
+    """Write a metric's value by the unit in its name."""
+    name = name.partition("{")[0].removesuffix("_total")
+    if not math.isfinite(value):
+        return str(value)
+    if name.endswith(("_timestamp_seconds", "_cert_expiry")):
+        return _moment(value, now)
+    if name.endswith("_seconds"):
+        return span(value)
+    if name.endswith("_bytes"):
+        return _size(value)
+    if name.endswith("_ratio"):
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
+
+
+def reason_text(reason: str | None) -> str:
+    """Say what a reason means."""
+    return _REASONS.get(reason or "") or (reason or "no reason is known").replace("_", " ").capitalize() + "."
+
+
+def stage_text(stage: str) -> str:
+    """Say what happens in a stage."""
+    return _STAGES.get(stage, "")
+
+
+def listing(names: list[str]) -> str:
+    """Join names as a sentence does: `a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def _moment(value: float, now: float) -> str:
+    when = f"in {age(value - now)}" if value > now else f"{age(now - value)} ago"
+    return f"{clock(value)} ({when})"
+
+
+def _size(value: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:,.4g} TiB"
+
+
+def _datetime(moment: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(moment, UTC)
+    except (ValueError, OverflowError, OSError):  # a server's clock may say anything
+        return datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,286 @@
+"""The pages for people."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from exporter.engine.views import FleetView
+from exporter.verdict import Verdict
+from tests.web.samples import FakeBackend, large_fleet, service, target, troubled_fleet
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}"
+
+
+class Page(HTMLParser):
+    """A page as a list of elements; fails where elements are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.visible: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+        if tag not in {"span", "a", "b", "time", "strong"}:
+            self.visible.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        self.visible.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.visible).split())
+
+    def attributes(self, name: str) -> Iterator[str]:
+        return (values[name] or "" for _, values in self.elements if name in values)
+
+
+async def get(client: ClientSession, path: str = "/") -> Page:
+    async with client.get(path) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+        return Page(await answer.text())
+
+
+def fleet(view: FleetView, *services: Any) -> FleetView:
+    return view.model_copy(update={"services": list(services)})
+
+
+@pytest.fixture
+def troubled(backend: FakeBackend) -> FakeBackend:
+    backend.view = troubled_fleet()
+    return backend
+
+
+async def test_a_fleet_that_is_well_says_so_first(client: ClientSession) -> None:
+    page = await get(client)
+    assert "<title>Everything is up · Hafnium</title>" in page.text
+    assert "What is wrong" not in page.words
+    assert "0 down 0 degraded 0 unknown 13 up" in page.words
+
+
+@pytest.mark.usefixtures("troubled")
+async def test_what_is_wrong_comes_first_the_worst_above_and_what_is_shared_above_who_needs_it(
+    client: ClientSession,
+) -> None:
+    page = await get(client)
+    assert "<title>postgres and case are down · Hafnium</title>" in page.text
+    assert "2 down 2 degraded 1 unknown 8 up" in page.words
+    wrong, _, tables = page.text.partition('id="services"')
+    order = re.findall(r'<article class="problem is-(\w+)">.*?<h3><a href="/services/([\w-]+)"', wrong, re.DOTALL)
+    assert order == [
+        ("down", "postgres"), ("down", "case"), ("degraded", "keycloak"), ("degraded", "signals"), ("unknown", "vault")
+    ]  # fmt: skip
+    assert "identity" in tables
+
+
+@pytest.mark.usefixtures("troubled")
+async def test_each_fault_has_its_reason_stage_detail_and_times(client: ClientSession) -> None:
+    words = (await get(client)).words
+    assert (
+        "postgres:5432 postgres Nobody listens on the port. at connect connect_refused 10.4.20.7:5432: connection refused "
+        "Down for 12 min Last success 12 min ago Checked 4 s ago" in words
+    )
+    assert "Needed by case (down), identity, monitoring" in words
+    assert "It is up, but its part “chain” failed." in words
+
+
+@pytest.mark.usefixtures("troubled")
+async def test_a_refused_configuration_is_shown_with_all_its_errors(client: ClientSession) -> None:
+    page = await get(client)
+    assert 'class="banner" role="alert"' in page.text
+    assert "unknown key; did you mean interval?" in page.words
+    assert "config/exporter.yml:58:16" in page.words
+
+
+async def test_unknown_looks_and_reads_unlike_down(client: ClientSession, backend: FakeBackend) -> None:
+    now = time.time()
+    blind = target("vault", "actuator", "h:1", now, verdict="unknown", reason="prober_dns", stage="resolve")
+    backend.view = fleet(backend.view, service("vault", [blind], Verdict.UNKNOWN))
+    page = await get(client)
+    assert "vault is unknown" in page.words
+    assert "The resolver does not answer." in page.words
+    assert 'class="problem is-unknown"' in page.text
+    assert "is-down" not in page.text.replace('<li class="is-down none">', "").replace('class="icon is-down"', "")
+    assert "/static/unknown.svg" in page.text
+
+
+async def test_first_results_are_waited_for_without_alarm(client: ClientSession, backend: FakeBackend) -> None:
+    fresh = target(
+        "case", "actuator", "h:1", 0.0, verdict="unknown", reason="not_yet_probed", confirmed_since=None, last_run=None,
+        last_success=None, duration=None, next_run=None, phases={}, parts={}, facts={}, recents=[],
+    )  # fmt: skip
+    backend.view = fleet(backend.view, service("case", [fresh], Verdict.UNKNOWN))
+    page = await get(client)
+    assert "Waiting for the first results of 1 target" in page.words
+    assert "What is wrong" not in page.words
+    assert "No attempt has ended yet." in (await get(client, "/services/case")).words
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "title"),
+    [
+        ("", "Nothing is configured"),
+        ("d", "s0 is down"),
+        ("ddd", "s0, s1 and s2 are down"),
+        ("ddddu", "4 of 5 are down"),
+        ("?u", "s0 is unknown"),
+        ("?d", "s1 is down"),
+    ],
+)
+async def test_the_headline_is_a_sentence(client: ClientSession, backend: FakeBackend, verdicts: str, title: str) -> None:
+    kinds = {"u": Verdict.UP, "d": Verdict.DOWN, "?": Verdict.UNKNOWN}
+    backend.view = fleet(backend.view, *(service(f"s{n}", [], kinds[v]) for n, v in enumerate(verdicts)))
+    assert f'<h1 id="headline">{title}</h1>' in (await get(client)).text
+
+
+async def test_a_service_without_instances_says_so(client: ClientSession, backend: FakeBackend) -> None:
+    backend.view = fleet(backend.view, service("case", [], Verdict.DOWN))
+    assert "No instance of it is known." in (await get(client)).words
+    assert "No instance of it is known." in (await get(client, "/services/case")).words
+
+
+@pytest.mark.usefixtures("troubled")
+async def test_a_service_shows_phases_parts_facts_and_attempts(client: ClientSession) -> None:
+    page = await get(client, "/services/case")
+    assert "Down for 11 min" in page.words
+    assert page.text.count('<table class="phases">') == 2
+    assert "wait 4.99 s" in page.words
+    assert "receive: timeout: no whole answer within 5 s" in page.words
+    assert '<details class="facts">' in page.text
+    assert "probe_jvm_memory_used_bytes{area=heap} 393.2 MiB" in page.words
+    assert "Down reported_down recheck" in page.words
+    assert 'id="actuator/10.4.4.11:8084"' in page.text
+
+
+async def test_a_first_failure_is_told_from_a_confirmed_one(client: ClientSession, backend: FakeBackend) -> None:
+    flaky = target("case", "actuator", "h:1", time.time(), stage="wait", reason="timeout", detail="no answer within 5 s")
+    backend.view = fleet(backend.view, service("case", [flaky]))
+    words = (await get(client, "/services/case")).words
+    assert "it takes more than one to call the target down" in words
+    assert "No whole answer before the deadline." in words
+
+
+@pytest.mark.parametrize("path", ["/", "/services/evil"])
+async def test_what_servers_say_is_escaped(client: ClientSession, backend: FakeBackend, path: str) -> None:
+    bad = target(
+        "evil", HOSTILE, HOSTILE, time.time(), verdict="down", reason=HOSTILE, stage=HOSTILE, detail=HOSTILE,
+        phases={HOSTILE: 1.0}, parts={HOSTILE: HOSTILE}, facts={HOSTILE: float("nan")},
+    )  # fmt: skip
+    good = target("evil", "actuator", "h:1", time.time(), parts={HOSTILE: HOSTILE})
+    view = fleet(backend.view, service("evil", [bad, good], Verdict.DOWN, depends_on=[HOSTILE]))
+    backend.view = view.model_copy(update={"config_error": HOSTILE, "version": HOSTILE})
+    page = await get(client, path)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert "49" not in re.findall(r"\d+", page.words)
+    assert "<script>alert('x')</script>" in page.words
+
+
+@pytest.mark.usefixtures("troubled")
+@pytest.mark.parametrize("path", ["/", "/services/case", "/services/vault", "/nothing-here"])
+async def test_a_page_is_whole_by_itself_and_within_its_policy(client: ClientSession, path: str) -> None:
+    """No script, no inline style, nothing from elsewhere; every link of it answers."""
+    async with client.get(path, headers={"Accept": "text/html"}) as answer:
+        page = Page(await answer.text())
+    assert "style" not in set(page.attributes("style")) | {tag for tag, _ in page.elements}
+    assert list(page.attributes("style")) == []
+    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "iframe", "object", "form", "img", "base"})
+    assert not [name for _, values in page.elements for name in values if name.startswith("on")]
+    assert "://" not in page.text
+    ids = list(page.attributes("id"))
+    assert len(ids) == len(set(ids))
+    for link in {value.partition("#")[0] for value in page.attributes("href") if value[0] == "/"}:
+        async with client.get(link) as answer:
+            assert answer.status == 200, link
+    for reference in {value[1:] for value in page.attributes("href") if value[0] == "#"}:
+        assert reference in ids
+
+
+@pytest.mark.usefixtures("troubled")
+@pytest.mark.parametrize("path", ["/", "/services/case"])
+async def test_a_page_is_accessible(client: ClientSession, path: str) -> None:
+    page = await get(client, path)
+    assert '<html lang="en">' in page.text
+    assert 'name="viewport" content="width=device-width' in page.text
+    assert [tag for tag, _ in page.elements].count("h1") == 1
+    assert all("scope" in values for tag, values in page.elements if tag == "th")
+    for tag, values in page.elements:
+        if tag == "svg":
+            assert "aria-hidden" in values or values.get("aria-label")
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    for label in page.attributes("aria-labelledby"):
+        assert label in set(page.attributes("id"))
+
+
+@pytest.mark.parametrize("path", ["/", "/services/case"])
+async def test_a_page_loads_itself_anew_unless_the_reader_stops_it(client: ClientSession, path: str) -> None:
+    assert '<meta http-equiv="refresh" content="15">' in (await get(client, path)).text
+    paused = await get(client, f"{path}?refresh=off")
+    assert "http-equiv" not in paused.text
+    assert "Paused" in paused.words
+
+
+async def test_a_service_that_is_not_there_is_a_page_with_a_way_back(client: ClientSession) -> None:
+    async with client.get("/services/nobody", headers={"Accept": "text/html,*/*;q=0.8"}) as answer:
+        page = Page(await answer.text())
+        assert answer.status == 404
+    assert "no service or dependency is called 'nobody'" in page.words
+    assert '<a href="/">' in page.text
+
+
+async def test_a_large_fleet_is_cut_and_the_page_says_so(client: ClientSession, backend: FakeBackend) -> None:
+    backend.view = large_fleet(4000)
+    page = await get(client)
+    assert "100 more are not shown" in page.words
+    assert len(page.text) < 2_000_000
+    bad = [target("s", "actuator", f"h:{n}", 0.0, verdict="down", reason="timeout") for n in range(300)]
+    backend.view = fleet(backend.view, *(service(f"s{n}", bad, Verdict.DOWN) for n in range(60)))
+    page = await get(client)
+    assert "294 more targets" in page.words
+    assert "20 more are marked in the tables below." in page.words
+    page = await get(client, "/services/s0")
+    assert "100 more, none worse than these, are not shown" in page.words
+
+
+async def test_the_styles_have_light_and_dark_and_narrow(client: ClientSession) -> None:
+    page = await get(client)
+    [sheet] = [values["href"] for tag, values in page.elements if tag == "link" and values["rel"] == "stylesheet"]
+    async with client.get(sheet or "") as answer:
+        text = await answer.text()
+        assert answer.headers["Content-Type"] == "text/css; charset=utf-8"
+        assert "max-age" in answer.headers["Cache-Control"]
+    assert "prefers-color-scheme: dark" in text
+    assert "max-width: 560px" in text
+    assert "url(" not in text
+    assert "@import" not in text
+    used = {name for value in page.attributes("class") for name in value.split()}
+    assert {name for name in used if not name.startswith("row-")} - set(re.findall(r"\.([\w-]+)", text)) == set()
+
+
+async def test_a_file_that_is_not_an_asset_is_not_served(client: ClientSession) -> None:
+    for name in ("style.html", "..%2Fpage.py", "%2Fetc%2Fpasswd"):
+        async with client.get(f"/static/{name}") as answer:
+            assert answer.status == 404

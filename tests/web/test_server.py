@@ -1,0 +1,295 @@
+"""The server as a whole: its manners, its bounds, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import time
+
+import pytest
+from aiohttp import ClientSession, web
+
+from exporter.values import Address
+from exporter.web.endpoints import ENDPOINTS
+from exporter.web.limits import Limits
+from exporter.web.server import make_app, serve
+from exporter.web.worker import Worker
+from tests.web.conftest import ANYWHERE
+from tests.web.raw import Raw
+from tests.web.samples import FakeBackend
+
+PATHS = [
+    "/", "/services/case", "/metrics", "/probe", "/-/healthy", "/-/ready", "/-/reload", "/api/v1/services",
+    "/api/v1/services/case", "/api/v1/targets", "/openapi.json", "/static/style.css", "/static/up.svg", "/nothing",
+    "/api/nothing",
+]  # fmt: skip
+GET = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_answer_has_safe_headers(client: ClientSession, path: str) -> None:
+    async with client.get(path) as answer:
+        policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["Content-Security-Policy"].split(";"))
+        assert policy["default-src"] == "'none'"
+        assert policy["style-src"] == "'self'"
+        assert policy["img-src"] == "'self' data:"
+        assert policy["frame-ancestors"] == "'none'"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Server"] == "hafnium-exporter"
+        if not path.startswith("/static/"):
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_endpoints_are_those_that_are_told(backend: FakeBackend) -> None:
+    worker = Worker()
+    app = make_app(backend, worker, Limits())
+    worker.close()
+    served = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource and r.method != "HEAD"}
+    assert {(item.method, item.path) for item in ENDPOINTS} | {("GET", "/static/{name}")} == served
+
+
+async def test_an_address_without_anything_lists_the_endpoints(client: ClientSession) -> None:
+    async with client.get("/metric") as answer:
+        text = await answer.text()
+        assert (answer.status, answer.headers["Content-Type"]) == (404, "text/plain; charset=utf-8")
+    assert all(item.path in text and item.says in text for item in ENDPOINTS)
+
+
+async def test_a_method_that_is_not_served_is_told_which_are(client: ClientSession) -> None:
+    async with client.post("/metrics") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+        assert await answer.text() == "/metrics answers GET, HEAD only\n"
+
+
+async def test_a_defect_is_a_500_without_its_text_and_the_log_has_it(
+    client: ClientSession, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.failure = RuntimeError("password=hunter2")
+    async with client.get("/api/v1/services") as answer:
+        assert answer.status == 500
+        assert "hunter2" not in await answer.text()
+    assert [record.exc_info is not None for record in caplog.records if record.levelno == logging.ERROR] == [True]
+    async with client.get("/-/healthy") as answer:
+        assert answer.status == 200
+
+
+async def test_requests_leave_no_log(client: ClientSession, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await (await client.get("/metrics")).read()
+    assert caplog.records == []
+
+
+async def test_an_address_in_use_is_named(address: Address, backend: FakeBackend) -> None:
+    with pytest.raises(OSError, match=f"cannot listen on {address}: Address already in use") as caught:
+        async with serve(backend, address):
+            pass
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize(("host", "says"), [("192.0.2.1", "Cannot assign"), ("no.such.name.invalid", "")])
+async def test_an_address_that_is_not_ours_is_named(backend: FakeBackend, host: str, says: str) -> None:
+    with pytest.raises(OSError, match=f"cannot listen on {host}:9818: {says}.+"):
+        async with serve(backend, Address(host, 9818)):
+            pass
+
+
+async def test_the_address_can_be_listened_on_again_at_once(backend: FakeBackend) -> None:
+    async with serve(backend, ANYWHERE) as address, ClientSession(f"http://{address}") as client:
+        await (await client.get("/metrics")).read()
+    async with serve(backend, address):
+        pass
+
+
+async def _closed(raw: Raw, within: float) -> float:
+    started = time.monotonic()
+    async with asyncio.timeout(within):
+        await raw.read()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "GET /metrics HT", "GET /metrics HTTP/1.1\r\nHost: x\r\nX-A: ", GET.format("/-/healthy") + "GET /"]
+)
+async def test_who_never_ends_a_request_is_sent_away(backend: FakeBackend, sent: str) -> None:
+    async with serve(backend, ANYWHERE, Limits(idle=0.3)) as address, Raw(address) as raw:
+        await raw.send(sent)
+        assert 0.2 < await _closed(raw, 5) < 4
+
+
+async def test_dripping_headers_does_not_help(backend: FakeBackend) -> None:
+    async with serve(backend, ANYWHERE, Limits(idle=0.4)) as address, Raw(address) as raw:
+
+        async def drip() -> None:
+            await raw.send("GET /metrics HTTP/1.1\r\n")
+            for n in range(1000):
+                await raw.send(f"X-{n}: 1\r\n")
+                await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(drip())
+        assert await _closed(raw, 5) < 4
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_slow_loris_does_not_keep_others_out(backend: FakeBackend) -> None:
+    async with serve(backend, ANYWHERE) as address:
+        slow = [Raw(address) for _ in range(100)]
+        for raw in slow:
+            await raw.__aenter__()
+            await raw.send("GET /metrics HTTP/1.1\r\n")
+        async with ClientSession(f"http://{address}") as client, client.get("/metrics") as answer:
+            assert answer.status == 200
+        for raw in slow:
+            await raw.__aexit__(None, None, None)
+
+
+async def test_who_does_not_read_is_cut_off(backend: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "exporter.web")
+    backend.exposition = b"x" * 20_000_000
+    async with serve(backend, ANYWHERE, Limits(send=0.3)) as address, Raw(address) as raw:
+        await raw.send(GET.format("/metrics"))
+        async with asyncio.timeout(5):
+            while not caplog.records:
+                await asyncio.sleep(0.02)
+        assert len(await raw.read()) < 20_000_000
+    assert "read too slowly" in caplog.text
+
+
+async def test_a_client_that_goes_away_does_no_harm(
+    address: Address, backend: FakeBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend.exposition = b"x" * 20_000_000
+    for path in ("/metrics", "/", "/api/v1/services"):
+        async with Raw(address) as raw:
+            await raw.send(GET.format(path))
+            await asyncio.sleep(0.02)
+    async with Raw(address) as raw:
+        await raw.send("POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    async with ClientSession(f"http://{address}") as client, client.get("/-/healthy") as answer:
+        assert answer.status == 200
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_one_connection_too_many_is_closed_and_room_is_made_again(backend: FakeBackend) -> None:
+    async with serve(backend, ANYWHERE, Limits(connections=2)) as address:
+        async with Raw(address) as first, Raw(address) as second:
+            for raw in (first, second):
+                await raw.send("GET /")
+            await asyncio.sleep(0.05)
+            async with Raw(address) as third:
+                await _closed(third, 5)
+        async with asyncio.timeout(5), ClientSession(f"http://{address}") as client:
+            while True:
+                try:
+                    async with client.get("/-/healthy") as answer:
+                        assert answer.status == 200
+                        break
+                except OSError:
+                    await asyncio.sleep(0.02)
+
+
+async def test_too_many_requests_at_once_are_refused(backend: FakeBackend) -> None:
+    backend.hold = asyncio.Event()
+    async with serve(backend, ANYWHERE, Limits(requests=1)) as address, ClientSession(f"http://{address}") as client:
+        reload = asyncio.create_task(client.post("/-/reload"))
+        await asyncio.sleep(0.05)
+        async with client.get("/metrics") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        backend.hold.set()
+        (await reload).release()
+        async with client.get("/metrics") as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_text", "status"),
+    [
+        ("GET /" + "x" * 20_000 + " HTTP/1.1\r\nHost: x\r\n\r\n", b" 400 "),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX-A: " + "x" * 20_000 + "\r\n\r\n", b" 400 "),
+        ("GET / HTTP/1.1\r\nHost: x\r\n" + "X-A: x\r\n" * 500 + "\r\n", b" 400 "),
+        ("POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n", b" 413 "),
+        ("\x00\x01\x02\r\n\r\n", b" 400 "),
+        ("GET /%ff%00 HTTP/1.0\r\n\r\n", b" 404 "),
+    ],
+    ids=["long line", "long header", "many headers", "large body", "not HTTP", "odd path"],
+)
+async def test_requests_without_measure_are_refused(
+    address: Address, backend: FakeBackend, caplog: pytest.LogCaptureFixture, request_text: str, status: bytes
+) -> None:
+    async with Raw(address) as raw:
+        await raw.send(request_text)
+        answer = await raw.read()
+    assert status in answer.split(b"\r\n")[0]
+    assert len(answer) < 10_000
+    assert backend.reloads == 0
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_body_that_never_ends_does_not_hold_a_connection(address: Address, backend: FakeBackend) -> None:
+    async with Raw(address) as raw:
+        await raw.send("POST /-/reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
+        assert await _closed(raw, 5) < 4
+    assert backend.reloads == 1
+
+
+async def _ending(backend: FakeBackend, *paths: str, method: str = "GET") -> float:
+    """Return how long the server takes to end with requests under way whose clients read nothing."""
+    raws: list[Raw] = []
+    async with serve(backend, ANYWHERE) as address:
+        for path in paths:
+            raw = Raw(address)
+            await raw.__aenter__()
+            await raw.send(GET.format(path).replace("GET", method) if path else "GET /")
+            raws.append(raw)
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+    took = time.monotonic() - started
+    for raw in raws:
+        await raw.read()
+        await raw.__aexit__(None, None, None)
+    return took
+
+
+async def test_it_ends_at_once_when_nothing_is_under_way(backend: FakeBackend) -> None:
+    assert await _ending(backend, "/-/healthy", "", "/metrics") < 0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/-/reload"), ("GET", "/probe?service=case&probe=actuator"), ("GET", "/metrics")]
+)
+async def test_it_ends_within_two_seconds_whatever_is_under_way(backend: FakeBackend, method: str, path: str) -> None:
+    backend.hold = asyncio.Event()
+    backend.exposition = b"x" * 20_000_000
+    assert await _ending(backend, path, path, method=method) < 2.0
+    backend.hold.set()
+    await asyncio.sleep(0)
+
+
+async def test_a_request_under_way_is_answered_before_the_end(backend: FakeBackend) -> None:
+    backend.hold = asyncio.Event()
+    async with serve(backend, ANYWHERE) as address:
+        raw = Raw(address)
+        await raw.__aenter__()
+        await raw.send(GET.format("/probe?service=case&probe=actuator"))
+        while not backend.runs:
+            await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later(0.2, backend.hold.set)
+    assert b"probe_success 1" in await raw.read()
+    await raw.__aexit__(None, None, None)
+
+
+async def test_an_error_inside_the_block_still_ends_the_server(backend: FakeBackend) -> None:
+    with pytest.raises(ValueError, match="inside"):
+        async with serve(backend, ANYWHERE) as address:
+            raise ValueError("inside")
+    with socket.socket() as probe:
+        assert probe.connect_ex(address) == errno.ECONNREFUSED
+
+
+def test_the_application_is_an_aiohttp_one(backend: FakeBackend) -> None:
+    worker = Worker()
+    assert isinstance(make_app(backend, worker, Limits()), web.Application)
+    worker.close()
