@@ -15,7 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.processes import cpu_seconds, free_port, started, wait_for
+from bench.processes import cpu_seconds, started, wait_for
+from exporter.demo.processes import free_port, free_ports
 
 __all__ = ["CpuCost", "measure_blackbox", "measure_exporter", "run"]
 
@@ -49,7 +50,7 @@ def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
     Raises:
         RuntimeError: A part is missing, does not start, or a probe did not come out up.
     """
-    ports = [free_port() for _ in range(TARGETS)]
+    ports = free_ports(TARGETS)
     log = folder / "actuators.log"
     with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
         for port in ports:

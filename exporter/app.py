@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import time
@@ -75,6 +76,7 @@ class App:
             stack.push_async_callback(self._tools.close)
             stack.push_async_callback(self._fleet.close)
             await self._fleet.apply(self._config)
+            gc.freeze()  # what is there now stays: a full collection need not walk it, which would hold the loop up
             await stack.enter_async_context(serve(self, self._listen))
             self._signals()
             log.info("listening on %s", self._listen)

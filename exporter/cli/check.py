@@ -27,7 +27,7 @@ _STYLES = {Verdict.UP: "green", Verdict.DOWN: "bold red", Verdict.UNKNOWN: "yell
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
 @config_option
 @click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--timeout", default="1.2s", show_default=True, callback=seconds, help="Deadline of one attempt; two at most.")
+@click.option("--timeout", default="1.2s", show_default=True, callback=seconds, help="Time for a target, rechecked or not.")
 @click.option(
     "--watch", is_flag=False, flag_value="2s", default=None, callback=seconds, help="Repeat, every 2s or as given."
 )

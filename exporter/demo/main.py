@@ -38,9 +38,8 @@ async def _run(options: Options, orders: Sequence[Order], duration: float | None
     began = time.monotonic()
 
     def tell(text: str, style: str = "") -> None:
-        console.print(
-            f"[dim]{time.monotonic() - began:6.1f}[/dim]  [{style or 'default'}]{escape(text)}[/]", highlight=False
-        )
+        at = f"[dim]{time.monotonic() - began:6.1f}[/dim]"
+        console.print(f"{at}  [{style or 'default'}]{escape(text)}[/]", highlight=False)
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

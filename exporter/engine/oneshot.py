@@ -125,12 +125,12 @@ def _target_dict(item: TargetResult) -> dict[str, Any]:
 
 
 async def check_fleet(config: Config, only: Collection[str], timeout: float) -> CheckResult:
-    """Probe every target once, and those that fail once more.
+    """Probe every target once, and those that are down once more.
 
     Args:
         config: What to probe.
         only: Names to restrict it to; empty means all.
-        timeout: Deadline of one attempt, where the configured one is not shorter.
+        timeout: Seconds for a target, its second attempt included; an attempt also keeps to its configured deadline.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -161,14 +161,15 @@ async def _check_target(
     target: Target, settings: ProbeSettings, tools: Tools, timeout: float, slots: asyncio.Semaphore
 ) -> TargetResult:
     probe = await asyncio.to_thread(make_probe, target, settings, tools)
-    limit = min(timeout, settings.timeout)
+    loop = asyncio.get_running_loop()
     try:
         async with slots:
-            outcome = await run(probe, limit)
-        if outcome.verdict is Verdict.DOWN:
-            await asyncio.sleep(_RECHECK_AFTER)
-            async with slots:
-                outcome = await run(probe, limit)
+            deadline = loop.time() + timeout
+            outcome = await run(probe, min(timeout, settings.timeout))
+            left = deadline - loop.time() - _RECHECK_AFTER
+            if outcome.verdict is Verdict.DOWN and left > _RECHECK_AFTER:  # one that timed out has had its time
+                await asyncio.sleep(_RECHECK_AFTER)
+                outcome = await run(probe, min(left, settings.timeout))
     finally:
         await probe.close()
     return TargetResult(target, outcome, probe.vital)

@@ -73,7 +73,7 @@ class TargetState:
         self.kind = kind
         self.confirmed = Confirmed(probe.settings.confirm)
         self.since = time.time()
-        self.recents: deque[AttemptView] = deque(maxlen=RECENTS)
+        self._recents: deque[tuple[Outcome, bool]] = deque(maxlen=RECENTS)
         self._labels = {
             "service": self.target.service, "probe": self.target.probe, "target": self.target.name, **self.target.labels
         }  # fmt: skip
@@ -169,7 +169,7 @@ class TargetState:
             phases={stage.value: seconds for stage, seconds in last.phases.items()} if last else {},
             parts={name: str(found) if found else None for name, found in last.parts.items()} if last else {},
             facts=_facts(last.samples) if last else {},
-            recents=list(self.recents),
+            recents=[_attempt_view(outcome, recheck) for outcome, recheck in self._recents],
         )
 
     async def close(self) -> None:
@@ -193,13 +193,13 @@ class TargetState:
         changed = self.confirmed.feed(outcome.verdict, failure.reason if failure else None)
         self._publish(self._samples(outcome, self.confirmed.verdict, self.confirmed.reason))
         self.kind.observe(outcome, lateness)
-        self.recents.append(_attempt_view(outcome, recheck))
+        self._recents.append((outcome, recheck))
         self._note_change(changed)
 
     def _note_change(self, changed: bool) -> None:
         if changed:
             self.since = time.time()
-        self._changed(self)
+            self._changed(self)
 
     def _samples(self, outcome: Outcome, verdict: Verdict, reason: str | None) -> dict[Family, dict[LabelValues, float]]:
         samples: dict[Family, dict[LabelValues, float]] = dict(outcome.samples)  # type: ignore[arg-type] # values are not changed

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
 from exporter.metrics.family import Family, Kind
@@ -152,6 +152,11 @@ class Owner:
 
     def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
         known = self._prefixes.get(family, {})
+        if len(values) == 1 == len(known):  # most families of a target are one series that stays
+            [(only, number)] = values.items()
+            if only in known:
+                self._store.block(family).chunks[self._id] = b"%b%b\n" % (known[only], format_value(number))
+                return
         prefixes: dict[LabelValues, bytes] = {}  # made anew, so that labels which vanish are forgotten
         lines: list[bytes] = []
         for labels, value in values.items():
@@ -179,7 +184,7 @@ class Owner:
 class Histogram:
     """A classic histogram with fixed buckets, for one set of label values."""
 
-    __slots__ = ("_counts", "_prefixes", "_sum", "family", "labels")
+    __slots__ = ("_counts", "_sum", "_template", "family", "labels")
 
     def __init__(self, family: Family, labels: LabelValues = ()) -> None:
         if family.kind is not Kind.HISTOGRAM:
@@ -188,7 +193,7 @@ class Histogram:
         self.labels = labels
         self._counts = [0] * (len(family.buckets) + 1)
         self._sum = 0.0
-        self._prefixes: tuple[bytes, ...] | None = None
+        self._template: bytes | None = None
 
     @property
     def count(self) -> int:
@@ -202,18 +207,20 @@ class Histogram:
 
     def encode(self, base: str) -> bytes:
         """Write the lines of this histogram; `base` is the owner's encoded labels."""
-        if self._prefixes is None:
-            self._prefixes = tuple(self._make_prefixes(base))
-        cumulative = list(accumulate(self._counts))
-        values = chain((b"%d" % n for n in cumulative), (b"%d" % cumulative[-1], format_value(self._sum)))
-        return b"".join(b"%b%b\n" % pair for pair in zip(self._prefixes, values, strict=True))
+        if self._template is None:
+            self._template = self._make_template(base)
+        cumulative = tuple(accumulate(self._counts))
+        return self._template % (*cumulative, cumulative[-1], format_value(self._sum))
 
-    def _make_prefixes(self, base: str) -> Iterator[bytes]:
+    def _make_template(self, base: str) -> bytes:
+        """Prepare all lines but for their values: one formatting call then writes them, which every attempt does."""
         name = self.family.name
         own = label_pairs(zip(self.family.labels, self.labels, strict=True))
         labels = ",".join(filter(None, (base, own)))
+        lines = []
         for bound in (*self.family.buckets, float("inf")):
             text = "+Inf" if bound == float("inf") else repr(float(bound))  # OpenMetrics wants canonical floats in le
-            yield sample_prefix(f"{name}_bucket", ",".join(filter(None, (labels, f'le="{text}"'))))
-        yield sample_prefix(f"{name}_count", labels)
-        yield sample_prefix(f"{name}_sum", labels)
+            le = f'le="{text}"'
+            lines.append((sample_prefix(f"{name}_bucket", ",".join(filter(None, (labels, le)))), b"%d"))
+        lines += [(sample_prefix(f"{name}_count", labels), b"%d"), (sample_prefix(f"{name}_sum", labels), b"%b")]
+        return b"".join(prefix.replace(b"%", b"%%") + value + b"\n" for prefix, value in lines)

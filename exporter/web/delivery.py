@@ -6,6 +6,7 @@ import asyncio
 import logging
 import zlib
 from http import HTTPStatus
+from typing import TypeGuard
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _WORTH_COMPRESSING = 1400
 """Bytes; less fits one packet anyway."""
+
+_PIECE = 262_144
+"""Bytes of a large body that are sent in one go."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -55,10 +59,9 @@ class Delivery:
                 await self._compress(request, response)
             response.headers.update(_HEADERS)
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-            await self._send(request, response)
+            return await self._send(request, response)
         finally:
             self._under_way -= 1
-        return response
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -87,15 +90,17 @@ class Delivery:
             response.body = await self._worker.run(lambda: _gzip(body))
             response.headers[hdrs.CONTENT_ENCODING] = "gzip"
 
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
-            return
+            return response
         # Without a buffer of its own the transport reports only what the kernel took, so the deadline covers all of it,
         # and no half-read answer stays in memory when the connection is closed.
         transport.set_write_buffer_limits(high=0)
         try:
             async with asyncio.timeout(self._limits.send):
+                if _is_large(response, request.method):
+                    return await _send_in_pieces(request, response)
                 await response.prepare(request)
                 await response.write_eof()
         except TimeoutError:
@@ -103,6 +108,28 @@ class Delivery:
             transport.abort()
         except ConnectionError:
             log.debug("a client of %s went away", request.path)
+        return response
+
+
+def _is_large(response: web.StreamResponse, method: str) -> TypeGuard[web.Response]:
+    if method == hdrs.METH_HEAD or not isinstance(response, web.Response):
+        return False
+    return isinstance(response.body, bytes) and len(response.body) > _PIECE
+
+
+async def _send_in_pieces(request: web.Request, response: web.Response) -> web.StreamResponse:
+    """Send a large body so that the event loop is not held up by copying all of it at once."""
+    body = response.body
+    assert isinstance(body, bytes)  # noqa: S101 - it is large
+    stream = web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers)
+    stream.content_length = len(body)
+    await stream.prepare(request)
+    view = memoryview(body)
+    for start in range(0, len(body), _PIECE):
+        await stream.write(view[start : start + _PIECE])
+        await asyncio.sleep(0)
+    await stream.write_eof()
+    return stream
 
 
 def _routers(request: web.Request, error: web.HTTPException) -> Refusal:
@@ -111,7 +138,7 @@ def _routers(request: web.Request, error: web.HTTPException) -> Refusal:
         allowed = ", ".join(sorted(error.allowed_methods))
         return Refusal(status, f"{request.path} answers {allowed} only", {hdrs.ALLOW: allowed})
     if status is HTTPStatus.NOT_FOUND:
-        return Refusal(status, "There is nothing at this address.")
+        return Refusal(status, "There is nothing at this address.", lost=True)
     return Refusal(status, error.reason)
 
 

@@ -31,7 +31,7 @@ class Limits:
     idle: float = 75.0
     send: float = 30.0
     probe: float = 60.0
-    shutdown: float = 0.8
+    shutdown: float = 0.6
     line: int = 8190
     headers: int = 100
     body: int = 65_536

@@ -21,10 +21,14 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of the p
         status: The HTTP status.
         text: Why, for people; may have several lines.
         headers: Further headers of the answer.
+        lost: Whether there is no such address, so that the list of endpoints helps.
     """
 
-    def __init__(self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None, *, lost: bool = False
+    ) -> None:
         super().__init__(text)
+        self.lost = lost
         self.status = status
         self.text = text
         self.headers = headers or {}
@@ -52,4 +56,4 @@ def refuse(request: web.Request, refusal: Refusal) -> web.Response:
 
 
 def _endpoints(refusal: Refusal) -> tuple[Endpoint, ...]:
-    return ENDPOINTS if refusal.status is HTTPStatus.NOT_FOUND else ()
+    return ENDPOINTS if refusal.lost else ()

@@ -84,7 +84,7 @@ def test_a_bad_reload_keeps_the_old_configuration_and_says_why(daemon: Daemon, o
     daemon.path.write_text("services: {cache: {instances: [nowhere], probes: {reddis: {}}}}")
     status, body = daemon.request("/-/reload", "POST")
     assert status == 400
-    assert b"exporter.yml:1:33: services.cache.instances[0]: expected host:port" in body
+    assert b"exporter.yml:1:32: services.cache.instances[0]: expected host:port" in body
     assert b"unknown key; did you mean 'redis'?" in body
     assert daemon.value("probe_exporter_config_last_reload_successful") == 0
     assert daemon.value("probe_success", service="cache", target=own_valkey.address) == 1
@@ -103,7 +103,7 @@ def test_a_probe_on_demand_runs_what_is_configured_and_nothing_else(daemon: Daem
 
 
 def test_sigterm_lets_a_run_in_flight_end_and_closes_everything(own_valkey: ValkeyServer, tmp_path: Path) -> None:
-    slow = {"interval": "10s", "timeout": "2s"}
+    slow = {"interval": "4s", "timeout": "2s"}
     with Daemon(tmp_path, {**config(cache=own_valkey.port), "defaults": slow}) as daemon:
         daemon.start()
         own_valkey.pause()
@@ -120,7 +120,7 @@ def test_a_run_that_outlasts_the_drain_deadline_is_cancelled(own_valkey: ValkeyS
         daemon.write(
             {
                 **config(cache=own_valkey.port),
-                "defaults": {"interval": "20s", "timeout": "15s"},
+                "defaults": {"interval": "6s", "timeout": "6s"},
                 "server": {"listen": f"127.0.0.1:{daemon.port}", "drain_timeout": "300ms"},
             }
         )

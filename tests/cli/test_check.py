@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +68,9 @@ def test_names_restrict_it_and_json_is_for_programs(valkey_server: ValkeyServer,
 def test_everything_hanging_takes_under_three_seconds(own_valkey: ValkeyServer, tmp_path: Path) -> None:
     own_valkey.pause()
     config = {"dependencies": {f"cache-{n}": cache(own_valkey.address) for n in range(12)}}
-    run(tmp_path, config, "--help")  # imports are cached
-    started = time.monotonic()
     done = run(tmp_path, config)
-    took = time.monotonic() - started
     assert done.returncode == DOWN
-    assert took < 4.0
-    assert float(done.stdout.rsplit(" in ", 1)[1].split(" s")[0]) < 3.0
+    assert float(done.stdout.rsplit(" in ", 1)[1].split(" s")[0]) < 1.8  # the rest of three seconds is the start of Python
 
 
 @pytest.mark.parametrize(
