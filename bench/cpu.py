@@ -7,9 +7,9 @@ import json
 import re
 import shutil
 import sys
-import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,10 @@ import aiohttp
 from bench.processes import cpu_seconds, started, wait_for
 from exporter.demo.processes import free_port, free_ports
 
-__all__ = ["CpuCost", "measure_blackbox", "measure_exporter", "run"]
+__all__ = ["CpuCost", "run"]
 
-TARGETS = 200
-RATE = 400.0
+TARGETS = 250
+RATE = 500.0
 """Probes a second, for both."""
 _ATTEMPTS = re.compile(rb'^probe_latency_seconds_count\{[^}]*outcome="(\w+)"[^}]*\} (\d+)$', re.MULTILINE)
 
@@ -45,7 +45,7 @@ class CpuCost:
 
 
 def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
-    """Measure the exporter and blackbox_exporter against the same actuators, one after the other.
+    """Measure the exporter and blackbox_exporter against the same actuators, at once, so that noise meets both.
 
     Raises:
         RuntimeError: A part is missing, does not start, or a probe did not come out up.
@@ -55,10 +55,26 @@ def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
     with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
         for port in ports:
             wait_for(_health(port), actuators, log)
-        return measure_exporter(folder, ports, duration), measure_blackbox(folder, ports, duration)
+        with _exporter(folder, ports) as ours, _blackbox(folder, ports) as theirs:
+            asyncio.run(_drive(theirs.listen, ports, 2.0))  # both are warm now; every connection of ours is open, and stays
+            before = _attempts(ours.listen)
+            spent = cpu_seconds(ours.pid), cpu_seconds(theirs.pid)
+            probes = asyncio.run(_drive(theirs.listen, ports, duration))
+            seconds = cpu_seconds(ours.pid) - spent[0], cpu_seconds(theirs.pid) - spent[1]
+            after = _attempts(ours.listen)
+    if after.keys() != {"up"}:
+        raise RuntimeError(f"not every probe came out up: {after}")
+    return CpuCost(after["up"] - before["up"], seconds[0]), CpuCost(probes, seconds[1])
 
 
-def measure_exporter(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+@dataclass(frozen=True, slots=True)
+class _Running:
+    listen: int
+    pid: int
+
+
+@contextmanager
+def _exporter(folder: Path, ports: Sequence[int]) -> Iterator[_Running]:
     """Run the real daemon with `TARGETS` actuator probes of health alone."""
     listen = free_port()
     config = {
@@ -74,18 +90,12 @@ def measure_exporter(folder: Path, ports: Sequence[int], duration: float) -> Cpu
     command = [sys.executable, "-m", "exporter", "serve", "--config", str(path), "--log-level", "warning"]
     with started(command, log) as process:
         wait_for(f"http://127.0.0.1:{listen}/-/ready", process, log)
-        time.sleep(1)  # every connection is open now, and stays
-        before, spent = _attempts(listen), cpu_seconds(process.pid)
-        time.sleep(duration)
-        seconds = cpu_seconds(process.pid) - spent
-        after = _attempts(listen)
-    if after.keys() != {"up"}:
-        raise RuntimeError(f"not every probe came out up: {after}")
-    return CpuCost(after["up"] - before["up"], seconds)
+        yield _Running(listen, process.pid)
 
 
-def measure_blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
-    """Run blackbox_exporter and ask it to probe the same URLs at the same rate, as Prometheus would."""
+@contextmanager
+def _blackbox(folder: Path, ports: Sequence[int]) -> Iterator[_Running]:
+    """Run blackbox_exporter with a module that asks for the same and looks at the same."""
     binary = shutil.which("prometheus-blackbox-exporter") or shutil.which("blackbox_exporter")
     if binary is None:
         raise RuntimeError("blackbox_exporter is not installed: apt-get install prometheus-blackbox-exporter")
@@ -97,14 +107,11 @@ def measure_blackbox(folder: Path, ports: Sequence[int], duration: float) -> Cpu
     command = [binary, f"--config.file={path}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error"]
     with started(command, log) as process:
         wait_for(f"http://127.0.0.1:{listen}/-/healthy", process, log)
-        asyncio.run(_drive(listen, ports, 1.0))
-        spent = cpu_seconds(process.pid)
-        probes = asyncio.run(_drive(listen, ports, duration))
-        return CpuCost(probes, cpu_seconds(process.pid) - spent)
+        yield _Running(listen, process.pid)
 
 
 async def _drive(listen: int, ports: Sequence[int], duration: float) -> int:
-    """Ask for probes at the rate for a while, over kept-alive connections; return how many succeeded."""
+    """Ask blackbox_exporter for probes at the rate, as Prometheus does, over kept-alive connections; return how many."""
     loop = asyncio.get_running_loop()
     async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{listen}") as session:
 

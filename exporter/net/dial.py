@@ -47,14 +47,14 @@ async def dial(
 async def start_tls(
     transport: asyncio.BaseTransport, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, name: str, phases: Phases
 ) -> asyncio.Transport:
-    """Make an open connection a TLS one, as a client that asks for `name`.
+    """Make an open connection a TLS one, as a client that asks for `name`. No certificate has the dot that ends a full name.
 
     Raises:
         OSError: The handshake failed, or the connection went away; `ssl.SSLError` is one.
     """
     with timed(phases, Stage.TLS):
         plain = cast("asyncio.Transport", transport)
-        secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=name)
+        secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=name.rstrip("."))
         if secured is None:
             raise ConnectionResetError("the connection was closed during the TLS handshake")
         return secured

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -13,15 +14,18 @@ import asyncpg
 from exporter.net.dial import dial, start_tls
 from exporter.net.phases import Phases, phase_clock
 from exporter.net.resolver import Resolver
+from exporter.postgres.wire import Guard, GuardedTransport
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Login", "open_session"]
-
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
-"""What a server may send in one session without TLS, which would prove who it is."""
+__all__ = ["Login", "asking", "open_session", "reading", "say_goodbye"]
 
 APPLICATION = "hafnium-exporter"
+
+_UNREADABLE = (AssertionError, AttributeError, BufferError, LookupError, TypeError, ValueError)
+"""What asyncpg raises for answers that it cannot decode. An error of TLS may be a `ValueError` too, and is not meant."""
+
+_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,7 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
     Raises:
         Failure, OSError, asyncpg.PostgresError, asyncpg.InterfaceError: As `exporter.probes.postgres` names them.
     """
-    watched = _WatchedLoop(resolver, phases, login.server_name or address.host)
-    clock = phase_clock()
+    watched = _WatchedLoop(address, login, resolver, phases)
     try:
         return await asyncpg.connect(
             host=address.host,
@@ -63,14 +66,78 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
             statement_cache_size=0,  # behind pgbouncer, prepared statements belong to others
             server_settings={"application_name": APPLICATION},
             loop=watched,
+            # Left out, these are taken from PG… variables of the exporter's environment.
+            direct_tls=False,
+            target_session_attrs="any",
+            krbsrvname="postgres",
+            gsslib="gssapi",
         )
-    except AttributeError as error:  # asyncpg reads the version that every server tells
-        raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server does not tell its version") from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise (watched.too_large() or error) from None
+    except BaseException as error:
+        watched.abort()  # closing in good form would leave the socket to a server that hangs
+        if watched.failure is not None and isinstance(error, _LOST):
+            raise watched.failure from None
+        if isinstance(error, _UNREADABLE) and not isinstance(error, OSError):
+            raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server's answers to the login cannot be read") from error
+        raise
     finally:
-        if watched.connected_at is not None:
-            phases.add_phase(Stage.AUTH, clock() - watched.connected_at)
+        watched.add_phase()
+
+
+@contextmanager
+def asking(session: asyncpg.Connection) -> Iterator[None]:
+    """Ask the server, and nothing else, in here: an answer that asyncpg cannot decode is the server's failure.
+
+    Raises:
+        Failure: The answer cannot be read; the session is given up.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        if isinstance(error, OSError):
+            raise
+        session.terminate()
+        raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from error
+
+
+@asynccontextmanager
+async def reading(session: asyncpg.Connection, seconds: float) -> AsyncIterator[None]:
+    """Hold a read-only transaction whose statements the server itself ends: it goes on with a query whose client has left.
+
+    When it is cancelled the session is given up, since a rollback would wait for a server that may not answer.
+
+    Args:
+        session: Where to hold it.
+        seconds: For each statement, and for each wait for a lock.
+
+    Raises:
+        TimeoutError: No time is left.
+    """
+    if seconds <= 0:
+        raise TimeoutError
+    limit = max(1, int(seconds * 1000))
+    begin = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}"
+    try:
+        with asking(session):
+            await session.execute(begin)
+            try:
+                yield
+            except asyncpg.PostgresError:
+                with suppress(*_LOST):  # the error that led here says more
+                    await session.execute("ROLLBACK")
+                raise
+            await session.execute("COMMIT")
+    except asyncio.CancelledError:
+        session.terminate()
+        raise
+
+
+async def say_goodbye(session: asyncpg.Connection, seconds: float) -> None:
+    """End the session in good form, so that the server logs no lost client; not at the price of waiting for it."""
+    if session.is_closed():
+        return
+    with suppress(*_LOST):  # TimeoutError is an OSError
+        async with asyncio.timeout(seconds):
+            await session.close()
 
 
 class _WatchedLoop:
@@ -80,75 +147,61 @@ class _WatchedLoop:
     also for one to cancel a query in; that one is refused, since nothing would bound it.
     """
 
-    def __init__(self, resolver: Resolver, phases: Phases, server_name: str) -> None:
+    def __init__(self, address: Address, login: Login, resolver: Resolver, phases: Phases) -> None:
         self._loop = asyncio.get_running_loop()
+        self._login = login
+        self._name = login.server_name or address.host
         self._resolver = resolver
         self._phases = phases
-        self._server_name = server_name
-        self.connected_at: float | None = None
-        self._bounded: _Bounded | None = None
+        self._guard: Guard | None = None
+        self._transport: asyncio.Transport | None = None
+        self._secured: GuardedTransport | None = None
+        self._phase: tuple[Stage, float] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loop, name)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the connection was aborted by this side."""
+        guards = (self._guard, self._secured.guard if self._secured is not None else None)
+        return next((guard.failure for guard in guards if guard is not None and guard.failure is not None), None)
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def add_phase(self) -> None:
+        """Add the time of the phase under way."""
+        if self._phase is not None:
+            stage, since = self._phase
+            self._phases.add_phase(stage, phase_clock()() - since)
+            self._phase = None
+
+    def _enter(self, stage: Stage) -> None:
+        self._phases.stage = stage
+        self._phase = (stage, phase_clock()())
 
     async def create_connection(
         self, factory: Callable[[], asyncio.Protocol], host: str, port: int
     ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
         """Connect, once."""
-        if self._bounded is not None:
+        if self._guard is not None:
             raise ConnectionResetError("one connection for one attempt")
-        transport, bounded = await dial(lambda: _Bounded(factory()), Address(host, port), self._resolver, self._phases)
-        self._bounded = bounded
-        self._phases.stage = Stage.AUTH
-        self.connected_at = phase_clock()()
-        return transport, bounded.inner
-
-    def too_large(self) -> Failure | None:
-        """Return the failure of a server that sent too much."""
-        if self._bounded is None or not self._bounded.overflowed:
-            return None
-        return Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"more than {MAX_ANSWER_BYTES} bytes from the server")
+        plain = self._login.tls is None
+        self._transport, self._guard = await dial(
+            lambda: Guard(factory(), framed=plain), Address(host, port), self._resolver, self._phases
+        )
+        self._enter(Stage.AUTH if plain else Stage.TLS)  # whether the server speaks TLS is asked for first
+        return self._transport, self._guard.inner
 
     async def start_tls(
         self, transport: asyncio.BaseTransport, protocol: asyncio.Protocol, context: ssl.SSLContext, **_: Any
-    ) -> asyncio.Transport:
+    ) -> asyncio.BaseTransport:
         """Make the connection a TLS one, for the name that is to be verified."""
-        secured = await start_tls(transport, protocol, context, self._server_name, self._phases)
-        self._phases.stage = Stage.AUTH
-        self.connected_at = phase_clock()()
-        return secured
-
-
-class _Bounded(asyncio.Protocol):
-    """Hands on what arrives, up to a limit: asyncpg would collect an answer of any announced length."""
-
-    def __init__(self, inner: asyncio.Protocol) -> None:
-        self.inner = inner
-        self.overflowed = False
-        self._left = MAX_ANSWER_BYTES
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self.inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left >= 0:
-            self.inner.data_received(data)
-        elif self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-            self.overflowed = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.inner.connection_lost(exc)
-
-    def eof_received(self) -> bool | None:
-        return self.inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self.inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.inner.resume_writing()
+        self.add_phase()
+        secured = await start_tls(transport, protocol, context, self._name, self._phases)
+        self._enter(Stage.AUTH)
+        self._secured = GuardedTransport(secured)
+        return cast("asyncio.BaseTransport", self._secured)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
+from typing import Annotated
 
 import asyncpg
 from pydantic import Field, SecretStr, model_validator
@@ -12,7 +12,7 @@ from exporter.metrics.family import gauge
 from exporter.net.secrets import current_secret
 from exporter.net.tls import TlsSettings, client_context
 from exporter.postgres.flyway import read_history
-from exporter.postgres.session import Login, open_session
+from exporter.postgres.session import Login, asking, open_session, reading, say_goodbye
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
 from exporter.verdict import Failure, Reason, Stage
@@ -25,12 +25,17 @@ CONNECTIONS = gauge(
     "state",
 )
 MAX_CONNECTIONS = gauge("probe_postgres_max_connections", "Most sessions that the server takes: max_connections.")
-IDLE = gauge("probe_postgres_idle_connections_over_1h", "Client sessions that have been idle for over an hour.")
+IDLE = gauge(
+    "probe_postgres_idle_connections_over_1h",
+    "Client sessions that have been idle for over an hour; absent while some are hidden.",
+)
 LONGEST_TRANSACTION = gauge(
-    "probe_postgres_longest_transaction_seconds", "Age of the oldest open transaction of a client; 0 without one."
+    "probe_postgres_longest_transaction_seconds",
+    "Age of the oldest open transaction of a client; 0 without one, absent while sessions are hidden.",
 )
 LONGEST_QUERY = gauge(
-    "probe_postgres_longest_query_seconds", "How long the longest query of a client has been running; 0 without one."
+    "probe_postgres_longest_query_seconds",
+    "How long the longest query of a client has been running; 0 without one, absent while sessions are hidden.",
 )
 FLYWAY_VERSION = gauge(
     "probe_postgres_flyway_version", "1 for the highest version that Flyway has applied to a schema.", "schema", "version"
@@ -51,12 +56,17 @@ STATES = (
     "idle in transaction (aborted)",
     "fastpath function call",
     "disabled",
+    "starting",
+    "other",
     "hidden",
 )
-"""Values of the label `state`: PostgreSQL's own words, and `hidden`."""
+"""Values of the label `state`: PostgreSQL's own words; `other` for words that it may learn, and `hidden`."""
 
 MAX_SCHEMAS = 200
 MAX_ROWS = 10_000
+
+GOODBYE = 0.5
+"""Seconds that a server may take to end the session."""
 
 _ACTIVITY = """
 SELECT coalesce(state, 'hidden') AS state, count(*) AS sessions,
@@ -64,11 +74,13 @@ SELECT coalesce(state, 'hidden') AS state, count(*) AS sessions,
   coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 AS transaction,
   coalesce(max(extract(epoch FROM clock_timestamp() - query_start)) FILTER (WHERE state = 'active'), 0)::float8 AS query
 FROM pg_stat_activity
-WHERE coalesce(backend_type, 'client backend') = 'client backend' AND datid IS NOT NULL AND pid <> pg_backend_pid()
+WHERE coalesce(backend_type, 'client backend') = 'client backend' AND (datid IS NOT NULL OR state = 'starting')
+  AND pid <> pg_backend_pid()
 GROUP BY 1"""
 _HISTORIES = """
 SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND NOT pg_is_other_temp_schema(n.oid) ORDER BY 1 LIMIT $2"""
+WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND NOT pg_is_other_temp_schema(n.oid)
+  AND ($2::text[] IS NULL OR n.nspname = ANY($2)) ORDER BY 1 LIMIT $3"""
 
 _REASONS = {
     "28000": Reason.AUTH,  # the role may not log in, or from here
@@ -95,6 +107,10 @@ class PostgresSettings(ProbeSettings):
     tls: TlsSettings | None = Field(None, description="Speak TLS, and refuse a server that does not; default: plain.")
     flyway_table: str | None = Field(
         "flyway_schema_history", min_length=1, max_length=63, description="Flyway's table, in every schema; null: none."
+    )
+
+    flyway_schemas: tuple[Annotated[str, Field(min_length=1, max_length=63)], ...] | None = Field(
+        None, min_length=1, max_length=MAX_SCHEMAS, description="Schemas to look in; default: every one that has the table."
     )
 
     @model_validator(mode="after")
@@ -130,19 +146,21 @@ class PostgresProbe(Probe[PostgresSettings]):
         """Log in anew, ask, and leave nothing behind."""
         session = await open_session(self.target.address, self._login, self.tools.resolver, attempt)
         try:
-            with attempt.phase(Stage.QUERY):
+            with attempt.phase(Stage.QUERY), asking(session):
                 await session.execute("SELECT 1")
             async with attempt.part("activity") as part:
                 await self._activity(part, session)
             if self.settings.flyway_table is not None:
                 async with attempt.part("flyway") as part:
                     await self._flyway(part, session, self.settings.flyway_table)
-            await _say_goodbye(session)
+            await say_goodbye(session, min(GOODBYE, attempt.remaining / 2))
         finally:
             session.terminate()  # after a timeout, close() would wait for the server
 
     def classify(self, error: Exception, stage: Stage) -> Failure | None:
         """Name PostgreSQL's errors by their SQLSTATE."""
+        if isinstance(error.__cause__, Failure):  # the connection was lost because this side gave it up
+            return error.__cause__
         if isinstance(error, asyncpg.PostgresError):
             state = error.sqlstate or ""
             default = Reason.CONNECTION_CLOSED if state.startswith("08") else Reason.QUERY_FAILED
@@ -160,42 +178,48 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _activity(self, part: Attempt, session: asyncpg.Connection) -> None:
         part.stage = Stage.QUERY
-        async with session.transaction(readonly=True):
-            await _bound(session, part)
-            part.record(MAX_CONNECTIONS, float(await session.fetchval("SELECT current_setting('max_connections')")))
+        async with reading(session, part.remaining):
+            limit = await session.fetchval("SELECT current_setting('max_connections')::int")
             rows = await session.fetch(_ACTIVITY)
+        part.record(MAX_CONNECTIONS, limit)
         sessions = dict.fromkeys(STATES, 0)
         for row in rows:
-            sessions[row["state"] if row["state"] in sessions else "hidden"] += row["sessions"]
+            sessions[row["state"] if row["state"] in sessions else "other"] += row["sessions"]
         for state, count in sessions.items():
             part.record(CONNECTIONS, count, state)
+        if sessions["hidden"]:
+            return  # what their times are is not known, and the others' say too little
         part.record(IDLE, sum(row["idle"] for row in rows))
         part.record(LONGEST_TRANSACTION, max((row["transaction"] for row in rows), default=0.0))
         part.record(LONGEST_QUERY, max((row["query"] for row in rows), default=0.0))
 
     async def _flyway(self, part: Attempt, session: asyncpg.Connection, table: str) -> None:
         part.stage = Stage.QUERY
-        async with session.transaction(readonly=True):
-            await _bound(session, part)
-            schemas = [row["schema"] for row in await session.fetch(_HISTORIES, table, MAX_SCHEMAS + 1)]
+        wanted = self.settings.flyway_schemas
+        async with reading(session, part.remaining):
+            found = await session.fetch(_HISTORIES, table, wanted, MAX_SCHEMAS + 1)
+        schemas = [row["schema"] for row in found]
         if len(schemas) > MAX_SCHEMAS:
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SCHEMAS} schemas have a table {table}")
         refused: Exception | None = None
         for schema in schemas:
             try:
                 await self._history(part, session, schema, table)
-            except asyncpg.InsufficientPrivilegeError as error:  # the others may be read
-                refused = error
+            except (Failure, asyncpg.PostgresError) as error:
+                if session.is_closed():
+                    raise
+                refused = error  # the others may be read
         if refused is not None:
             raise refused
+        if missing := sorted(set(wanted or ()) - set(schemas)):
+            raise Failure(Stage.CHECK, Reason.QUERY_FAILED, f"no table {table} in {', '.join(missing)}")
 
     async def _history(self, part: Attempt, session: asyncpg.Connection, schema: str, table: str) -> None:
         query = (
             f"SELECT version, type, success, script FROM {_quoted(schema)}.{_quoted(table)} "  # noqa: S608 - both are quoted
             f"ORDER BY installed_rank LIMIT {MAX_ROWS + 1}"
         )
-        async with session.transaction(readonly=True):
-            await _bound(session, part)
+        async with reading(session, part.remaining):
             rows = await session.fetch(query)
         if len(rows) > MAX_ROWS:
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{schema}.{table} has more than {MAX_ROWS} rows")
@@ -204,21 +228,6 @@ class PostgresProbe(Probe[PostgresSettings]):
         part.record(FLYWAY_FAILED, history.failed, schema)
         if history.version is not None:
             part.record(FLYWAY_VERSION, 1, schema, history.version)
-
-
-async def _bound(session: asyncpg.Connection, part: Attempt) -> None:
-    """Let the server end what takes too long: it goes on with a query whose client has left."""
-    limit = max(1, int(part.remaining * 1000))
-    await session.execute(f"SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}")
-
-
-async def _say_goodbye(session: asyncpg.Connection) -> None:
-    """End the session in good form, so that the server logs no lost client; not at any price."""
-    try:
-        async with asyncio.timeout(0.5):
-            await session.close()
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # TimeoutError is an OSError
-        return
 
 
 def _quoted(name: str) -> str:

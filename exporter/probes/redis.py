@@ -104,7 +104,7 @@ class RedisProbe(Probe[RedisSettings]):
     def __init__(self, target: Target, settings: RedisSettings, tools: Tools) -> None:
         super().__init__(target, settings, tools)
         self._tls = client_context(settings.tls) if settings.tls is not None else None
-        self._lookups: tuple[float, float] | None = None
+        self._lookups: tuple[str, float, float] | None = None
 
     async def check(self, attempt: Attempt) -> None:
         """Connect, log in, ask, and close."""
@@ -159,15 +159,15 @@ class RedisProbe(Probe[RedisSettings]):
             part.record(LINK_UP, info["master_link_status"] == "up")
 
     def _record_ratio(self, part: Attempt, info: Mapping[str, str]) -> None:
-        """Compare with the last attempt; counters that went back were reset, and say nothing yet."""
+        """Compare with the last attempt; counters of another run, or that went back, were reset and say nothing yet."""
         if "keyspace_hits" not in info or "keyspace_misses" not in info:
             self._lookups = None
             return
         hits, misses = (_number(name, info[name]) for name in ("keyspace_hits", "keyspace_misses"))
-        last, self._lookups = self._lookups, (hits, misses)
-        if last is None:
+        last, self._lookups = self._lookups, (info.get("run_id", ""), hits, misses)
+        if last is None or last[0] != self._lookups[0]:
             return
-        found, missed = hits - last[0], misses - last[1]
+        found, missed = hits - last[1], misses - last[2]
         if found >= 0 and missed >= 0 and found + missed > 0:
             part.record(HIT_RATIO, found / (found + missed))
 
@@ -223,6 +223,23 @@ class _Connection(AbstractConnection):
         if self._writer is not None:
             self._writer.transport.abort()
         self._reader = self._writer = None
+
+    async def disconnect(self, *_: Any, **__: Any) -> None:
+        """Close the socket at once: redis-py would wait for the server, and turn what it answered into a timeout."""
+        self.abort()
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read one answer.
+
+        Raises:
+            Failure: It is not RESP, or is nested deeper than any answer to what this probe asks.
+        """
+        try:
+            return await super().read_response(*args, **options)
+        except OSError:  # one of TLS is a ValueError too
+            raise
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise Failure(self._phases.stage, Reason.PROTOCOL, "the answer is not RESP") from error
 
     async def _connect(self) -> None:
         reader = _BoundedReader()

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from exporter.metrics.family import gauge
 from exporter.net.dial import dial, start_tls
-from exporter.net.phases import Phases, Untimed
+from exporter.net.phases import Phases
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
@@ -66,7 +66,7 @@ class TlsProbe(Probe[TlsProbeSettings]):
         except ssl.SSLCertVerificationError as error:
             attempt.record(VERIFIED, 0)
             async with attempt.part("unverified") as part:
-                _record(part, await self._presented(self._trusting, Untimed()))
+                _record(part, await self._presented(self._trusting, part))
             raise error from None
         attempt.record(VERIFIED, 1)
         _record(attempt, chain)

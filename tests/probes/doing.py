@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
+
+import uvloop
 
 from exporter.metrics.family import Family
 from exporter.probes import probe_types
@@ -13,6 +15,7 @@ from exporter.probing.probe import Probe, Target, Tools
 from exporter.probing.runner import Outcome, run
 from exporter.values import Address
 
+T = TypeVar("T")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -26,6 +29,20 @@ def make(kind: str, tools: Tools, host: str, port: int, /, **settings: Any) -> P
 async def attempt(probe: Probe[Any], timeout: float = 5.0) -> Outcome:
     """Make one attempt and close the probe's own things."""
     return await run(probe, timeout)
+
+
+def on_uvloop(steps: Callable[[Tools], Awaitable[T]]) -> T:
+    """Run steps on the loop that the exporter runs on; the other tests run on asyncio's own."""
+
+    async def main() -> T:
+        tools = Tools.open()
+        try:
+            return await steps(tools)
+        finally:
+            await tools.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
 
 
 def value(outcome: Outcome, family: Family, *labels: str) -> float:

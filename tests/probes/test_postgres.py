@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import asyncpg
@@ -20,7 +21,7 @@ from exporter.probes import postgres as p
 from exporter.probes.postgres import PostgresSettings
 from exporter.probing.probe import Probe, Tools
 from exporter.verdict import Stage, Verdict
-from tests.probes.doing import Handler, attempt, flood, hang_up, make, reason, saying, serving, silence, value
+from tests.probes.doing import Handler, attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 
 def probe_of(server: PostgresServer, tools: Tools, **settings: Any) -> Probe[Any]:
@@ -100,6 +101,8 @@ async def test_sessions_of_others_are_hidden_from_a_role_without_pg_monitor(
         outcome = await attempt(probe_of(postgres_server, tools, user="plain", password="plain", password_file=None))
         assert outcome.verdict is Verdict.UP
         assert value(outcome, p.CONNECTIONS, "hidden") >= 1
+        assert set(outcome.samples) & {p.IDLE, p.LONGEST_TRANSACTION, p.LONGEST_QUERY} == set()  # not known is not 0
+        assert p.MAX_CONNECTIONS in outcome.samples
     finally:
         await admin.execute("DROP ROLE plain")
 
@@ -140,6 +143,102 @@ async def test_flyway_history_is_read_in_every_schema(
         assert "flyway" not in outcome.parts
     finally:
         await admin.execute('DROP SCHEMA ledger CASCADE; DROP SCHEMA "odd ""name" CASCADE')
+
+
+async def test_a_login_under_way_takes_a_session_and_is_counted(postgres_server: PostgresServer, tools: Tools) -> None:
+    _, writer = await asyncio.open_connection(postgres_server.host, postgres_server.port)
+    body = struct.pack("!i", 196608) + b"user\0hafnium\0database\0hafnium\0\0"
+    writer.write(struct.pack("!i", len(body) + 4) + body)
+    probe = probe_of(postgres_server, tools)
+    async with asyncio.timeout(5):
+        while value(outcome := await attempt(probe), p.CONNECTIONS, "starting") != 1:
+            await asyncio.sleep(0.01)
+    assert value(outcome, p.CONNECTIONS, "hidden") == 0
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_table_that_is_not_flyways_does_not_hide_the_others(
+    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+) -> None:
+    await admin.execute("CREATE SCHEMA alien CREATE TABLE flyway_schema_history (x int)")
+    await admin.execute(HISTORY.format("own", "(1,'1','a','SQL','V1',true)"))
+    await admin.execute("GRANT USAGE ON SCHEMA alien, own TO hafnium")
+    await admin.execute("GRANT SELECT ON alien.flyway_schema_history, own.flyway_schema_history TO hafnium")
+    try:
+        outcome = await attempt(probe_of(postgres_server, tools))
+        assert outcome.parts["flyway"] is not None
+        assert "42703" in outcome.parts["flyway"].detail
+        assert outcome.samples[p.FLYWAY_MIGRATIONS] == {("own",): 1}
+        outcome = await attempt(probe_of(postgres_server, tools, flyway_schemas=["own"]))
+        assert outcome.parts["flyway"] is None
+        assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
+        outcome = await attempt(probe_of(postgres_server, tools, flyway_schemas=["own", "gone"]))
+        assert outcome.parts["flyway"] is not None
+        assert outcome.parts["flyway"].detail == "no table flyway_schema_history in gone"
+        assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
+    finally:
+        await admin.execute("DROP SCHEMA alien CASCADE; DROP SCHEMA own CASCADE")
+
+
+def freezing(server: PostgresServer, word: bytes) -> Handler:
+    """Relay to a server until the client says a word, and nothing from then on."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to_behind = await asyncio.open_connection(server.host, server.port)
+
+        async def there() -> None:
+            while (data := await reader.read(65536)) and word not in data:
+                to_behind.write(data)
+
+        async def back() -> None:
+            while data := await behind.read(65536):
+                writer.write(data)
+
+        answering = asyncio.create_task(back())
+        try:
+            await there()
+            answering.cancel()
+            await silence(reader, writer)
+        finally:
+            answering.cancel()
+            to_behind.transport.abort()
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("word", "failed"),
+    [
+        (b"BEGIN", {"activity", "flyway"}),
+        (b"pg_stat_activity", {"activity", "flyway"}),
+        (b"relname", {"flyway"}),
+        (b"X\0\0", set()),
+    ],
+    ids=["begin", "activity", "flyway", "goodbye"],
+)
+async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
+    word: bytes, failed: set[str], postgres_server: PostgresServer, tools: Tools
+) -> None:
+    login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
+    async with serving(freezing(postgres_server, word)) as port:
+        outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login), timeout=0.6)
+    assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
+    assert outcome.duration < 0.6
+    assert {name for name, failure in outcome.parts.items() if failure is not None} == failed
+    assert {failure.reason.value for failure in outcome.parts.values() if failure is not None} <= {"timeout"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"PGTARGETSESSIONATTRS": "standby"}, {"PGSSLNEGOTIATION": "direct"}, {"PGGSSLIB": "x"}, {"PGSSLMODE": "require"}],
+)
+async def test_the_environment_is_not_looked_at(
+    variables: dict[str, str], postgres_server: PostgresServer, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, setting in variables.items():
+        monkeypatch.setenv(name, setting)
+    assert (await attempt(probe_of(postgres_server, tools))).failure is None
 
 
 async def test_a_locked_history_fails_its_part_in_time_and_not_the_verdict(
@@ -282,6 +381,115 @@ async def test_tls_is_spoken_verified_and_timed(postgres_server: PostgresServer,
     assert reason(unknown) == ("tls", "tls_untrusted")
 
 
+async def test_a_server_that_hangs_behind_tls_leaves_no_socket(tools: Tools, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("db.internal").configure_cert(context)
+    hanging = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        await writer.start_tls(context)
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a reading transport
+        await hanging.wait()
+
+    tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal."}
+    async with serving(handler) as port:
+        outcome = await attempt(stub(port, tools, tls=tls), timeout=0.3)
+        assert reason(outcome) == ("auth", "timeout")
+        async with asyncio.timeout(2):
+            while established_to(port):
+                await asyncio.sleep(0.01)
+        silent = await attempt(stub(port, tools, tls={**tls, "verify": False}), timeout=0.3)
+        assert reason(silent) == ("auth", "timeout")
+
+
+def established_to(port: int) -> int:
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(1 for row in rows if int(row[2].split(":")[1], 16) == port and row[3] == "01")
+
+
+async def test_a_server_that_does_not_say_whether_it_speaks_tls_hangs_in_that_stage(tools: Tools) -> None:
+    async with serving(silence) as port:
+        outcome = await attempt(stub(port, tools, tls={}), timeout=0.3)
+    assert reason(outcome) == ("tls", "timeout")
+    assert set(outcome.phases) == {Stage.CONNECT, Stage.TLS}
+
+
+async def test_what_a_server_sends_behind_tls_is_bounded_too(tools: Tools, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("db.internal").configure_cert(context)
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        await writer.start_tls(context)
+        await flood(reader, writer, AUTH_OK + b"D" + struct.pack("!i", 2**30))
+
+    tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
+    async with serving(handler) as port:
+        outcome = await attempt(stub(port, tools, tls=tls), timeout=2)
+    assert reason(outcome) == ("receive", "too_large")
+
+
+def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("db.internal").configure_cert(context)
+    login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
+
+    async def steps(tools: Tools) -> None:
+        outcome = await attempt(make("postgres", tools, "localhost", postgres_server.port, **login))
+        assert outcome.failure is None
+        assert set(outcome.phases) == {Stage.RESOLVE, Stage.CONNECT, Stage.AUTH, Stage.QUERY}
+        tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
+        async with serving(tls_in_front(postgres_server, context)) as port:
+            outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls=tls))
+        assert outcome.failure is None
+        assert set(outcome.phases) == {Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY}
+        async with serving(silence) as port:
+            assert reason(await attempt(stub(port, tools), timeout=0.2)) == ("auth", "timeout")
+
+    on_uvloop(steps)
+
+
+async def test_answers_that_were_garbled_on_the_way_are_never_taken_for_the_probers_defect(
+    postgres_server: PostgresServer, tools: Tools
+) -> None:
+    random = Random(1)
+    login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to_behind = await asyncio.open_connection(postgres_server.host, postgres_server.port)
+
+        async def there() -> None:
+            while data := await reader.read(65536):
+                to_behind.write(data)
+
+        going = asyncio.create_task(there())
+        try:
+            while data := bytearray(await behind.read(65536)):
+                if random.random() < 0.4:
+                    data[random.randrange(len(data))] = random.randrange(256)
+                writer.write(data)
+        finally:
+            going.cancel()
+            to_behind.transport.abort()
+
+    async with serving(handler) as port:
+        for _ in range(6):
+            made = [attempt(make("postgres", tools, "127.0.0.1", port, **login), timeout=0.4) for _ in range(8)]
+            for outcome in await asyncio.gather(*made):
+                failures = [outcome.failure, *outcome.parts.values()]
+                assert "internal" not in {failure.reason.value for failure in failures if failure is not None}
+                assert outcome.duration < 1
+
+
 async def test_a_server_without_tls_is_refused_where_tls_is_wanted(postgres_server: PostgresServer, tools: Tools) -> None:
     outcome = await attempt(probe_of(postgres_server, tools, tls={}))
     assert reason(outcome) == ("tls", "tls_failed")
@@ -289,6 +497,9 @@ async def test_a_server_without_tls_is_refused_where_tls_is_wanted(postgres_serv
 
 VERSION = b"server_version\x00" + b"16.1\x00"
 AUTH_OK = b"R" + struct.pack("!ii", 8, 0) + b"S" + struct.pack("!i", len(VERSION) + 4) + VERSION
+NOTICE = b"N" + struct.pack("!i", 5) + b"\0"
+SASL_ASKED = b"R" + struct.pack("!ii", 23, 10) + b"SCRAM-SHA-256\0\0"
+SASL = SASL_ASKED + b"R" + struct.pack("!ii", 42, 11) + b"r=nonce,s=c2FsdA==,i=2147483647____"
 READY = b"K" + struct.pack("!iii", 12, 1, 1) + b"Z" + struct.pack("!i", 5) + b"I"
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
@@ -300,12 +511,26 @@ ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
         (silence, ("auth", "timeout")),
         (hang_up, ("auth", "connection_closed")),
         (saying(ERROR_STARTING), ("auth", "starting")),
-        (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("auth", "timeout")),  # reads as a message of 1.4 GB
+        (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("auth", "protocol")),  # reads as a message of 1.4 GB
+        (saying(SASL), ("auth", "protocol")),
+        (saying(AUTH_OK + b"C" + struct.pack("!i", -5) + READY), ("receive", "protocol")),
         (saying(AUTH_OK + READY), ("query", "timeout")),
         (saying(AUTH_OK[:9] + READY), ("auth", "protocol")),
-        (lambda r, w: flood(r, w, b"D" + struct.pack("!i", 2**30)), ("receive", "too_large")),
+        (lambda r, w: flood(r, w, AUTH_OK + b"D" + struct.pack("!i", 2**30)), ("receive", "too_large")),
+        (lambda r, w: flood(r, w, AUTH_OK + NOTICE), ("receive", "protocol")),
     ],
-    ids=["silent", "hangs-up", "starting", "not-postgres", "silent-after-login", "no-version", "flood"],
+    ids=[
+        "silent",
+        "hangs-up",
+        "starting",
+        "not-postgres",
+        "hash-for-ever",
+        "backwards",
+        "silent-after-login",
+        "no-version",
+        "flood",
+        "no-messages",
+    ],
 )
 async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
     async with serving(handler) as port:

@@ -18,7 +18,7 @@ from exporter.probes import redis as r
 from exporter.probes.redis import RedisSettings
 from exporter.probing.probe import Probe, Tools
 from exporter.verdict import Stage, Verdict
-from tests.probes.doing import attempt, flood, hang_up, make, reason, saying, serving, silence, value
+from tests.probes.doing import attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 
 def probe_of(server: ValkeyServer, tools: Tools, **settings: Any) -> Probe[Any]:
@@ -181,6 +181,61 @@ async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, too
     await asyncio.sleep(0.05)
 
 
+async def test_a_refused_login_is_told_though_the_server_keeps_the_connection(tools: Tools, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("cache.internal").configure_cert(context)
+    done = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"-WRONGPASS invalid username-password pair\r\n")
+        await writer.drain()
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # it is a reading transport
+        await done.wait()
+        writer.transport.abort()
+
+    tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "cache.internal"}
+    async with await asyncio.start_server(handler, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await attempt(make("redis", tools, "127.0.0.1", port, tls=tls, password="x"), timeout=1.0)
+        done.set()
+    assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "auth"))
+    assert outcome.duration < 0.5
+
+
+def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(valkey_server: ValkeyServer) -> None:
+    async def steps(tools: Tools) -> None:
+        outcome = await attempt(make("redis", tools, "localhost", valkey_server.port))
+        assert (outcome.failure, outcome.parts) == (None, {"info": None})
+        assert set(outcome.phases) == {Stage.RESOLVE, Stage.CONNECT, Stage.QUERY}
+        async with serving(lambda reader, writer: flood(reader, writer, b"+")) as port:
+            outcome = await attempt(make("redis", tools, "127.0.0.1", port), timeout=1.0)
+            assert reason(outcome) == ("receive", "too_large")
+
+    on_uvloop(steps)
+
+
+async def test_counters_of_another_run_are_not_compared(tools: Tools) -> None:
+    answers = iter([("a", 1, 1), ("b", 9, 1), ("b", 12, 2)])  # after the restart they are higher at once
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"+PONG\r\n")
+        await reader.readuntil(b"INFO\r\n")
+        run, hits, misses = next(answers)
+        info = f"run_id:{run}\r\nkeyspace_hits:{hits}\r\nkeyspace_misses:{misses}\r\n".encode()
+        writer.write(b"$%d\r\n%s\r\n" % (len(info), info))
+        await silence(reader, writer)
+
+    async with serving(handler) as port:
+        probe = make("redis", tools, "127.0.0.1", port)
+        assert r.HIT_RATIO not in (await attempt(probe)).samples
+        assert r.HIT_RATIO not in (await attempt(probe)).samples
+        assert value(await attempt(probe), r.HIT_RATIO) == 0.75
+
+
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
 
 
@@ -193,11 +248,27 @@ LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
         (saying(b"+PING\r\n"), ("check", "protocol")),
         (saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("query", "protocol")),
         (saying(b"-ERR out of order\r\n"), ("query", "query_failed")),
+        (saying(b"-MISCONF Errors writing to the AOF file\r\n"), ("query", "query_failed")),
+        (saying(b"*1\r\n" * 100_000), ("query", "protocol")),
+        (saying(b"$one\r\n"), ("query", "protocol")),
         (saying(b"$900000000\r\n"), ("query", "timeout")),
         (lambda reader, writer: flood(reader, writer, b"$900000000\r\n"), ("receive", "too_large")),
         (lambda reader, writer: flood(reader, writer, b"+"), ("receive", "too_large")),
     ],
-    ids=["silent", "hangs-up", "loading", "not-pong", "http", "error", "huge-promise", "flood", "endless-line"],
+    ids=[
+        "silent",
+        "hangs-up",
+        "loading",
+        "not-pong",
+        "http",
+        "error",
+        "misconf",
+        "nested",
+        "no-length",
+        "huge-promise",
+        "flood",
+        "endless-line",
+    ],
 )
 async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
     async with serving(handler) as port:

@@ -19,7 +19,7 @@ from exporter.demo.processes import free_port
 from exporter.probes import tls as t
 from exporter.probing.probe import Tools
 from exporter.verdict import Stage, Verdict
-from tests.probes.doing import attempt, hang_up, make, reason, saying, serving, silence, value
+from tests.probes.doing import attempt, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 Serve = Callable[[trustme.LeafCert], AbstractAsyncContextManager[int]]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -39,7 +39,7 @@ async def presenting(leaf: trustme.LeafCert, **options: Any) -> AsyncIterator[in
             await reader.read()
         writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(handle, options.get("host", "127.0.0.1"), 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
         await asyncio.sleep(0.02)  # the server's side of the last connection ends
@@ -93,6 +93,60 @@ async def test_the_first_certificate_of_the_chain_to_expire_counts(
     assert len(chain) == 2
     assert outcome.verdict is Verdict.UP
     assert value(outcome, t.EXPIRY) == min(c.not_valid_after_utc for c in chain).timestamp() < dates(leaf)[1]
+
+
+async def test_a_name_that_ends_in_a_dot_is_the_same_name(
+    authority: trustme.CA, trusted: dict[str, str], tools: Tools
+) -> None:
+    async with presenting(authority.issue_cert("api.internal")) as port:
+        outcome = await attempt(make("tls", tools, "127.0.0.1", port, **{**trusted, "server_name": "api.internal."}))
+    assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
+
+
+@pytest.mark.parametrize(("host", "name"), [("::1", "::1"), ("localhost", "localhost")])
+async def test_hosts_are_verified_as_addresses_or_names(
+    host: str, name: str, authority: trustme.CA, tmp_path: Path, tools: Tools
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    async with presenting(authority.issue_cert(name), host="localhost" if host == "localhost" else "::1") as port:
+        outcome = await attempt(make("tls", tools, host, port, ca_file=ca_file))
+    assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
+    assert (Stage.RESOLVE in outcome.phases) is (host == "localhost")
+
+
+def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(authority: trustme.CA, trusted: dict[str, str]) -> None:
+    leaf = authority.issue_cert("api.internal")
+
+    async def steps(tools: Tools) -> None:
+        async with presenting(leaf) as port:
+            outcome = await attempt(make("tls", tools, "127.0.0.1", port, **trusted))
+            assert (outcome.failure, value(outcome, t.EXPIRY)) == (None, dates(leaf)[1])
+            outcome = await attempt(make("tls", tools, "127.0.0.1", port))
+            assert reason(outcome) == ("tls", "tls_untrusted")
+            assert value(outcome, t.EXPIRY) == dates(leaf)[1]
+
+    on_uvloop(steps)
+
+
+async def test_a_second_handshake_that_fails_is_named_and_the_first_still_decides(
+    authority: trustme.CA, tools: Tools
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("api.internal").configure_cert(context)
+    times = iter([True, False])
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(times):
+            await writer.start_tls(context)
+        await silence(reader, writer)
+
+    async with serving(once) as port:
+        outcome = await attempt(make("tls", tools, "127.0.0.1", port), timeout=0.5)
+    assert reason(outcome) == ("tls", "tls_untrusted")
+    assert outcome.parts["unverified"] is not None
+    assert (outcome.parts["unverified"].stage, outcome.parts["unverified"].reason.value) == (Stage.TLS, "timeout")
+    assert value(outcome, t.VERIFIED) == 0
+    assert t.EXPIRY not in outcome.samples
 
 
 @pytest.mark.parametrize(
