@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import asyncpg
 import pytest
 import redis.asyncio as redis
+import yaml
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from exporter.demo.processes import Child, StartError, _descendants, free_ports
+from exporter.demo.processes import ServerError, descendants, free_port
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
+from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.postgres import PostgresServer
+from exporter.demo.servers.prometheus import ALERTS, alertmanager_config, prometheus_config
+from exporter.demo.servers.springboot import SpringBootServer
 from exporter.demo.servers.valkey import ValkeyServer
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 5
-    while alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} lives"
-        time.sleep(0.01)
+from tests.demo.watching import wait_until_gone
 
 
 @pytest.mark.parametrize("kind", [PostgresServer, ValkeyServer, BrokerServer])
 def test_a_server_leaves_no_process_and_comes_back_on_its_port(kind: type[Server], tmp_path: Path) -> None:
     server = kind(tmp_path / "data")
     for end in (server.stop, server.kill):
-        server.start()
+        for _ in range(2):  # what runs is left alone
+            server.start()
         assert server.ready()
         assert server.child is not None
         assert server.child.pid is not None
-        family = [server.child.pid, *_descendants(server.child.pid)]
+        family = [server.child.pid, *descendants(server.child.pid)]
         end()
-        for pid in family:
-            wait_until_gone(pid)
+        wait_until_gone(family)
         assert not server.ready()
 
 
@@ -78,33 +66,64 @@ def test_a_paused_server_can_be_stopped(own_postgres: PostgresServer) -> None:
     assert not own_postgres.running
 
 
-def test_children_die_with_their_parent_even_if_it_is_killed(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from exporter.demo.processes import Child\n"
-        f"c = Child('sleep', ['sleep', '1000'], Path({str(tmp_path / 'log')!r}), as_nobody=True); c.start()\n"
-        "print(c.pid, flush=True); time.sleep(1000)"
-    )
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    with parent.stdout:
-        child = int(parent.stdout.readline())
-        deadline = time.monotonic() + 5
-        while b"sleep" not in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0]:
-            assert time.monotonic() < deadline
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-    wait_until_gone(child)
+def differences(ours: Any, shipped: Any, path: str = "") -> set[str]:
+    """Return the keys under which two configurations differ."""
+    if isinstance(ours, dict) and isinstance(shipped, dict):
+        both = ours.keys() | shipped.keys()
+        return {d for key in both for d in differences(ours.get(key), shipped.get(key), f"{path}.{key}")}
+    if isinstance(ours, list) and isinstance(shipped, list) and len(ours) == len(shipped):
+        return {d for pair in zip(ours, shipped, strict=True) for d in differences(*pair, path)}
+    return set() if ours == shipped else {path}
 
 
-def test_what_does_not_start_says_why(tmp_path: Path) -> None:
-    child = Child("shell", ["sh", "-c", "echo no such luck; exit 7"], tmp_path / "log")
-    with pytest.raises(StartError, match=r"shell ended with code 7(?s:.)*no such luck"):
-        child.start(lambda: False)
-    stubborn = Child("sleeper", ["sleep", "1000"], tmp_path / "log2")
-    with pytest.raises(StartError, match="sleeper is not ready"):
-        stubborn.start(lambda: False, seconds=0.1)
-    assert not stubborn.running
+def test_of_what_is_shipped_only_addresses_and_files_are_replaced(tmp_path: Path) -> None:
+    shipped = {name: yaml.safe_load((ALERTS / f"{name}.yml").read_text()) for name in ("prometheus", "alertmanager")}
+    assert differences(prometheus_config("e:1", "a:1", None), shipped["prometheus"]) == {
+        ".rule_files", ".alerting.alertmanagers.static_configs.targets", ".scrape_configs.static_configs.targets",
+    }  # fmt: skip
+    assert differences(alertmanager_config("http://p:1", tmp_path), shipped["alertmanager"]) == {
+        ".global.pagerduty_url", ".receivers.pagerduty_configs.routing_key_file", ".receivers.webhook_configs.url",
+    }  # fmt: skip
+    alone = prometheus_config("e:1", None, "1s")
+    assert "alerting" not in alone
+    assert alone["global"] == {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
 
 
-def test_free_ports_are_distinct() -> None:
-    assert len(set(free_ports(200))) == 200
+async def test_the_stand_in_for_pagerduty_takes_and_refuses_what_pagerduty_does() -> None:
+    told: list[dict[str, Any]] = []
+    stub = PagerDuty(free_port(), told.append)
+    await stub.start()
+    good = {
+        "routing_key": "k", "dedup_key": "d", "event_action": "trigger",
+        "payload": {"summary": "s", "source": "x", "severity": "critical"},
+    }  # fmt: skip
+    refused: tuple[Any, ...] = (
+        [], {}, {**good, "event_action": "page"}, {**good, "routing_key": ""}, {**good, "payload": None},
+        {**good, "payload": {**good["payload"], "severity": "bad"}},  # type: ignore[dict-item] # it is a dict
+    )  # fmt: skip
+    async with aiohttp.ClientSession(stub.url, timeout=aiohttp.ClientTimeout(5)) as session:
+        for body in refused:
+            async with session.post("/v2/enqueue", json=body) as answer:
+                assert answer.status == 400
+        async with session.post("/v2/enqueue", data=b"{") as answer:
+            assert answer.status == 400
+        resolve = {"routing_key": "k", "dedup_key": "d", "event_action": "resolve"}
+        for body in (good, resolve):
+            async with session.post("/v2/enqueue", json=body) as answer:
+                assert (answer.status, (await answer.json())["dedup_key"]) == (202, "d")
+        async with session.post("/watchdog", json={}) as answer:
+            assert answer.status == 200
+        async with session.get("/") as answer:
+            assert await answer.json() == {"events": [good, resolve], "beats": 1}
+    assert told == stub.events == [good, resolve]
+    await stub.stop()
+
+
+def test_an_order_that_the_services_do_not_take_says_why(
+    tmp_path: Path, postgres_server: PostgresServer, valkey_server: ValkeyServer, kafka_broker: BrokerServer
+) -> None:
+    services = SpringBootServer(tmp_path, postgres_server, valkey_server, kafka_broker)
+    with pytest.raises(ServerError, match="did not take 'hang' of vault: .*refused"):
+        services.control("vault", "hang", on=True)
+    with services, pytest.raises(ServerError, match=r"did not take 'burn' of vault: services: identity(?s:.)*faults: "):
+        services.control("vault", "burn", on=True)

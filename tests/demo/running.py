@@ -1,0 +1,119 @@
+"""The demo's fleet, run by a test: its event loop in a thread, so that tests can break things at their time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.demo.faults import FAULTS
+from exporter.demo.fleet import Fleet, Options
+
+Labels = frozenset[tuple[str, str]]
+
+
+class RunningFleet:
+    """A fleet that runs, and what people would look at."""
+
+    def __init__(self, fleet: Fleet, loop: asyncio.AbstractEventLoop) -> None:
+        self.fleet = fleet
+        self._loop = loop
+
+    @contextmanager
+    def fault(self, name: str, service: str = "identity") -> Iterator[None]:
+        """Break something for as long as the block lasts."""
+        fault = FAULTS[name]
+        asyncio.run_coroutine_threadsafe(fault.begin(self.fleet, service), self._loop).result(30)  # type: ignore[arg-type] # acts are coroutines
+        try:
+            yield
+        finally:
+            asyncio.run_coroutine_threadsafe(fault.end(self.fleet, service), self._loop).result(30)  # type: ignore[arg-type] # acts are coroutines
+
+    def get(self, path: str) -> bytes:
+        """Ask the exporter."""
+        return fetch(f"http://{self.fleet.exporter.address}{path}")
+
+    def metrics(self) -> dict[tuple[str, Labels], float]:
+        """Scrape the exporter."""
+        families = text_string_to_metric_families(self.get("/metrics").decode())
+        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+    def values(self, name: str, **labels: str) -> dict[Labels, float]:
+        """Return the samples of a metric that have these labels."""
+        return {have: v for (n, have), v in self.metrics().items() if n == name and labels.items() <= dict(have).items()}
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """Return the one sample that has these labels, or None."""
+        found = list(self.values(name, **labels).values())
+        assert len(found) <= 1, f"{name}{labels}: {len(found)} series"
+        return found[0] if found else None
+
+    def verdicts(self) -> dict[str, str]:
+        """Return every service's verdict."""
+        return {service["name"]: service["verdict"] for service in json.loads(self.get("/api/v1/services"))["services"]}
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Ask Prometheus; fail if it does not understand."""
+        assert self.fleet.prometheus is not None
+        encoded = urllib.parse.urlencode({"query": expression})
+        answer = json.loads(fetch(f"http://{self.fleet.prometheus.address}/api/v1/query?{encoded}"))
+        assert answer["status"] == "success", answer
+        return list(answer["data"]["result"])
+
+
+def fetch(url: str) -> bytes:
+    """Get a URL."""
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - loopback
+        return bytes(answer.read())
+
+
+def until(condition: Callable[[], object], seconds: float, what: str) -> float:
+    """Wait for something to become true; return how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+@contextmanager
+def running(options: Options) -> Iterator[RunningFleet]:
+    """Run a fleet for as long as the block lasts."""
+    up, down = threading.Event(), threading.Event()
+    found: list[RunningFleet] = []
+    errors: list[BaseException] = []
+
+    async def run() -> None:
+        fleet = Fleet(options)
+        async with fleet.running(lambda _: None):
+            found.append(RunningFleet(fleet, asyncio.get_running_loop()))
+            up.set()
+            await asyncio.to_thread(down.wait)
+
+    def main() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=main, name="fleet")
+    thread.start()
+    try:
+        assert up.wait(90)
+        if errors:
+            raise errors[0]
+        yield found[0]
+    finally:
+        down.set()
+        thread.join(60)
+    assert not errors, errors
