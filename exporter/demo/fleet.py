@@ -58,9 +58,13 @@ class Fleet:
         folder = options.state
         fixed = not options.free_ports
         self._taken: list[int] = []
+        self._threads: list[asyncio.Task[None]] = []
         services = {name: self._port(FIRST_SERVICE_PORT + n, fixed) for n, name in enumerate(SERVICES)}
         exporter_port = self._port(EXPORTER_PORT, fixed)
-        prometheus_port, alertmanager_port = self._port(PROMETHEUS_PORT, fixed), self._port(ALERTMANAGER_PORT, fixed)
+        with_prometheus = options.prometheus and PrometheusServer.installed()
+        with_alertmanager = with_prometheus and AlertmanagerServer.installed()
+        prometheus_port = self._port(PROMETHEUS_PORT, fixed and with_prometheus)
+        alertmanager_port = self._port(ALERTMANAGER_PORT, fixed and with_alertmanager)
         self.pagerduty = PagerDuty(self._port(PAGERDUTY_PORT, fixed))
         if self._taken:
             ports = ", ".join(map(str, self._taken))
@@ -73,9 +77,9 @@ class Fleet:
         self.exporter = ExporterServer(folder / "exporter", exporter_port, exporter_config(self, options.interval))
         self.alertmanager: AlertmanagerServer | None = None
         self.prometheus: PrometheusServer | None = None
-        if options.prometheus and PrometheusServer.installed():
-            if AlertmanagerServer.installed():
-                self.alertmanager = AlertmanagerServer(folder / "alertmanager", alertmanager_port, self.pagerduty.url)
+        if with_alertmanager:
+            self.alertmanager = AlertmanagerServer(folder / "alertmanager", alertmanager_port, self.pagerduty.url)
+        if with_prometheus:
             self.prometheus = PrometheusServer(
                 folder / "prometheus",
                 prometheus_port,
@@ -96,17 +100,32 @@ class Fleet:
         return usual
 
     @asynccontextmanager
-    async def running(self, progress: Progress) -> AsyncIterator[None]:
+    async def running(self, progress: Progress, stop: asyncio.Event | None = None) -> AsyncIterator[None]:
         """Run everything for as long as the block lasts; it ends in the opposite order, whatever happens.
+
+        Args:
+            progress: Told of each server that has started.
+            stop: If it is set before everything runs, the rest is not waited for, and the block is entered.
 
         Raises:
             StartError: A server does not start.
         """
         try:
-            await self._start(progress)
+            await self._start_unless(stop or asyncio.Event(), progress)
             yield
         finally:
             await self._stop()
+
+    async def in_thread(self, act: Callable[[], None]) -> None:
+        """Start or end a server without blocking the loop. Cancelled, it goes on: the fleet waits for it at its end."""
+        work = asyncio.create_task(asyncio.to_thread(act))
+        self._threads.append(work)
+        await asyncio.shield(work)
+
+    def ended(self) -> Server | None:
+        """Return a server that no fault ends, and that has ended."""
+        lasting = (self.springboot, self.exporter, self.alertmanager, self.prometheus)
+        return next((s for s in lasting if s is not None and s.child is not None and not s.running), None)
 
     @property
     def services(self) -> dict[str, int]:
@@ -135,10 +154,21 @@ class Fleet:
         ]  # fmt: skip
         return [server for server in found if server is not None]
 
+    async def _start_unless(self, stop: asyncio.Event, progress: Progress) -> None:
+        starting, stopping = asyncio.create_task(self._start(progress)), asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+        finally:
+            for task in (starting, stopping):
+                task.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+
     async def _start(self, progress: Progress) -> None:
         async def start(server: Server) -> None:
             started = time.monotonic()
-            await asyncio.to_thread(server.start)
+            await self.in_thread(server.start)
             progress(f"{server.name} at {server.address}, {time.monotonic() - started:.1f} s")
 
         await _all(start(self.postgres), start(self.valkey), start(self.broker))
@@ -150,10 +180,17 @@ class Fleet:
         (self.options.state / "endpoints.json").write_text(json.dumps(self.endpoints(), indent=2))
 
     async def _stop(self) -> None:
-        for server in reversed(self._servers()):
-            await asyncio.to_thread(server.stop)
+        await self._stop_servers()
+        if any(not work.done() for work in self._threads):  # one that was about to start, and does after all
+            await asyncio.wait(self._threads)
+            await self._stop_servers()
+        await asyncio.gather(*self._threads, return_exceptions=True)
         await self.gateway.stop()
         await self.pagerduty.stop()
+
+    async def _stop_servers(self) -> None:
+        for server in reversed(self._servers()):
+            await asyncio.to_thread(server.stop)
 
 
 async def _all(*work: Any) -> None:

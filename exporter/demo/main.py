@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from exporter.demo.faults import Order, play
 from exporter.demo.fleet import Fleet, Options
-from exporter.demo.processes import StartError
+from exporter.demo.processes import ServerError, StartError
 
 __all__ = ["run_demo"]
 
@@ -28,7 +28,7 @@ def run_demo(options: Options, orders: Sequence[Order], duration: float | None, 
     """Run until interrupted, or for `duration` seconds after everything is up.
 
     Raises:
-        StartError: Something does not start; what had started is ended.
+        ServerError: Something does not start, or ends by itself; everything else is ended.
     """
     with _own(options.state):
         asyncio.run(_run(options, orders, duration, console))
@@ -45,8 +45,8 @@ async def _run(options: Options, orders: Sequence[Order], duration: float | None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     fleet = Fleet(options)
-    fleet.pagerduty.told = lambda event: tell(f"page  {_in_words(event)}", "bold red")
-    async with fleet.running(tell):
+    fleet.pagerduty.told = lambda event: tell(f"page  {_in_words(event, fleet.pagerduty.events)}", "bold red")
+    async with fleet.running(tell, stop):
         if not stop.is_set():
             _say_where(fleet, console)
             await _watch(fleet, orders, duration, stop, tell)
@@ -62,8 +62,8 @@ async def _watch(fleet: Fleet, orders: Sequence[Order], duration: float | None, 
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1.0):
                         await stop.wait()
-                if not fleet.exporter.running and fleet.exporter.child is not None:
-                    raise StartError(f"the exporter has ended; its log ends with:\n{fleet.exporter.child.log_tail()}")
+                if (ended := fleet.ended()) is not None and ended.child is not None:
+                    raise ServerError(f"{ended.name} has ended; its log ends with:\n{ended.child.log_tail()}")
                 for fault in faults:
                     if fault.done():
                         fault.result()
@@ -82,8 +82,8 @@ def _say_where(fleet: Fleet, console: Console) -> None:
         ("metrics", f"{where['exporter']}/metrics"),
         ("quick check", f"hafnium-exporter check --config {where['config']}"),
         ("a service", f"{next(iter(where['services'].values()))}/actuator/health"),
-        ("Prometheus", where["prometheus"] or "not installed: apt-get install prometheus"),
-        ("Alertmanager", where["alertmanager"] or "not installed: apt-get install prometheus-alertmanager"),
+        ("Prometheus", where["prometheus"] or _absent(fleet, "prometheus")),
+        ("Alertmanager", where["alertmanager"] or _absent(fleet, "prometheus-alertmanager")),
         ("pages", f"{where['pagerduty']}/ (in PagerDuty's place)"),
         ("logs", f"{fleet.options.state}/*/*.log"),
     ]
@@ -95,11 +95,17 @@ def _say_where(fleet: Fleet, console: Console) -> None:
     )
 
 
-def _in_words(event: dict[str, Any]) -> str:
-    payload = event.get("payload") or {}
-    if event["event_action"] == "resolve":
-        return f"resolved {event['dedup_key'][:12]}"
-    return f"{payload.get('severity')}: {payload.get('summary')}"
+def _absent(fleet: Fleet, package: str) -> str:
+    return f"not installed: apt-get install {package}" if fleet.options.prometheus else "left out: --no-prometheus"
+
+
+def _in_words(event: dict[str, Any], events: Sequence[dict[str, Any]]) -> str:
+    """Put a page into words; PagerDuty knows what is resolved by the key alone, people by what it was."""
+    if event["event_action"] == "trigger":
+        return f"{event['payload']['severity']}: {event['payload']['summary']}"
+    key = event["dedup_key"]
+    what = [e["payload"]["summary"] for e in events if e["dedup_key"] == key and e["event_action"] == "trigger"]
+    return f"{event['event_action']}d: {what[-1] if what else key[:12]}"
 
 
 @contextmanager

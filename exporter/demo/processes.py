@@ -8,16 +8,21 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
-__all__ = ["Child", "StartError", "free_port", "free_ports"]
+__all__ = ["Child", "ServerError", "StartError", "bound", "descendants", "free_port", "free_ports", "listens"]
 
 _OPEN_PORTS: set[int] = set()
 """Ports handed out by this process: the kernel may offer one again before its server listens."""
 
 
-class StartError(RuntimeError):
+class ServerError(RuntimeError):
+    """A server does not do what it is asked to; the text says which, and why."""
+
+
+class StartError(ServerError):
     """A server did not start; the text says which, and what its log ends with."""
 
 
@@ -45,8 +50,7 @@ class Child:
         command: Program and arguments.
         log: File for its output, appended to.
         environment: Variables beside those of this process.
-        as_nobody: Run in a user namespace as nobody if this process is root, for servers that refuse to run as root. Files
-            stay owned by whoever started it, and no user has to exist.
+        as_nobody: Run as nobody if this process is root, for servers that refuse to run as root.
     """
 
     def __init__(
@@ -59,16 +63,17 @@ class Child:
         as_nobody: bool = False,
     ) -> None:
         self.name = name
-        self._command = [*(nobody() if as_nobody else ()), "setpriv", "--pdeathsig", "KILL", "--", *map(str, command)]
+        self._command = bound(command, as_nobody=as_nobody)
         self._log = log
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
-        self._paused = False
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
         """Process id while it runs."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
+        process = self._process  # `stop` may be called in another thread
+        return process.pid if process is not None and process.poll() is None else None
 
     @property
     def running(self) -> bool:
@@ -79,13 +84,13 @@ class Child:
         """Start it, and wait until `ready` says so. Blocking.
 
         Raises:
-            StartError: It could not be started, ended, or was not ready in time.
+            StartError: It could not be started, ended or was stopped meanwhile, or was not ready in time.
         """
         if self.running:
             raise StartError(f"{self.name} is running already")
         try:
             with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
+                process = self._process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -97,39 +102,47 @@ class Child:
             raise StartError(f"{self.name}: cannot start {self._command[0]}: {error.strerror}") from error
         deadline = time.monotonic() + seconds
         while ready is not None and not ready():
-            if not self.running or time.monotonic() > deadline:
-                how = "is not ready" if self.running else f"ended with code {self._process.returncode}"
+            if self._process is not process:
+                raise StartError(f"{self.name} was stopped while it started")
+            if process.poll() is not None or time.monotonic() > deadline:
+                how = "is not ready" if process.returncode is None else f"ended with code {process.returncode}"
                 self.stop(0)
                 raise StartError(f"{self.name} {how}; its log ends with:\n{self.log_tail()}")
             time.sleep(0.02)
 
     def stop(self, seconds: float = 5.0, number: int = signal.SIGTERM) -> None:
-        """End it: ask, wait, then kill with everything it started. Blocking."""
+        """End it: ask, wait, then kill what is left of it and of what it started. Blocking; any thread may call it."""
         process, self._process = self._process, None
         if process is None:
             return
-        self._paused = False
-        family = [process.pid, *_descendants(process.pid)]
+        family = [process.pid, *descendants(process.pid)]
         if seconds and process.poll() is None:
             self._signal([process.pid], number)
-            self._signal(family, signal.SIGCONT)
+            self._thaw(family)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(seconds)
         if process.poll() is None:
-            self._signal([*family, *_descendants(process.pid)], signal.SIGKILL)
+            self._signal([*family, *descendants(process.pid)], signal.SIGKILL)
         process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # children that it left behind are still in its group
+        self._thaw(())
 
     def pause(self) -> None:
         """Stop it from running, with everything it started: connections stay open and nothing answers."""
-        if self.pid is not None:
-            self._signal([self.pid, *_descendants(self.pid)], signal.SIGSTOP)
-            self._paused = True
+        pid = self.pid
+        if pid is None or self._guard is not None:
+            return
+        frozen: set[int] = set()
+        while more := {pid, *descendants(pid)} - frozen:  # until none was born meanwhile
+            self._signal(more, signal.SIGSTOP)
+            frozen |= more
+        self._guard = _guard(frozen)
 
     def resume(self) -> None:
         """Let it run again."""
-        if self.pid is not None and self._paused:
-            self._signal([self.pid, *_descendants(self.pid)], signal.SIGCONT)
-            self._paused = False
+        if self.pid is not None and self._guard is not None:
+            self._thaw([self.pid, *descendants(self.pid)])
 
     def log_tail(self, size: int = 1500) -> str:
         """Return the end of its log."""
@@ -137,25 +150,72 @@ class Child:
             return self._log.read_bytes()[-size:].decode(errors="replace").strip()
         return ""
 
+    def _thaw(self, pids: Iterable[int]) -> None:
+        self._signal(pids, signal.SIGCONT)
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.communicate()
+
     @staticmethod
-    def _signal(pids: Sequence[int], number: int) -> None:
+    def _signal(pids: Iterable[int], number: int) -> None:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
-def nobody() -> list[str]:
-    """Return the prefix of a command that runs it as nobody, if this process is root."""
-    return ["unshare", "--user", "--map-user=65534", "--map-group=65534", "--"] if os.geteuid() == 0 else []
+def bound(command: Iterable[str | Path], *, as_nobody: bool = False) -> list[str]:
+    """Return a command that the kernel ends when its parent ends, and that runs as nobody if root calls it and asks so."""
+    return [*(_nobody() if as_nobody else ()), "setpriv", "--pdeathsig", "KILL", "--", *map(str, command)]
 
 
-def _descendants(pid: int) -> list[int]:
+def _nobody() -> Sequence[str]:
+    if os.geteuid() != 0:
+        return ()
+    if _namespaces_allowed():
+        return _NAMESPACE
+    return _SETUID
+
+
+_NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+"""Nobody inside, root outside: files stay owned by whoever started it, below a folder of root's too."""
+
+_SETUID = (
+    "setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+    "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--",
+)  # fmt: skip
+"""For containers that forbid user namespaces. The one capability kept lets it reach files below a folder of root's."""
+
+
+@cache
+def _namespaces_allowed() -> bool:
+    try:
+        return subprocess.run([*_NAMESPACE, "true"], check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def _guard(pids: Iterable[int]) -> subprocess.Popen[bytes]:
+    """Start a shell that lets stopped processes go on when its input is closed: on `resume`, or because this process ended.
+
+    The kernel kills a child of this process, but not its children. They end when they see that their parent has, which they
+    cannot while they are stopped.
+    """
+    return subprocess.Popen(
+        ["sh", "-c", 'read -r _; kill -CONT "$@"', "guard", *map(str, pids)],  # noqa: S607 - POSIX has it on the PATH
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def descendants(pid: int) -> list[int]:
     """List children and their children: proc(5), task/*/children."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, path.read_text().split()):
-                found += [child, *_descendants(child)]
+                found += [child, *descendants(child)]
     return found
 
 

@@ -87,14 +87,21 @@ class _Service:
 
     @property
     def verdict(self) -> Verdict | None:
+        """What its vital probes add up to; None without one."""
         return service_verdict(self.floors())
+
+    @property
+    def shown_verdict(self) -> Verdict:
+        """The same for people, who want to see one where only a certificate is probed: then every target must be up."""
+        states = [state.confirmed.verdict for state in self.targets.values()]
+        return self.verdict or Floor.of(states, max(1, len(states))).verdict
 
     def instances(self) -> dict[str, int]:
         """Count the instances by verdict, each by the worst of its vital probes."""
         worst: dict[str, Verdict] = {}
         rank = [Verdict.UP, Verdict.UNKNOWN, Verdict.DOWN]
         for state in self.targets.values():
-            if state.probe.vital:
+            if state.probe.vital or not self.vital_kinds:
                 seen, now = worst.get(state.target.name, Verdict.UP), state.confirmed.verdict
                 worst[state.target.name] = max(seen, now, key=rank.index)
         counts = Counter(worst.values())
@@ -305,7 +312,7 @@ class Fleet:
         return ServiceView(
             name=service.name,
             kind="service" if isinstance(settings, ServiceSettings) else "dependency",
-            verdict=service.verdict or Verdict.UNKNOWN,
+            verdict=service.shown_verdict,
             depends_on=list(settings.depends_on) if isinstance(settings, ServiceSettings) else [],
             min_ready=settings.min_ready,
             instances=service.instances(),

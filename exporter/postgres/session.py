@@ -22,10 +22,10 @@ __all__ = ["Login", "asking", "open_session", "reading", "say_goodbye"]
 
 APPLICATION = "hafnium-exporter"
 
-_UNREADABLE = (AssertionError, AttributeError, BufferError, LookupError, TypeError, ValueError)
-"""What asyncpg raises for answers that it cannot decode. An error of TLS may be a `ValueError` too, and is not meant."""
-
 _LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+_NAMED = (*_LOST, asyncpg.InternalClientError, Failure, MemoryError)
+"""What has a meaning already. Whatever else asyncpg raises, down to a bare `Exception`, is of an answer it cannot decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
         watched.abort()  # closing in good form would leave the socket to a server that hangs
         if watched.failure is not None and isinstance(error, _LOST):
             raise watched.failure from None
-        if isinstance(error, _UNREADABLE) and not isinstance(error, OSError):
-            raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server's answers to the login cannot be read") from error
-        raise
+        if isinstance(error, _NAMED) or not isinstance(error, Exception):
+            raise
+        raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server's answers to the login cannot be read") from error
     finally:
         watched.add_phase()
 
@@ -92,9 +92,9 @@ def asking(session: asyncpg.Connection) -> Iterator[None]:
     """
     try:
         yield
-    except _UNREADABLE as error:
-        if isinstance(error, OSError):
-            raise
+    except _NAMED:
+        raise
+    except Exception as error:
         session.terminate()
         raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from error
 

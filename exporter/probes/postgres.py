@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import asyncpg
 from pydantic import Field, SecretStr, model_validator
@@ -35,7 +36,7 @@ LONGEST_TRANSACTION = gauge(
 )
 LONGEST_QUERY = gauge(
     "probe_postgres_longest_query_seconds",
-    "How long the longest query of a client has been running; 0 without one, absent while sessions are hidden.",
+    "Age of the longest query that a client is running; 0 without one, absent while sessions are hidden.",
 )
 FLYWAY_VERSION = gauge(
     "probe_postgres_flyway_version", "1 for the highest version that Flyway has applied to a schema.", "schema", "version"
@@ -120,6 +121,20 @@ class PostgresSettings(ProbeSettings):
         return self
 
 
+class _Sessions(NamedTuple):
+    """Sessions of one state."""
+
+    state: str
+    sessions: int
+    idle: int
+    transaction: float
+    query: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> _Sessions:
+        return cls(str(row["state"]), int(row["sessions"]), int(row["idle"]), float(row["transaction"]), float(row["query"]))
+
+
 class PostgresProbe(Probe[PostgresSettings]):
     """Opens a session and asks SELECT 1, which decides; then for sessions and Flyway's history, which do not."""
 
@@ -179,26 +194,25 @@ class PostgresProbe(Probe[PostgresSettings]):
     async def _activity(self, part: Attempt, session: asyncpg.Connection) -> None:
         part.stage = Stage.QUERY
         async with reading(session, part.remaining):
-            limit = await session.fetchval("SELECT current_setting('max_connections')::int")
-            rows = await session.fetch(_ACTIVITY)
+            limit = int(await session.fetchval("SELECT current_setting('max_connections')"))
+            rows = [_Sessions.of(row) for row in await session.fetch(_ACTIVITY)]
         part.record(MAX_CONNECTIONS, limit)
         sessions = dict.fromkeys(STATES, 0)
         for row in rows:
-            sessions[row["state"] if row["state"] in sessions else "other"] += row["sessions"]
+            sessions[row.state if row.state in sessions else "other"] += row.sessions
         for state, count in sessions.items():
             part.record(CONNECTIONS, count, state)
         if sessions["hidden"]:
             return  # what their times are is not known, and the others' say too little
-        part.record(IDLE, sum(row["idle"] for row in rows))
-        part.record(LONGEST_TRANSACTION, max((row["transaction"] for row in rows), default=0.0))
-        part.record(LONGEST_QUERY, max((row["query"] for row in rows), default=0.0))
+        part.record(IDLE, sum(row.idle for row in rows))
+        part.record(LONGEST_TRANSACTION, max((row.transaction for row in rows), default=0.0))
+        part.record(LONGEST_QUERY, max((row.query for row in rows), default=0.0))
 
     async def _flyway(self, part: Attempt, session: asyncpg.Connection, table: str) -> None:
         part.stage = Stage.QUERY
         wanted = self.settings.flyway_schemas
         async with reading(session, part.remaining):
-            found = await session.fetch(_HISTORIES, table, wanted, MAX_SCHEMAS + 1)
-        schemas = [row["schema"] for row in found]
+            schemas = [str(row["schema"]) for row in await session.fetch(_HISTORIES, table, wanted, MAX_SCHEMAS + 1)]
         if len(schemas) > MAX_SCHEMAS:
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SCHEMAS} schemas have a table {table}")
         refused: Exception | None = None
@@ -221,9 +235,9 @@ class PostgresProbe(Probe[PostgresSettings]):
         )
         async with reading(session, part.remaining):
             rows = await session.fetch(query)
+            history = read_history(rows[:MAX_ROWS])
         if len(rows) > MAX_ROWS:
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{schema}.{table} has more than {MAX_ROWS} rows")
-        history = read_history(rows)
         part.record(FLYWAY_MIGRATIONS, history.migrations, schema)
         part.record(FLYWAY_FAILED, history.failed, schema)
         if history.version is not None:

@@ -73,6 +73,10 @@ _ERRORS: tuple[tuple[type[Exception], Reason], ...] = (
 """Errors by what they mean; the first that fits counts."""
 
 
+_UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
+"""What redis-py raises for answers that are not RESP. An error of TLS may be a `ValueError` too, and is not meant."""
+
+
 class RedisSettings(ProbeSettings):
     """How to log in."""
 
@@ -204,6 +208,7 @@ class _Connection(AbstractConnection):
         self._tls = tls
         self._server_name = server_name
         self._open_since: float | None = None
+        self._bounded: _BoundedReader | None = None
 
     def log_in_as(self, user: str | None, password: str | None) -> None:
         """Log in after connecting, if there is a password."""
@@ -232,17 +237,20 @@ class _Connection(AbstractConnection):
         """Read one answer.
 
         Raises:
-            Failure: It is not RESP, or is nested deeper than any answer to what this probe asks.
+            Failure: It is too long, is not RESP, or is nested deeper than any answer to what this probe asks.
         """
+        bounded = self._bounded
         try:
             return await super().read_response(*args, **options)
-        except OSError:  # one of TLS is a ValueError too
+        except Exception as error:
+            if bounded is not None and bounded.failure is not None:
+                raise bounded.failure from None
+            if isinstance(error, _UNREADABLE) and not isinstance(error, OSError):
+                raise Failure(self._phases.stage, Reason.PROTOCOL, "the answer is not RESP") from error
             raise
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise Failure(self._phases.stage, Reason.PROTOCOL, "the answer is not RESP") from error
 
     async def _connect(self) -> None:
-        reader = _BoundedReader()
+        reader = self._bounded = _BoundedReader()
         transport, protocol = await dial(
             lambda: asyncio.StreamReaderProtocol(reader), self._address, self._resolver, self._phases
         )
@@ -252,7 +260,7 @@ class _Connection(AbstractConnection):
             except BaseException:
                 transport.abort()
                 raise
-            reader._transport = transport  # type: ignore[attr-defined]
+            reader.cut_with(transport)
         self._reader = reader
         self._writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
         self._phases.stage = Stage.AUTH
@@ -271,15 +279,21 @@ class _BoundedReader(asyncio.StreamReader):
 
     def __init__(self) -> None:
         super().__init__(limit=2 * MAX_ANSWER_BYTES)  # its own limit, of a line, is never reached
+        self.failure: Failure | None = None
         self._left = MAX_ANSWER_BYTES
+
+    def cut_with(self, transport: asyncio.Transport) -> None:
+        """Name the transport of a connection that has become a TLS one."""
+        self._transport = transport
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override] # streams are fed bytes
         """Take what arrived, up to the limit."""
         self._left -= len(data)
         if self._left >= 0:
             super().feed_data(data)
-        elif self.exception() is None:
-            self.set_exception(Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"more than {MAX_ANSWER_BYTES} bytes"))
+        elif self.failure is None:  # an exception set here would be lost on a reader that is just being woken
+            self.failure = Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"more than {MAX_ANSWER_BYTES} bytes")
+            self._transport.abort()
 
 
 PROBE = RedisProbe

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo.running import fetch, until
-from tests.demo.test_servers import wait_until_gone
+from tests.demo.watching import wait_until_gone
 
 
 @contextmanager

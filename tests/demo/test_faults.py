@@ -2,133 +2,165 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 
 from exporter.demo.faults import FAULTS, Fault, Order, parse_order, play
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.servers.springboot import SERVICES
-from tests.demo.watching import Seen, until
+from tests.demo.running import RunningFleet, running, until
 
-Shows = Callable[[Seen, str], bool]
-IN_MODULE = pytest.mark.asyncio(loop_scope="module")
+Shows = Callable[[RunningFleet, str], bool]
+PATIENCE = 30.0
+
+
+def total(demo: RunningFleet, name: str, **labels: str) -> float:
+    return sum(demo.values(name, **labels).values())
+
+
+def down(demo: RunningFleet, service: str) -> bool:
+    return demo.value("probe_success", service=service) == 0
 
 
 def dependency_down(name: str, component: str = "") -> Shows:
-    def shows(seen: Seen, _: str) -> bool:
-        told = seen.values("probe_actuator_component_up", service="identity", component=component)
-        return seen.down(name) and (not component or told == [0.0])
+    """A dependency is down, and so is its component in a service, if it has one there."""
+
+    def shows(demo: RunningFleet, _: str) -> bool:
+        told = demo.value("probe_actuator_component_up", service="identity", component=component)
+        return down(demo, name) and (not component or told == 0)
 
     return shows
 
 
-def pool_is_held(seen: Seen, service: str) -> bool:
-    active = seen.total("probe_hikari_connections", service=service, state="active")
-    return active == seen.total("probe_hikari_connections_max", service=service) > 0
+def answers(status: int) -> Shows:
+    return lambda demo, s: down(demo, s) and demo.value("probe_http_status_code", service=s) == status
 
 
-def heap_is_full(seen: Seen, service: str) -> bool:
-    used, most = (seen.total(f"probe_jvm_memory_{what}_bytes", service=service, area="heap") for what in ("used", "max"))
+def pool_is_held(demo: RunningFleet, service: str) -> bool:
+    active = total(demo, "probe_hikari_connections", service=service, state="active")
+    return active == total(demo, "probe_hikari_connections_max", service=service) > 0
+
+
+def heap_is_full(demo: RunningFleet, service: str) -> bool:
+    used, most = (total(demo, f"probe_jvm_memory_{what}_bytes", service=service, area="heap") for what in ("used", "max"))
     return used > 0.9 * most > 0
 
 
-def certificate_ends_soon(seen: Seen, _: str) -> bool:
-    (end,) = seen.values("probe_ssl_earliest_cert_expiry")
-    return end - time.time() < 4 * 86400
+def certificate_ends_soon(demo: RunningFleet, _: str) -> bool:
+    return total(demo, "probe_ssl_earliest_cert_expiry") - time.time() < 4 * 86400
 
 
-# What a fault looks like while it lasts. Those under LASTING count up, or take their time to go.
+def group_lags(demo: RunningFleet, service: str) -> bool:
+    return total(demo, "probe_kafka_consumer_group_topic_lag", group=f"{service}-service") > 6
+
+
+# What a fault looks like while it lasts.
 SHOWN: dict[str, Shows] = {
     "db-down": dependency_down("postgres", "db"),
-    "db-hung": dependency_down("postgres"),
+    "db-hung": dependency_down("postgres", "db"),
     "redis-down": dependency_down("redis", "redis"),
-    "redis-hung": dependency_down("redis"),
+    "redis-hung": dependency_down("redis", "redis"),
     "kafka-down": dependency_down("kafka"),
     "kafka-hung": dependency_down("kafka"),
     "certificate-expiring": certificate_ends_soon,
-    "service-down": lambda seen, s: seen.down(s),
-    "service-hung": lambda seen, s: seen.down(s),
-    "service-slow": lambda seen, s: max(seen.values("probe_duration_seconds", service=s)) > 0.7,
-    "proxy-503": lambda seen, s: seen.down(s) and seen.values("probe_http_status_code", service=s) == [503.0],
-    "login-page": lambda seen, s: seen.down(s) and seen.values("probe_http_status_code", service=s) == [200.0],
-    "component-down": lambda seen, s: seen.down(s) and 0 in seen.values("probe_actuator_component_up", service=s),
-    "not-ready": lambda seen, s: 0 in seen.values("probe_actuator_group_up", service=s, group="readiness"),
+    "service-down": down,
+    "service-hung": down,
+    "service-slow": lambda demo, s: (demo.value("probe_duration_seconds", service=s) or 0) > 0.7,
+    "proxy-503": answers(503),
+    "login-page": answers(200),
+    "component-down": lambda demo, s: down(demo, s) and 0 in demo.values("probe_actuator_component_up", service=s).values(),
+    "not-ready": lambda demo, s: demo.value("probe_actuator_group_up", service=s, group="readiness") == 0,
     "heap-full": heap_is_full,
     "pool-exhausted": pool_is_held,
-    "idle-transactions": lambda seen, _: seen.total("probe_postgres_connections", state="idle in transaction") > 0,
-    "consumer-stopped": lambda seen, s: seen.total("probe_kafka_consumer_group_topic_lag", group=f"{s}-service") > 4,
-    "dlq-growing": lambda seen, s: seen.total("probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
-    "errors-5xx": lambda seen, s: seen.total("probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,
+    "idle-transactions": lambda demo, _: total(demo, "probe_postgres_connections", state="idle in transaction") > 0,
+    "consumer-stopped": group_lags,
+    "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
+    "errors-5xx": lambda demo, s: total(demo, "probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,
 }
-LASTING = {"dlq-growing", "errors-5xx"}
+COUNTING = {"dlq-growing", "errors-5xx"}
+"""What these show stays when they are mended."""
 OF_SERVICES = [fault for fault in FAULTS.values() if fault.of_service]
 OF_SERVERS = [fault for fault in FAULTS.values() if not fault.of_service]
 WAVES = [OF_SERVICES[n : n + len(SERVICES)] for n in range(0, len(OF_SERVICES), len(SERVICES))]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def fleet(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
-    """A fleet that is probed every two seconds; every test leaves it whole."""
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:
+    """A fleet that is probed every two seconds."""
     options = Options(tmp_path_factory.mktemp("fleet"), free_ports=True, prometheus=False, interval=2.0)
-    running = Fleet(options)
-    async with running.running(lambda _: None):
-        yield running
+    with running(options) as found:
+        yield found
+
+
+@pytest.fixture
+def demo(fleet: RunningFleet) -> Iterator[RunningFleet]:
+    """That fleet, whole before a test and whole again after it."""
+    wait_until_whole(fleet)
+    yield fleet
+    wait_until_whole(fleet)
+
+
+def wait_until_whole(fleet: RunningFleet) -> None:
+    def whole() -> bool:
+        verdicts = fleet.values("probe_success")
+        return len(verdicts) == 12 and all(verdicts.values()) and not any(fleet.values("probe_unknown").values())
+
+    until(whole, PATIENCE, "everything is up")
 
 
 def test_every_fault_has_a_look_here() -> None:
     assert SHOWN.keys() == FAULTS.keys()
 
 
-@IN_MODULE
 @pytest.mark.parametrize("wave", WAVES, ids=lambda wave: wave[0].name)
-async def test_a_fault_inside_a_service_shows_there_and_is_mended(wave: list[Fault], fleet: Fleet) -> None:
-    """Several at a time, each in a service of its own; the services without one stay up."""
-    url = fleet.endpoints()["exporter"]
-    orders = {service: fault for service, fault in zip(SERVICES, wave, strict=False)}
-    await until(url, lambda seen: seen.all_up, "all up before")
-    for service, fault in orders.items():
-        await fault.begin(fleet, service)
-    for service, fault in orders.items():
-        await until(url, lambda seen, s=service, f=fault: SHOWN[f.name](seen, s), f"{fault.name} shows")  # type: ignore[misc]
-    seen = await asyncio.to_thread(Seen, url)
-    assert not [s for s in (*SERVICES, "postgres", "redis", "kafka", "gateway") if s not in orders and seen.down(s)]
-    for service, fault in orders.items():
-        await fault.end(fleet, service)
-    await until(url, lambda seen: seen.all_up, "all up again")
-    for service, fault in orders.items():
-        if fault.name not in LASTING:
-            await until(url, lambda seen, s=service, f=fault: not SHOWN[f.name](seen, s), f"{fault.name} is mended")  # type: ignore[misc]
+def test_a_fault_inside_a_service_shows_there_alone_and_is_mended(wave: list[Fault], demo: RunningFleet) -> None:
+    """Several at a time, each in a service of its own; what has none stays up."""
+    faults = dict(zip(SERVICES, wave, strict=False))
+    with ExitStack() as broken:
+        for service, fault in faults.items():
+            broken.enter_context(demo.fault(fault.name, service))
+        for service, fault in faults.items():
+            until(lambda: SHOWN[fault.name](demo, service), PATIENCE, f"{fault.name} shows")  # noqa: B023 - it is called at once
+        lies = [s for s in (*SERVICES, "postgres", "redis", "kafka", "gateway") if s not in faults and down(demo, s)]
+        assert lies == []
+    for service, fault in faults.items():
+        if fault.name not in COUNTING:
+            until(lambda: not SHOWN[fault.name](demo, service), PATIENCE, f"{fault.name} is mended")  # noqa: B023 - as above
 
 
-@IN_MODULE
 @pytest.mark.parametrize("fault", OF_SERVERS, ids=lambda fault: fault.name)
-async def test_a_broken_server_shows_and_is_mended(fault: Fault, fleet: Fleet) -> None:
-    url = fleet.endpoints()["exporter"]
-    await until(url, lambda seen: seen.all_up, "all up before")
-    where = fleet.endpoints()
-    await fault.begin(fleet, "")
-    await until(url, lambda seen: SHOWN[fault.name](seen, ""), f"{fault.name} shows")
-    await fault.end(fleet, "")
-    await until(url, lambda seen: seen.all_up, "all up again")
-    assert not SHOWN[fault.name](await asyncio.to_thread(Seen, url), "")
-    assert {k: v for k, v in fleet.endpoints().items() if k != "pids"} == {k: v for k, v in where.items() if k != "pids"}
+def test_a_broken_server_shows_and_is_mended_where_it_was(fault: Fault, demo: RunningFleet) -> None:
+    before = demo.fleet.endpoints()
+    with demo.fault(fault.name):
+        until(lambda: SHOWN[fault.name](demo, ""), PATIENCE, f"{fault.name} shows")
+    until(lambda: not SHOWN[fault.name](demo, ""), PATIENCE, f"{fault.name} is mended")
+    assert demo.fleet.endpoints() | {"pids": None} == before | {"pids": None}
 
 
-@IN_MODULE
-async def test_an_order_is_played_and_mended_at_its_times(fleet: Fleet) -> None:
-    url = fleet.endpoints()["exporter"]
-    await until(url, lambda seen: seen.all_up, "all up before")
-    told: list[tuple[float, str]] = []
+async def test_an_order_is_played_and_mended_at_its_times() -> None:
+    done: list[tuple[str, str]] = []
+    times: list[float] = []
+
+    def note(what: str) -> Callable[[Fleet, str], Any]:
+        async def act(_: Fleet, service: str) -> None:
+            done.append((what, service))
+            times.append(time.monotonic() - began)
+
+        return act
+
+    told: list[str] = []
+    fault = Fault("flood", "water comes in", note("begin"), note("end"), of_service=True)
     began = time.monotonic()
-    await play(parse_order("redis-down@0.2-0.6"), fleet, lambda text: told.append((time.monotonic() - began, text)))
-    assert [text for _, text in told] == ["fault redis-down: Valkey is killed", "fault redis-down: mended"]
-    assert told[0][0] >= 0.2
-    assert told[1][0] >= 0.6
-    assert fleet.valkey.running
+    await play(Order(fault, "vault", 0.1, 0.3), cast(Fleet, None), told.append)
+    assert done == [("begin", "vault"), ("end", "vault")]
+    assert (times[0] >= 0.1, times[1] >= 0.3) == (True, True)
+    assert told == ["fault flood:vault: water comes in", "fault flood:vault: mended"]
+    await play(Order(fault, "vault"), cast(Fleet, None), told.append)
+    assert [what for what, _ in done] == ["begin", "end", "begin"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +176,6 @@ async def test_an_order_is_played_and_mended_at_its_times(fleet: Fleet) -> None:
 def test_an_order_is_a_name_a_service_and_times(text: str, expected: tuple[str, str, float, float | None, str]) -> None:
     order = parse_order(text)
     assert (order.fault.name, order.service, order.start, order.end, str(order)) == expected
-    assert isinstance(order, Order)
 
 
 @pytest.mark.parametrize(

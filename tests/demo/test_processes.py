@@ -15,13 +15,9 @@ import pytest
 from exporter.demo import processes
 from exporter.demo.processes import Child, StartError, bound, descendants, free_ports
 from exporter.demo.servers.postgres import PostgresServer
-from tests.demo.watching import alive, wait_until_gone
+from tests.demo.watching import state, wait_until_gone
 
 STUBBORN = 'trap "" TERM; sleep 1000 & echo ready; while :; do wait; done'
-
-
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def shell(script: str, folder: Path) -> Child:
@@ -54,7 +50,7 @@ def test_whoever_kills_the_parent_kills_children_running_or_paused(act: str, as_
         assert len(set(family)) >= 2
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-        wait_until_gone(family)
+        wait_until_gone(*family)
 
 
 def test_what_ignores_to_be_asked_is_killed_with_what_it_started(tmp_path: Path) -> None:
@@ -62,14 +58,14 @@ def test_what_ignores_to_be_asked_is_killed_with_what_it_started(tmp_path: Path)
     family = family_of(child)
     assert len(family) == 2
     child.stop(0.1)
-    wait_until_gone(family)
+    wait_until_gone(*family)
 
 
 def test_what_ends_and_leaves_a_child_behind_is_cleaned_up_after(tmp_path: Path) -> None:
     child = shell("sleep 1000 & echo ready; wait", tmp_path)
     family = family_of(child)
     child.stop()
-    wait_until_gone(family)
+    wait_until_gone(*family)
 
 
 def test_a_paused_family_does_not_run_until_it_is_resumed(tmp_path: Path) -> None:
@@ -82,7 +78,7 @@ def test_a_paused_family_does_not_run_until_it_is_resumed(tmp_path: Path) -> Non
     assert "T" not in [state(pid) for pid in family]
     child.pause()
     child.stop()
-    wait_until_gone(family)
+    wait_until_gone(*family)
     assert not child.running
 
 
@@ -146,11 +142,11 @@ def test_where_user_namespaces_are_forbidden_postgres_still_runs_and_ends(
     with PostgresServer(private / "postgres") as server:
         assert server.child is not None
         family = family_of(server.child)
-    wait_until_gone(family)
+    wait_until_gone(*family)
 
 
 def test_only_root_becomes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert bound(["true"], as_nobody=True) == bound(["true"]) == ["setpriv", "--pdeathsig", "KILL", "--", "true"]
 
 
@@ -163,7 +159,3 @@ def test_no_unshare_is_no_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_free_ports_are_distinct() -> None:
     assert len(set(free_ports(200))) == 200
-
-
-def test_this_process_is_alive() -> None:
-    assert alive(os.getpid())

@@ -35,7 +35,7 @@ def test_a_server_leaves_no_process_and_comes_back_on_its_port(kind: type[Server
         assert server.child.pid is not None
         family = [server.child.pid, *descendants(server.child.pid)]
         end()
-        wait_until_gone(family)
+        wait_until_gone(*family)
         assert not server.ready()
 
 
@@ -123,7 +123,7 @@ def test_an_order_that_the_services_do_not_take_says_why(
     tmp_path: Path, postgres_server: PostgresServer, valkey_server: ValkeyServer, kafka_broker: BrokerServer
 ) -> None:
     services = SpringBootServer(tmp_path, postgres_server, valkey_server, kafka_broker)
-    with pytest.raises(ServerError, match="did not take 'hang' of vault: .*refused"):
+    with pytest.raises(ServerError, match=r"did not take 'hang' of vault: .*refused"):
         services.control("vault", "hang", on=True)
     with services, pytest.raises(ServerError, match=r"did not take 'burn' of vault: services: identity(?s:.)*faults: "):
         services.control("vault", "burn", on=True)

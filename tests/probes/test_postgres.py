@@ -497,7 +497,6 @@ async def test_a_server_without_tls_is_refused_where_tls_is_wanted(postgres_serv
 
 VERSION = b"server_version\x00" + b"16.1\x00"
 AUTH_OK = b"R" + struct.pack("!ii", 8, 0) + b"S" + struct.pack("!i", len(VERSION) + 4) + VERSION
-NOTICE = b"N" + struct.pack("!i", 5) + b"\0"
 SASL_ASKED = b"R" + struct.pack("!ii", 23, 10) + b"SCRAM-SHA-256\0\0"
 SASL = SASL_ASKED + b"R" + struct.pack("!ii", 42, 11) + b"r=nonce,s=c2FsdA==,i=2147483647____"
 READY = b"K" + struct.pack("!iii", 12, 1, 1) + b"Z" + struct.pack("!i", 5) + b"I"
@@ -517,7 +516,6 @@ ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
         (saying(AUTH_OK + READY), ("query", "timeout")),
         (saying(AUTH_OK[:9] + READY), ("auth", "protocol")),
         (lambda r, w: flood(r, w, AUTH_OK + b"D" + struct.pack("!i", 2**30)), ("receive", "too_large")),
-        (lambda r, w: flood(r, w, AUTH_OK + NOTICE), ("receive", "protocol")),
     ],
     ids=[
         "silent",
@@ -529,7 +527,6 @@ ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
         "silent-after-login",
         "no-version",
         "flood",
-        "no-messages",
     ],
 )
 async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:

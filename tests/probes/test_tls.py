@@ -75,7 +75,7 @@ async def test_a_chain_that_verifies_is_up_with_its_dates(
     assert value(outcome, t.EXPIRY) == end == (NOW + timedelta(days=30)).timestamp()
     assert value(outcome, t.NOT_BEFORE) == begin
     assert set(outcome.phases) == {Stage.CONNECT, Stage.TLS}
-    assert outcome.phases[Stage.TLS] > outcome.phases[Stage.CONNECT] > 0
+    assert all(seconds > 0 for seconds in outcome.phases.values())
 
 
 async def test_the_first_certificate_of_the_chain_to_expire_counts(

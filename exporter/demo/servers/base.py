@@ -46,11 +46,13 @@ class Server:
         return listens(self.host, self.port)
 
     def start(self) -> None:
-        """Start it and wait until it serves.
+        """Start it and wait until it serves; nothing happens if it runs.
 
         Raises:
             StartError: It does not.
         """
+        if self.running:
+            return
         self.prepare()
         self.child = Child(
             self.name,

@@ -10,6 +10,7 @@ from aiohttp import web
 
 __all__ = ["PagerDuty"]
 
+_KEPT = 1000
 _ACTIONS = ("trigger", "acknowledge", "resolve")
 _SEVERITIES = ("critical", "error", "warning", "info")
 
@@ -20,7 +21,7 @@ class PagerDuty:
 
     Attributes:
         port: Where it listens on loopback.
-        events: What it accepted, oldest first.
+        events: The last thousand that it accepted, oldest first.
         beats: How often the dead man's switch was pressed.
         told: Called with each event.
     """
@@ -52,11 +53,15 @@ class PagerDuty:
             await self._runner.cleanup()
 
     async def _enqueue(self, request: web.Request) -> web.Response:
-        event = await request.json()
+        try:
+            event = await request.json()
+        except ValueError:
+            event = None
         problem = _problem(event)
         if problem is not None:
             return web.json_response({"status": "invalid event", "errors": [problem]}, status=400)
         self.events.append(event)
+        del self.events[:-_KEPT]
         self.told(event)
         return web.json_response(
             {"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]}, status=202
@@ -70,13 +75,17 @@ class PagerDuty:
         return web.json_response({"events": self.events, "beats": self.beats})
 
 
-def _problem(event: dict[str, Any]) -> str | None:
+def _problem(event: Any) -> str | None:
     """Return what PagerDuty would refuse an event for."""
+    if not isinstance(event, dict):
+        return "the body is not a JSON object"
     action = event.get("event_action")
     if action not in _ACTIONS or not event.get("routing_key") or not event.get("dedup_key"):
         return "event_action, routing_key and dedup_key are required"
     if action == "trigger":
-        payload = event.get("payload", {})
+        payload = event.get("payload")
+        if not isinstance(payload, dict):
+            return "payload is required"
         if not payload.get("summary") or not payload.get("source") or payload.get("severity") not in _SEVERITIES:
             return "payload needs summary, source and severity"
     return None

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from exporter.demo.processes import StartError, nobody
+from exporter.demo.processes import StartError, bound
 from exporter.demo.servers.base import Server
 
 __all__ = ["PostgresServer"]
@@ -92,7 +92,7 @@ class PostgresServer(Server):
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            [*nobody(), self._bin / program, *arguments],
+            bound([self._bin / program, *arguments], as_nobody=True),
             check=False,
             capture_output=True,
             timeout=60,

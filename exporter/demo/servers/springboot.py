@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from exporter.demo.processes import free_ports, listens
+from exporter.demo.processes import ServerError, free_ports, listens
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.postgres import PostgresServer
@@ -73,9 +74,16 @@ class SpringBootServer(Server):
         """Make something go wrong in a service, or right again. Blocking.
 
         Raises:
-            OSError: The services do not take the order.
+            ServerError: The services do not take the order.
         """
         body = json.dumps({"service": service, "fault": fault, "on": on}).encode()
         request = urllib.request.Request(f"http://{self.address}/fault", data=body, method="POST")
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - loopback
-            pass
+        refusal = f"the simulated services did not take {fault!r} of {service}"
+        try:
+            with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - loopback
+                pass
+        except urllib.error.HTTPError as error:
+            with error:
+                raise ServerError(f"{refusal}: {error.read(500).decode(errors='replace')}") from error
+        except OSError as error:
+            raise ServerError(f"{refusal}: {error}") from error
