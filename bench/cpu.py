@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class CpuCost:
 
 
 def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
-    """Measure the exporter and blackbox_exporter against the same actuators, at once, so that noise meets both.
+    """Measure the exporter and blackbox_exporter against the same actuators, in turns, the other one not running.
 
     Raises:
         RuntimeError: A part is missing, does not start, or a probe did not come out up.
@@ -55,16 +56,27 @@ def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
     with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
         for port in ports:
             wait_for(_health(port), actuators, log)
-        with _exporter(folder, ports) as ours, _blackbox(folder, ports) as theirs:
-            asyncio.run(_drive(theirs.listen, ports, 2.0))  # both are warm now; every connection of ours is open, and stays
-            before = _attempts(ours.listen)
-            spent = cpu_seconds(ours.pid), cpu_seconds(theirs.pid)
-            probes = asyncio.run(_drive(theirs.listen, ports, duration))
-            seconds = cpu_seconds(ours.pid) - spent[0], cpu_seconds(theirs.pid) - spent[1]
-            after = _attempts(ours.listen)
+        return _measure_exporter(folder, ports, duration), _measure_blackbox(folder, ports, duration)
+
+
+def _measure_exporter(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    with _exporter(folder, ports) as exporter:
+        time.sleep(2 * TARGETS / RATE)  # every connection is open now, and stays
+        before, spent = _attempts(exporter.listen), cpu_seconds(exporter.pid)
+        time.sleep(duration)
+        seconds = cpu_seconds(exporter.pid) - spent
+        after = _attempts(exporter.listen)
     if after.keys() != {"up"}:
         raise RuntimeError(f"not every probe came out up: {after}")
-    return CpuCost(after["up"] - before["up"], seconds[0]), CpuCost(probes, seconds[1])
+    return CpuCost(after["up"] - before["up"], seconds)
+
+
+def _measure_blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    with _blackbox(folder) as blackbox:
+        asyncio.run(_drive(blackbox.listen, ports, 1.0))
+        spent = cpu_seconds(blackbox.pid)
+        probes = asyncio.run(_drive(blackbox.listen, ports, duration))
+        return CpuCost(probes, cpu_seconds(blackbox.pid) - spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,7 @@ def _exporter(folder: Path, ports: Sequence[int]) -> Iterator[_Running]:
 
 
 @contextmanager
-def _blackbox(folder: Path, ports: Sequence[int]) -> Iterator[_Running]:
+def _blackbox(folder: Path) -> Iterator[_Running]:
     """Run blackbox_exporter with a module that asks for the same and looks at the same."""
     binary = shutil.which("prometheus-blackbox-exporter") or shutil.which("blackbox_exporter")
     if binary is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 import socket
 import ssl
@@ -109,6 +110,8 @@ def _of_os_error(error: OSError, stage: Stage) -> Failure | None:
     reason = _ERRNO.get(error.errno) if error.errno is not None else _reason_without_errno(error, text)
     if reason is None:
         return None
+    if error.errno in _ERRNO:
+        text = os.strerror(error.errno)  # asyncio words it with the address, which is known
     if reason is Reason.CONNECT_TIMEOUT and stage is not Stage.CONNECT:
         reason = Reason.TIMEOUT
     return Failure(stage, reason, text)

@@ -164,9 +164,7 @@ def test_a_dead_database_is_down_within_two_intervals_and_nothing_else_lies(demo
             20,
             "every service says that its db component is down",
         )
-        until(
-            lambda: set(demo.verdicts()[name] for name in SERVICES) == {"down"}, 20, "the services are down, by their word"
-        )
+        until(lambda: {demo.verdicts()[name] for name in SERVICES} == {"down"}, 20, "the services are down, by their word")
         assert {name: demo.verdicts()[name] for name in ("redis", "kafka")} == {"redis": "up", "kafka": "up"}
         assert set(demo.values("probe_actuator_component_up", component="redis").values()) == {1.0}
         assert demo.values("probe_unknown") == {}
