@@ -180,10 +180,12 @@ class Fleet:
         (self.options.state / "endpoints.json").write_text(json.dumps(self.endpoints(), indent=2))
 
     async def _stop(self) -> None:
-        await self._stop_servers()
-        if any(not work.done() for work in self._threads):  # one that was about to start, and does after all
-            await asyncio.wait(self._threads)
+        while True:
+            starting = [work for work in self._threads if not work.done()]
             await self._stop_servers()
+            if not starting:
+                break
+            await asyncio.wait(starting, timeout=0.1)  # one may have had no process yet, and has one now
         await asyncio.gather(*self._threads, return_exceptions=True)
         await self.gateway.stop()
         await self.pagerduty.stop()
@@ -221,7 +223,7 @@ def exporter_config(fleet: Fleet, interval: float) -> dict[str, Any]:
             },
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],
-                "probes": {"tls": {"ca_file": str(fleet.gateway.certificate)}},
+                "probes": {"tls": {"ca_file": str(fleet.gateway.authority)}},
             },
         },
         "services": {

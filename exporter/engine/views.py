@@ -70,4 +70,6 @@ class FleetView(View):
     version: str = Field(description="Version of the exporter.")
     config_loaded_at: float = Field(description="When the running configuration was loaded, Unix seconds.")
     config_error: str | None = Field(description="Why the last reload was refused, if it was.")
-    services: list[ServiceView] = Field(description="Services first, then dependencies, by name.")
+    services: list[ServiceView] = Field(
+        description="Services first, then dependencies, each in the order of the configuration."
+    )

@@ -48,9 +48,8 @@ class _TimedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-@lru_cache(maxsize=256)
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Build a client context, once for equal settings: a context that holds the system's roots takes 0.5 MB.
+    """Build a client context, once for equal settings and files: one that holds the system's roots takes 0.5 MB.
 
     Blocking (reads files): call it where probes are built, not where they run.
 
@@ -58,6 +57,18 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
         OSError: A file cannot be read.
         ssl.SSLError: A file is not what it should be.
     """
+    files = filter(None, (settings.ca_file, settings.cert_file, settings.key_file))
+    return _context(settings, tuple(_stamp(file) for file in files))
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    """Tell a file from the one that was under its name before."""
+    found = file.stat()
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=256)
+def _context(settings: TlsSettings, _stamps: tuple[tuple[int, int, int], ...]) -> ssl.SSLContext:
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from exporter.metrics.family import Family, Kind
 from exporter.metrics.store import LabelValues
+from exporter.net.errors import timeout_reason
 from exporter.net.phases import phase_clock
 from exporter.verdict import Failure, Reason, Stage
 
@@ -112,5 +113,8 @@ class Attempt:
         try:
             async with asyncio.timeout_at(child.deadline):
                 yield child
+        except asyncio.CancelledError:  # the attempt's deadline struck in here: the part did not work either
+            self.parts[name] = Failure(child.stage, timeout_reason(child.stage), "the attempt ended before it")
+            raise
         except Exception as error:
             self.parts[name] = self._classify(error, child.stage)

@@ -32,7 +32,7 @@ _WEIGHT = {state: weight for weight, state in enumerate(State)}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Another service or dependency, and how it is."""
+    """A service, a dependency or a kind of probe, and how it is."""
 
     name: str
     state: State
@@ -64,6 +64,8 @@ class Row:
     since: float | None
     duration: float | None
     last_run: float | None
+    next_run: float | None
+    probes: list[Link]
     pips: list[str]
     strip: Strip
     needs: list[Link]
@@ -76,11 +78,6 @@ class Row:
     def broken_needs(self) -> list[Link]:
         """What it needs that is not up."""
         return [link for link in self.needs if link.state in (State.DOWN, State.UNKNOWN)]
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds of its probes."""
-        return sorted({target.probe for target in self.view.targets})
 
     @property
     def total(self) -> int:
@@ -159,6 +156,8 @@ def _row(service: ServiceView, states: Mapping[str, State], needed_by: list[Link
         since=_since(service),
         duration=max((target.duration for target in targets if target.duration is not None), default=None),
         last_run=min(runs, default=None),
+        next_run=min((target.next_run for target in targets if target.next_run is not None), default=None),
+        probes=_probes(targets),
         pips=_pips(service.instances),
         strip=strip(next((target.recents for target in targets if target.recents), ())),
         needs=[Link(name, states.get(name, State.UNKNOWN)) for name in service.depends_on],
@@ -173,6 +172,21 @@ def _row(service: ServiceView, states: Mapping[str, State], needed_by: list[Link
         ],
         pending=sum(target.reason == Reason.NOT_YET_PROBED for target in targets),
     )
+
+
+def _probes(targets: Iterable[TargetView]) -> list[Link]:
+    """Say of each kind of probe how it finds its targets; those that were not probed yet say nothing."""
+    found: dict[str, set[State]] = {}
+    for target in targets:
+        states = found.setdefault(target.probe, set())
+        if target.reason != Reason.NOT_YET_PROBED:
+            states.add(state_of_target(target))
+    return [Link(kind, _together(states)) for kind, states in sorted(found.items())]
+
+
+def _together(states: set[State]) -> State:
+    worst = min(states, key=_WEIGHT.__getitem__, default=State.UNKNOWN)
+    return State.DEGRADED if worst is not State.UP and State.UP in states else worst
 
 
 def _is_wrong(target: TargetView) -> bool:

@@ -22,26 +22,6 @@ RULE_FILES = sorted((ALERTS / "rules").glob("*.yml"))
 TEST_FILES = sorted((ALERTS / "tests").glob("*.yml"))
 
 PROMETHEUS_LABELS = {"job", "instance"}
-TARGET = ("service", "probe", "target")
-FORESEEN: dict[str, tuple[str, ...]] = {
-    "probe_ssl_earliest_cert_expiry": TARGET,
-    "probe_tls_verified": TARGET,
-    "probe_kafka_consumer_group_topic_lag": (*TARGET, "group", "topic"),
-    "probe_kafka_consumer_group_members": (*TARGET, "group"),
-    "probe_kafka_dlq_messages": (*TARGET, "topic"),
-    "probe_postgres_connections": (*TARGET, "state"),
-    "probe_postgres_max_connections": TARGET,
-    "probe_postgres_idle_connections_over_1h": TARGET,
-    "probe_postgres_longest_transaction_seconds": TARGET,
-    "probe_postgres_longest_query_seconds": TARGET,
-    "probe_postgres_flyway_failed_migrations": (*TARGET, "schema"),
-    "probe_redis_memory_used_bytes": TARGET,
-    "probe_redis_memory_max_bytes": TARGET,
-    "probe_redis_evicted_keys_total": TARGET,
-    "probe_redis_rejected_connections_total": TARGET,
-    "probe_redis_hit_ratio": TARGET,
-}
-"""Metrics of probes that are not in the tree yet. Remove when they are."""
 
 _METRIC = re.compile(r"\b((?:probe|process)_[a-z0-9_]+)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
@@ -98,7 +78,7 @@ def uses(query: str) -> Iterator[Use]:
 def declared() -> dict[str, set[str]]:
     """Return every series name that the exporter can export, with its label names."""
     probes = [family for probe in probe_types().values() for family in probe.metrics]
-    names = {name: {*labels, *PROMETHEUS_LABELS} for name, labels in FORESEEN.items()}
+    names: dict[str, set[str]] = {}
     for family in (*CORE, *probes):
         labels = {*family.labels, *family.owner_labels, *PROMETHEUS_LABELS}
         if family.kind is Kind.HISTOGRAM:

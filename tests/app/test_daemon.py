@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +141,7 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         daemon = Daemon(tmp_path, config(cache=free_port()), loop_port=port)
         done = subprocess.run(
-            [shutil.which("hafnium-exporter") or "hafnium-exporter", "serve", "--config", str(daemon.path)],
+            [sys.executable, "-m", "exporter", "serve", "--config", str(daemon.path)],
             capture_output=True,
             check=False,
             timeout=20,

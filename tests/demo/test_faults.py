@@ -51,7 +51,8 @@ def heap_is_full(demo: RunningFleet, service: str) -> bool:
 
 
 def certificate_ends_soon(demo: RunningFleet, _: str) -> bool:
-    return total(demo, "probe_ssl_earliest_cert_expiry") - time.time() < 4 * 86400
+    """The certificate is as good as before, but for its end."""
+    return demo.value("probe_tls_verified") == 1 and total(demo, "probe_ssl_earliest_cert_expiry") - time.time() < 4 * 86400
 
 
 def group_lags(demo: RunningFleet, service: str) -> bool:

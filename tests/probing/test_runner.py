@@ -197,3 +197,21 @@ def test_a_failure_is_one_bounded_line() -> None:
     assert "\n" not in failure.detail
     assert len(failure.detail) == Failure.MAX_DETAIL
     assert str(Failure(Stage.CHECK, Reason.MALFORMED)) == "check: malformed"
+
+
+async def test_a_part_that_is_cut_off_is_not_told_as_fine() -> None:
+    attempt = Attempt(5.0, lambda error, _: pytest.fail(f"classified {error!r}"))
+
+    async def work() -> None:
+        async with attempt.part("slow") as part:
+            part.stage = Stage.QUERY
+            await asyncio.sleep(100)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cut = attempt.parts["slow"]
+    assert cut is not None
+    assert (cut.stage, cut.reason) == (Stage.QUERY, Reason.TIMEOUT)

@@ -17,7 +17,7 @@ from exporter.verdict import Verdict
 from tests.web.samples import FakeBackend, large_fleet, service, target, troubled_fleet
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
-HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}"
+HOSTILE = "<script>alert('x')</script>\"'&{{ 1234*4321 }}"
 
 
 class Page(HTMLParser):
@@ -194,7 +194,7 @@ async def test_what_servers_say_is_escaped(client: ClientSession, backend: FakeB
     backend.view = view.model_copy(update={"config_error": HOSTILE, "version": HOSTILE})
     page = await get(client, path)
     assert "script" not in {tag for tag, _ in page.elements}
-    assert "49" not in re.findall(r"\d+", page.words)
+    assert str(1234 * 4321) not in page.text
     assert "<script>alert('x')</script>" in page.words
 
 
@@ -226,6 +226,9 @@ async def test_a_page_is_accessible(client: ClientSession, path: str) -> None:
     assert 'name="viewport" content="width=device-width' in page.text
     assert [tag for tag, _ in page.elements].count("h1") == 1
     assert all("scope" in values for tag, values in page.elements if tag == "th")
+    tags = [tag for tag, _ in page.elements]
+    assert "table" in tags
+    assert all(after == "caption" for before, after in pairwise(tags) if before == "table")
     for tag, values in page.elements:
         if tag == "svg":
             assert "aria-hidden" in values or values.get("aria-label")
@@ -284,3 +287,47 @@ async def test_a_file_that_is_not_an_asset_is_not_served(client: ClientSession) 
     for name in ("style.html", "..%2Fpage.py", "%2Fetc%2Fpasswd"):
         async with client.get(f"/static/{name}") as answer:
             assert answer.status == 404
+
+
+async def test_the_headline_counts_who_needs_attention(client: ClientSession, backend: FakeBackend) -> None:
+    assert "attention" not in (await get(client)).words
+    backend.view = troubled_fleet()
+    assert "5 of 13 need attention" in (await get(client)).words
+    backend.view = fleet(backend.view, service("case", [target("case", "tls", "h:1", 0.0, verdict="down")], Verdict.DOWN))
+    assert "1 of 1 needs attention" in (await get(client)).words
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "says"),
+    [
+        (["up", "up"], "tls (up)"),
+        (["up", "down"], "tls (degraded)"),
+        (["up", "unknown"], "tls (degraded)"),
+        (["down", "unknown"], "tls (down)"),
+        (["unknown"], "tls (unknown)"),
+        (["up", None], "tls (up)"),
+        ([None], "tls (unknown)"),
+    ],
+)
+async def test_each_kind_of_probe_has_its_state(
+    client: ClientSession, backend: FakeBackend, verdicts: list[str | None], says: str
+) -> None:
+    """None stands for a target that was not probed yet: it says nothing where others do."""
+    targets = [
+        target("case", "tls", f"h:{n}", 0.0, verdict=verdict or "unknown", reason=None if verdict else "not_yet_probed")
+        for n, verdict in enumerate(verdicts)
+    ]
+    backend.view = fleet(backend.view, service("case", [*targets, target("case", "actuator", "h:9", 0.0)]))
+    words = (await get(client)).words
+    assert says in words
+    assert "actuator (up)" in words
+
+
+async def test_a_service_shows_when_it_is_checked_next(client: ClientSession, backend: FakeBackend) -> None:
+    view = backend.view
+    now = view.generated_at
+    for moment, says in ((now + 11, "next in 11 s"), (now - 1, "next now")):
+        backend.view = fleet(view, service("case", [target("case", "actuator", "h:1", now, next_run=moment)]))
+        assert says in (await get(client)).words
+    backend.view = fleet(view, service("case", [target("case", "actuator", "h:1", now, next_run=None)]))
+    assert "next" not in (await get(client)).words

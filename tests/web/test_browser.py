@@ -1,0 +1,126 @@
+"""The pages in a real browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from exporter.engine.views import FleetView
+from exporter.values import Address
+from exporter.verdict import Verdict
+from tests.web.browser import Browser, chromium
+from tests.web.samples import FakeBackend, healthy_fleet, service, target, troubled_fleet
+
+WINDOWS = tuple(product((360, 400, 768, 1280, 1920), (False, True)))
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """A browser."""
+    async with chromium(tmp_path) as opened:
+        yield opened
+
+
+def crowded_fleet() -> FleetView:
+    """Long names, many instances, many probes, long words from servers."""
+    now = time.time()
+    name = "authentication-and-authorisation-gateway-for-partners"
+    targets = [
+        target(
+            name, kind, f"ip-10-4-{n}-250.eu-central-1.compute.internal:18080", now,
+            verdict=Verdict.DOWN if n % 5 == 0 else Verdict.UP, reason="timeout" if n % 5 == 0 else None,
+            detail="x" * 300 if n % 5 == 0 else "", parts={"p" * 60: "y" * 200}, facts={"probe_" + "z" * 120: 1e300},
+        )
+        for n in range(12)
+        for kind in ("actuator", "kubernetes", "tls")
+    ]  # fmt: skip
+    crowded = service(name, targets, Verdict.UP, depends_on=[name, "n" * 63])
+    troubled = troubled_fleet(now)
+    return troubled.model_copy(update={"services": [crowded, *troubled.services], "config_error": "e" * 400})
+
+
+@pytest.mark.parametrize(
+    ("view", "path"),
+    [
+        (healthy_fleet, "/"),
+        (troubled_fleet, "/"),
+        (troubled_fleet, "/services/case"),
+        (troubled_fleet, "/nothing-here"),
+        (crowded_fleet, "/"),
+        (crowded_fleet, "/services/authentication-and-authorisation-gateway-for-partners"),
+    ],
+)
+async def test_a_page_comes_out_well_in_every_window_and_the_browser_does_not_complain(
+    browser: Browser, address: Address, backend: FakeBackend, view: Callable[[], FleetView], path: str
+) -> None:
+    """From phones to wide screens, light and dark: all of it is inside, legible, styled, and from here."""
+    backend.view = view()
+    backgrounds = set()
+    for width, dark in WINDOWS:
+        found = await browser.visit(f"http://{address}{path}", width=width, dark=dark)
+        window = f"{width} px, {'dark' if dark else 'light'}"
+        complaints = [said for said in browser.complaints if not _is_the_404_itself(said, path)]
+        assert complaints == [], window
+        assert {url for url in browser.requested if not url.startswith(f"http://{address}/")} == set(), window
+        assert "Hafnium" in found["title"]
+        assert {name: found[name] for name in ("wide", "outside", "spilling", "pale") if found[name]} == {}, window
+        backgrounds.add(found["background"])
+    assert backgrounds == {"rgb(245, 246, 248)", "rgb(14, 17, 22)"}
+
+
+async def test_what_servers_say_does_not_run(browser: Browser, address: Address, backend: FakeBackend) -> None:
+    """Neither as an element nor as an attribute, by the escaping; the policy has nothing left to refuse."""
+    hostile = "\"'><script>window.touched=1</script><img src=x onerror=window.touched=1>"
+    bad = target(
+        "evil", hostile, hostile, time.time(),
+        verdict="down", reason=hostile, stage=hostile, detail=hostile, parts={hostile: hostile}, facts={hostile: 1.0},
+    )  # fmt: skip
+    backend.view = backend.view.model_copy(
+        update={"services": [service("evil", [bad], Verdict.DOWN, depends_on=[hostile])], "config_error": hostile}
+    )
+    for path in ("/", "/services/evil"):
+        found = await browser.visit(f"http://{address}{path}", width=1280, dark=False)
+        assert found["touched"] is None
+        assert browser.complaints == []
+
+
+async def test_a_bad_page_would_be_noticed(browser: Browser) -> None:
+    """What the tests above look for is found where it is."""
+    page = (
+        "<!doctype html><title>Bad</title><body><script>window.touched=1</script><p style='color:#bbb'>pale</p>"
+        "<table><tr><td><div>spills</div></td></tr></table><link rel=stylesheet href=/s.css><img src=http://127.0.0.1:1/x>"
+    )
+    style = "p{color:#bbb} table{table-layout:fixed;width:50px} div{width:3000px}"
+    policy = {"Content-Security-Policy": "default-src 'none'; style-src 'self'"}
+
+    async def bad(_request: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html", headers=policy)
+
+    async def sheet(_request: web.Request) -> web.Response:
+        return web.Response(text=style, content_type="text/css")
+
+    app = web.Application()
+    app.add_routes([web.get("/", bad), web.get("/s.css", sheet)])
+    async with TestServer(app) as server:
+        found = await browser.visit(str(server.make_url("/")), width=400, dark=False)
+    assert found["touched"] is None
+    assert found["wide"]
+    assert found["outside"]
+    assert found["spilling"]
+    assert found["pale"] == ["P.null pale"]
+    said = str(browser.complaints)
+    assert "script" in said
+    assert "style" in said
+    assert "127.0.0.1:1/x" in said
+
+
+def _is_the_404_itself(said: dict[str, dict[str, dict[str, str]]], path: str) -> bool:
+    """A browser logs every document that is not found."""
+    entry = said["params"].get("entry", {})
+    return path == "/nothing-here" and entry.get("url", "").endswith(path)
