@@ -9,12 +9,18 @@ STAMP := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+# Nothing is written outside this folder.
+export TMPDIR := $(CURDIR)/.cache/tmp
+export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
+export XDG_CONFIG_HOME := $(CURDIR)/.cache/xdg
+PYTEST = mkdir -p $(TMPDIR) && $(BIN)/python -m pytest --basetemp=$(TMPDIR)/pytest
 
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): requirements.lock pyproject.toml scripts/venv
+	@mkdir -p $(TMPDIR)
 	@scripts/venv $(PYTHON) $(VENV)
 	@touch $@
 
@@ -27,12 +33,17 @@ demo: $(STAMP) ## run the exporter against an embedded fleet; ARGS="--fault db-d
 
 .PHONY: debian
 debian:
+	@mkdir -p $(TMPDIR)
 	@scripts/debian-packages
 
 .PHONY: test
 test: $(STAMP) debian ## every test, on real servers; ARGS="-k name"
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+
+.PHONY: e2e
+e2e: $(STAMP) debian ## faults of the whole fleet, and the pages that they lead to
+	@$(PYTEST) tests/demo tests/alerts/test_pages.py $(ARGS)
 
 .PHONY: check
 check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date
@@ -53,7 +64,8 @@ generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashbo
 
 .PHONY: bench
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
-	$(BIN)/python -m bench $(ARGS)
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m bench $(ARGS)
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url pyproject.toml scripts/build-requirements.in

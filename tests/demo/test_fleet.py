@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +52,11 @@ def test_the_exposition_is_valid_in_both_formats(demo: RunningFleet) -> None:
     checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     url = f"http://{demo.fleet.exporter.address}/metrics"
-    command = ["curl", "-s", "--compressed", "-H", "Accept: application/openmetrics-text", url]
-    answer = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    families = list(parse_openmetrics(answer))  # type: ignore[no-untyped-call] # the library's
+    wanted = {"Accept": "application/openmetrics-text", "Accept-Encoding": "gzip"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=wanted), timeout=10) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        openmetrics = gzip.decompress(answer.read()).decode()
+    families = list(parse_openmetrics(openmetrics))  # type: ignore[no-untyped-call] # the library's
     assert {family.name for family in families} >= {"probe_success", "probe_runs_missed", "probe_latency_seconds"}
 
 

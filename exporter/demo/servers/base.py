@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from exporter.demo.processes import Child, free_port, listens
 __all__ = ["Server"]
 
 
-class Server:
+class Server(ABC):
     """A server on a loopback port. Its methods block; the port stays the same when it is started again.
 
     Args:
@@ -30,15 +31,15 @@ class Server:
         directory.mkdir(parents=True, exist_ok=True)
         self.child: Child | None = None
 
+    @abstractmethod
     def command(self) -> Iterable[str | Path]:
         """Return the program and its arguments."""
-        raise NotImplementedError
 
     def environment(self) -> Mapping[str, str]:
         """Return variables for it."""
         return {}
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most servers have nothing to prepare
         """Do what comes before its start."""
 
     def ready(self) -> bool:
