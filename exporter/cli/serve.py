@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 import uvloop
 
-from exporter.app import App, EssentialTaskEnded
 from exporter.cli.options import config_option
 from exporter.config.loader import load
 from exporter.values import Address, parse_address
@@ -32,6 +31,8 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def serve(config_path: Path, listen: Address | None, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
+    from exporter.app import App, EssentialTaskEnded  # noqa: PLC0415 - the web server would slow every other verb's start
+
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("aiokafka", "asyncio"):  # what they report reaches people as verdicts with reasons
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
