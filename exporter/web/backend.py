@@ -6,15 +6,11 @@ from typing import Protocol
 
 from exporter.engine.views import FleetView
 
-__all__ = ["Backend", "Busy", "UnknownTarget"]
+__all__ = ["Backend", "UnknownTarget"]
 
 
 class UnknownTarget(LookupError):  # noqa: N818 - it says what is the matter
     """No configured target answers to what was asked; the text says which there are."""
-
-
-class Busy(RuntimeError):  # noqa: N818 - it says what is the matter
-    """A run on demand was refused, because too many are under way."""
 
 
 class Backend(Protocol):
@@ -45,7 +41,6 @@ class Backend(Protocol):
 
         Raises:
             UnknownTarget: Nothing like it is configured.
-            Busy: Too many runs on demand are under way.
         """
         ...
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from exporter.web.backend import Backend, Busy, UnknownTarget
+from exporter.web.backend import Backend, UnknownTarget
 from exporter.web.limits import Limits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
@@ -60,8 +60,6 @@ class Exposition:
                 body = await self._backend.probe(service, probe, target)
         except UnknownTarget as error:
             raise Refusal(HTTPStatus.NOT_FOUND, str(error)) from error
-        except Busy as error:
-            raise _busy(str(error) or "too many probes are being run on demand") from error
         except TimeoutError as error:
             raise _busy(f"the probe did not end within {self._limits.probe:g} s") from error
         finally:

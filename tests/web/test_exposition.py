@@ -10,7 +10,6 @@ from aiohttp import ClientSession
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.web.backend import Busy
 from exporter.web.exposition import OPENMETRICS, TEXT
 from exporter.web.limits import Limits
 from exporter.web.negotiation import accepts_gzip, prefers_openmetrics
@@ -159,13 +158,6 @@ async def test_a_question_that_is_not_understood_runs_nothing(
 async def test_an_address_that_is_not_configured_is_never_asked(client: ClientSession) -> None:
     async with client.get("/probe", params={"service": "http://10.0.0.1/", "probe": "actuator"}) as answer:
         assert (answer.status, await answer.text()) == (404, "no such target; configured: identity/actuator\n")
-
-
-async def test_too_many_runs_are_refused_by_the_daemon(client: ClientSession, backend: FakeBackend) -> None:
-    backend.failure = Busy("4 runs are under way")
-    async with client.get("/probe?service=identity&probe=actuator") as answer:
-        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-        assert "4 runs are under way" in await answer.text()
 
 
 async def test_the_server_itself_bounds_runs_and_their_time(backend: FakeBackend) -> None:
