@@ -1,0 +1,73 @@
+"""The composition root: what an essential task's death does, and what the web server is told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from exporter.app import App, EssentialTaskEnded
+from exporter.config.loader import load
+from exporter.demo.processes import free_port
+from exporter.engine.fleet import Fleet
+from exporter.engine.lag import LoopLag
+from exporter.web.backend import UnknownTarget
+
+
+def app(folder: Path) -> App:
+    path = folder / "exporter.yml"
+    case = f"{{instances: [127.0.0.1:{free_port()}, 127.0.0.1:{free_port()}], probes: {{actuator: {{}}}}}}"
+    path.write_text(f'server: {{listen: "127.0.0.1:{free_port()}"}}\nservices: {{case: {case}}}\n')
+    return App(path, load(path))
+
+
+async def test_the_death_of_an_essential_task_ends_the_process_with_its_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(_: Fleet) -> None:
+        await asyncio.sleep(0.05)
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Fleet, "sweep", die)
+    with pytest.raises(EssentialTaskEnded, match="'staleness sweep' failed: ZeroDivisionError: a defect") as caught:
+        await app(tmp_path).run()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+async def test_an_essential_task_must_not_even_end_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stop(_: LoopLag) -> None:
+        await asyncio.sleep(0.05)
+
+    monkeypatch.setattr(LoopLag, "run", stop)
+    with pytest.raises(EssentialTaskEnded, match="essential task 'loop lag' ended"):
+        await app(tmp_path).run()
+
+
+async def test_it_runs_reloads_and_answers_until_it_is_asked_to_end(tmp_path: Path) -> None:
+    daemon = app(tmp_path)
+    assert daemon.healthy() == "the exporter is starting or stopping"
+    running = asyncio.create_task(daemon.run())
+    while daemon.healthy() is not None:
+        await asyncio.sleep(0.01)
+    assert daemon.ready() == "2 targets have not been probed yet"
+    with pytest.raises(UnknownTarget, match="no such target; configured: case/actuator"):
+        await daemon.probe("case", "redis", None)
+    with pytest.raises(UnknownTarget, match=r"choose one with target=: 127\.0\.0\.1:"):
+        await daemon.probe("case", "actuator", None)
+    path = tmp_path / "exporter.yml"
+    good = path.read_text()
+    path.write_text(good + "nonsense: 1\n")
+    assert [problem.rpartition("/")[2] for problem in await daemon.reload()] == [
+        "exporter.yml:3:1: nonsense: unknown key; " + KNOWN
+    ]
+    assert (await daemon.fleet()).config_error is not None
+    path.write_text(good + "limits: {max_in_flight: 7}\n")
+    assert await daemon.reload() == []
+    assert (await daemon.fleet()).config_error is None
+    daemon.stop()
+    await running
+    assert daemon.healthy() is not None
+
+
+KNOWN = "known: server, limits, defaults, dependencies, services"
