@@ -13,6 +13,7 @@ from typing import Any
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.models import Config, DependencySettings, ServiceSettings
 from exporter.engine import metrics as m
+from exporter.engine.diagnosis import Cause, causes
 from exporter.engine.discovery import Found, discover
 from exporter.engine.lag import LoopLag
 from exporter.engine.scheduler import Scheduler
@@ -23,7 +24,7 @@ from exporter.engine.views import ServiceView
 from exporter.metrics.store import Owner, Store
 from exporter.probes import probe_types
 from exporter.probing.probe import Probe, ProbeSettings, Scope, Target, Tools
-from exporter.verdict import Verdict
+from exporter.verdict import Reason, Verdict
 
 __all__ = ["Fleet", "make_probe", "targets_of"]
 
@@ -69,6 +70,7 @@ class _Service:
         self.found: Found | None = None
         self.targets: dict[Key, TargetState] = {}
         self.owner: Owner = store.owner({"service": name, **settings.labels})
+        self.blamed: frozenset[Cause] = frozenset()
 
     @property
     def vital_kinds(self) -> list[str]:
@@ -106,6 +108,17 @@ class _Service:
                 worst[state.target.name] = max(seen, now, key=rank.index)
         counts = Counter(worst.values())
         return {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
+
+    def reasons(self) -> set[str]:
+        """Return why its vital targets that are down failed last; without any target, that there is none."""
+        down = [state for state in self.targets.values() if state.probe.vital and state.confirmed.verdict is Verdict.DOWN]
+        return {state.last_reason for state in down if state.last_reason is not None} or {Reason.NO_INSTANCES}
+
+    def blame(self, found: frozenset[Cause]) -> None:
+        """Publish the likely causes; none withdraws them."""
+        if found != self.blamed:
+            self.blamed = found
+            self.owner.put(m.SUSPECTED_CAUSE, dict.fromkeys(found, 1.0))
 
     def publish(self) -> None:
         """Publish the service's verdict; unknown withdraws it."""
@@ -178,6 +191,17 @@ class Fleet:
             now = asyncio.get_running_loop().time()
             for state in self._states():
                 state.sweep(now)
+            self._diagnose()
+
+    def _diagnose(self) -> None:
+        """Publish the likely causes of what is down."""
+        down = {name for name, service in self._services.items() if service.verdict is Verdict.DOWN}
+        for name, service in self._services.items():
+            found: frozenset[Cause] = frozenset()
+            if name in down:
+                needs = service.settings.depends_on if isinstance(service.settings, ServiceSettings) else ()
+                found = causes(needs, down, service.reasons())
+            service.blame(found)
 
     @property
     def unprobed(self) -> int:

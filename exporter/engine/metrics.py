@@ -47,6 +47,14 @@ SERVICE_INSTANCES = gauge(
     "verdict",
     owner=_SERVICE,
 )
+SUSPECTED_CAUSE = gauge(
+    "probe_suspected_cause",
+    "1 for each likely cause while the service is down: a dependency of it that is down too (dependency_down), or else the "
+    "reasons of its own targets; absent while it is not down.",
+    "cause",
+    "dependency",
+    owner=_SERVICE,
+)
 LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
 BUILD = gauge(
     "probe_exporter_build", "Always 1; the version of the exporter and of Python.", "version", "python", owner=_SELF
@@ -68,8 +76,8 @@ FDS = gauge("process_open_fds", "Open file descriptors of the exporter.", owner=
 MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.", owner=_SELF)
 
 CORE: tuple[Family, ...] = (
-    SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS, MISSED,
-    IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, LOOP_LAG, BUILD, RELOAD_OK, RELOAD_TIME, TARGETS,
-    SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
+    SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
+    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SUSPECTED_CAUSE, LOOP_LAG, BUILD,
+    RELOAD_OK, RELOAD_TIME, TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

@@ -112,6 +112,12 @@ class TargetState:
         return float(self.probe.settings.recheck)
 
     @property
+    def last_reason(self) -> str | None:
+        """Why the last attempt failed, if it did."""
+        failure = self._last.failure if self._last is not None else None
+        return failure.reason if failure is not None else None
+
+    @property
     def attempted(self) -> bool:
         """Whether an attempt has completed."""
         return self._last is not None

@@ -170,6 +170,9 @@ def test_a_dead_database_is_down_within_two_intervals_and_nothing_else_lies(demo
         )
         until(lambda: {demo.verdicts()[name] for name in SERVICES} == {"down"}, 20, "the services are down, by their word")
         assert {name: demo.verdicts()[name] for name in ("redis", "kafka")} == {"redis": "up", "kafka": "up"}
+        blamed = {"cause": "dependency_down", "dependency": "postgres"}
+        until(lambda: len(demo.values("probe_suspected_cause", **blamed)) == len(SERVICES), 10, "every service blames it")
+        assert demo.value("probe_suspected_cause", service="postgres", cause="connect_refused") == 1
         assert set(demo.values("probe_actuator_component_up", component="redis").values()) == {1.0}
         assert demo.values("probe_unknown") == {}
         assert demo.values("probe_postgres_connections") == {}
