@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import signal
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -145,8 +146,18 @@ class Browser:
 
 @asynccontextmanager
 async def chromium(folder: Path) -> AsyncIterator[Browser]:
-    """Run a browser that keeps all its files in `folder`, and end it with all its processes."""
-    home = {name: str(folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "TMPDIR")}
+    """Run a browser that keeps all its files in `folder`, and end it with all its processes.
+
+    Its Unix socket alone is elsewhere: the path of one may have 107 bytes, and the folder may be deep.
+    """
+    home = {name: str(folder) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    with tempfile.TemporaryDirectory(prefix="chromium-", dir="/tmp") as short:
+        async with _started(folder, {**home, "TMPDIR": short}) as browser:
+            yield browser
+
+
+@asynccontextmanager
+async def _started(folder: Path, home: dict[str, str]) -> AsyncIterator[Browser]:
     process = await asyncio.create_subprocess_exec(
         "chromium", *_OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **home},
