@@ -90,7 +90,7 @@ class Child:
             raise StartError(f"{self.name} is running already")
         try:
             with self._log.open("ab") as log:
-                process = self._process = subprocess.Popen(
+                self._process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -100,9 +100,19 @@ class Child:
                 )
         except OSError as error:
             raise StartError(f"{self.name}: cannot start {self._command[0]}: {error.strerror}") from error
+        if ready is not None:
+            self.await_ready(ready, seconds)
+
+    def await_ready(self, ready: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Wait until `ready` says so. Blocking.
+
+        Raises:
+            StartError: It ended or was stopped meanwhile, or was not ready in time.
+        """
+        process = self._process
         deadline = time.monotonic() + seconds
-        while ready is not None and not ready():
-            if self._process is not process:
+        while not ready():
+            if process is None or self._process is not process:
                 raise StartError(f"{self.name} was stopped while it started")
             if process.poll() is not None or time.monotonic() > deadline:
                 how = "is not ready" if process.returncode is None else f"ended with code {process.returncode}"

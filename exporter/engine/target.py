@@ -11,7 +11,7 @@ from typing import Any
 from exporter.engine import metrics as m
 from exporter.engine.confirmation import Confirmed
 from exporter.engine.views import AttemptView, TargetView
-from exporter.metrics.family import Family
+from exporter.metrics.family import Family, Kind
 from exporter.metrics.store import Histogram, LabelValues, Samples, Store
 from exporter.probing.probe import Probe, Scope, Target
 from exporter.probing.runner import Outcome, run
@@ -256,9 +256,11 @@ def _attempt_view(outcome: Outcome, recheck: bool) -> AttemptView:
 
 
 def _facts(samples: Samples) -> dict[str, float]:
-    """Flatten what was learnt for people: at most 200 facts."""
+    """Flatten what was learnt for people: at most 200 facts, without the buckets of histograms."""
     facts: dict[str, float] = {}
     for family, values in samples.items():
+        if family.kind is Kind.HISTOGRAM:
+            continue
         for labels, value in values.items():
             if len(facts) == 200:
                 return facts

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Family", "Kind", "counter", "gauge", "histogram"]
+__all__ = ["COUNT", "SUM", "Family", "Kind", "counter", "gauge", "histogram"]
+
+COUNT = "count"
+SUM = "sum"
+"""In place of a bound, for the count and the sum of a histogram whose bounds come with its values."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SUFFIXES = ("_total", "_count", "_sum", "_bucket", "_created", "_info")
@@ -33,7 +37,8 @@ class Family:
         kind: Metric type.
         labels: Label names beyond those of the owner (service, probe, target).
         owner_labels: Which of the owner's labels its series carry; for the metric reference only.
-        buckets: Upper bounds of a histogram, ascending, without +Inf.
+        buckets: Upper bounds of a histogram, ascending, without +Inf; empty for one whose bounds come with its values, as an
+            application's do. Its last label is `le`: the text of a bound, `COUNT` or `SUM`.
     """
 
     name: str
@@ -53,8 +58,8 @@ class Family:
             raise ValueError(f"{self.name}: a {self.kind}'s name must not end in one of {', '.join(_SUFFIXES)}")
         if "\n" in self.help or not self.help:
             raise ValueError(f"{self.name}: help is one non-empty line")
-        if (self.kind is Kind.HISTOGRAM) != bool(self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
-            raise ValueError(f"{self.name}: a histogram, and only a histogram, has ascending buckets")
+        if (self.buckets and self.kind is not Kind.HISTOGRAM) or list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError(f"{self.name}: only a histogram has buckets, and they are ascending")
 
 
 _TARGET = ("service", "probe", "target")
@@ -74,8 +79,10 @@ def histogram(
     name: str,
     help: str,
     *labels: str,
-    buckets: Sequence[float],
+    buckets: Sequence[float] = (),
     owner: Sequence[str] = _TARGET,
 ) -> Family:
-    """Declare a classic histogram with the given upper bounds."""
+    """Declare a classic histogram: with the given upper bounds, or with those that come with its values."""
+    if not buckets:
+        labels = (*labels, "le")
     return Family(name, help, Kind.HISTOGRAM, labels, tuple(owner), tuple(buckets))

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
-from exporter.metrics.family import Family, Kind
+from exporter.metrics.family import COUNT, SUM, Family, Kind
 
 __all__ = ["Histogram", "LabelValues", "Owner", "Samples", "Store"]
 
@@ -173,8 +173,12 @@ class Owner:
     def _prefix(self, family: Family, labels: LabelValues) -> bytes:
         if len(labels) != len(family.labels):
             raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
-        own = label_pairs(zip(family.labels, labels, strict=True))
-        return sample_prefix(family.name, ",".join(filter(None, (self._base, own))))
+        name = family.name
+        pairs = list(zip(family.labels, labels, strict=True))
+        if family.kind is Kind.HISTOGRAM:
+            whole = labels[-1] in {COUNT, SUM}
+            name += f"_{pairs.pop()[1]}" if whole else "_bucket"
+        return sample_prefix(name, ",".join(filter(None, (self._base, label_pairs(pairs)))))
 
     def _remove(self, family: Family) -> None:
         self._store.block(family).chunks.pop(self._id, None)

@@ -1,4 +1,4 @@
-"""HTTP GET over kept-alive connections: phases timed, size bounded, redirects refused, failures named."""
+"""HTTP over kept-alive connections: phases timed, size bounded, redirects refused, failures named."""
 
 from __future__ import annotations
 
@@ -136,17 +136,19 @@ class HttpClient:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self, *, fresh: bool) -> aiohttp.ClientSession:
+        """Return the session that keeps connections, or the one that makes a new one for each request."""
+        session = self._sessions.get(fresh)
+        if session is None:
             connector = aiohttp.TCPConnector(
                 resolver=AiohttpResolver(self._resolver),
                 use_dns_cache=False,  # the resolver has its own, shared with the other probes
                 limit=0,  # the scheduler bounds what is in flight
-                keepalive_timeout=_KEEPALIVE,
+                **{"force_close": True} if fresh else {"keepalive_timeout": _KEEPALIVE},
             )
-            self._session = aiohttp.ClientSession(
+            session = self._sessions[fresh] = aiohttp.ClientSession(
                 connector=connector,
                 headers=_HEADERS,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -156,13 +158,13 @@ class HttpClient:
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
             )
-        return self._session
+        return session
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
 
     async def get(
         self,
@@ -173,6 +175,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        fresh: bool = False,
     ) -> Answer:
         """GET a URL.
 
@@ -183,15 +186,44 @@ class HttpClient:
             headers: Request headers.
             tls: Context for https.
             server_name: Name to ask for and verify, instead of the URL's host.
+            fresh: Make a new connection for this request alone, also where one is kept.
 
         Raises:
             Failure: The answer did not come whole. Any status is an answer; a redirect is for the caller to judge.
         """
+        return await self._timed(url, phases, max_bytes, headers, tls, server_name, fresh=fresh)
+
+    async def post_form(
+        self,
+        url: URL,
+        phases: Phases,
+        *,
+        form: Mapping[str, str],
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+    ) -> Answer:
+        """POST fields to a URL, form-urlencoded; the rest is as for `get`."""
+        return await self._timed(url, phases, max_bytes, headers, tls, server_name, form)
+
+    async def _timed(
+        self,
+        url: URL,
+        phases: Phases,
+        max_bytes: int,
+        headers: Mapping[str, str] | None,
+        tls: ssl.SSLContext | None,
+        server_name: str | None,
+        form: Mapping[str, str] | None = None,
+        *,
+        fresh: bool = False,
+    ) -> Answer:
         exchange = _Exchange(phases)
         phases.stage = Stage.CONNECT
         token = handshake_started.set(exchange.handshakes) if tls is not None else None
         try:
-            return await self._exchange(exchange, url, max_bytes, headers, tls, server_name)
+            return await self._exchange(exchange, url, max_bytes, headers, tls, server_name, form, fresh=fresh)
         except (asyncio.CancelledError, Failure):
             exchange.cut()  # a deadline is named after the stage it struck in
             raise
@@ -210,10 +242,15 @@ class HttpClient:
         headers: Mapping[str, str] | None,
         tls: ssl.SSLContext | None,
         server_name: str | None,
+        form: Mapping[str, str] | None,
+        *,
+        fresh: bool,
     ) -> Answer:
-        async with self._open().get(
+        async with self._open(fresh=fresh).request(
+            "GET" if form is None else "POST",
             url,
             headers=headers,
+            data=form,
             allow_redirects=False,
             ssl=tls if tls is not None else True,
             server_hostname=server_name,

@@ -1,4 +1,4 @@
-"""Passwords at the moment they are needed, so that a rotated file is noticed at the next login."""
+"""Secrets at the moment they are needed, so that a rotated file is noticed at the next use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from exporter.verdict import Failure, Reason, Stage
 __all__ = ["current_secret"]
 
 
-async def current_secret(value: SecretStr | None, file: Path | None) -> str | None:
+async def current_secret(value: SecretStr | None, file: Path | None, key: str = "password_file") -> str | None:
     """Return the secret that is configured, read from its file if it is there; None where none is configured.
+
+    Args:
+        value: The secret itself.
+        file: The file that has it.
+        key: What the file is called in the configuration.
 
     Raises:
         Failure: The file cannot be read; `credentials`, so nobody is paged for the target.
@@ -25,4 +30,4 @@ async def current_secret(value: SecretStr | None, file: Path | None) -> str | No
         return await asyncio.to_thread(read_secret, file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "empty, or not text"
-        raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"password_file {file}: {reason}") from None
+        raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"{key} {file}: {reason}") from None

@@ -63,12 +63,12 @@ class Attempt:
         """Record a sample; the last one of a series counts.
 
         Raises:
-            ValueError: The family is a histogram, or takes other labels.
+            ValueError: The family is a histogram of the exporter's own, or takes other labels.
             Failure: The attempt has more series than `MAX_SERIES`.
         """
         values = self.samples.get(family)
         if values is None:
-            if family.kind is Kind.HISTOGRAM:
+            if family.kind is Kind.HISTOGRAM and family.buckets:
                 raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
             values = self.samples[family] = {}
         if labels not in values:

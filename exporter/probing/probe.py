@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from exporter.metrics.family import Family
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
+from exporter.net.tokens import Tokens
 from exporter.probing.attempt import Attempt
 from exporter.values import Address, Duration, Labels, Settings
 from exporter.verdict import Failure, Stage
@@ -94,10 +95,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What probes share: one HTTP client and one resolver for the process."""
+    """What probes share: one HTTP client, one resolver and one set of access tokens for the process."""
 
     http: HttpClient
     resolver: Resolver
+    tokens: Tokens = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", Tokens(self.http))
 
     @classmethod
     def open(cls) -> Tools:
@@ -106,7 +111,8 @@ class Tools:
         return cls(HttpClient(resolver), resolver)
 
     async def close(self) -> None:
-        """Close connections and the resolver."""
+        """End the fetching of tokens, close connections and the resolver."""
+        await self.tokens.close()
         await self.http.close()
         await self.resolver.close()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 
 from exporter.spring.exposition import Exposition, Sample
 
-__all__ = ["WANTED", "LatencyWindow", "OwnLatency", "Readings", "Series", "included_names", "read"]
+__all__ = ["WANTED", "LatencyWindow", "OwnLatency", "Readings", "Series", "included_names", "read", "thinned"]
 
 Series = dict[tuple[str, ...], float]
 """Values by label values; a meter without labels has one, under the empty tuple."""
@@ -174,6 +174,20 @@ def quantile_of(share: float, cumulative: Mapping[float, float]) -> float | None
         if not math.isinf(bound):
             lower, below = bound, count
     return lower
+
+
+_GRID = tuple(base * 10.0**exponent for exponent in (-3, -2, -1, 0, 1) for base in (1, 2.5, 5, 7.5))
+"""Latencies in seconds next to which a bucket of an application's histogram is kept."""
+
+
+def thinned(cumulative: Mapping[float, float]) -> dict[float, float]:
+    """Keep about twenty buckets of the seventy that Micrometer has: for each of a fixed grid the first at or above it.
+
+    Which are kept depends on the bounds alone, so that instances of one application can be summed.
+    """
+    bounds = sorted(cumulative)
+    kept = {bounds[at] for latency in _GRID if (at := bisect_left(bounds, latency)) < len(bounds)}
+    return {bound: cumulative[bound] for bound in sorted(kept | {bound for bound in bounds if math.isinf(bound)})}
 
 
 class LatencyWindow:

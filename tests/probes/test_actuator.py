@@ -19,6 +19,7 @@ from exporter.probes import actuator
 from exporter.probes.actuator import ActuatorProbe, ActuatorSettings
 from exporter.probing.probe import Target, Tools
 from exporter.probing.runner import Outcome, run
+from exporter.spring import known, recording
 from exporter.values import Address
 from exporter.verdict import Reason, Stage, Verdict
 from tests.net.servers import Certificates, Route, answer, says, serve, serve_raw
@@ -67,7 +68,7 @@ def probe_of(tools: Tools, at: int, host: str = "127.0.0.1", **settings: Any) ->
     """A probe of the server at this port."""
     address = Address(host, at)
     target = Target("identity", "actuator", str(address), (address,))
-    return ActuatorProbe(target, ActuatorSettings.model_validate({"metrics": False} | settings), tools)
+    return ActuatorProbe(target, ActuatorSettings.model_validate({"metrics": False, "flyway": False} | settings), tools)
 
 
 def values(outcome: Outcome, family: Family) -> dict[tuple[str, ...], float]:
@@ -93,9 +94,9 @@ async def test_an_up_application_is_recorded_with_its_components_and_phases(tool
     assert outcome.verdict is Verdict.UP
     assert values(outcome, actuator.STATUS_CODE) == {(): 200}
     assert values(outcome, actuator.REUSED) == {(): 0}
-    assert values(outcome, actuator.STATUS) == {("UP",): 1}
-    assert values(outcome, actuator.COMPONENT_UP) == {("db",): 1, ("db/ds1",): 1, ("redis",): 1}
-    assert values(outcome, actuator.COMPONENT_STATUS) == {("db", "UP"): 1, ("db/ds1", "UP"): 1, ("redis", "UP"): 1}
+    assert values(outcome, known.STATUS) == {("UP",): 1}
+    assert values(outcome, known.COMPONENT_UP) == {("db",): 1, ("db/ds1",): 1, ("redis",): 1}
+    assert values(outcome, known.COMPONENT_STATUS) == {("db", "UP"): 1, ("db/ds1", "UP"): 1, ("redis", "UP"): 1}
     assert set(outcome.phases) == {Stage.CONNECT, Stage.SEND, Stage.WAIT, Stage.RECEIVE}
     assert set(outcome.samples) <= set(ActuatorProbe.metrics)
     assert outcome.parts == {}
@@ -107,8 +108,8 @@ async def test_a_down_application_is_down_and_its_components_say_why(tools: Tool
     assert failure(outcome) == (Stage.CHECK, Reason.REPORTED_DOWN)
     assert outcome.failure.detail == "status DOWN: db (X: connection refused)"
     assert values(outcome, actuator.STATUS_CODE) == {(): 503}
-    assert values(outcome, actuator.COMPONENT_UP) == {("db",): 0, ("redis",): 1}
-    assert values(outcome, actuator.COMPONENT_STATUS) == {("db", "DOWN"): 1, ("redis", "UP"): 1}
+    assert values(outcome, known.COMPONENT_UP) == {("db",): 0, ("redis",): 1}
+    assert values(outcome, known.COMPONENT_STATUS) == {("db", "DOWN"): 1, ("redis", "UP"): 1}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ async def test_statuses_that_mean_down_can_be_configured(tools: Tools) -> None:
     routes: dict[str, Route] = {HEALTH: health({"status": "FATAL", "components": {"a": {"status": "FATAL"}}})}
     outcome = await probed(tools, routes, down_statuses=["DOWN", "FATAL"])
     assert failure(outcome) == (Stage.CHECK, Reason.REPORTED_DOWN)
-    assert values(outcome, actuator.COMPONENT_UP) == {("a",): 0}
+    assert values(outcome, known.COMPONENT_UP) == {("a",): 0}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ async def test_without_a_usable_body_the_code_decides(
     assert failure(outcome) == (Stage.CHECK, reason)
     assert outcome.verdict is verdict
     assert values(outcome, actuator.STATUS_CODE) == {(): response.status}
-    assert values(outcome, actuator.STATUS) == {}
+    assert values(outcome, known.STATUS) == {}
 
 
 async def test_the_connection_is_kept_between_attempts(tools: Tools) -> None:
@@ -187,12 +188,10 @@ async def test_what_changes_between_attempts_is_seen_and_what_vanishes_is_gone(t
         gone = await run(probe, 5)
         routes[HEALTH] = health(UP)
         again = await run(probe, 5)
-    assert (
-        values(first, actuator.COMPONENT_UP) == values(same, actuator.COMPONENT_UP) == values(again, actuator.COMPONENT_UP)
-    )
+    assert values(first, known.COMPONENT_UP) == values(same, known.COMPONENT_UP) == values(again, known.COMPONENT_UP)
     assert values(other_code, actuator.STATUS_CODE) == {(): 500}
-    assert values(down, actuator.COMPONENT_UP) == {("db",): 0, ("redis",): 1}
-    assert values(gone, actuator.COMPONENT_UP) == {}
+    assert values(down, known.COMPONENT_UP) == {("db",): 0, ("redis",): 1}
+    assert values(gone, known.COMPONENT_UP) == {}
     assert [outcome.verdict for outcome in (same, down, gone, again)] == [Verdict.UP, Verdict.DOWN, Verdict.DOWN, Verdict.UP]
 
 
@@ -348,13 +347,13 @@ async def test_meters_are_read_beside_the_health(tools: Tools) -> None:
         outcome = await run(probe_of(tools, served.port, metrics=True), 5)
     assert outcome.verdict is Verdict.UP
     assert outcome.parts == {"metrics": None}
-    assert values(outcome, actuator.REQUESTS) == {("SUCCESS",): 10}
-    assert values(outcome, actuator.REQUEST_SECONDS) == {(): 2.5}
-    assert values(outcome, actuator.CONNECTIONS) == {("main", "active"): 3}
-    assert values(outcome, actuator.CONNECTIONS_MAX) == {("main",): 10}
-    assert values(outcome, actuator.MEMORY_USED) == {("heap",): 100}
-    assert values(outcome, actuator.MEMORY_MAX) == {}
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.REQUESTS) == {("SUCCESS",): 10}
+    assert values(outcome, recording.REQUEST_SECONDS) == {(): 2.5}
+    assert values(outcome, recording.CONNECTIONS) == {("main", "active"): 3}
+    assert values(outcome, recording.CONNECTIONS_MAX) == {("main",): 10}
+    assert values(outcome, recording.MEMORY_USED) == {("heap",): 100}
+    assert values(outcome, recording.MEMORY_MAX) == {}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
     included = served.requests[1].query["includedNames"].split(",")
     assert {"http_server_requests_seconds", "http_server_requests_seconds_count"} <= set(included)
     assert set(outcome.phases) == {Stage.CONNECT, Stage.SEND, Stage.WAIT, Stage.RECEIVE}, "a part's phases are its own"
@@ -363,7 +362,7 @@ async def test_meters_are_read_beside_the_health(tools: Tools) -> None:
 async def test_a_down_application_still_has_its_meters_read(tools: Tools) -> None:
     outcome = await probed(tools, {HEALTH: health(DOWN, 503), PROMETHEUS: meters(METERS)}, metrics=True)
     assert failure(outcome) == (Stage.CHECK, Reason.REPORTED_DOWN)
-    assert values(outcome, actuator.CONNECTIONS) == {("main", "active"): 3}
+    assert values(outcome, recording.CONNECTIONS) == {("main", "active"): 3}
     assert outcome.parts == {"metrics": None}
 
 
@@ -376,7 +375,7 @@ async def test_health_that_hangs_still_has_its_meters_read(tools: Tools) -> None
     outcome = await probed(tools, {HEALTH: hanging, PROMETHEUS: meters(METERS)}, timeout=0.8, metrics=True)
     assert failure(outcome) == (Stage.WAIT, Reason.TIMEOUT)
     assert outcome.parts == {"metrics": None}
-    assert values(outcome, actuator.CONNECTIONS) == {("main", "active"): 3}
+    assert values(outcome, recording.CONNECTIONS) == {("main", "active"): 3}
     assert outcome.phases[Stage.WAIT] > 0.5
 
 
@@ -387,7 +386,7 @@ async def test_slow_health_is_still_judged_by_its_answer(tools: Tools) -> None:
 
     outcome = await probed(tools, {HEALTH: slow, PROMETHEUS: meters(METERS)}, timeout=1.2, metrics=True)
     assert failure(outcome) == (Stage.CHECK, Reason.REPORTED_DOWN)
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
 
 
 @pytest.mark.parametrize(
@@ -430,7 +429,7 @@ async def test_a_long_answer_is_read_in_a_thread(tools: Tools, monkeypatch: pyte
     body = METERS + "other_total 1\n" * 40_000
     outcome = await probed(tools, {HEALTH: health(UP), PROMETHEUS: meters(body)}, metrics=True)
     assert outcome.parts == {"metrics": None}
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
     assert len(threaded) == 1
 
 
@@ -444,26 +443,26 @@ async def test_p99_comes_from_the_histogram_between_two_attempts(tools: Tools) -
         routes[PROMETHEUS] = meters(BUCKETS.format(1e6, 1e6 + 100) + quantiles)
         second = await run(probe, 5)
         third = await run(probe, 5)
-    assert values(first, actuator.REQUEST_P99) == {}
-    assert values(second, actuator.REQUEST_P99) == {("histogram",): pytest.approx(0.991)}
-    assert values(third, actuator.REQUEST_P99) == {}, "nothing was served in between"
+    assert values(first, recording.REQUEST_P99) == {}
+    assert values(second, recording.REQUEST_P99) == {("histogram",): pytest.approx(0.991)}
+    assert values(third, recording.REQUEST_P99) == {}, "nothing was served in between"
 
 
 async def test_p99_comes_from_quantiles_where_there_is_no_histogram(tools: Tools) -> None:
     line = 'http_server_requests_seconds{{uri="/{}",quantile="0.99"}} {}\n'
     body = line.format("a", 0.5) + line.format("b", 0.7)
     outcome = await probed(tools, {HEALTH: health(UP), PROMETHEUS: meters(body)}, metrics=True)
-    assert values(outcome, actuator.REQUEST_P99) == {("quantile",): 0.7}
+    assert values(outcome, recording.REQUEST_P99) == {("quantile",): 0.7}
 
 
 async def test_p99_is_the_probes_own_where_there_is_neither(tools: Tools) -> None:
     async with serve({HEALTH: health(UP), PROMETHEUS: meters(METERS)}) as served:
         probe = probe_of(tools, served.port, metrics=True)
         outcomes = [await run(probe, 5) for _ in range(21)]
-    assert values(outcomes[0], actuator.REQUEST_P99) == {}
-    (labels,) = values(outcomes[-1], actuator.REQUEST_P99)
+    assert values(outcomes[0], recording.REQUEST_P99) == {}
+    (labels,) = values(outcomes[-1], recording.REQUEST_P99)
     assert labels == ("own",)
-    assert 0 < values(outcomes[-1], actuator.REQUEST_P99)[labels] < 1
+    assert 0 < values(outcomes[-1], recording.REQUEST_P99)[labels] < 1
 
 
 async def test_the_applications_p99_replaces_the_probes_own(tools: Tools) -> None:
@@ -477,8 +476,8 @@ async def test_the_applications_p99_replaces_the_probes_own(tools: Tools) -> Non
         outcome = await run(probe, 5)
         routes[PROMETHEUS] = meters("", 500)
         unread = await run(probe, 5)
-    assert values(outcome, actuator.REQUEST_P99) == {("quantile",): 0.5}
-    assert values(unread, actuator.REQUEST_P99) == {}, "a failed reading does not change the source"
+    assert values(outcome, recording.REQUEST_P99) == {("quantile",): 0.5}
+    assert values(unread, recording.REQUEST_P99) == {}, "a failed reading does not change the source"
 
 
 def metric(name: str, value: float, statistic: str = "VALUE", **tags: str) -> web.Response:
@@ -505,10 +504,10 @@ async def test_the_metrics_endpoint_is_asked_where_prometheus_is_not_exposed(too
         outcome = await run(probe, 5)
         await run(probe, 5)
     assert outcome.parts == {"metrics": None}
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
-    assert values(outcome, actuator.CONNECTIONS) == {("main", "active"): 3}
-    assert values(outcome, actuator.MEMORY_USED) == {("heap",): 100, ("nonheap",): 100}
-    assert values(outcome, actuator.GC_PAUSES) == {}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.CONNECTIONS) == {("main", "active"): 3}
+    assert values(outcome, recording.MEMORY_USED) == {("heap",): 100, ("nonheap",): 100}
+    assert values(outcome, recording.GC_PAUSES) == {}
     asked = [request.query.getall("tag", []) for request in served.requests if isinstance(request, web.BaseRequest)]
     assert ["area:heap"] in asked
     assert served.paths().count(PROMETHEUS) == 1, "it is not asked for again at once"
@@ -523,7 +522,7 @@ async def test_prometheus_is_asked_again_after_a_while(tools: Tools, monkeypatch
             await run(probe, 5)
         routes[PROMETHEUS] = meters(METERS)
         outcome = await run(probe, 5)
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
 
 
 async def test_an_application_that_exposes_neither_says_so(tools: Tools) -> None:
@@ -542,7 +541,7 @@ async def test_meters_read_before_the_fallback_failed_are_kept(tools: Tools) -> 
         f"{METRICS}/process.start.time": answer("", 500),
     }
     outcome = await probed(tools, routes, metrics=True)
-    assert values(outcome, actuator.UPTIME) == {(): 12.5}
+    assert values(outcome, recording.UPTIME) == {(): 12.5}
     part = outcome.parts["metrics"]
     assert part is not None
     assert part.detail == "metrics/process.start.time: HTTP 500"
@@ -617,6 +616,6 @@ def test_it_does_the_same_under_uvloop(certificates: Certificates) -> None:
     assert set(first.phases) == {Stage.CONNECT, Stage.TLS, Stage.SEND, Stage.WAIT, Stage.RECEIVE}
     assert set(second.phases) == {Stage.SEND, Stage.WAIT, Stage.RECEIVE}
     assert second.phases[Stage.WAIT] > 0
-    assert values(second, actuator.CONNECTIONS) == {("main", "active"): 3}
+    assert values(second, recording.CONNECTIONS) == {("main", "active"): 3}
     assert failure(hung) == (Stage.WAIT, Reason.TIMEOUT)
-    assert values(hung, actuator.CONNECTIONS) == {("main", "active"): 3}
+    assert values(hung, recording.CONNECTIONS) == {("main", "active"): 3}

@@ -24,6 +24,8 @@ class Server(ABC):
     name: ClassVar[str]
     as_nobody: ClassVar[bool] = False
     host: ClassVar[str] = "127.0.0.1"
+    patience: ClassVar[float] = 30.0
+    """Seconds that it may take to start."""
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
         self.directory = directory
@@ -54,6 +56,11 @@ class Server(ABC):
         """
         if self.running:
             return
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Start it without waiting: several slow ones start side by side."""
         self.prepare()
         self.child = Child(
             self.name,
@@ -62,7 +69,16 @@ class Server(ABC):
             environment=self.environment(),
             as_nobody=self.as_nobody,
         )
-        self.child.start(self.ready)
+        self.child.start()
+
+    def await_ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            StartError: It does not.
+        """
+        if self.child is not None:
+            self.child.await_ready(self.ready, self.patience)
 
     def stop(self) -> None:
         """End it."""

@@ -1,0 +1,1 @@
+create index entry_name on entry (name);
