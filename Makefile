@@ -62,6 +62,10 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashboards from code
 	$(BIN)/python -m exporter.docgen
 
+.PHONY: boot-table
+boot-table: $(STAMP) debian ## write docs/spring-boot.md from the tests against real Spring Boot applications
+	@WRITE_BOOT_TABLE=1 $(PYTEST) tests/conformance
+
 .PHONY: bench
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	@mkdir -p $(TMPDIR)

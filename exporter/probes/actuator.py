@@ -164,7 +164,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         self._last_health: tuple[bytes, health.Health] | None = None
         self._recorder = recording.Recorder()
         self._fallback_runs = 0
-        self._migrations: list[flyway.Migrations] | None = None
+        self._flyway_found: list[flyway.Migrations] | Failure | None = None
         self._flyway_runs = 0
         self._restarts_at_flyway = 0
 
@@ -184,7 +184,8 @@ class ActuatorProbe(Probe[ActuatorSettings]):
             if checking.done():
                 checking.result()  # raises where no answer came: the parts would meet the same
             if checking.done() or attempt.stage in {Stage.WAIT, Stage.RECEIVE}:
-                await asyncio.gather(*self._parts(attempt))
+                up = checking.done() and checking.result() is None
+                await asyncio.gather(*self._parts(attempt, up=up))
             return await checking or attempt.parts.get("main")
         finally:
             checking.cancel()
@@ -192,7 +193,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
             if not checking.cancelled():
                 checking.exception()
 
-    def _parts(self, attempt: Attempt) -> list[Coroutine[Any, Any, None]]:
+    def _parts(self, attempt: Attempt, *, up: bool) -> list[Coroutine[Any, Any, None]]:
         """Return what is asked beside the health. Of these the main port alone turns the verdict."""
         parts = []
         if self._main is not None:
@@ -202,7 +203,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         if self.settings.metrics:
             parts.append(self._read_meters(attempt))
             if self.settings.flyway:
-                parts.append(self._read_flyway(attempt))
+                parts.append(self._read_flyway(attempt, up=up))
         return parts
 
     async def _check_main(self, attempt: Attempt, main: MainPort) -> None:
@@ -281,7 +282,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
     async def _read_prometheus(self, part: Attempt) -> bool:
         """Read the Prometheus endpoint; return False where the application has none."""
         answer = await self._get(self._prometheus_url, part, self._text_headers, self.settings.max_metrics_bytes)
-        if answer.status == 404:
+        if answer.status in {404, 406}:  # Boot 2.1 cannot say in text that there is nothing
             return False
         _accept(answer, "prometheus")
         if not answer.headers.get("Content-Type", "text/plain").startswith(("text/plain", "application/openmetrics-text")):
@@ -312,26 +313,35 @@ class ActuatorProbe(Probe[ActuatorSettings]):
 
         await metrics_json.collect(metrics_json.parse_names(answer.body), ask, readings)
 
-    async def _read_flyway(self, attempt: Attempt) -> None:
-        """Ask for migrations now and then, and after a restart; what was found holds in between."""
-        if self._flyway_runs == 0 or self._recorder.restarts != self._restarts_at_flyway:
-            self._flyway_runs, self._migrations = 0, None
-            async with attempt.part("flyway") as part:
-                self._migrations = await self._ask_flyway(part)
-                self._flyway_runs, self._restarts_at_flyway = FLYWAY_RUNS, self._recorder.restarts
-            if self._migrations is None and attempt.parts["flyway"] is None:
-                del attempt.parts["flyway"]  # not exposed, or not to us: nothing that could be mended here
-        self._flyway_runs = max(0, self._flyway_runs - 1)
-        if self._migrations is not None:
-            attempt.parts["flyway"] = None
-            flyway.record(attempt, self._migrations)
+    async def _read_flyway(self, attempt: Attempt, *, up: bool) -> None:
+        """Ask for migrations now and then, and after a restart; what was found holds in between.
 
-    async def _ask_flyway(self, part: Attempt) -> list[flyway.Migrations] | None:
-        answer = await self._get(self._flyway_url, part, self._json_headers, self.settings.max_metrics_bytes)
-        if answer.status in {401, 403, 404}:
-            return None
-        _accept(answer, "flyway")
-        return flyway.parse(answer.body)
+        An application that is not up is not asked: its answer takes connections of a pool that may have none left.
+        """
+        if self._recorder.restarts != self._restarts_at_flyway:
+            self._flyway_runs, self._flyway_found = 0, None
+        self._restarts_at_flyway = self._recorder.restarts
+        if self._flyway_runs == 0 and up:
+            self._flyway_found = await self._ask_flyway(attempt)
+            self._flyway_runs = FLYWAY_RUNS
+        self._flyway_runs = max(0, self._flyway_runs - 1)
+        match self._flyway_found:
+            case None:  # not asked yet; not exposed, or not to us: nothing that could be mended here
+                attempt.parts.pop("flyway", None)
+            case Failure() as failure:
+                attempt.parts["flyway"] = failure
+            case migrations:
+                attempt.parts["flyway"] = None
+                flyway.record(attempt, migrations)
+
+    async def _ask_flyway(self, attempt: Attempt) -> list[flyway.Migrations] | Failure | None:
+        async with attempt.part("flyway") as part:
+            answer = await self._get(self._flyway_url, part, self._json_headers, self.settings.max_metrics_bytes)
+            if answer.status in {401, 403, 404}:
+                return None
+            _accept(answer, "flyway")
+            return flyway.parse(answer.body)
+        return attempt.parts["flyway"]
 
     async def _get(
         self, url: URL, phases: Phases, headers: CIMultiDict[str], max_bytes: int, *, fresh: bool = False

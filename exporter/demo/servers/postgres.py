@@ -82,13 +82,18 @@ class PostgresServer(Server):
         if self.child is not None:
             self.child.stop(number=2)
 
+    def sql(self, *statements: str) -> None:
+        """Run statements in the database, as its superuser."""
+        commands = [part for statement in statements for part in ("-c", statement)]
+        self._run("psql", *self._login(self.database), *commands)
+
     def ready(self) -> bool:
         """Tell whether it accepts sessions."""
         command: list[str | Path] = [self._bin / "pg_isready", "-q", "-t", "1", "-h", self.host, "-p", str(self.port)]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
-    def _login(self) -> list[str]:
-        return ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", "postgres"]
+    def _login(self, database: str = "postgres") -> list[str]:
+        return ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", database]
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(

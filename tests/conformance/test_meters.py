@@ -1,0 +1,247 @@
+"""Meters of real applications, held against the applications' own numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from exporter.demo.servers.postgres import PostgresServer
+from exporter.probing.probe import Tools
+from exporter.probing.runner import Outcome
+from exporter.spring import exposition, flyway, meters
+from exporter.spring import recording as r
+from tests.conformance.conftest import Cell
+from tests.conformance.reading import Reader, ask_often, p99, series
+from tests.fixtures.fleet import ApacheKafka, BootApplications
+
+MB = 1 << 20
+
+
+def _of(outcome: Outcome, family: Any, *labels: str) -> float:
+    assert outcome.parts["metrics"] is None, outcome.parts
+    return series(outcome, family)[labels]
+
+
+@pytest.mark.feature("Prometheus endpoint, filtered by `includedNames`")
+def test_included_names_leave_what_is_wanted(boot: BootApplications, cell: Cell) -> None:
+    boot.full.get("/work/slow/a")
+    everything = boot.full.get("/actuator/prometheus")
+    filtered = boot.full.get(f"/actuator/prometheus?includedNames={meters.included_names()}")
+    found = {name for name, samples in exposition.parse(everything, meters.WANTED).samples.items() if samples}
+    assert found == {name for name, samples in exposition.parse(filtered, meters.WANTED).samples.items() if samples}
+    assert {"http_server_requests_seconds_bucket", "hikaricp_connections_active", "jvm_memory_used_bytes"} <= found
+    if boot.full.version_key >= (2, 4):
+        assert len(filtered) < 0.9 * len(everything)
+        assert b"system_cpu_usage" not in filtered
+    else:
+        assert b"system_cpu_usage" in filtered
+        cell.absent()
+
+
+@pytest.mark.feature("HTTP requests by outcome, over all URIs")
+async def test_requests_are_counted(boot: BootApplications, tools: Tools) -> None:
+    read = Reader(tools, boot.full)
+    before, own_before = await read(), boot.full.truth()
+    await ask_often(boot.full, "/work/slow/a", 20)
+    await ask_often(boot.full, "/work/slow/b", 10)
+    await ask_often(boot.full, "/work/fail", 7)
+    own = boot.full.truth()
+    assert (own["served"] - own_before["served"], own["failed"] - own_before["failed"]) == (30, 7)
+
+    def more(outcome: Outcome, family: Any, *labels: str) -> float:
+        return _of(outcome, family, *labels) - series(before, family).get(labels, 0)
+
+    after = await read.until(lambda outcome: more(outcome, r.REQUESTS, "SERVER_ERROR") >= 7)
+    assert more(after, r.REQUESTS, "SERVER_ERROR") == 7
+    assert 30 <= more(after, r.REQUESTS, "SUCCESS") < 45, "the probe's own requests and the truth's count too"
+    assert more(after, r.REQUEST_SECONDS) > 0
+
+
+@pytest.mark.feature("p99 from the application's histogram")
+async def test_p99_comes_from_the_histogram(boot: BootApplications, tools: Tools) -> None:
+    read = Reader(tools, boot.full)
+    await read()
+    await ask_often(boot.full, "/work/slow/p99?ms=10", 100)
+    await ask_often(boot.full, "/work/slow/p99?ms=300", 8)
+    outcome = await read.until(lambda outcome: p99(outcome).get(("histogram",), 0) > 0.2)
+    own = boot.full.truth()["p99"]
+    assert p99(outcome) == {("histogram",): pytest.approx(own, rel=0.25)}
+    buckets = series(outcome, r.REQUEST_DURATION)
+    assert len(buckets) <= 25
+    assert buckets["count",] == buckets["+Inf",] == sum(series(outcome, r.REQUESTS).values())
+    assert buckets["sum",] == _of(outcome, r.REQUEST_SECONDS)
+    counts = [buckets[bound,] for bound in sorted((b for (b,) in buckets if b not in {"sum", "count"}), key=float)]
+    assert counts == sorted(counts)
+
+
+@pytest.mark.feature("p99 from client-side quantiles")
+async def test_p99_comes_from_quantiles(boot: BootApplications, tools: Tools) -> None:
+    await ask_often(boot.hidden, "/work/slow/p99?ms=250", 20)
+    outcome = await Reader(tools, boot.hidden).until(lambda outcome: p99(outcome).get(("quantile",), 0) > 0.2)
+    assert p99(outcome) == {("quantile",): pytest.approx(0.25, abs=0.1)}
+    assert series(outcome, r.REQUEST_DURATION) == {}
+
+
+@pytest.mark.feature("`/actuator/metrics` as the fallback, p99 from the probe's own requests")
+async def test_an_application_without_prometheus_is_read_number_by_number(boot: BootApplications, tools: Tools) -> None:
+    read = Reader(tools, boot.plain)
+    for _ in range(25):
+        outcome = await read()
+    own = boot.plain.truth()
+    assert set(p99(outcome)) == {("own",)}
+    assert 0 < p99(outcome)["own",] < 5
+    assert _of(outcome, r.MEMORY_MAX, "heap") == own["heapMax"]
+    assert _of(outcome, r.STARTED) == pytest.approx(own["startTime"], abs=1)
+    assert _of(outcome, r.REQUESTS, "SUCCESS") >= 25
+    assert "flyway" not in outcome.parts
+
+
+@pytest.mark.feature("Hikari pool: in use, idle, waiting, exhausted, timed out")
+async def test_the_pool_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
+    """A health check waits for a connection too, for 3 s: the meters are read while it does."""
+    read = Reader(tools, boot.full, deadline=3)
+    pool = boot.full.truth()["pool"]
+    timeouts = _of(await read(), r.CONNECTION_TIMEOUTS, pool)
+    with boot.full.switched("hold", {"connections": 0}, connections=3):
+        outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "active")) == 3)
+        own = boot.full.truth()
+        assert own["poolActive"] == 3
+        assert _of(outcome, r.CONNECTIONS_MAX, pool) == own["poolMax"] == 4
+        assert _of(outcome, r.SATURATION, pool) == 0.75
+        waiting = asyncio.create_task(asyncio.to_thread(_fail_to_hold, boot))
+        outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "pending"), 0) >= 1)
+        assert _of(outcome, r.SATURATION, pool) == 1
+        await waiting
+        boot.full.switch("hold", connections=3)
+        after = await read.until(lambda outcome: series(outcome, r.CONNECTION_TIMEOUTS).get((pool,), 0) > timeouts)
+        assert _of(after, r.CONNECTIONS, pool, "pending") == 0
+    await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "active")) == 0)
+
+
+def _fail_to_hold(boot: BootApplications) -> None:
+    """Ask for one connection more than there are: it waits for as long as the pool lets it."""
+    with pytest.raises(OSError, match="500"):
+        boot.full.switch("hold", connections=5)
+
+
+@pytest.mark.feature("Heap in use and its limit, without pools that have none")
+async def test_the_heap_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
+    read = Reader(tools, boot.full)
+    boot.full.switch("collect")
+    before = await read()
+    own = boot.full.truth()
+    assert _of(before, r.MEMORY_MAX, "heap") == own["heapMax"] == 256 * MB
+    assert _of(before, r.MEMORY_USED, "heap") == pytest.approx(own["heapUsed"], abs=40 * MB)
+    with boot.full.switched("leak", {"mb": 0}, mb=80):
+        boot.full.switch("collect")
+        leaking = await read()
+        assert _of(leaking, r.MEMORY_USED, "heap") - _of(before, r.MEMORY_USED, "heap") > 60 * MB
+        assert _of(leaking, r.MEMORY_COMMITTED, "heap") >= _of(leaking, r.MEMORY_USED, "heap")
+    boot.full.switch("collect")
+
+
+@pytest.mark.feature("Garbage collection: pauses, their time, its share")
+async def test_collections_are_counted(boot: BootApplications, tools: Tools) -> None:
+    read = Reader(tools, boot.full)
+    before, own_before = await read(), boot.full.truth()
+    for _ in range(3):
+        boot.full.switch("collect")
+    after = await read.until(lambda outcome: _of(outcome, r.GC_PAUSES) - _of(before, r.GC_PAUSES) >= 3)
+    own = boot.full.truth()
+    assert 3 <= _of(after, r.GC_PAUSES) - _of(before, r.GC_PAUSES) <= own["gcPauses"] - own_before["gcPauses"]
+    paused = _of(after, r.GC_SECONDS) - _of(before, r.GC_SECONDS)
+    assert 0 < paused <= own["gcSeconds"] - own_before["gcSeconds"] + 0.01
+    assert 0 <= _of(after, r.GC_RATIO) <= 1
+
+
+@pytest.mark.feature("Redis cache: hits, misses, hit ratio")
+async def test_cache_lookups_are_counted(boot: BootApplications, tools: Tools, cell: Cell) -> None:
+    read = Reader(tools, boot.full)
+    before = await read()
+    if boot.full.version_key < (2, 4):
+        assert series(before, r.CACHE_GETS) == {}
+        cell.absent()
+        return
+    for _ in range(4):
+        boot.full.get(f"/work/cached/{time.monotonic_ns()}")
+    key = time.monotonic_ns()
+    for _ in range(7):
+        boot.full.get(f"/work/cached/{key}")
+    after, own = await read(), boot.full.truth()
+    assert _of(after, r.CACHE_GETS, "answers", "hit") == own["cacheHits"]
+    assert _of(after, r.CACHE_GETS, "answers", "miss") == own["cacheMisses"]
+    assert _of(after, r.CACHE_HIT_RATIO, "answers") == pytest.approx(6 / 11)
+
+
+@pytest.mark.feature("Start time, uptime, restarts")
+async def test_the_process_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
+    outcome, own = await Reader(tools, boot.full)(), boot.full.truth()
+    assert _of(outcome, r.STARTED) == pytest.approx(own["startTime"], abs=1)
+    assert _of(outcome, r.UPTIME) == pytest.approx(own["uptime"], abs=2)
+    assert _of(outcome, r.RESTARTS) == 0
+
+
+@pytest.mark.feature("Flyway: expected and applied version, pending and failed migrations")
+async def test_migrations_are_told_as_they_are(
+    boot: BootApplications, tools: Tools, postgres_server: PostgresServer
+) -> None:
+    outcome, own = await Reader(tools, boot.full)(), boot.full.truth("/migrations")
+    assert series(outcome, flyway.VERSION) == {
+        ("flyway", "expected", "2.1"): 1,
+        ("flyway", "applied", own["version"]): 1,
+    }
+    assert series(outcome, flyway.BEHIND) == {("flyway",): 0}
+    states = series(outcome, flyway.MIGRATIONS)
+    assert (states["flyway", "SUCCESS"], states["flyway", "PENDING"]) == (3, own["pending"])
+    with _history(postgres_server, boot, "DELETE FROM {} WHERE version = '2.1'"):
+        outcome, own = await Reader(tools, boot.full)(), boot.full.truth("/migrations")
+        assert own["pending"] == 1
+        assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
+        assert series(outcome, flyway.VERSION) == {("flyway", "expected", "2.1"): 1, ("flyway", "applied", "2"): 1}
+        assert series(outcome, flyway.MIGRATIONS)["flyway", "PENDING"] == 1
+    with _history(postgres_server, boot, "UPDATE {} SET success = false WHERE version = '2.1'"):
+        outcome = await Reader(tools, boot.full)()
+        assert series(outcome, flyway.MIGRATIONS)["flyway", "FAILED"] == 1
+        assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
+
+
+@contextmanager
+def _history(postgres: PostgresServer, boot: BootApplications, change: str) -> Iterator[None]:
+    """Change the schema history behind the application's back, and put it back."""
+    table = f"boot_{boot.version.replace('.', '_')}.flyway_schema_history"
+    postgres.sql(f"CREATE TABLE {table}_kept AS TABLE {table}", change.format(table))
+    try:
+        yield
+    finally:
+        postgres.sql(f"TRUNCATE {table}", f"INSERT INTO {table} TABLE {table}_kept", f"DROP TABLE {table}_kept")
+
+
+@pytest.mark.feature("Kafka client lag, dotted topics counted once")
+async def test_the_clients_lag_is_told_as_it_is(
+    boot: BootApplications, tools: Tools, apache_kafka: ApacheKafka, cell: Cell
+) -> None:
+    """Micrometer looks for new client metrics once a minute, so that a topic can take that long to show."""
+    read = Reader(tools, boot.full)
+    if boot.full.version_key < (2, 4):
+        assert series(await read(), r.KAFKA_LAG) == {}
+        cell.absent()
+        return
+    async with AIOKafkaProducer(bootstrap_servers=apache_kafka.address) as producer:
+        for _ in range(60):
+            await producer.send_and_wait(boot.topic, b"an event")
+    await asyncio.sleep(1)
+    with boot.full.switched("consumer", {"paused": "false"}, paused="true"):
+        await asyncio.sleep(1)
+        name = boot.topic if boot.full.version_key >= (4, 0) else boot.topic.replace(".", "_")
+        own = boot.full.truth()["lag"]
+        assert own[name] > 0
+        outcome = await read.until(lambda outcome: series(outcome, r.KAFKA_LAG).get((name,)) == own[name], 75)
+        assert series(outcome, r.KAFKA_LAG) == {(name,): own[name]}
+        assert not math.isnan(own[name])
