@@ -11,11 +11,18 @@ import org.springframework.security.core.userdetails.UserDetailsService;
 import org.springframework.security.provisioning.InMemoryUserDetailsManager;
 import org.springframework.security.web.SecurityFilterChain;
 
-/** An application whose every path wants Basic credentials or a bearer token that the identity provider signed. */
+/**
+ * Runs applications whose every path wants Basic credentials or a bearer token that the identity provider signed.
+ *
+ * <p>Each argument is the properties of one application, separated by semicolons.
+ */
 @SpringBootApplication
 public class Secured {
-  public static void main(String[] arguments) {
-    SpringApplication.run(Secured.class, arguments);
+  public static void main(String[] applications) {
+    for (String application : applications) {
+      SpringApplication.run(Secured.class, application.split(";"));
+    }
+    System.out.println("the fleet is ready");
   }
 
   @Bean
