@@ -11,7 +11,13 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Confirmation, Probe, ProbeSettings, Target, Tools
 from exporter.values import Address
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.keycloak", "tests.fixtures.fleet"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.keycloak",
+    "tests.fixtures.fleet",
+    "tests.fixtures.springboot",
+    "tests.conformance.subjects",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal, TypeVar
 
 from multidict import CIMultiDict
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -52,11 +52,12 @@ FLYWAY_RUNS = 20
 """Attempts between two questions for migrations: they change when an application starts, and each asks its database."""
 
 THREAD_BYTES = 256 * 1024
-"""Metrics longer than this are read in a thread: a megabyte takes about 10 ms, which the event loop does not have."""
+"""Answers longer than this are read in a thread: a megabyte takes about 10 ms, which the event loop does not have."""
 
 KEPT_BYTES = 64 * 1024
 """Health answers up to this length are kept to be compared with the next."""
 
+T = TypeVar("T")
 Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
@@ -157,7 +158,9 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         self._credentials: dict[str, str] = {}
         self._tls = client_context(settings.tls) if settings.scheme == "https" else None
         self._server_name = settings.tls.server_name if self._tls is not None else None
-        self._main = MainPort(target.address, settings.main, tools.http) if settings.main is not None else None
+        self._main: MainPort | None = None
+        if settings.main is not None:
+            self._main = MainPort(target.address, settings.main, tools.http, settings.cold_every)
         self._has_parts = settings.metrics or bool(settings.groups) or self._main is not None
         self._connections = Connections(settings.cold_every)
         self._known: Known | None = None
@@ -226,7 +229,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         attempt.record(REUSED, answer.reused)
         self._connections.took(answer.reused, attempt)
         try:
-            found = self._parse_health(answer.body)
+            found = await self._parse_health(answer.body)
         except Failure as malformed:
             if answer.status == 401 and self._auth is not None:
                 self._auth.rejected()
@@ -237,12 +240,12 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         attempt.samples.update(known.samples)
         return health.judge(answer.status, found, self.settings.down_statuses) if known.down else None
 
-    def _parse_health(self, body: bytes) -> health.Health:
+    async def _parse_health(self, body: bytes) -> health.Health:
         """Parse, or take the last tree where the answer is the same byte for byte, as it is while details are hidden."""
         last = self._last_health
         if last is not None and last[0] == body:
             return last[1]
-        found = health.parse(body)
+        found = await _parsed(health.parse, body)
         self._last_health = (body, found) if len(body) <= KEPT_BYTES else None
         return found
 
@@ -263,7 +266,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
     async def _check_group(self, part: Attempt, group: str, url: URL) -> None:
         answer = await self._get(url, Untimed(), self._json_headers, self.settings.max_health_bytes)
         try:
-            found = health.parse(answer.body)
+            found = await _parsed(health.parse, answer.body)
         except Failure as malformed:
             raise _named(health.refusal(answer.status, answer.headers) or malformed, f"group {group}") from None
         part.record(GROUP_UP, health.judge(answer.status, found, self.settings.down_statuses) is None, group)
@@ -274,10 +277,12 @@ class ActuatorProbe(Probe[ActuatorSettings]):
                 return
             self._fallback_runs = (self._fallback_runs or FALLBACK_RUNS) - 1
             readings = meters.Readings()
+            whole = False
             try:
                 await self._read_metrics_json(part, readings)
+                whole = True
             finally:
-                self._recorder.record(part, readings)
+                self._recorder.record(part, readings, whole=whole)
 
     async def _read_prometheus(self, part: Attempt) -> bool:
         """Read the Prometheus endpoint; return False where the application has none."""
@@ -287,11 +292,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         _accept(answer, "prometheus")
         if not answer.headers.get("Content-Type", "text/plain").startswith(("text/plain", "application/openmetrics-text")):
             raise Failure(Stage.CHECK, Reason.MALFORMED, "prometheus: the answer is not in the text format")
-        if len(answer.body) > THREAD_BYTES:
-            readings = await asyncio.to_thread(_parse_meters, answer.body)
-        else:
-            readings = _parse_meters(answer.body)
-        self._recorder.record(part, readings)
+        self._recorder.record(part, await _parsed(_parse_meters, answer.body))
         return True
 
     async def _read_metrics_json(self, part: Attempt, readings: meters.Readings) -> None:
@@ -340,7 +341,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
             if answer.status in {401, 403, 404}:
                 return None
             _accept(answer, "flyway")
-            return flyway.parse(answer.body)
+            return await _parsed(flyway.parse, answer.body)
         return attempt.parts["flyway"]
 
     async def _get(
@@ -351,6 +352,10 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         return await self.tools.http.get(
             url, phases, max_bytes=max_bytes, headers=headers, tls=self._tls, server_name=self._server_name, fresh=fresh
         )
+
+
+async def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
+    return await asyncio.to_thread(parse, body) if len(body) > THREAD_BYTES else parse(body)
 
 
 def _parse_meters(body: bytes) -> meters.Readings:

@@ -6,7 +6,7 @@ from exporter.metrics.family import gauge
 from exporter.probing.attempt import Attempt
 from exporter.verdict import Stage
 
-__all__ = ["METRICS", "Connections"]
+__all__ = ["METRICS", "Connections", "Turns"]
 
 EXCHANGE_SECONDS = gauge(
     "probe_http_exchange_seconds",
@@ -20,27 +20,45 @@ CONNECT_SECONDS = gauge(
 METRICS = (EXCHANGE_SECONDS, CONNECT_SECONDS)
 
 
-class Connections:
-    """Tells when a new connection is due, and keeps what exchanges over new and over kept ones took.
+class Turns:
+    """Tells when a new connection is due: after so many exchanges over a kept one; 0: never.
 
-    A kept connection says nothing of whether the application still takes new ones. An attempt over a new one that fails is
+    A kept connection says nothing of whether the application still takes new ones. An exchange over a new one that fails is
     followed by others, until one works: else a kept one would hide it.
     """
 
     def __init__(self, cold_every: int) -> None:
         self._every = cold_every
         self._warm_in_a_row = 0
-        self._seconds: dict[str, float] = {}
-        self._connect: float | None = None
 
     @property
     def fresh(self) -> bool:
         """Whether the next exchange is to make a new connection."""
         return 0 < self._every <= self._warm_in_a_row
 
+    def worked(self, reused: bool) -> None:
+        """Take in an exchange that worked."""
+        self._warm_in_a_row = self._warm_in_a_row + 1 if reused else 0
+
+
+class Connections:
+    """Takes turns between kept and new connections, and keeps what exchanges over both took."""
+
+    def __init__(self, cold_every: int) -> None:
+        self._turns = Turns(cold_every)
+        self._seconds: dict[str, float] = {}
+        self._connect: float | None = None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the next exchange is to make a new connection."""
+        return self._turns.fresh
+
     def took(self, reused: bool, attempt: Attempt) -> None:
         """Take in an exchange that worked, and record the last of both kinds."""
-        self._warm_in_a_row = self._warm_in_a_row + 1 if reused else 0
+        if not reused and not self.fresh:
+            self._seconds.pop("warm", None)  # no connection is kept any more, or none yet: what one took may be long ago
+        self._turns.worked(reused)
         phases = attempt.phases
         self._seconds["warm" if reused else "cold"] = sum(phases.values())
         if not reused:

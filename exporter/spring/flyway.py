@@ -27,6 +27,8 @@ METRICS = (VERSION, MIGRATIONS, BEHIND)
 
 MAX_BEANS = 20
 MAX_MIGRATIONS = 10_000
+"""Over all beans; an answer with more is refused, since the highest versions come last."""
+
 MAX_TEXT = 64
 
 _APPLIED = frozenset({"SUCCESS", "OUT_OF_ORDER", "OUTDATED", "SUPERSEDED", "BASELINE", "MISSING_SUCCESS", "FUTURE_SUCCESS"})
@@ -64,19 +66,23 @@ class Migrations:
 def parse(body: bytes) -> list[Migrations]:
     """Read an answer of Boot 2.0 to 4.x.
 
+    Of more than `MAX_BEANS` beans the first by name are kept.
+
     Raises:
-        Failure: `malformed`.
+        Failure: `malformed`, or `too_large`, where there are more than `MAX_MIGRATIONS`.
     """
     try:
         contexts = json.loads(body)["contexts"]
-        found = [
-            _read(bean if len(contexts) == 1 else f"{context}/{bean}", content["migrations"])
-            for context, beans in contexts.items()
-            for bean, content in beans["flywayBeans"].items()
-        ]
+        beans = {
+            _text(bean if len(contexts) == 1 else f"{context}/{bean}", 2 * MAX_TEXT): content["migrations"]
+            for context, found in contexts.items()
+            for bean, content in found["flywayBeans"].items()
+        }
+        if sum(map(len, beans.values())) > MAX_MIGRATIONS:
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"flyway: more than {MAX_MIGRATIONS} migrations")
+        return [_read(bean, beans[bean]) for bean in sorted(beans)[:MAX_BEANS]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Failure(Stage.CHECK, Reason.MALFORMED, "flyway: the answer is not what Boot's endpoint gives") from None
-    return sorted(found, key=lambda item: item.bean)[:MAX_BEANS]
 
 
 def record(attempt: Attempt, found: list[Migrations]) -> None:
@@ -94,7 +100,7 @@ def _read(bean: str, migrations: list[dict[str, Any]]) -> Migrations:
     states: Counter[str] = Counter({"SUCCESS": 0, "PENDING": 0, "FAILED": 0})
     expected: list[str] = []
     applied: list[str] = []
-    for migration in migrations[:MAX_MIGRATIONS]:
+    for migration in migrations:
         if migration["type"] == "SCHEMA":  # the creation of the schema is no migration
             continue
         state, version = str(migration["state"]), migration.get("version")
@@ -104,13 +110,21 @@ def _read(bean: str, migrations: list[dict[str, Any]]) -> Migrations:
                 expected.append(version)
             if state in _APPLIED:
                 applied.append(version)
-    return Migrations(bean[: 2 * MAX_TEXT], _highest(expected), _highest(applied), dict(states))
+    return Migrations(bean, _highest(expected), _highest(applied), dict(states))
 
 
 def _highest(versions: list[str]) -> str | None:
-    return max(versions, key=_numbers)[:MAX_TEXT] if versions else None
+    return _text(max(versions, key=_numbers), MAX_TEXT) if versions else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Split a version as Flyway does: 10.2 is after 9.1."""
-    return tuple(int(part[:18]) for part in re.split(r"[._]", version[:MAX_TEXT]) if part.isascii() and part.isdigit())
+    """Split a version as Flyway does: 10.2 is after 9.1, and 1.0 is 1."""
+    numbers = [int(part) for part in re.split(r"[._]", version[:MAX_TEXT]) if part.isascii() and part.isdigit()]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _text(value: str, limit: int) -> str:
+    """Cut, and replace what UTF-8 cannot carry, so that two names which look the same are the same."""
+    return value[:limit].encode("utf-8", "replace").decode()

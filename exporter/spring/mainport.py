@@ -13,11 +13,13 @@ from pydantic import Field
 from yarl import URL
 
 from exporter.metrics.family import gauge
+from exporter.net.errors import timeout_reason
 from exporter.net.http import Answer, HttpClient
 from exporter.net.phases import Untimed, phase_clock
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
 from exporter.spring import health
+from exporter.spring.connections import Turns
 from exporter.values import Address, Settings
 from exporter.verdict import Failure
 
@@ -29,6 +31,9 @@ SECONDS = gauge("probe_main_port_seconds", "Time that a path of the main port to
 METRICS = (UP, STATUS_CODE, SECONDS)
 
 MAX_BYTES = 1_048_576
+
+_SHARE = 0.98
+"""Share of the part's time that a path has, so that its failure is its own and names it, also where it hangs."""
 
 UrlPath = Annotated[str, Field(max_length=200, pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$")]
 
@@ -54,11 +59,13 @@ class MainPort:
         address: The instance.
         settings: What to ask for.
         http: The client to ask with.
+        cold_every: Exchanges over a kept connection after which a new one is made; 0: never on purpose.
     """
 
-    def __init__(self, address: Address, settings: MainPortSettings, http: HttpClient) -> None:
+    def __init__(self, address: Address, settings: MainPortSettings, http: HttpClient, cold_every: int = 0) -> None:
         base = URL.build(scheme=settings.scheme, host=address.host, port=settings.port or address.port)
         self._urls = {path: base.with_path(path, encoded=True) for path in settings.paths}
+        self._turns = {path: Turns(cold_every) for path in settings.paths}
         self._tls: ssl.SSLContext | None = client_context(settings.tls) if settings.scheme == "https" else None
         self._server_name = settings.tls.server_name if self._tls is not None else None
         self._http = http
@@ -67,7 +74,7 @@ class MainPort:
         """Ask every path.
 
         Raises:
-            Failure: The first of them that does not answer well.
+            Failure: Of the first of them that does not answer well.
         """
         results = await asyncio.gather(*(self._check(part, path) for path in self._urls), return_exceptions=True)
         for result in results:
@@ -80,19 +87,38 @@ class MainPort:
         part.record(UP, 0, path)
         own = Untimed()
         try:
-            answer = await self._http.get(
-                self._urls[path], own, max_bytes=MAX_BYTES, tls=self._tls, server_name=self._server_name
-            )
+            async with asyncio.timeout(_SHARE * part.remaining) as deadline:
+                answer = await self._get(path, own)
             part.record(SECONDS, clock() - started, path)
             part.record(STATUS_CODE, answer.status, path)
             _judge(answer)
         except Failure as failure:
-            part.stage = failure.stage
-            raise Failure(failure.stage, failure.reason, f"main port {path}: {failure.detail}") from None
+            raise _named(failure, path) from None
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise _named(Failure(own.stage, timeout_reason(own.stage), "no answer within the deadline"), path) from None
         except asyncio.CancelledError:
-            part.stage = own.stage  # the deadline struck here
+            part.stage = own.stage  # the attempt's own deadline struck here
             raise
         part.record(UP, 1, path)
+
+    async def _get(self, path: str, phases: Untimed) -> Answer:
+        turns = self._turns[path]
+        answer = await self._http.get(
+            self._urls[path],
+            phases,
+            max_bytes=MAX_BYTES,
+            tls=self._tls,
+            server_name=self._server_name,
+            fresh=turns.fresh,
+        )
+        turns.worked(answer.reused)
+        return answer
+
+
+def _named(failure: Failure, path: str) -> Failure:
+    return Failure(failure.stage, failure.reason, f"main port {path}: {failure.detail}")
 
 
 def _judge(answer: Answer) -> None:

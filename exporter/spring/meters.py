@@ -24,6 +24,9 @@ MAX_VALUES = 200
 
 MAX_LABEL = 200
 
+MAX_BOUNDS = 1_000
+"""Bounds of a histogram; Micrometer has up to 276. One with more is left out."""
+
 _OUTCOMES = {"1": "INFORMATIONAL", "2": "SUCCESS", "3": "REDIRECTION", "4": "CLIENT_ERROR", "5": "SERVER_ERROR"}
 _KNOWN_OUTCOMES = frozenset(_OUTCOMES.values())
 _AREAS = frozenset({"heap", "nonheap"})
@@ -106,11 +109,14 @@ class Readings:
     started: Series = field(default_factory=dict)
 
     def bound(self) -> Readings:
-        """Cut label values and their number, in place; the first by name are kept."""
+        """Cut label values and their number, in place; the first by name are kept.
+
+        Nothing that is read here can be negative, and a sum of hostile numbers may be infinite: such values are left out.
+        """
         for item in fields(self):
             series = getattr(self, item.name)
             if isinstance(series, dict) and item.name != "buckets":
-                cut = sorted(series.items())[:MAX_VALUES]
+                cut = sorted(pair for pair in series.items() if 0 <= pair[1] < math.inf)[:MAX_VALUES]
                 setattr(self, item.name, {tuple(text[:MAX_LABEL] for text in labels): value for labels, value in cut})
         return self
 
@@ -120,7 +126,7 @@ def read(exposition: Exposition) -> Readings:
     of = exposition.samples
     connections: Series = {}
     for state in POOL_STATES:
-        for labels, value in _finite(of[f"hikaricp_connections_{state}"]):
+        for labels, value in _valid(of[f"hikaricp_connections_{state}"]):
             connections[(*labels, state)] = value
     return Readings(
         requests=_sum((_outcome(*labels), value) for labels, value in of["http_server_requests_seconds_count"]),
@@ -183,11 +189,14 @@ _GRID = tuple(base * 10.0**exponent for exponent in (-3, -2, -1, 0, 1) for base 
 def thinned(cumulative: Mapping[float, float]) -> dict[float, float]:
     """Keep about twenty buckets of the seventy that Micrometer has: for each of a fixed grid the first at or above it.
 
-    Which are kept depends on the bounds alone, so that instances of one application can be summed.
+    The last two are always kept: up to there, and beyond. Where there are few, as with objectives alone, all are. Which are
+    kept depends on the bounds alone, so that instances of one application can be summed.
     """
     bounds = sorted(cumulative)
-    kept = {bounds[at] for latency in _GRID if (at := bisect_left(bounds, latency)) < len(bounds)}
-    return {bound: cumulative[bound] for bound in sorted(kept | {bound for bound in bounds if math.isinf(bound)})}
+    if len(bounds) > len(_GRID) + 2:
+        kept = {bounds[at] for latency in _GRID if (at := bisect_left(bounds, latency)) < len(bounds)}
+        bounds = sorted(kept.union(bounds[-2:]))
+    return {bound: cumulative[bound] for bound in bounds}
 
 
 class LatencyWindow:
@@ -238,8 +247,9 @@ class OwnLatency:
         return self._sorted[-2] if len(self._sorted) >= 20 else None
 
 
-def _finite(samples: Iterable[Sample]) -> Iterable[Sample]:
-    return ((labels, value) for labels, value in samples if math.isfinite(value))
+def _valid(samples: Iterable[Sample]) -> Iterable[Sample]:
+    """Drop what none of these meters can be: negative, infinite, not a number."""
+    return ((labels, value) for labels, value in samples if 0 <= value < math.inf)
 
 
 def _positive(samples: Iterable[Sample]) -> Iterable[Sample]:
@@ -249,7 +259,7 @@ def _positive(samples: Iterable[Sample]) -> Iterable[Sample]:
 
 def _sum(samples: Iterable[Sample]) -> Series:
     series: Series = {}
-    for labels, value in _finite(samples):
+    for labels, value in _valid(samples):
         series[labels] = series.get(labels, 0.0) + value
     return series
 
@@ -263,14 +273,17 @@ def _buckets(samples: Iterable[Sample]) -> dict[float, float]:
     """Sum over URIs and methods by the text of the bound; there are thousands of samples and few bounds."""
     by_text: dict[str, float] = {}
     for (bound,), value in samples:
-        by_text[bound] = by_text.get(bound, 0.0) + value
+        if 0 <= value < math.inf:
+            by_text[bound] = by_text.get(bound, 0.0) + value
+    if len(by_text) > MAX_BOUNDS:
+        return {}
     buckets: dict[float, float] = {}
     for text, count in by_text.items():
         try:
             bound_value = float(text)
         except ValueError:
             continue
-        if not math.isnan(bound_value) and math.isfinite(count):
+        if bound_value > 0 and count < math.inf:
             buckets[bound_value] = buckets.get(bound_value, 0.0) + count
     return buckets
 

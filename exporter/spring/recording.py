@@ -107,6 +107,7 @@ class Recorder:
         self._window = LatencyWindow()
         self._own_latency = OwnLatency()
         self._has_p99 = False
+        self._process: Readings | None = None
         self._last: Readings | None = None
         self._last_at = 0.0
 
@@ -116,8 +117,15 @@ class Recorder:
         if not self._has_p99:
             _record_p99(attempt, "own", self._own_latency.p99())
 
-    def record(self, attempt: Attempt, readings: Readings) -> None:
-        """Record what was read, and what it says together with the reading before."""
+    def record(self, attempt: Attempt, readings: Readings, *, whole: bool = True) -> None:
+        """Record what was read, and what it says together with the reading before.
+
+        Args:
+            attempt: Where to.
+            readings: What was read; it is kept, and bounded here once more.
+            whole: All was read. Of counters that are missing in a reading that was cut short nothing can be told.
+        """
+        readings.bound()
         for family, series_of in _SERIES:
             for labels, value in series_of(readings).items():
                 attempt.record(family, value, *labels)
@@ -126,7 +134,9 @@ class Recorder:
             active = readings.connections.get((pool, "active"))
             if active is not None and most > 0:
                 attempt.record(SATURATION, active / most, pool)
-        self._compare(attempt, readings)
+        self._note_restart(attempt, readings)
+        if whole:
+            self._compare(attempt, readings)
 
     def _record_latency(self, attempt: Attempt, readings: Readings) -> None:
         p99 = self._window.p99(readings)
@@ -140,18 +150,22 @@ class Recorder:
             else:
                 _record_p99(attempt, "quantile", readings.quantile)
 
+    def _note_restart(self, attempt: Attempt, readings: Readings) -> None:
+        if not (readings.uptime or readings.started):
+            return
+        if self._process is not None and _restarted(self._process, readings):
+            self.restarts += 1
+            self._last = None  # its counters are another process's
+        self._process = readings
+        attempt.record(RESTARTS, self.restarts)
+
     def _compare(self, attempt: Attempt, readings: Readings) -> None:
         now = asyncio.get_running_loop().time()
         last, elapsed = self._last, now - self._last_at
         self._last, self._last_at = readings, now
-        known = bool(readings.uptime or readings.started)
-        if last is not None and _restarted(last, readings):
-            self.restarts += 1
-        elif last is not None:
+        if last is not None:
             _record_gc_ratio(attempt, last, readings, elapsed)
             _record_hit_ratios(attempt, last, readings)
-        if known:
-            attempt.record(RESTARTS, self.restarts)
 
 
 def _restarted(before: Readings, now: Readings) -> bool:
@@ -184,9 +198,11 @@ def _record_histogram(attempt: Attempt, readings: Readings) -> None:
     kept: Mapping[float, float] = thinned(readings.buckets)
     if math.inf not in kept:
         return
+    reached = 0.0
     for bound, count in kept.items():
-        attempt.record(REQUEST_DURATION, count, "+Inf" if math.isinf(bound) else repr(bound))
-    attempt.record(REQUEST_DURATION, kept[math.inf], COUNT)
+        reached = max(reached, math.floor(count))  # URIs with other bounds than the rest make sums by bound go back
+        attempt.record(REQUEST_DURATION, reached, "+Inf" if math.isinf(bound) else repr(bound))
+    attempt.record(REQUEST_DURATION, reached, COUNT)
     attempt.record(REQUEST_DURATION, readings.request_seconds.get((), 0.0), SUM)
 
 

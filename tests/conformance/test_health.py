@@ -11,6 +11,7 @@ from exporter.spring.known import COMPONENT_STATUS, COMPONENT_UP, STATUS
 from exporter.verdict import Verdict
 from tests.conformance.conftest import Cell
 from tests.conformance.reading import Reader, series
+from tests.conformance.subjects import Subject
 from tests.fixtures.fleet import BootApplications
 from tests.probes.doing import reason
 
@@ -18,31 +19,31 @@ HEALTH_ALONE = {"metrics": False}
 
 
 @pytest.mark.feature("Health: status and components")
-async def test_an_application_that_is_up_has_its_components_up(boot: BootApplications, tools: Tools) -> None:
-    outcome = await Reader(tools, boot.full, **HEALTH_ALONE)()
+async def test_an_application_that_is_up_has_its_components_up(subject: Subject, tools: Tools) -> None:
+    outcome = await Reader(tools, subject.application, **HEALTH_ALONE)()
     assert outcome.verdict is Verdict.UP
     assert series(outcome, STATUS) == {("UP",): 1}
     assert series(outcome, STATUS_CODE) == {(): 200}
     found = series(outcome, COMPONENT_UP)
-    assert {("db",), ("redis",), ("diskSpace",), ("switchable",)} <= found.keys()
+    assert {("db",), ("redis",), ("diskSpace",), (subject.component,)} <= found.keys()
     assert set(found.values()) == {1}
 
 
 @pytest.mark.feature("Health: components inside of components")
-async def test_components_are_found_at_every_depth(boot: BootApplications, tools: Tools) -> None:
-    found = series(await Reader(tools, boot.full, **HEALTH_ALONE)(), COMPONENT_UP)
-    assert {("outer",), ("outer/near",), ("outer/inner",), ("outer/inner/leaf",)} <= found.keys()
+async def test_components_are_found_at_every_depth(subject: Subject, tools: Tools) -> None:
+    found = series(await Reader(tools, subject.application, **HEALTH_ALONE)(), COMPONENT_UP)
+    assert subject.nested <= {component for (component,) in found}
 
 
 @pytest.mark.feature("Health: a component that is down, and why")
-async def test_a_component_that_is_down_is_named_with_its_error(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full, **HEALTH_ALONE)
-    with boot.full.switched("component", {"status": "UP"}, status="DOWN"):
+async def test_a_component_that_is_down_is_named_with_its_error(subject: Subject, tools: Tools) -> None:
+    read = Reader(tools, subject.application, **HEALTH_ALONE)
+    with subject.component_down():
         outcome = await read()
     assert reason(outcome) == ("check", "reported_down")
     assert outcome.failure is not None
-    assert outcome.failure.detail == "status DOWN: switchable (switched to DOWN)"
-    assert series(outcome, COMPONENT_UP)["switchable",] == 0
+    assert outcome.failure.detail == f"status DOWN: {subject.component} ({subject.complaint})"
+    assert series(outcome, COMPONENT_UP)[subject.component,] == 0
     assert series(outcome, STATUS_CODE) == {(): 503}
     assert (await read()).verdict is Verdict.UP
 
@@ -93,22 +94,44 @@ async def test_a_group_is_asked_for(boot: BootApplications, tools: Tools, cell: 
         cell.absent()
 
 
-@pytest.mark.feature("Health: readiness and liveness, which refuse and break")
-async def test_readiness_and_liveness_are_told_apart(boot: BootApplications, tools: Tools, cell: Cell) -> None:
+@pytest.mark.feature("Health: readiness that refuses traffic")
+async def test_readiness_is_told_apart_from_liveness(subject: Subject, tools: Tools, cell: Cell) -> None:
+    read = Reader(tools, subject.application, groups=["liveness", "readiness"], **HEALTH_ALONE)
+    if subject.application.version_key < (2, 3):
+        assert (await read()).parts["groups"] is not None
+        cell.absent()
+        return
+    assert series(await read(), GROUP_UP) == {("liveness",): 1, ("readiness",): 1}
+    with subject.refusing_traffic():
+        refusing = await read()
+    assert series(refusing, GROUP_UP) == {("liveness",): 1, ("readiness",): 0}
+    assert series(refusing, STATUS) == {("OUT_OF_SERVICE",): 1}
+    assert reason(refusing) == ("check", "reported_down")
+
+
+@pytest.mark.feature("Health: liveness that is broken")
+async def test_liveness_is_told_apart_from_readiness(boot: BootApplications, tools: Tools, cell: Cell) -> None:
     read = Reader(tools, boot.full, groups=["liveness", "readiness"], **HEALTH_ALONE)
     if boot.full.version_key < (2, 3):
         assert (await read()).parts["groups"] is not None
         cell.absent()
         return
-    assert series(await read(), GROUP_UP) == {("liveness",): 1, ("readiness",): 1}
-    with boot.full.switched("readiness", {"state": "ACCEPTING_TRAFFIC"}, state="REFUSING_TRAFFIC"):
-        refusing = await read()
-    assert series(refusing, GROUP_UP) == {("liveness",): 1, ("readiness",): 0}
-    assert series(refusing, STATUS) == {("OUT_OF_SERVICE",): 1}
-    assert reason(refusing) == ("check", "reported_down")
     with boot.full.switched("liveness", {"state": "CORRECT"}, state="BROKEN"):
-        broken = await read()
-    assert series(broken, GROUP_UP) == {("liveness",): 0, ("readiness",): 1}
+        assert series(await read(), GROUP_UP) == {("liveness",): 0, ("readiness",): 1}
+
+
+@pytest.mark.feature("Health: /livez and /readyz on the main port")
+async def test_additional_paths_follow_the_readiness(subject: Subject, tools: Tools, cell: Cell) -> None:
+    read = Reader(tools, subject.application, main={}, **HEALTH_ALONE)
+    if subject.application.version_key < (2, 6):
+        assert reason(await read()) == ("check", "http_status")
+        cell.absent()
+        return
+    assert series(await read(), mainport.UP) == {("/livez",): 1, ("/readyz",): 1}
+    with subject.refusing_traffic():
+        refusing = await read()
+    assert series(refusing, mainport.UP) == {("/livez",): 1, ("/readyz",): 0}
+    assert series(refusing, mainport.STATUS_CODE) == {("/livez",): 200, ("/readyz",): 503}
 
 
 @pytest.mark.feature("Main port beside the management port: /livez and /readyz")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from exporter.demo.servers.postgres import PostgresServer
 from exporter.probing.probe import Tools
 from exporter.probing.runner import Outcome
-from exporter.spring import exposition, flyway, meters
+from exporter.spring import exposition, flyway, meters, metrics_json
 from exporter.spring import recording as r
 from tests.conformance.conftest import Cell
 from tests.conformance.reading import Reader, ask_often, p99, series
+from tests.conformance.subjects import Subject
 from tests.fixtures.fleet import ApacheKafka, BootApplications
 
 MB = 1 << 20
@@ -30,15 +29,14 @@ def _of(outcome: Outcome, family: Any, *labels: str) -> float:
 
 
 @pytest.mark.feature("Prometheus endpoint, filtered by `includedNames`")
-def test_included_names_leave_what_is_wanted(boot: BootApplications, cell: Cell) -> None:
-    boot.full.get("/work/slow/a")
-    everything = boot.full.get("/actuator/prometheus")
-    filtered = boot.full.get(f"/actuator/prometheus?includedNames={meters.included_names()}")
+def test_included_names_leave_what_is_wanted(subject: Subject, cell: Cell) -> None:
+    subject.application.get("/actuator/health")
+    everything = subject.application.get("/actuator/prometheus")
+    filtered = subject.application.get(f"/actuator/prometheus?includedNames={meters.included_names()}")
     found = {name for name, samples in exposition.parse(everything, meters.WANTED).samples.items() if samples}
     assert found == {name for name, samples in exposition.parse(filtered, meters.WANTED).samples.items() if samples}
     assert {"http_server_requests_seconds_bucket", "hikaricp_connections_active", "jvm_memory_used_bytes"} <= found
-    if boot.full.version_key >= (2, 4):
-        assert len(filtered) < 0.9 * len(everything)
+    if subject.application.version_key >= (2, 4):
         assert b"system_cpu_usage" not in filtered
     else:
         assert b"system_cpu_usage" in filtered
@@ -73,12 +71,6 @@ async def test_p99_comes_from_the_histogram(boot: BootApplications, tools: Tools
     outcome = await read.until(lambda outcome: p99(outcome).get(("histogram",), 0) > 0.2)
     own = boot.full.truth()["p99"]
     assert p99(outcome) == {("histogram",): pytest.approx(own, rel=0.25)}
-    buckets = series(outcome, r.REQUEST_DURATION)
-    assert len(buckets) <= 25
-    assert buckets["count",] == buckets["+Inf",] == sum(series(outcome, r.REQUESTS).values())
-    assert buckets["sum",] == _of(outcome, r.REQUEST_SECONDS)
-    counts = [buckets[bound,] for bound in sorted((b for (b,) in buckets if b not in {"sum", "count"}), key=float)]
-    assert counts == sorted(counts)
 
 
 @pytest.mark.feature("p99 from client-side quantiles")
@@ -103,32 +95,17 @@ async def test_an_application_without_prometheus_is_read_number_by_number(boot: 
     assert "flyway" not in outcome.parts
 
 
-@pytest.mark.feature("Hikari pool: in use, idle, waiting, exhausted, timed out")
+@pytest.mark.feature("Hikari pool: in use, at most, share in use")
 async def test_the_pool_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
-    """A health check waits for a connection too, for 3 s: the meters are read while it does."""
-    read = Reader(tools, boot.full, deadline=3)
+    read = Reader(tools, boot.full)
     pool = boot.full.truth()["pool"]
-    timeouts = _of(await read(), r.CONNECTION_TIMEOUTS, pool)
     with boot.full.switched("hold", {"connections": 0}, connections=3):
         outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "active")) == 3)
         own = boot.full.truth()
         assert own["poolActive"] == 3
         assert _of(outcome, r.CONNECTIONS_MAX, pool) == own["poolMax"] == 4
         assert _of(outcome, r.SATURATION, pool) == 0.75
-        waiting = asyncio.create_task(asyncio.to_thread(_fail_to_hold, boot))
-        outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "pending"), 0) >= 1)
-        assert _of(outcome, r.SATURATION, pool) == 1
-        await waiting
-        boot.full.switch("hold", connections=3)
-        after = await read.until(lambda outcome: series(outcome, r.CONNECTION_TIMEOUTS).get((pool,), 0) > timeouts)
-        assert _of(after, r.CONNECTIONS, pool, "pending") == 0
     await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "active")) == 0)
-
-
-def _fail_to_hold(boot: BootApplications) -> None:
-    """Ask for one connection more than there are: it waits for as long as the pool lets it."""
-    with pytest.raises(OSError, match="500"):
-        boot.full.switch("hold", connections=5)
 
 
 @pytest.mark.feature("Heap in use and its limit, without pools that have none")
@@ -188,39 +165,69 @@ async def test_the_process_is_told_as_it_is(boot: BootApplications, tools: Tools
     assert _of(outcome, r.RESTARTS) == 0
 
 
+@pytest.mark.feature("Hikari pool: exhausted, with threads that wait in vain")
+async def test_an_exhausted_pool_is_told_as_it_is(subject: Subject, tools: Tools) -> None:
+    """The health check waits for a connection as well: the meters are read while it does."""
+    read = Reader(tools, subject.application, deadline=3)
+    timeouts = _of(await read(), r.CONNECTION_TIMEOUTS, subject.pool)
+    with subject.pool_exhausted():
+        outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((subject.pool, "pending"), 0) >= 1)
+        assert _of(outcome, r.SATURATION, subject.pool) == 1
+        assert _of(outcome, r.CONNECTIONS, subject.pool, "active") == _of(outcome, r.CONNECTIONS_MAX, subject.pool)
+        await read.until(lambda outcome: series(outcome, r.CONNECTION_TIMEOUTS).get((subject.pool,), 0) > timeouts, 45)
+    await read.until(lambda outcome: series(outcome, r.SATURATION).get((subject.pool,), 1) < 1, 45)
+
+
+@pytest.mark.feature("Both metrics endpoints agree")
+async def test_the_metrics_endpoint_says_the_same_as_the_prometheus_endpoint(subject: Subject) -> None:
+    application = subject.application
+    by_text = meters.read(exposition.parse(application.get("/actuator/prometheus"), meters.WANTED))
+    by_json = meters.Readings()
+
+    async def ask(name: str, tags: metrics_json.Tags) -> metrics_json.Measured | None:
+        query = urlencode([("tag", f"{tag}:{value}") for tag, value in tags])
+        body = application.get(f"/actuator/metrics/{name}?{query}")
+        return metrics_json.parse(body) if body else None
+
+    await metrics_json.collect(metrics_json.parse_names(application.get("/actuator/metrics")), ask, by_json)
+    for same in ("memory_max", "connections_max", "started"):
+        assert getattr(by_json, same) == getattr(by_text, same) != {}
+    for alike in ("requests", "connections", "memory_used", "memory_committed", "gc_pauses", "uptime"):
+        assert getattr(by_json, alike).keys() == getattr(by_text, alike).keys(), alike
+    assert by_json.cache_gets.keys() == {key for key in by_text.cache_gets if key[1] != "pending"}
+
+
+@pytest.mark.feature("Histogram: a bounded number of buckets, over all URIs")
+async def test_the_histogram_holds_all_requests(subject: Subject, tools: Tools) -> None:
+    await ask_often(subject.application, "/actuator/health/ping", 5)
+    outcome = await Reader(tools, subject.application)()
+    buckets = series(outcome, r.REQUEST_DURATION)
+    assert 10 < len(buckets) <= 25
+    assert buckets["count",] == buckets["+Inf",] == sum(series(outcome, r.REQUESTS).values())
+    assert buckets["sum",] == _of(outcome, r.REQUEST_SECONDS)
+    counts = [buckets[bound,] for bound in sorted((b for (b,) in buckets if b not in {"sum", "count"}), key=float)]
+    assert counts == sorted(counts)
+
+
 @pytest.mark.feature("Flyway: expected and applied version, pending and failed migrations")
-async def test_migrations_are_told_as_they_are(
-    boot: BootApplications, tools: Tools, postgres_server: PostgresServer
-) -> None:
-    outcome, own = await Reader(tools, boot.full)(), boot.full.truth("/migrations")
-    assert series(outcome, flyway.VERSION) == {
-        ("flyway", "expected", "2.1"): 1,
-        ("flyway", "applied", own["version"]): 1,
-    }
+async def test_migrations_are_told_as_they_are(subject: Subject, tools: Tools) -> None:
+    applied, behind = subject.version, subject.before
+    outcome = await Reader(tools, subject.application)()
+    assert series(outcome, flyway.VERSION) == {("flyway", "expected", applied): 1, ("flyway", "applied", applied): 1}
     assert series(outcome, flyway.BEHIND) == {("flyway",): 0}
     states = series(outcome, flyway.MIGRATIONS)
-    assert (states["flyway", "SUCCESS"], states["flyway", "PENDING"]) == (3, own["pending"])
-    with _history(postgres_server, boot, "DELETE FROM {} WHERE version = '2.1'"):
-        outcome, own = await Reader(tools, boot.full)(), boot.full.truth("/migrations")
-        assert own["pending"] == 1
+    assert (states["flyway", "SUCCESS"], states["flyway", "PENDING"], states["flyway", "FAILED"]) == (3, 0, 0)
+    with subject.history_changed(f"DELETE FROM {{}} WHERE version = '{applied}'"):
+        outcome = await Reader(tools, subject.application)()
+        if subject.fleet is None:
+            assert subject.application.truth("/migrations") == {"pending": 1, "version": behind}
         assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
-        assert series(outcome, flyway.VERSION) == {("flyway", "expected", "2.1"): 1, ("flyway", "applied", "2"): 1}
+        assert series(outcome, flyway.VERSION) == {("flyway", "expected", applied): 1, ("flyway", "applied", behind): 1}
         assert series(outcome, flyway.MIGRATIONS)["flyway", "PENDING"] == 1
-    with _history(postgres_server, boot, "UPDATE {} SET success = false WHERE version = '2.1'"):
-        outcome = await Reader(tools, boot.full)()
+    with subject.history_changed(f"UPDATE {{}} SET success = false WHERE version = '{applied}'"):
+        outcome = await Reader(tools, subject.application)()
         assert series(outcome, flyway.MIGRATIONS)["flyway", "FAILED"] == 1
         assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
-
-
-@contextmanager
-def _history(postgres: PostgresServer, boot: BootApplications, change: str) -> Iterator[None]:
-    """Change the schema history behind the application's back, and put it back."""
-    table = f"boot_{boot.version.replace('.', '_')}.flyway_schema_history"
-    postgres.sql(f"CREATE TABLE {table}_kept AS TABLE {table}", change.format(table))
-    try:
-        yield
-    finally:
-        postgres.sql(f"TRUNCATE {table}", f"INSERT INTO {table} TABLE {table}_kept", f"DROP TABLE {table}_kept")
 
 
 @pytest.mark.feature("Kafka client lag, dotted topics counted once")

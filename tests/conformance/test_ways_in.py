@@ -17,7 +17,8 @@ from exporter.spring.connections import CONNECT_SECONDS, EXCHANGE_SECONDS
 from exporter.spring.recording import UPTIME
 from exporter.verdict import Stage, Verdict
 from tests.conformance.reading import series
-from tests.fixtures.fleet import BootApplications, SecuredApplications
+from tests.conformance.subjects import Subject
+from tests.fixtures.fleet import SecuredApplications
 from tests.fixtures.keycloak import PROBER_SECRET, KeycloakServer
 from tests.net.relay import Relay
 from tests.probes.doing import attempt, make, reason
@@ -106,8 +107,8 @@ async def test_mutual_tls(tools: Tools, secured: SecuredApplications) -> None:
 
 
 @pytest.mark.feature("Connections: kept alive, and a new one now and then, told apart")
-async def test_warm_and_cold_are_told_apart(boot: BootApplications, tools: Tools) -> None:
-    probe = make("actuator", tools, "127.0.0.1", boot.plain.port, metrics=False, cold_every=3)
+async def test_warm_and_cold_are_told_apart(subject: Subject, tools: Tools) -> None:
+    probe = make("actuator", tools, "127.0.0.1", subject.application.port, metrics=False, cold_every=3)
     outcomes = [await attempt(probe) for _ in range(9)]
     assert [int(series(outcome, REUSED)[()]) for outcome in outcomes] == [0, 1, 1, 1, 0, 1, 1, 1, 0]
     assert [Stage.CONNECT in outcome.phases for outcome in outcomes] == [True, *[False] * 3] * 2 + [True]

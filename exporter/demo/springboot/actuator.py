@@ -1,24 +1,46 @@
-"""The actuator's endpoints of one service, over HTTP."""
+"""The actuator's endpoints of one service, over HTTP, and what can go wrong with its answers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Awaitable, Callable, Set
 
 from aiohttp import web
 
-from exporter.demo.springboot.health import GROUPS, code_of, component_at, group, health
-from exporter.demo.springboot.meters import as_json, as_text
-from exporter.demo.springboot.service import SLOWNESS, Service
+from exporter.demo.springboot.answers import V2, error_answer, json_answer, json_type, no_answer, whitelabel
+from exporter.demo.springboot.health import as_v2, code_of, group_of, health, health_at
+from exporter.demo.springboot.metrics_json import describe, names, parse_tags
+from exporter.demo.springboot.pool import DATABASE_ERRORS
+from exporter.demo.springboot.prometheus_text import OPENMETRICS, accepted_format, render
+from exporter.demo.springboot.service import Service
+from exporter.demo.springboot.traffic import SLOWNESS
 
 __all__ = ["Site"]
 
-V3 = "application/vnd.spring-boot.actuator.v3+json"
-_LOGIN = "<!DOCTYPE html><html><body><form action='/login' method='post'>Please sign in</form></body></html>"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger(__name__)
+_LOGIN = (
+    "<!DOCTYPE html><html><head><title>Please sign in</title></head><body>"
+    "<form method='post' action='/login'><input name='username'><input name='password' type='password'></form></body></html>"
+)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_THROWN = {
+    404: "NoResourceFoundException",
+    405: "HttpRequestMethodNotSupportedException",
+    406: "HttpMediaTypeNotAcceptableException",
+}
+_LINKS = (
+    ("health", "/health", False),
+    ("health-path", "/health/{*path}", True),
+    ("info", "/info", False),
+    ("flyway", "/flyway", False),
+    ("prometheus", "/prometheus", False),
+    ("metrics-requiredMetricName", "/metrics/{requiredMetricName}", True),
+    ("metrics", "/metrics", False),
+)
 
 
 class Site:
@@ -29,16 +51,25 @@ class Site:
         self._runner: web.AppRunner | None = None
 
     async def open(self) -> None:
-        """Listen."""
-        app = web.Application(middlewares=[self._misbehave])
+        """Listen; nothing happens if it does already.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        if self._runner is not None:
+            return
+        app = web.Application(middlewares=[self._serve])
+        app.on_response_prepare.append(_unsigned)
         app.add_routes([
             web.get("/actuator", self._links),
             web.get("/actuator/health", self._health),
             web.get("/actuator/health/{path:.+}", self._component),
+            web.get("/livez", self._liveness),
+            web.get("/readyz", self._readiness),
             web.get("/actuator/info", self._info),
             web.get("/actuator/prometheus", self._prometheus),
             web.get("/actuator/metrics", self._names),
-            web.get("/actuator/metrics/{name}", self._metric),
+            web.get("/actuator/metrics/{requiredMetricName}", self._metric),
             web.get("/actuator/flyway", self._flyway),
         ])  # fmt: skip
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.1, keepalive_timeout=60)
@@ -52,88 +83,117 @@ class Site:
             await runner.cleanup()
 
     @web.middleware
-    async def _misbehave(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        faults, started = self.service.faults, time.monotonic()
+    async def _serve(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        faults, began = self.service.faults, time.monotonic()
         if "hang" in faults:
             await asyncio.sleep(3600)
         if "slow" in faults:
             await asyncio.sleep(SLOWNESS)
-        if "garbage" in faults:
-            return web.Response(text=_LOGIN, content_type="text/html")
-        if "status-503" in faults:
-            return web.Response(status=503, text="upstream connect error", content_type="text/plain")
+        intercepted = _intercept(faults)
+        if intercepted is not None:
+            return intercepted
+        answer, exception = await self._answer(request, handler)
+        method = request.method if request.method in _METHODS else "UNKNOWN"
+        took = time.monotonic() - began
+        self.service.requests.note(_template(request), answer.status, took, method=method, exception=exception)
+        return answer
+
+    async def _answer(self, request: web.Request, handler: Handler) -> tuple[web.StreamResponse, str]:
+        """Return the answer and the simple name of what Java would have thrown on the way."""
         try:
-            answer = await handler(request)
-        except web.HTTPNotFound:
-            answer = _not_found(request)
-        uri = "/" + "/".join(request.path.split("/")[1:3]) if request.path.startswith("/actuator/") else request.path
-        self.service.note_request(uri, answer.status, time.monotonic() - started)
+            return await handler(request), "none"
+        except web.HTTPException as error:
+            return _refused(request, error), _THROWN.get(error.status, "ResponseStatusException")
+        except ValueError:
+            answer = error_answer(request, 400), "InvalidEndpointBadRequestException"
+        except DATABASE_ERRORS:
+            answer = error_answer(request, 500), "FlywaySqlException"
+        except Exception:
+            _log.exception("%s: an answer failed", self.service.name)
+            answer = error_answer(request, 500), "IllegalStateException"
         return answer
 
     async def _links(self, request: web.Request) -> web.Response:
         base = f"http://{request.host}/actuator"
-        names = ("health", "info", "prometheus", "metrics", "flyway")
-        links = {name: {"href": f"{base}/{name}", "templated": False} for name in names}
-        return _json({"_links": {"self": {"href": base, "templated": False}, **links}})
+        links = {name: {"href": base + path, "templated": templated} for name, path, templated in _LINKS}
+        return json_answer(request, {"_links": {"self": {"href": base, "templated": False}, **links}})
 
-    async def _health(self, _: web.Request) -> web.Response:
+    async def _health(self, request: web.Request) -> web.Response:
         answer = await health(self.service)
-        return _json(answer, code_of(answer))
+        return json_answer(request, as_v2(answer) if _wants_v2(request) else answer, code_of(answer))
 
     async def _component(self, request: web.Request) -> web.Response:
-        path = request.match_info["path"]
-        found = await group(self.service, path) if path in GROUPS else component_at(await health(self.service), path)
+        found = await health_at(self.service, request.match_info["path"])
         if found is None:
-            raise web.HTTPNotFound
-        return _json(found, code_of(found))
+            return no_answer()
+        return json_answer(request, as_v2(found) if _wants_v2(request) else found, code_of(found))
 
-    async def _info(self, _: web.Request) -> web.Response:
-        return _json({"build": {"artifact": f"{self.service.name}-service", "version": "1.4.2"}})
+    async def _liveness(self, request: web.Request) -> web.Response:
+        return await self._group(request, "liveness")
+
+    async def _readiness(self, request: web.Request) -> web.Response:
+        return await self._group(request, "readiness")
+
+    async def _group(self, request: web.Request, group: str) -> web.Response:
+        answer = group_of(self.service, group)
+        return json_answer(request, answer, code_of(answer))
+
+    async def _info(self, request: web.Request) -> web.Response:
+        name = self.service.application
+        build = {"artifact": name, "name": name, "version": "1.4.2", "group": "com.hafnium"}
+        return json_answer(request, {"build": build})
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        included = frozenset(filter(None, request.query.get("includedNames", "").split(",")))
-        body = as_text(self.service.meters(), included).encode()
-        return web.Response(body=body, headers={"Content-Type": "text/plain;version=0.0.4;charset=utf-8"})
+        kind = accepted_format(request.headers.getall("Accept", []))
+        if kind is None:
+            raise web.HTTPNotAcceptable
+        lists = request.query.getall("includedNames", [])
+        included = {name.strip() for text in lists for name in text.split(",")} - {""}
+        body = render(self.service.meters(), included, openmetrics=kind == OPENMETRICS)
+        return web.Response(body=body.encode(), headers={"Content-Type": kind})
 
-    async def _names(self, _: web.Request) -> web.Response:
-        return _json({"names": sorted({meter.name for meter in self.service.meters()})})
+    async def _names(self, request: web.Request) -> web.Response:
+        return json_answer(request, names(self.service.meters()))
 
     async def _metric(self, request: web.Request) -> web.Response:
-        wanted = []
-        for text in request.query.getall("tag", []):
-            name, _, value = text.partition(":")
-            wanted.append((name, value))
-        answer = as_json(list(self.service.meters()), request.match_info["name"], wanted)
-        if answer is None:
-            raise web.HTTPNotFound
-        return _json(answer)
+        wanted = parse_tags(request.query.getall("tag", []))
+        answer = describe(self.service.meters(), request.match_info["requiredMetricName"], wanted)
+        return no_answer() if answer is None else json_answer(request, answer)
 
-    async def _flyway(self, _: web.Request) -> web.Response:
-        query = f'SELECT * FROM "{self.service.schema}".flyway_schema_history ORDER BY installed_rank'  # noqa: S608 - own name
-        async with self.service.pool.connection() as connection:
-            rows = await connection.fetch(query)
-        migrations = [
-            {
-                "type": row["type"], "checksum": row["checksum"], "version": row["version"],
-                "description": row["description"],
-                "script": row["script"], "state": "SUCCESS" if row["success"] else "FAILED",
-                "installedBy": row["installed_by"], "installedOn": f"{row['installed_on'].isoformat()}Z",
-                "installedRank": row["installed_rank"], "executionTime": row["execution_time"],
-            }
-            for row in rows
-        ]  # fmt: skip
-        context = f"{self.service.name}-service"
-        return _json({"contexts": {context: {"flywayBeans": {"flyway": {"migrations": migrations}}}}})
+    async def _flyway(self, request: web.Request) -> web.Response:
+        beans = {"flyway": {"migrations": await self.service.migrations.describe()}}
+        return json_answer(request, {"contexts": {self.service.application: {"flywayBeans": beans}}})
 
 
-def _json(answer: Any, status: int = 200) -> web.Response:
-    body = json.dumps(answer, separators=(",", ":")).encode()
-    return web.Response(body=body, status=status, headers={"Content-Type": V3})
+def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Answer what no endpoint takes; Spring answers 406 with a page for browsers, or with nothing."""
+    if error.status == 406:
+        return whitelabel(406) if "text/html" in request.headers.get("Accept", "") else web.Response(status=406)
+    answer = error_answer(request, error.status)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        answer.headers["Allow"] = ",".join(sorted(error.allowed_methods))
+    return answer
 
 
-def _not_found(request: web.Request) -> web.Response:
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    answer = {"timestamp": at, "status": 404, "error": "Not Found", "path": request.path}
-    return web.Response(body=json.dumps(answer).encode(), status=404, headers={"Content-Type": "application/json"})
+def _intercept(faults: Set[str]) -> web.Response | None:
+    """Answer in the application's place, as what stands before it does."""
+    if "garbage" in faults:
+        return web.Response(text=_LOGIN, content_type="text/html")
+    if "status-503" in faults:
+        return web.Response(status=503, text="upstream connect error", content_type="text/plain")
+    return None
+
+
+def _template(request: web.Request) -> str:
+    """Return the template of a path, as Spring's patterns write it; what has none falls to the static resources."""
+    resource = request.match_info.route.resource
+    return resource.canonical.replace("/{path}", "/**") if resource is not None else "/**"
+
+
+def _wants_v2(request: web.Request) -> bool:
+    return json_type(request.headers.getall("Accept", [])) == V2
+
+
+async def _unsigned(_: web.Request, response: web.StreamResponse) -> None:
+    """Tomcat does not say what it is."""
+    response.headers.popall("Server", None)

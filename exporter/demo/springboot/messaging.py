@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from exporter.demo.springboot.meters import Meter
+from exporter.demo.springboot.meters import Kind, Meter, Timer
 
-__all__ = ["Messaging"]
+__all__ = ["MESSAGING_ERRORS", "Messaging"]
+
+MESSAGING_ERRORS = (KafkaError, OSError)
+"""Whatever a use of the broker raises while there is none; TimeoutError is an OSError."""
+
+_log = logging.getLogger(__name__)
 
 PARTITIONS = 2
 PERIOD = 0.5
 """Seconds between events of a healthy service; it handles them much faster."""
+CHECK_TIMEOUT = 1.0
+START_TIMEOUT = 20.0
+WORK_TIMEOUT = 5.0
+"""The client tries for ever to commit to a group, or find a position in a topic, that a restarted broker has forgotten."""
 _BACKOFF = 1.0
 
 
@@ -37,19 +49,27 @@ class Messaging:
         self.group = f"{service}-service"
         self.consuming = asyncio.Event()
         self.consuming.set()
+        self.connected = asyncio.Event()
         self.poisoning = False
-        self._lag: dict[int, int] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._lag: dict[int, float] = {}
+        self._handled = Timer()
 
     async def produce(self) -> None:
         """Write events for ever."""
         while True:
-            with contextlib.suppress(KafkaError, OSError):
-                await self._create_topics()
+            with self._telling("producer"):
+                async with asyncio.timeout(START_TIMEOUT):
+                    await self._create_topics()
                 producer = AIOKafkaProducer(bootstrap_servers=self._servers, request_timeout_ms=3000, linger_ms=0)
                 try:
-                    await producer.start()
+                    async with asyncio.timeout(START_TIMEOUT):
+                        await producer.start()
+                    self._producer = producer
+                    self.connected.set()
                     await self._write(producer)
                 finally:
+                    self._producer = None
                     await _quietly(producer.stop())
             await asyncio.sleep(_BACKOFF)
 
@@ -57,7 +77,7 @@ class Messaging:
         """Read events for ever, while allowed."""
         while True:
             await self.consuming.wait()
-            with contextlib.suppress(KafkaError, OSError):
+            with self._telling("consumer"):
                 consumer = AIOKafkaConsumer(
                     bootstrap_servers=self._servers, group_id=self.group, enable_auto_commit=False,
                     request_timeout_ms=15_000,  # the broker answers a JoinGroup after 5 s
@@ -66,19 +86,53 @@ class Messaging:
                 )  # fmt: skip
                 try:
                     consumer.subscribe([self.topic])
-                    await consumer.start()
+                    async with asyncio.timeout(START_TIMEOUT):
+                        await consumer.start()
                     await self._read(consumer)
                 finally:
                     self._lag.clear()  # a consumer that is gone tells nothing
                     await _quietly(consumer.stop())
             await asyncio.sleep(_BACKOFF)
 
+    async def describe(self) -> dict[str, Any]:
+        """Ask the broker for its cluster, as many applications' own health indicator does.
+
+        Raises:
+            MESSAGING_ERRORS: There is no broker that answers in a second.
+        """
+        producer = self._producer
+        if producer is None:
+            raise KafkaConnectionError("no broker was reached yet")
+        async with asyncio.timeout(CHECK_TIMEOUT):
+            cluster = await producer.client.fetch_all_metadata()
+        return {"bootstrapServers": self._servers, "nodes": len(cluster.brokers())}
+
     def meters(self) -> Iterator[Meter]:
-        """Tell what the Kafka client's metrics tell."""
+        """Tell what the Kafka client's metrics and the listener tell."""
+        prefix, client = "kafka.consumer.fetch.manager", f"consumer-{self.group}-1"
+        tags = (
+            ("client.id", client), ("kafka.version", "3.9.1"), ("spring.id", f"kafkaConsumerFactory.{client}"),
+        )  # fmt: skip
+        topic = self.topic.replace(".", "_")  # so does the client, up to 4.0
         for partition, lag in self._lag.items():
-            tags = (("client.id", f"consumer-{self.group}-1"), ("partition", str(partition)), ("topic", self.topic))
+            more = (("partition", str(partition)), ("topic", topic))
             text = "The latest lag of the partition"
-            yield Meter("kafka.consumer.fetch.manager.records.lag", "gauge", lag, tags, description=text)
+            yield Meter(f"{prefix}.records.lag", Kind.GAUGE, lag, (*tags, *more), description=text)
+        if self._lag:
+            most = max((lag for lag in self._lag.values() if not math.isnan(lag)), default=math.nan)
+            text = "The maximum lag in terms of number of records for any partition in this window"
+            yield Meter(f"{prefix}.records.lag.max", Kind.GAUGE, most, tags, description=text)
+        name = "org.springframework.kafka.KafkaListenerEndpointContainer#0-0"
+        handled = (("exception", "none"), ("name", name), ("result", "success"))
+        yield Meter("spring.kafka.listener", Kind.TIMER, self._handled, handled, description="Kafka Listener Timer")
+
+    @contextlib.contextmanager
+    def _telling(self, part: str) -> Iterator[None]:
+        """Let a part begin again after an error, and say in the log what it was."""
+        try:
+            yield
+        except MESSAGING_ERRORS as error:
+            _log.warning("%s: the %s begins again: %s: %s", self.group, part, type(error).__name__, error)
 
     async def _create_topics(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=3000)
@@ -94,27 +148,43 @@ class Messaging:
         while True:
             number += 1
             event = json.dumps({"id": number, "at": time.time()}).encode()
-            await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
-            if self.poisoning:
-                await producer.send_and_wait(self.dead_letters, event, partition=0)
+            async with asyncio.timeout(WORK_TIMEOUT):
+                await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
+                if self.poisoning:
+                    await producer.send_and_wait(self.dead_letters, event, partition=0)
             await asyncio.sleep(PERIOD)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while self.consuming.is_set():
             batch = await consumer.getmany(timeout_ms=500)
-            if batch:
-                await consumer.commit()
-            for part in consumer.assignment():
-                self._lag[part.partition] = await self._behind(consumer, part)
+            for records in batch.values():
+                for record in records:
+                    self._handle(record.value)
+            async with asyncio.timeout(WORK_TIMEOUT):
+                if batch:
+                    await consumer.commit()
+                lag = {part.partition: await self._behind(consumer, part) for part in consumer.assignment()}
+            self._lag.clear()
+            self._lag.update(lag)
+
+    def _handle(self, event: bytes) -> None:
+        began = time.perf_counter()
+        json.loads(event)
+        self._handled.record(time.perf_counter() - began)
 
     @staticmethod
-    async def _behind(consumer: AIOKafkaConsumer, part: TopicPartition) -> int:
-        end = consumer.highwater(part)
-        return max(0, end - await consumer.position(part)) if end is not None else 0
+    async def _behind(consumer: AIOKafkaConsumer, part: TopicPartition) -> float:
+        """Return how far behind a partition is; NaN until something was fetched of it."""
+        end, position = consumer.highwater(part), await consumer.position(part)
+        if end is None:
+            return math.nan
+        if end < position:  # the broker has lost its log: begin anew, with what is there
+            raise KafkaError("the log ends before the position")
+        return float(end - position)
 
 
-async def _quietly(work: object) -> None:
+async def _quietly(work: Awaitable[object]) -> None:
     """Close something that may be broken already, and not for long."""
-    with contextlib.suppress(KafkaError, OSError):
+    with contextlib.suppress(*MESSAGING_ERRORS):
         async with asyncio.timeout(1.0):
-            await work  # type: ignore[misc] # a coroutine of a library without types
+            await work

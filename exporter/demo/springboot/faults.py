@@ -1,0 +1,58 @@
+"""What can go wrong inside a service, and how it is brought about and undone."""
+
+from __future__ import annotations
+
+from exporter.demo.springboot.actuator import Site
+from exporter.demo.springboot.pool import SIZE
+
+__all__ = ["FAULTS", "order"]
+
+FAULTS = {
+    "stop": "nobody listens on the service's port",
+    "hang": "connections are accepted, and nothing is answered",
+    "slow": "every answer takes 700 ms longer, and every request of its users too",
+    "status-503": "every answer is a proxy's 503 without a body that says more",
+    "garbage": "every answer is a login page",
+    "component-down": "one health component reports DOWN",
+    "readiness-down": "the application refuses traffic",
+    "heap-full": "the heap is 97 % full, and garbage collection takes most of the time",
+    "pool-exhausted": "every connection of the pool is held",
+    "idle-transactions": "sessions are left idle in transaction",
+    "consumer-stopped": "the consumer stops polling, while producers go on",
+    "poison": "records end in the dead-letter topic",
+    "errors-5xx": "half of the requests of its users fail",
+}
+"""Every fault, and what it is in a sentence."""
+
+
+async def order(site: Site, fault: str, *, on: bool) -> None:
+    """Make something go wrong, or right again; asked twice, nothing more happens.
+
+    Faults that are not seen to here are looked at where the answers are made.
+
+    Raises:
+        OSError: The port of a stopped service was taken in the meantime.
+    """
+    service = site.service
+    if on:
+        service.faults.add(fault)
+    else:
+        service.faults.discard(fault)
+    pool, messaging = service.pool, service.messaging
+    match fault, on:
+        case "stop", True:
+            await site.close()
+        case "stop", False:
+            await site.open()
+        case "pool-exhausted", True:
+            await pool.hold(fault)
+        case "idle-transactions", True:
+            await pool.hold(fault, SIZE - 1, "BEGIN; SELECT 1")
+        case (("pool-exhausted" | "idle-transactions"), False):
+            pool.release(fault)
+        case "consumer-stopped", True:
+            messaging.consuming.clear()
+        case "consumer-stopped", False:
+            messaging.consuming.set()
+        case "poison", _:
+            messaging.poisoning = on
