@@ -23,14 +23,16 @@ def timer(*seconds: float, histogram: bool = False) -> Timer:
     return made
 
 
-METERS = [
-    Meter("hikaricp.connections.timeout", Kind.COUNTER, 3, (("pool", "HikariPool-1"),), description="Timeouts"),
-    Meter("jvm.memory.max", Kind.GAUGE, -1.0, (("id", "Metaspace"), ("area", "nonheap")), "bytes", "The maximum"),
-    Meter("jvm.memory.max", Kind.GAUGE, 268435456.0, (("id", 'a \\ "b"\nc'), ("area", "heap")), "bytes", "The maximum"),
-    Meter("http.server.requests", Kind.TIMER, timer(0.002, 0.3, histogram=True), (("uri", "/a"), ("status", "200"))),
-    Meter("jvm.gc.pause", Kind.TIMER, timer(0.25), (), description='back\\slash, "quote"\nand line'),
-    Meter("process.uptime", Kind.GAUGE, 12.5, unit="seconds"),
-]
+def some_meters() -> list[Meter]:
+    """Made when they are asked for: a timer forgets its maximum after a while."""
+    return [
+        Meter("hikaricp.connections.timeout", Kind.COUNTER, 3, (("pool", "HikariPool-1"),), description="Timeouts"),
+        Meter("jvm.memory.max", Kind.GAUGE, -1.0, (("id", "Metaspace"), ("area", "nonheap")), "bytes", "The maximum"),
+        Meter("jvm.memory.max", Kind.GAUGE, 268435456.0, (("id", 'a \\ "b"\nc'), ("area", "heap")), "bytes", "The maximum"),
+        Meter("http.server.requests", Kind.TIMER, timer(0.002, 0.3, histogram=True), (("uri", "/a"), ("status", "200"))),
+        Meter("jvm.gc.pause", Kind.TIMER, timer(0.25), (), description='back\\slash, "quote"\nand line'),
+        Meter("process.uptime", Kind.GAUGE, 12.5, unit="seconds"),
+    ]
 
 
 def test_the_histogram_has_the_bounds_of_micrometer() -> None:
@@ -57,7 +59,7 @@ def test_every_number_is_read_back_the_same(value: float) -> None:
 
 
 def test_text_has_families_by_name_with_sorted_labels_and_a_maximum_apart() -> None:
-    lines = render(METERS).splitlines()
+    lines = render(some_meters()).splitlines()
     assert [line.split()[2:] for line in lines if line.startswith("# TYPE")] == [
         ["hikaricp_connections_timeout_total", "counter"],
         ["http_server_requests_seconds", "histogram"],
@@ -83,7 +85,7 @@ def test_both_formats_are_read_by_the_reference_parsers_with_the_same_samples(op
     parse: Any = parse_openmetrics if openmetrics else parse_text
     samples = {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in parse(render(METERS, openmetrics=openmetrics))
+        for family in parse(render(some_meters(), openmetrics=openmetrics))
         for sample in family.samples
     }
     assert samples["hikaricp_connections_timeout_total", frozenset({("pool", "HikariPool-1")})] == 3
@@ -93,7 +95,7 @@ def test_both_formats_are_read_by_the_reference_parsers_with_the_same_samples(op
 
 
 def test_openmetrics_names_a_counter_without_its_suffix_and_says_where_it_ends() -> None:
-    lines = render(METERS[:1], openmetrics=True).splitlines()
+    lines = render(some_meters()[:1], openmetrics=True).splitlines()
     assert lines == [
         "# TYPE hikaricp_connections_timeout counter",
         "# HELP hikaricp_connections_timeout Timeouts",
@@ -114,7 +116,7 @@ def test_openmetrics_names_a_counter_without_its_suffix_and_says_where_it_ends()
     ],
 )
 def test_included_names_are_those_of_families_exactly(included: set[str], families: set[str]) -> None:
-    text = render(METERS, included)
+    text = render(some_meters(), included)
     assert {family.name for family in parse_text(text)} == families
     assert bool(text) is bool(families)
 
@@ -176,7 +178,7 @@ def test_json_leaves_out_what_is_empty_and_writes_no_number_as_a_word() -> None:
         "measurements": [{"statistic": "VALUE", "value": "NaN"}],
         "availableTags": [],
     }
-    assert names([*METERS, lag])["names"][:2] == ["hikaricp.connections.timeout", "http.server.requests"]
+    assert names([*some_meters(), lag])["names"][:2] == ["hikaricp.connections.timeout", "http.server.requests"]
 
 
 @pytest.mark.parametrize("text", ["area", "area:", ":heap", ""])
@@ -186,6 +188,6 @@ def test_a_tag_without_a_name_or_a_value_is_refused(text: str) -> None:
 
 
 def test_common_tags_come_to_every_meter_in_order_of_names() -> None:
-    (made,) = common(METERS[:1], (("application", "x"),))
+    (made,) = common(some_meters()[:1], (("application", "x"),))
     assert made.tags == (("application", "x"), ("pool", "HikariPool-1"))
     assert made.family == "hikaricp_connections_timeout"
