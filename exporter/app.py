@@ -23,7 +23,7 @@ from exporter.engine.process import watch_process
 from exporter.engine.scheduler import Scheduler
 from exporter.engine.views import FleetView
 from exporter.metrics.store import Store
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.web.backend import UnknownTarget
 from exporter.web.server import serve
@@ -51,10 +51,10 @@ class App:
         self._config = config
         self._listen = listen or config.server.listen
         self._store = Store()
-        self._tools = Tools.open()
+        self._shared = SharedClients.open()
         self._lag = LoopLag()
         self._scheduler = Scheduler(config.limits.max_in_flight, config.limits.max_in_flight_per_host)
-        self._fleet = Fleet(self._store, self._tools, self._scheduler, self._lag)
+        self._fleet = Fleet(self._store, self._shared, self._scheduler, self._lag)
         self._own = self._store.owner({})
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -73,7 +73,7 @@ class App:
         """
         self._note_load()
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._tools.close)
+            stack.push_async_callback(self._shared.close)
             stack.push_async_callback(self._fleet.close)
             await self._fleet.apply(self._config)
             gc.freeze()  # what is there now stays: a full collection need not walk it, which would hold the loop up

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Confirmation, Probe, ProbeSettings, Target, Tools
+from exporter.probing.probe import Confirmation, Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
 
 pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.keycloak",
-    "tests.fixtures.fleet",
+    "tests.fixtures.boot_applications",
     "tests.fixtures.springboot",
     "tests.conformance.subjects",
 ]
@@ -27,9 +27,9 @@ def _no_stray_loop() -> None:
 
 
 @pytest.fixture
-async def tools() -> AsyncIterator[Tools]:
-    """The tools that probes share, closed after the test."""
-    opened = Tools.open()
+async def shared() -> AsyncIterator[SharedClients]:
+    """The clients that probes share, closed after the test."""
+    opened = SharedClients.open()
     yield opened
     await opened.close()
 
@@ -50,7 +50,7 @@ class ScriptedProbe(Probe[ProbeSettings]):
             interval=interval, timeout=timeout, confirm=Confirmation(failures=failures, successes=successes)
         )
         target = Target("identity", "scripted", "127.0.0.1:1", (Address("127.0.0.1", 1),))
-        super().__init__(target, settings, Tools.__new__(Tools))
+        super().__init__(target, settings, SharedClients.__new__(SharedClients))
         self.steps = list(steps)
         self.attempts = 0
         self.closed = False

@@ -11,7 +11,7 @@ from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, Duration, Labels, Settings
 
-__all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "Server", "ServiceSettings"]
+__all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "MemberSettings", "Server", "ServiceSettings"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
@@ -85,8 +85,8 @@ else:
     ProbesSettings = _probes_model()
 
 
-class DependencySettings(Settings):
-    """Something that services share: a database, a cache, a broker, an identity provider."""
+class MemberSettings(Settings):
+    """What services and dependencies have in common: instances that are probed."""
 
     instances: Instances = Field(description="Where it runs: a list of host:port, or a DNS name and a port.")
     labels: Labels = Field(default_factory=dict, description="Extra labels on all its series.")
@@ -100,7 +100,11 @@ class DependencySettings(Settings):
         return {kind: settings for kind, settings in found.items() if settings is not None}
 
 
-class ServiceSettings(DependencySettings):
+class DependencySettings(MemberSettings):
+    """Something that services share: a database, a cache, a broker, an identity provider."""
+
+
+class ServiceSettings(MemberSettings):
     """A service of the fleet."""
 
     depends_on: tuple[Name, ...] = Field((), description="Names of the dependencies and services that it needs.")
@@ -118,6 +122,6 @@ class Config(Settings):
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
 
     @property
-    def everything(self) -> Mapping[str, DependencySettings]:
+    def everything(self) -> Mapping[str, MemberSettings]:
         """Services and dependencies by name."""
         return {**self.dependencies, **self.services}

@@ -19,7 +19,7 @@ def json_schema() -> dict[str, Any]:
     schema["title"] = "hafnium-exporter configuration"
     definitions = schema.get("$defs", {})
     for name, definition in definitions.items():
-        if name not in ("DependencySettings", "ServiceSettings"):
+        if name not in ("MemberSettings", "ServiceSettings"):
             definition.pop("required", None)
     listed = {"type": "array", "items": definitions["Instances"]["properties"].pop("static")["items"], "minItems": 1}
     definitions["Instances"] = {"anyOf": [listed, definitions["Instances"]]}

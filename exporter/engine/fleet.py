@@ -11,19 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from exporter.config.errors import ConfigError, Problem
-from exporter.config.models import Config, DependencySettings, ServiceSettings
+from exporter.config.models import Config, MemberSettings, ServiceSettings
 from exporter.engine import metrics as m
 from exporter.engine.diagnosis import Cause, causes
 from exporter.engine.discovery import Found, discover
 from exporter.engine.lag import LoopLag
 from exporter.engine.scheduler import Scheduler
 from exporter.engine.service import Floor, service_verdict
-from exporter.engine.slices import Slices
-from exporter.engine.target import KindSeries, TargetState
+from exporter.engine.slices import TimeSlices
+from exporter.engine.target import ProbeSeries, TargetState
 from exporter.engine.views import ServiceView
 from exporter.metrics.store import Owner, Store
 from exporter.probes import probe_types
-from exporter.probing.probe import Probe, ProbeSettings, Scope, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.verdict import Reason, Verdict
 
 __all__ = ["Fleet", "make_probe", "targets_of"]
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Key = tuple[str, str, str]
 
 
-def targets_of(name: str, settings: DependencySettings, found: Found) -> Iterator[tuple[Target, ProbeSettings]]:
+def targets_of(name: str, settings: MemberSettings, found: Found) -> Iterator[tuple[Target, ProbeSettings]]:
     """List the targets of a service: one for each instance, or one for the whole, as each kind of probe wants it."""
     for kind, probe_settings in settings.probe_settings.items():
         probe = probe_types()[kind]
@@ -47,14 +47,14 @@ def targets_of(name: str, settings: DependencySettings, found: Found) -> Iterato
             yield Target(name, kind, name, found.addresses, labels), probe_settings
 
 
-def make_probe(target: Target, settings: ProbeSettings, tools: Tools) -> Probe[Any]:
+def make_probe(target: Target, settings: ProbeSettings, shared: SharedClients) -> Probe[Any]:
     """Build a probe. Blocking: it may read certificates.
 
     Raises:
         ConfigError: A file that the settings name cannot be used.
     """
     try:
-        return probe_types()[target.probe](target, settings, tools)
+        return probe_types()[target.probe](target, settings, shared)
     except (OSError, ssl.SSLError, ValueError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
         name = getattr(error, "filename", None)
@@ -64,7 +64,7 @@ def make_probe(target: Target, settings: ProbeSettings, tools: Tools) -> Probe[A
 class _Service:
     """One service or dependency at run time."""
 
-    def __init__(self, name: str, settings: DependencySettings, store: Store) -> None:
+    def __init__(self, name: str, settings: MemberSettings, store: Store) -> None:
         self.name = name
         self.settings = settings
         self.found: Found | None = None
@@ -134,18 +134,18 @@ class Fleet:
 
     Args:
         store: Where everything is published.
-        tools: What probes share.
+        shared: What probes share.
         scheduler: Runs the targets.
         lag: The loop's stalls.
     """
 
-    def __init__(self, store: Store, tools: Tools, scheduler: Scheduler, lag: LoopLag) -> None:
+    def __init__(self, store: Store, shared: SharedClients, scheduler: Scheduler, lag: LoopLag) -> None:
         self._store = store
-        self._tools = tools
+        self._shared = shared
         self._scheduler = scheduler
         self._lag = lag
         self._services: dict[str, _Service] = {}
-        self._kinds: dict[tuple[str, str, tuple[tuple[str, str], ...]], KindSeries] = {}
+        self._kinds: dict[tuple[str, str, tuple[tuple[str, str], ...]], ProbeSeries] = {}
         self._own = store.owner({})
         self._changing = asyncio.Lock()
 
@@ -225,7 +225,7 @@ class Fleet:
 
     async def views(self) -> list[ServiceView]:
         """Return what people see, services first. Other tasks have their turn in between: thousands of targets take long."""
-        slices = Slices()
+        slices = TimeSlices()
         return [await self._view(service, slices) for service in sorted(self._services.values(), key=_services_first)]
 
     async def close(self) -> None:
@@ -234,15 +234,11 @@ class Fleet:
             await self._drop_service(service)
         self._services.clear()
 
-    async def _discover_all(
-        self, services: Mapping[str, DependencySettings], last: Mapping[str, Found | None]
-    ) -> list[Found]:
-        tasks = (discover(item.instances, self._tools.resolver, last.get(name)) for name, item in services.items())
+    async def _discover_all(self, services: Mapping[str, MemberSettings], last: Mapping[str, Found | None]) -> list[Found]:
+        tasks = (discover(item.instances, self._shared.resolver, last.get(name)) for name, item in services.items())
         return list(await asyncio.gather(*tasks))
 
-    async def _build_new(
-        self, services: Mapping[str, DependencySettings], found: Mapping[str, Found]
-    ) -> dict[Key, Probe[Any]]:
+    async def _build_new(self, services: Mapping[str, MemberSettings], found: Mapping[str, Found]) -> dict[Key, Probe[Any]]:
         """Build the probes of targets that are new or changed; close them again if one cannot be built."""
         wanted = [
             (target, settings)
@@ -257,7 +253,7 @@ class Fleet:
         problems: list[Problem] = []
         for target, settings in wanted:
             try:
-                built[target.key] = await asyncio.to_thread(make_probe, target, settings, self._tools)
+                built[target.key] = await asyncio.to_thread(make_probe, target, settings, self._shared)
             except ConfigError as error:
                 problems += error.problems
         if problems:
@@ -283,7 +279,7 @@ class Fleet:
         self._own.put(m.TARGETS, {(): float(len(self._scheduler))})
 
     async def _refresh(self, service: _Service) -> None:
-        found = await discover(service.settings.instances, self._tools.resolver, service.found)
+        found = await discover(service.settings.instances, self._shared.resolver, service.found)
         async with self._changing:
             if self._services.get(service.name) is not service:
                 return
@@ -301,7 +297,7 @@ class Fleet:
     def _add_target(self, probe: Probe[Any], service: _Service) -> TargetState:
         target = probe.target
         key = (target.service, target.probe, tuple(target.labels.items()))
-        kind = self._kinds.setdefault(key, KindSeries(self._store, target))
+        kind = self._kinds.setdefault(key, ProbeSeries(self._store, target))
         kind.users += 1
         state = TargetState(probe, self._store, kind, self._lag.since, lambda _: service.publish())
         self._scheduler.add(state)
@@ -325,7 +321,7 @@ class Fleet:
         for service in self._services.values():
             yield from service.targets.values()
 
-    async def _view(self, service: _Service, slices: Slices) -> ServiceView:
+    async def _view(self, service: _Service, slices: TimeSlices) -> ServiceView:
         settings, loop = service.settings, asyncio.get_running_loop()
         offset = time.time() - loop.time()
         targets = []

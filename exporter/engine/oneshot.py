@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.config.models import Config, DependencySettings, ServiceSettings
+from exporter.config.models import Config, MemberSettings, ServiceSettings
 from exporter.engine.discovery import Found, discover
 from exporter.engine.fleet import make_probe, targets_of
 from exporter.engine.service import Floor, service_verdict
 from exporter.probes import probe_types
-from exporter.probing.probe import ProbeSettings, Scope, Target, Tools
-from exporter.probing.runner import Outcome, run
+from exporter.probing.probe import ProbeSettings, Scope, SharedClients, Target
+from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
 
 __all__ = ["CheckResult", "ServiceResult", "TargetResult", "check_fleet"]
@@ -134,23 +134,23 @@ async def check_fleet(config: Config, only: Collection[str], timeout: float) -> 
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
-    tools = Tools.open()
+    shared = SharedClients.open()
     slots = asyncio.Semaphore(config.limits.max_in_flight)
     names = [name for name in (*config.services, *config.dependencies) if not only or name in only]
     try:
-        tasks = (_check_service(name, config.everything[name], tools, timeout, slots) for name in names)
+        tasks = (_check_service(name, config.everything[name], shared, timeout, slots) for name in names)
         services = await asyncio.gather(*tasks)
     finally:
-        await tools.close()
+        await shared.close()
     return CheckResult(tuple(services), loop.time() - started)
 
 
 async def _check_service(
-    name: str, settings: DependencySettings, tools: Tools, timeout: float, slots: asyncio.Semaphore
+    name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> ServiceResult:
-    found = await discover(settings.instances, tools.resolver, None, timeout)
+    found = await discover(settings.instances, shared.resolver, None, timeout)
     tasks = (
-        _check_target(target, probe_settings, tools, timeout, slots)
+        _check_target(target, probe_settings, shared, timeout, slots)
         for target, probe_settings in targets_of(name, settings, found)
     )
     results = await asyncio.gather(*tasks)
@@ -158,24 +158,24 @@ async def _check_service(
 
 
 async def _check_target(
-    target: Target, settings: ProbeSettings, tools: Tools, timeout: float, slots: asyncio.Semaphore
+    target: Target, settings: ProbeSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> TargetResult:
-    probe = await asyncio.to_thread(make_probe, target, settings, tools)
+    probe = await asyncio.to_thread(make_probe, target, settings, shared)
     loop = asyncio.get_running_loop()
     try:
         async with slots:
             deadline = loop.time() + timeout
-            outcome = await run(probe, min(timeout, settings.timeout))
+            outcome = await run_probe(probe, min(timeout, settings.timeout))
             left = deadline - loop.time() - _RECHECK_AFTER
             if outcome.verdict is Verdict.DOWN and left > _RECHECK_AFTER:  # one that timed out has had its time
                 await asyncio.sleep(_RECHECK_AFTER)
-                outcome = await run(probe, min(left, settings.timeout))
+                outcome = await run_probe(probe, min(left, settings.timeout))
     finally:
         await probe.close()
     return TargetResult(target, outcome, probe.vital)
 
 
-def _verdict(settings: DependencySettings, found: Found, results: Sequence[TargetResult]) -> Verdict:
+def _verdict(settings: MemberSettings, found: Found, results: Sequence[TargetResult]) -> Verdict:
     floors = []
     for kind in settings.probe_settings:
         probe = probe_types()[kind]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-__all__ = ["Slices"]
+__all__ = ["TimeSlices"]
 
 
-class Slices:
+class TimeSlices:
     """Gives other tasks their turn during work over thousands of items.
 
     Args:

@@ -14,10 +14,10 @@ from exporter.engine.views import AttemptView, TargetView
 from exporter.metrics.family import Family, Kind
 from exporter.metrics.store import Histogram, LabelValues, Samples, Store
 from exporter.probing.probe import Probe, Scope, Target
-from exporter.probing.runner import Outcome, run
+from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
 
-__all__ = ["KindSeries", "TargetState"]
+__all__ = ["ProbeSeries", "TargetState"]
 
 RECENTS = 12
 """Attempts remembered for people."""
@@ -26,7 +26,7 @@ STALE_INTERVALS = 3
 """Intervals without a completed attempt after which a target's facts are withdrawn."""
 
 
-class KindSeries:
+class ProbeSeries:
     """Series that all targets of one probe of one service share: histograms by outcome and of lateness."""
 
     def __init__(self, store: Store, target: Target) -> None:
@@ -64,7 +64,7 @@ class TargetState:
         self,
         probe: Probe[Any],
         store: Store,
-        kind: KindSeries,
+        kind: ProbeSeries,
         loop_lag: Callable[[float], float],
         changed: Callable[[TargetState], None],
     ) -> None:
@@ -127,7 +127,7 @@ class TargetState:
         self._owner.put(m.IN_FLIGHT, {(): 1.0})
         try:
             async with self._lock:
-                outcome = await run(self.probe, self.probe.settings.timeout, self._loop_lag)
+                outcome = await run_probe(self.probe, self.probe.settings.timeout, self._loop_lag)
         finally:
             self._owner.put(m.IN_FLIGHT, {(): 0.0})
         self._complete(outcome, lateness, recheck)
@@ -136,7 +136,7 @@ class TargetState:
     async def run_apart(self) -> bytes:
         """Make one attempt that changes nothing, and return its exposition. Never beside a scheduled one."""
         async with self._lock:
-            outcome = await run(self.probe, self.probe.settings.timeout, self._loop_lag)
+            outcome = await run_probe(self.probe, self.probe.settings.timeout, self._loop_lag)
         scratch = Store()
         scratch.owner(self._labels).publish(
             self._samples(outcome, outcome.verdict, outcome.failure.reason if outcome.failure else None)

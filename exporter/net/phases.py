@@ -12,7 +12,7 @@ import uvloop
 
 from exporter.verdict import Stage
 
-__all__ = ["Phases", "Untimed", "phase_clock", "timed"]
+__all__ = ["NoPhases", "Phases", "phase_clock", "timed"]
 
 
 class Phases(Protocol):
@@ -25,7 +25,7 @@ class Phases(Protocol):
         """Add to the time spent in a phase."""
 
 
-class Untimed:
+class NoPhases:
     """Phases whose timing nobody asks for."""
 
     __slots__ = ("stage",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 from contextvars import ContextVar
 from functools import lru_cache
@@ -13,7 +15,9 @@ from pydantic import Field, model_validator
 from exporter.net.phases import phase_clock
 from exporter.values import Settings
 
-__all__ = ["TlsSettings", "client_context", "handshake_started"]
+__all__ = ["ClientTls", "TlsSettings", "handshake_started"]
+
+log = logging.getLogger(__name__)
 
 handshake_started: ContextVar[list[float] | None] = ContextVar("handshake_started", default=None)
 """A list that receives the time, by `phase_clock`, at which a TLS handshake starts.
@@ -48,27 +52,62 @@ class _TimedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Build a client context, once for equal settings and files: one that holds the system's roots takes 0.5 MB.
+Stamps = tuple[tuple[int, int, int], ...]
 
-    Blocking (reads files): call it where probes are built, not where they run.
+
+class ClientTls:
+    """TLS as a client, by its files as they are now: what was rotated is in use at the next connection.
+
+    Blocking (reads files): make it where probes are built.
+
+    Args:
+        settings: Roots, client certificate, name.
 
     Raises:
         OSError: A file cannot be read.
         ssl.SSLError: A file is not what it should be.
     """
-    files = filter(None, (settings.ca_file, settings.cert_file, settings.key_file))
-    return _context(settings, tuple(_stamp(file) for file in files))
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self._files = tuple(file for file in (settings.ca_file, settings.cert_file, settings.key_file) if file is not None)
+        self._stamps = self._read_stamps()
+        self._context = _context(settings, self._stamps)
+
+    @property
+    def server_name(self) -> str | None:
+        """Name to ask for and to verify, where it is not the host."""
+        return self._settings.server_name
+
+    async def context(self) -> ssl.SSLContext:
+        """Return the context for the next connection: the same object as long as the files are the same.
+
+        Files that cannot be read, as in the middle of a rotation, leave what was read before in use.
+        """
+        if self._files:
+            try:
+                stamps = await asyncio.to_thread(self._read_stamps)
+                if stamps != self._stamps:
+                    self._context = await asyncio.to_thread(_context, self._settings, stamps)
+                    self._stamps = stamps
+            except (OSError, ssl.SSLError) as error:
+                log.warning("%s: %s; what was read before stays in use", self._files[0], error)
+        return self._context
+
+    def _read_stamps(self) -> Stamps:
+        """Tell the files from those that were under their names before."""
+        found = [file.stat() for file in self._files]
+        return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in found)
 
 
-def _stamp(file: Path) -> tuple[int, int, int]:
-    """Tell a file from the one that was under its name before."""
-    found = file.stat()
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
+def client_context(settings: TlsSettings) -> ssl.SSLContext:
+    """Build a client context once. To go: every user takes a `ClientTls`."""
+    return ClientTls(settings)._context
 
 
 @lru_cache(maxsize=256)
-def _context(settings: TlsSettings, _stamps: tuple[tuple[int, int, int], ...]) -> ssl.SSLContext:
+def _context(settings: TlsSettings, _stamps: Stamps) -> ssl.SSLContext:
+    """Build a context, once for equal settings and files: one that holds the system's roots takes 0.5 MB."""
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))

@@ -11,20 +11,21 @@ from multidict import CIMultiDict
 from pydantic import Field, SecretStr, field_validator, model_validator
 from yarl import URL
 
+from exporter.actuator import flyway, recording
+from exporter.actuator.connections import METRICS as CONNECTION_METRICS
+from exporter.actuator.connections import Connections
+from exporter.actuator.health_samples import METRICS as HEALTH_METRICS
+from exporter.actuator.health_samples import HealthSamples
+from exporter.actuator.mainport import METRICS as MAIN_PORT_METRICS
+from exporter.actuator.mainport import MainPort, MainPortSettings
+from exporter.auth.ways import Authenticator, AuthSettings
+from exporter.clients.spring import health, meters, metrics_json, prometheus_text
 from exporter.metrics.family import gauge
-from exporter.net.auth import Authenticator, AuthSettings
 from exporter.net.http import Answer
-from exporter.net.phases import Phases, Untimed
+from exporter.net.phases import NoPhases, Phases
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
-from exporter.spring import exposition, flyway, health, meters, metrics_json, recording
-from exporter.spring.connections import METRICS as CONNECTION_METRICS
-from exporter.spring.connections import Connections
-from exporter.spring.known import METRICS as HEALTH_METRICS
-from exporter.spring.known import Known
-from exporter.spring.mainport import METRICS as MAIN_PORT_METRICS
-from exporter.spring.mainport import MainPort, MainPortSettings
+from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "ActuatorProbe", "ActuatorSettings"]
@@ -138,8 +139,8 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         *MAIN_PORT_METRICS,
     )
 
-    def __init__(self, target: Target, settings: ActuatorSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: ActuatorSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         base = URL.build(
             scheme=settings.scheme,
             host=target.address.host,
@@ -154,16 +155,16 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         secrets = {name: value.get_secret_value() for name, value in settings.headers.items()}
         self._json_headers = CIMultiDict(secrets, Accept=_HEALTH_ACCEPT)
         self._text_headers = CIMultiDict(secrets, Accept=_TEXT_ACCEPT)
-        self._auth = Authenticator(settings.auth, tools.tokens) if settings.auth is not None else None
+        self._auth = Authenticator(settings.auth, shared.tokens) if settings.auth is not None else None
         self._credentials: dict[str, str] = {}
         self._tls = client_context(settings.tls) if settings.scheme == "https" else None
         self._server_name = settings.tls.server_name if self._tls is not None else None
         self._main: MainPort | None = None
         if settings.main is not None:
-            self._main = MainPort(target.address, settings.main, tools.http, settings.cold_every)
+            self._main = MainPort(target.address, settings.main, shared.http, settings.cold_every)
         self._has_parts = settings.metrics or bool(settings.groups) or self._main is not None
         self._connections = Connections(settings.cold_every)
-        self._known: Known | None = None
+        self._known: HealthSamples | None = None
         self._last_health: tuple[bytes, health.Health] | None = None
         self._recorder = recording.Recorder()
         self._fallback_runs = 0
@@ -236,7 +237,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
             return health.refusal(answer.status, answer.headers) or malformed
         known = self._known
         if known is None or known.code != answer.status or known.tree != found:
-            known = self._known = Known.of(answer.status, found, self.settings.down_statuses)
+            known = self._known = HealthSamples.of(answer.status, found, self.settings.down_statuses)
         attempt.samples.update(known.samples)
         return health.judge(answer.status, found, self.settings.down_statuses) if known.down else None
 
@@ -264,7 +265,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
                     raise result
 
     async def _check_group(self, part: Attempt, group: str, url: URL) -> None:
-        answer = await self._get(url, Untimed(), self._json_headers, self.settings.max_health_bytes)
+        answer = await self._get(url, NoPhases(), self._json_headers, self.settings.max_health_bytes)
         try:
             found = await _parsed(health.parse, answer.body)
         except Failure as malformed:
@@ -349,7 +350,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
     ) -> Answer:
         if self._credentials:
             headers = CIMultiDict(headers, **self._credentials)
-        return await self.tools.http.get(
+        return await self.shared.http.get(
             url, phases, max_bytes=max_bytes, headers=headers, tls=self._tls, server_name=self._server_name, fresh=fresh
         )
 
@@ -359,7 +360,7 @@ async def _parsed(parse: Callable[[bytes], T], body: bytes) -> T:
 
 
 def _parse_meters(body: bytes) -> meters.Readings:
-    return meters.read(exposition.parse(body, meters.WANTED))
+    return meters.read(prometheus_text.parse(body, meters.WANTED))
 
 
 def _accept(answer: Answer, what: str) -> None:

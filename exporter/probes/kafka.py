@@ -12,17 +12,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from exporter.kafka.cluster import Cluster, Layout, Partition, read_layout
-from exporter.kafka.commits import Wanted
-from exporter.kafka.connection import Access, Connection
-from exporter.kafka.errors import PartitionFault, fault_of_failure, together
-from exporter.kafka.groups import Group, Groups, read_groups
-from exporter.kafka.offsets import BEGINNING, END, Offsets, read_offsets
+from exporter.auth.secrets import current_secret
+from exporter.clients.kafka.cluster import Cluster, Layout, Partition, read_layout
+from exporter.clients.kafka.commits import Wanted
+from exporter.clients.kafka.connection import Access, Connection
+from exporter.clients.kafka.errors import PartitionFault, fault_of_failure, together
+from exporter.clients.kafka.groups import Group, Groups, read_groups
+from exporter.clients.kafka.offsets import BEGINNING, END, Offsets, read_offsets
 from exporter.metrics.family import gauge
-from exporter.net.secrets import current_secret
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Scope, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
 
@@ -161,11 +161,11 @@ class KafkaProbe(Probe[KafkaSettings]):
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
     metrics = (BROKERS, LAG, TOPIC_LAG, MEMBERS, STATE, END_OFFSET, DLQ_MESSAGES, PARTITION_ERROR)
 
-    def __init__(self, target: Target, settings: KafkaSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: KafkaSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         security = settings.security
         access = Access(
-            tools.resolver,
+            shared.resolver,
             self._password,
             tls=client_context(security.tls) if security.has_tls else None,
             server_name=security.tls.server_name,

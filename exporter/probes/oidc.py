@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 from yarl import URL
 
+from exporter.auth.oauth2 import ClientSettings, Grant, TokenRequest, http_url, json_object, read_grant, refusal
 from exporter.metrics.family import gauge
 from exporter.net.errors import timeout_reason
 from exporter.net.http import Answer
-from exporter.net.oauth2 import ClientSettings, Grant, TokenRequest, http_url, json_object, read_grant, refusal
 from exporter.net.phases import Phases, phase_clock
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["PROBE", "OidcProbe", "OidcSettings"]
@@ -102,8 +102,8 @@ class OidcProbe(Probe[OidcSettings]):
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.SEND, Stage.WAIT, Stage.RECEIVE)
     metrics = (STEP_SECONDS, STEP_UP, SIGNING_KEYS, TOKEN_LIFETIME, TOKEN_KEY_PUBLISHED)
 
-    def __init__(self, target: Target, settings: OidcSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: OidcSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         self._path = settings.issuer_path.rstrip("/")
         self._root = URL.build(scheme=settings.scheme, host=target.address.host, port=target.address.port)
         self._discovery_url = self._at(self._path + _WELL_KNOWN)
@@ -153,7 +153,7 @@ class OidcProbe(Probe[OidcSettings]):
 
     async def _issue(self, attempt: Attempt, client: ClientSettings, url: URL) -> Grant:
         request = await TokenRequest.of(client)
-        answer = await self.tools.http.post_form(
+        answer = await self.shared.http.post_form(
             url,
             _Stages(attempt),
             form=request.form,
@@ -165,7 +165,7 @@ class OidcProbe(Probe[OidcSettings]):
         return read_grant(answer, request)
 
     async def _get_json(self, url: URL, phases: Phases) -> dict[str, Any]:
-        answer: Answer = await self.tools.http.get(
+        answer: Answer = await self.shared.http.get(
             url,
             phases,
             max_bytes=self.settings.max_bytes,

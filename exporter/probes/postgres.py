@@ -9,13 +9,13 @@ from typing import Annotated, Any, NamedTuple
 import asyncpg
 from pydantic import Field, SecretStr, model_validator
 
+from exporter.auth.secrets import current_secret
+from exporter.clients.postgres.flyway import read_history
+from exporter.clients.postgres.session import Login, asking, open_session, reading, say_goodbye
 from exporter.metrics.family import gauge
-from exporter.net.secrets import current_secret
 from exporter.net.tls import TlsSettings, client_context
-from exporter.postgres.flyway import read_history
-from exporter.postgres.session import Login, asking, open_session, reading, say_goodbye
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "PostgresProbe", "PostgresSettings"]
@@ -146,8 +146,8 @@ class PostgresProbe(Probe[PostgresSettings]):
         FLYWAY_VERSION, FLYWAY_MIGRATIONS, FLYWAY_FAILED,
     )  # fmt: skip
 
-    def __init__(self, target: Target, settings: PostgresSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: PostgresSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         tls = settings.tls
         self._login = Login(
             user=settings.user,
@@ -159,7 +159,7 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def check(self, attempt: Attempt) -> None:
         """Log in anew, ask, and leave nothing behind."""
-        session = await open_session(self.target.address, self._login, self.tools.resolver, attempt)
+        session = await open_session(self.target.address, self._login, self.shared.resolver, attempt)
         try:
             with attempt.phase(Stage.QUERY), asking(session):
                 await session.execute("SELECT 1")

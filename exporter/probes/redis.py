@@ -14,15 +14,15 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from exporter.auth.secrets import current_secret
 from exporter.metrics.family import counter, gauge
 from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
 from exporter.net.phases import Phases, phase_clock
 from exporter.net.resolver import Resolver
-from exporter.net.secrets import current_secret
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -105,15 +105,15 @@ class RedisProbe(Probe[RedisSettings]):
         UPTIME,
     )  # fmt: skip
 
-    def __init__(self, target: Target, settings: RedisSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: RedisSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         self._tls = client_context(settings.tls) if settings.tls is not None else None
         self._lookups: tuple[str, float, float] | None = None
 
     async def check(self, attempt: Attempt) -> None:
         """Connect, log in, ask, and close."""
         password = await current_secret(self.settings.password, self.settings.password_file)
-        connection = _Connection(self.target.address, self.tools.resolver, attempt, self._tls, self._server_name)
+        connection = _Connection(self.target.address, self.shared.resolver, attempt, self._tls, self._server_name)
         connection.log_in_as(self.settings.user, password)
         try:
             await connection.connect()

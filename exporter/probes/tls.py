@@ -15,7 +15,7 @@ from exporter.net.dial import dial, start_tls
 from exporter.net.phases import Phases
 from exporter.net.tls import TlsSettings, client_context
 from exporter.probing.attempt import Attempt
-from exporter.probing.probe import Probe, ProbeSettings, Target, Tools
+from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -51,8 +51,8 @@ class TlsProbe(Probe[TlsProbeSettings]):
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS)
     metrics = (EXPIRY, VERIFIED, NOT_BEFORE)
 
-    def __init__(self, target: Target, settings: TlsProbeSettings, tools: Tools) -> None:
-        super().__init__(target, settings, tools)
+    def __init__(self, target: Target, settings: TlsProbeSettings, shared: SharedClients) -> None:
+        super().__init__(target, settings, shared)
         ways = settings.model_dump(include={"ca_file", "cert_file", "key_file"})
         self._address = Address(target.address.host, settings.port or target.address.port)
         self._name = settings.server_name or target.address.host
@@ -73,7 +73,7 @@ class TlsProbe(Probe[TlsProbeSettings]):
 
     async def _presented(self, context: ssl.SSLContext, phases: Phases) -> list[bytes]:
         """Connect, shake hands, and return the certificates that the server presents, DER, its own first."""
-        transport, protocol = await dial(asyncio.Protocol, self._address, self.tools.resolver, phases)
+        transport, protocol = await dial(asyncio.Protocol, self._address, self.shared.resolver, phases)
         try:
             secured = await start_tls(transport, protocol, context, self._name, phases)
             chain = _chain(secured.get_extra_info("ssl_object"))

@@ -10,15 +10,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import Field, model_validator
 
+from exporter.auth.tokens import Tokens
 from exporter.metrics.family import Family
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
-from exporter.net.tokens import Tokens
 from exporter.probing.attempt import Attempt
 from exporter.values import Address, Duration, Labels, Settings
 from exporter.verdict import Failure, Stage
 
-__all__ = ["Confirmation", "Probe", "ProbeSettings", "Scope", "Target", "Tools"]
+__all__ = ["Confirmation", "Probe", "ProbeSettings", "Scope", "SharedClients", "Target"]
 
 
 class Confirmation(Settings):
@@ -94,7 +94,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class SharedClients:
     """What probes share: one HTTP client, one resolver and one set of access tokens for the process."""
 
     http: HttpClient
@@ -105,8 +105,8 @@ class Tools:
         object.__setattr__(self, "tokens", Tokens(self.http))
 
     @classmethod
-    def open(cls) -> Tools:
-        """Make the tools; nothing connects yet."""
+    def open(cls) -> SharedClients:
+        """Make them; nothing connects yet."""
         resolver = Resolver()
         return cls(HttpClient(resolver), resolver)
 
@@ -143,10 +143,10 @@ class Probe(ABC, Generic[S]):
     phases: ClassVar[tuple[Stage, ...]] = ()
     planned: ClassVar[str | None] = None
 
-    def __init__(self, target: Target, settings: S, tools: Tools) -> None:
+    def __init__(self, target: Target, settings: S, shared: SharedClients) -> None:
         self.target = target
         self.settings = settings
-        self.tools = tools
+        self.shared = shared
 
     @abstractmethod
     async def check(self, attempt: Attempt) -> None:
@@ -163,6 +163,13 @@ class Probe(ABC, Generic[S]):
     def classify(self, error: Exception, stage: Stage) -> Failure | None:
         """Name an error of this probe's client library, or return None to leave it to the common table."""
         return None
+
+    def retarget(self, target: Target) -> bool:
+        """Take in that the target is reached at other addresses now, keeping connections and memory; return whether it did.
+
+        Called between attempts. A probe that returns False, as most do, is replaced by a new one.
+        """
+        return False
 
     async def close(self) -> None:
         """Close what is held open. Must not wait on the network for more than a second or two."""

@@ -16,7 +16,7 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
-__all__ = ["Outcome", "classify", "run"]
+__all__ = ["Outcome", "classify", "run_probe"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Outcome:
     parts: Mapping[str, Failure | None] = field(default_factory=dict)
 
 
-async def run(probe: Probe[Any], timeout: float, loop_lag: Callable[[float], float] = lambda _: 0.0) -> Outcome:
+async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float], float] = lambda _: 0.0) -> Outcome:
     """Run a probe once.
 
     Args:

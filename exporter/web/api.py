@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import Field
 
-from exporter.engine.slices import Slices
+from exporter.engine.slices import TimeSlices
 from exporter.engine.views import FleetView, ServiceView, TargetView, View
 from exporter.verdict import Verdict
 from exporter.web.backend import Backend
@@ -115,7 +115,7 @@ class _Encoder:
     """Writes views as JSON, in slices and copied only once; every list it slices is its model's last field."""
 
     def __init__(self) -> None:
-        self._slices = Slices()
+        self._slices = TimeSlices()
         self._pieces: list[bytes] = []
 
     async def fleet(self, fleet: FleetView) -> bytes:

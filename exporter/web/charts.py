@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exporter.engine.views import AttemptView
 from exporter.verdict import Stage, Verdict
-from exporter.web.words import span
+from exporter.web.format import span
 
 __all__ = ["Bar", "Segment", "Strip", "bars", "segments", "strip"]
 

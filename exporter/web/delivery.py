@@ -11,12 +11,12 @@ from typing import TypeGuard
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from exporter.web.limits import Limits
+from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import accepts_gzip
 from exporter.web.refusal import Refusal, refuse
 from exporter.web.worker import Worker
 
-__all__ = ["Delivery"]
+__all__ = ["AnswerMiddleware"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _HEADERS = {
 }
 
 
-class Delivery:
+class AnswerMiddleware:
     """The one middleware.
 
     Args:
@@ -44,7 +44,7 @@ class Delivery:
         limits: What clients may use.
     """
 
-    def __init__(self, worker: Worker, limits: Limits) -> None:
+    def __init__(self, worker: Worker, limits: ServerLimits) -> None:
         self._worker = worker
         self._limits = limits
         self._under_way = 0

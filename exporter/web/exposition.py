@@ -10,7 +10,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from exporter.web.backend import Backend, UnknownTarget
-from exporter.web.limits import Limits
+from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
 
@@ -30,7 +30,7 @@ class Exposition:
         limits: What clients may use.
     """
 
-    def __init__(self, backend: Backend, limits: Limits) -> None:
+    def __init__(self, backend: Backend, limits: ServerLimits) -> None:
         self._backend = backend
         self._limits = limits
         self._probes = 0

@@ -15,9 +15,9 @@ from exporter.values import Address
 from exporter.web.api import Api
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
-from exporter.web.delivery import Delivery
+from exporter.web.delivery import AnswerMiddleware
 from exporter.web.exposition import Exposition
-from exporter.web.limits import Limits
+from exporter.web.limits import ServerLimits
 from exporter.web.operations import Operations
 from exporter.web.page import Pages
 from exporter.web.worker import Worker
@@ -37,16 +37,16 @@ def _is_ours(record: logging.LogRecord) -> bool:
 _protocol_log.addFilter(_is_ours)
 
 
-def make_app(backend: Backend, worker: Worker, limits: Limits) -> web.Application:
+def make_app(backend: Backend, worker: Worker, limits: ServerLimits) -> web.Application:
     """Put the endpoints together."""
-    app = web.Application(middlewares=[Delivery(worker, limits).deliver], client_max_size=limits.body)
+    app = web.Application(middlewares=[AnswerMiddleware(worker, limits).deliver], client_max_size=limits.body)
     for part in (Exposition(backend, limits), Operations(backend), Api(backend), Pages(backend, worker), Assets()):
         app.add_routes(part.routes())
     return app
 
 
 @asynccontextmanager
-async def serve(backend: Backend, address: Address, limits: Limits | None = None) -> AsyncIterator[Address]:
+async def serve(backend: Backend, address: Address, limits: ServerLimits | None = None) -> AsyncIterator[Address]:
     """Serve until the block ends; give the address that is listened on, which tells the port where 0 was asked for.
 
     Args:
@@ -57,7 +57,7 @@ async def serve(backend: Backend, address: Address, limits: Limits | None = None
     Raises:
         OSError: The address cannot be listened on; the text names it and says why.
     """
-    limits = limits or Limits()
+    limits = limits or ServerLimits()
     worker = Worker()
     runner = web.AppRunner(
         make_app(backend, worker, limits),
@@ -83,7 +83,7 @@ async def serve(backend: Backend, address: Address, limits: Limits | None = None
         worker.close()
 
 
-async def _listen(runner: web.AppRunner, address: Address, limits: Limits) -> asyncio.Server:
+async def _listen(runner: web.AppRunner, address: Address, limits: ServerLimits) -> asyncio.Server:
     server = runner.server
     assert server is not None  # noqa: S101 - the runner was set up
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from exporter.engine.views import FleetView, ServiceView, TargetView
 from exporter.verdict import Reason, Verdict
 from exporter.web.charts import Segment, Strip, segments, strip
-from exporter.web.words import listing
+from exporter.web.format import listing
 
 __all__ = ["Fault", "Link", "Part", "Row", "State", "Summary", "state_of_target", "summarise", "worst_first"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from exporter.actuator.recording import REQUEST_P99
 from exporter.metrics.family import Family
-from exporter.probing.probe import Tools
-from exporter.probing.runner import Outcome, run
-from exporter.spring.recording import REQUEST_P99
-from tests.fixtures.fleet import Application
+from exporter.probing.probe import SharedClients
+from exporter.probing.runner import Outcome, run_probe
+from tests.fixtures.boot_applications import Application
 from tests.probes.doing import make
 
 __all__ = ["Reader", "ask_often", "series"]
@@ -22,11 +22,11 @@ DEADLINE = 10.0
 class Reader:
     """Reads one application, as often as a test wants."""
 
-    def __init__(self, tools: Tools, application: Application, deadline: float = DEADLINE, **settings: Any) -> None:
+    def __init__(self, shared: SharedClients, application: Application, deadline: float = DEADLINE, **settings: Any) -> None:
         self._deadline = deadline
         self._probe = make(
             "actuator",
-            tools,
+            shared,
             "127.0.0.1",
             application.port,
             port=application.management_port,
@@ -37,7 +37,7 @@ class Reader:
 
     async def __call__(self) -> Outcome:
         """Make one attempt."""
-        return await run(self._probe, self._deadline)
+        return await run_probe(self._probe, self._deadline)
 
     async def until(self, happened: Callable[[Outcome], bool], seconds: float = 20.0) -> Outcome:
         """Make attempts until one shows what is waited for."""

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.demo.servers.postgres import PostgresServer
 from tests.conformance.table import COLUMNS, SIMULATED
-from tests.fixtures.fleet import Application, BootApplications
+from tests.fixtures.boot_applications import Application, BootApplications
 from tests.fixtures.springboot import SpringFleet
 
 __all__ = ["Subject"]

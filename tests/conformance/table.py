@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from tests.fixtures.fleet import VERSIONS
+from tests.fixtures.boot_applications import VERSIONS
 
 __all__ = ["ABSENT", "DOCUMENT", "TESTED", "render"]
 
@@ -19,7 +19,7 @@ _HEAD = """\
 <!-- Written by `make boot-table` from a run of tests/conformance; `make test` fails where it differs from its own run. -->
 # Spring Boot versions and features
 
-Each ✓ is a test that ran the probe against a real application of that version (tests/fleet, Maven, one source tree) and held
+Each ✓ is a test that ran the probe against a real application of that version (tests/boot_applications) and held
 what it recorded against the application's own numbers: its JVM's beans, its Hikari pool, its own counters. – means that the
 version does not have the feature, and that the test saw the probe say so rightly. The last column is the demo's simulated
 application, held to the same expectations where it has the feature; an empty cell there means that it has not.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.fleet import BootApplications
+from tests.fixtures.boot_applications import BootApplications
 from tests.fixtures.springboot import SpringFleet
 
 V2 = "application/vnd.spring-boot.actuator.v2+json"

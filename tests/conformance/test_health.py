@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.actuator import mainport
+from exporter.actuator.health_samples import COMPONENT_STATUS, COMPONENT_UP, STATUS
 from exporter.probes.actuator import GROUP_UP, STATUS_CODE
-from exporter.probing.probe import Tools
-from exporter.spring import mainport
-from exporter.spring.known import COMPONENT_STATUS, COMPONENT_UP, STATUS
+from exporter.probing.probe import SharedClients
 from exporter.verdict import Verdict
 from tests.conformance.conftest import Cell
 from tests.conformance.reading import Reader, series
 from tests.conformance.subjects import Subject
-from tests.fixtures.fleet import BootApplications
+from tests.fixtures.boot_applications import BootApplications
 from tests.probes.doing import reason
 
 HEALTH_ALONE = {"metrics": False}
 
 
 @pytest.mark.feature("Health: status and components")
-async def test_an_application_that_is_up_has_its_components_up(subject: Subject, tools: Tools) -> None:
-    outcome = await Reader(tools, subject.application, **HEALTH_ALONE)()
+async def test_an_application_that_is_up_has_its_components_up(subject: Subject, shared: SharedClients) -> None:
+    outcome = await Reader(shared, subject.application, **HEALTH_ALONE)()
     assert outcome.verdict is Verdict.UP
     assert series(outcome, STATUS) == {("UP",): 1}
     assert series(outcome, STATUS_CODE) == {(): 200}
@@ -30,14 +30,14 @@ async def test_an_application_that_is_up_has_its_components_up(subject: Subject,
 
 
 @pytest.mark.feature("Health: components inside of components")
-async def test_components_are_found_at_every_depth(subject: Subject, tools: Tools) -> None:
-    found = series(await Reader(tools, subject.application, **HEALTH_ALONE)(), COMPONENT_UP)
+async def test_components_are_found_at_every_depth(subject: Subject, shared: SharedClients) -> None:
+    found = series(await Reader(shared, subject.application, **HEALTH_ALONE)(), COMPONENT_UP)
     assert subject.nested <= {component for (component,) in found}
 
 
 @pytest.mark.feature("Health: a component that is down, and why")
-async def test_a_component_that_is_down_is_named_with_its_error(subject: Subject, tools: Tools) -> None:
-    read = Reader(tools, subject.application, **HEALTH_ALONE)
+async def test_a_component_that_is_down_is_named_with_its_error(subject: Subject, shared: SharedClients) -> None:
+    read = Reader(shared, subject.application, **HEALTH_ALONE)
     with subject.component_down():
         outcome = await read()
     assert reason(outcome) == ("check", "reported_down")
@@ -49,41 +49,43 @@ async def test_a_component_that_is_down_is_named_with_its_error(subject: Subject
 
 
 @pytest.mark.feature("Health: a custom status of a component")
-async def test_a_custom_status_is_recorded_as_it_is(boot: BootApplications, tools: Tools) -> None:
+async def test_a_custom_status_is_recorded_as_it_is(boot: BootApplications, shared: SharedClients) -> None:
     with boot.full.switched("component", {"status": "UP"}, status="DEGRADED"):
-        outcome = await Reader(tools, boot.full, **HEALTH_ALONE)()
+        outcome = await Reader(shared, boot.full, **HEALTH_ALONE)()
     assert outcome.verdict is Verdict.UP, "Boot leaves statuses that it does not order out of the whole"
     assert series(outcome, COMPONENT_STATUS)["switchable", "DEGRADED"] == 1
 
 
 @pytest.mark.feature("Health: a custom status of the whole")
-async def test_a_custom_status_of_the_whole_is_down_if_its_code_says_so(boot: BootApplications, tools: Tools) -> None:
+async def test_a_custom_status_of_the_whole_is_down_if_its_code_says_so(
+    boot: BootApplications, shared: SharedClients
+) -> None:
     with boot.hidden.switched("component", {"status": "UP"}, status="DEGRADED"):
-        outcome = await Reader(tools, boot.hidden, **HEALTH_ALONE)()
+        outcome = await Reader(shared, boot.hidden, **HEALTH_ALONE)()
     assert series(outcome, STATUS) == {("DEGRADED",): 1}
     assert series(outcome, STATUS_CODE) == {(): 503}
     assert reason(outcome) == ("check", "reported_down")
 
 
 @pytest.mark.feature("Health: details hidden, on a management port and path of its own")
-async def test_hidden_details_leave_the_status(boot: BootApplications, tools: Tools) -> None:
-    outcome = await Reader(tools, boot.hidden, **HEALTH_ALONE)()
+async def test_hidden_details_leave_the_status(boot: BootApplications, shared: SharedClients) -> None:
+    outcome = await Reader(shared, boot.hidden, **HEALTH_ALONE)()
     assert outcome.verdict is Verdict.UP
     assert series(outcome, STATUS) == {("UP",): 1}
     assert series(outcome, COMPONENT_UP) == {}
 
 
 @pytest.mark.feature("Health: an HTTP mapping of one's own, where the body decides")
-async def test_down_is_down_though_its_code_is_200(boot: BootApplications, tools: Tools) -> None:
+async def test_down_is_down_though_its_code_is_200(boot: BootApplications, shared: SharedClients) -> None:
     with boot.hidden.switched("component", {"status": "UP"}, status="DOWN"):
-        outcome = await Reader(tools, boot.hidden, **HEALTH_ALONE)()
+        outcome = await Reader(shared, boot.hidden, **HEALTH_ALONE)()
     assert series(outcome, STATUS_CODE) == {(): 200}
     assert reason(outcome) == ("check", "reported_down")
 
 
 @pytest.mark.feature("Health: groups")
-async def test_a_group_is_asked_for(boot: BootApplications, tools: Tools, cell: Cell) -> None:
-    outcome = await Reader(tools, boot.full, groups=["storage"], **HEALTH_ALONE)()
+async def test_a_group_is_asked_for(boot: BootApplications, shared: SharedClients, cell: Cell) -> None:
+    outcome = await Reader(shared, boot.full, groups=["storage"], **HEALTH_ALONE)()
     assert outcome.verdict is Verdict.UP
     if boot.full.version_key >= (2, 2):
         assert series(outcome, GROUP_UP) == {("storage",): 1}
@@ -95,8 +97,8 @@ async def test_a_group_is_asked_for(boot: BootApplications, tools: Tools, cell: 
 
 
 @pytest.mark.feature("Health: readiness that refuses traffic")
-async def test_readiness_is_told_apart_from_liveness(subject: Subject, tools: Tools, cell: Cell) -> None:
-    read = Reader(tools, subject.application, groups=["liveness", "readiness"], **HEALTH_ALONE)
+async def test_readiness_is_told_apart_from_liveness(subject: Subject, shared: SharedClients, cell: Cell) -> None:
+    read = Reader(shared, subject.application, groups=["liveness", "readiness"], **HEALTH_ALONE)
     if subject.application.version_key < (2, 3):
         assert (await read()).parts["groups"] is not None
         cell.absent()
@@ -110,8 +112,8 @@ async def test_readiness_is_told_apart_from_liveness(subject: Subject, tools: To
 
 
 @pytest.mark.feature("Health: liveness that is broken")
-async def test_liveness_is_told_apart_from_readiness(boot: BootApplications, tools: Tools, cell: Cell) -> None:
-    read = Reader(tools, boot.full, groups=["liveness", "readiness"], **HEALTH_ALONE)
+async def test_liveness_is_told_apart_from_readiness(boot: BootApplications, shared: SharedClients, cell: Cell) -> None:
+    read = Reader(shared, boot.full, groups=["liveness", "readiness"], **HEALTH_ALONE)
     if boot.full.version_key < (2, 3):
         assert (await read()).parts["groups"] is not None
         cell.absent()
@@ -121,8 +123,8 @@ async def test_liveness_is_told_apart_from_readiness(boot: BootApplications, too
 
 
 @pytest.mark.feature("Health: /livez and /readyz on the main port")
-async def test_additional_paths_follow_the_readiness(subject: Subject, tools: Tools, cell: Cell) -> None:
-    read = Reader(tools, subject.application, main={}, **HEALTH_ALONE)
+async def test_additional_paths_follow_the_readiness(subject: Subject, shared: SharedClients, cell: Cell) -> None:
+    read = Reader(shared, subject.application, main={}, **HEALTH_ALONE)
     if subject.application.version_key < (2, 6):
         assert reason(await read()) == ("check", "http_status")
         cell.absent()
@@ -135,8 +137,10 @@ async def test_additional_paths_follow_the_readiness(subject: Subject, tools: To
 
 
 @pytest.mark.feature("Main port beside the management port: /livez and /readyz")
-async def test_the_main_port_is_asked_beside_the_management_port(boot: BootApplications, tools: Tools, cell: Cell) -> None:
-    outcome = await Reader(tools, boot.hidden, main={}, **HEALTH_ALONE)()
+async def test_the_main_port_is_asked_beside_the_management_port(
+    boot: BootApplications, shared: SharedClients, cell: Cell
+) -> None:
+    outcome = await Reader(shared, boot.hidden, main={}, **HEALTH_ALONE)()
     if boot.hidden.version_key >= (2, 6):
         assert outcome.verdict is Verdict.UP
         assert series(outcome, mainport.UP) == {("/livez",): 1, ("/readyz",): 1}
@@ -148,10 +152,10 @@ async def test_the_main_port_is_asked_beside_the_management_port(boot: BootAppli
 
 
 @pytest.mark.feature("Main port that fails while the management port is healthy")
-async def test_a_main_port_that_fails_is_down(boot: BootApplications, tools: Tools) -> None:
-    served = await Reader(tools, boot.hidden, main={"paths": ["/work/slow/a"]}, **HEALTH_ALONE)()
+async def test_a_main_port_that_fails_is_down(boot: BootApplications, shared: SharedClients) -> None:
+    served = await Reader(shared, boot.hidden, main={"paths": ["/work/slow/a"]}, **HEALTH_ALONE)()
     assert served.verdict is Verdict.UP
-    outcome = await Reader(tools, boot.hidden, main={"paths": ["/work/slow/a", "/work/fail"]}, **HEALTH_ALONE)()
+    outcome = await Reader(shared, boot.hidden, main={"paths": ["/work/slow/a", "/work/fail"]}, **HEALTH_ALONE)()
     assert reason(outcome) == ("check", "http_status")
     assert outcome.failure is not None
     assert outcome.failure.detail == "main port /work/fail: HTTP 500"

@@ -11,14 +11,15 @@ from urllib.parse import urlencode
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from exporter.probing.probe import Tools
+from exporter.actuator import flyway
+from exporter.actuator import recording as r
+from exporter.clients.spring import meters, metrics_json, prometheus_text
+from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
-from exporter.spring import exposition, flyway, meters, metrics_json
-from exporter.spring import recording as r
 from tests.conformance.conftest import Cell
 from tests.conformance.reading import Reader, ask_often, p99, series
 from tests.conformance.subjects import Subject
-from tests.fixtures.fleet import ApacheKafka, BootApplications
+from tests.fixtures.boot_applications import ApacheKafka, BootApplications
 
 MB = 1 << 20
 
@@ -33,8 +34,8 @@ def test_included_names_leave_what_is_wanted(subject: Subject, cell: Cell) -> No
     subject.application.get("/actuator/health")
     everything = subject.application.get("/actuator/prometheus")
     filtered = subject.application.get(f"/actuator/prometheus?includedNames={meters.included_names()}")
-    found = {name for name, samples in exposition.parse(everything, meters.WANTED).samples.items() if samples}
-    assert found == {name for name, samples in exposition.parse(filtered, meters.WANTED).samples.items() if samples}
+    found = {name for name, samples in prometheus_text.parse(everything, meters.WANTED).samples.items() if samples}
+    assert found == {name for name, samples in prometheus_text.parse(filtered, meters.WANTED).samples.items() if samples}
     assert {"http_server_requests_seconds_bucket", "hikaricp_connections_active", "jvm_memory_used_bytes"} <= found
     if subject.application.version_key >= (2, 4):
         assert b"system_cpu_usage" not in filtered
@@ -44,8 +45,8 @@ def test_included_names_leave_what_is_wanted(subject: Subject, cell: Cell) -> No
 
 
 @pytest.mark.feature("HTTP requests by outcome, over all URIs")
-async def test_requests_are_counted(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full)
+async def test_requests_are_counted(boot: BootApplications, shared: SharedClients) -> None:
+    read = Reader(shared, boot.full)
     before, own_before = await read(), boot.full.truth()
     await ask_often(boot.full, "/work/slow/a", 20)
     await ask_often(boot.full, "/work/slow/b", 10)
@@ -63,8 +64,8 @@ async def test_requests_are_counted(boot: BootApplications, tools: Tools) -> Non
 
 
 @pytest.mark.feature("p99 from the application's histogram")
-async def test_p99_comes_from_the_histogram(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full)
+async def test_p99_comes_from_the_histogram(boot: BootApplications, shared: SharedClients) -> None:
+    read = Reader(shared, boot.full)
     await read()
     await ask_often(boot.full, "/work/slow/p99?ms=10", 100)
     await ask_often(boot.full, "/work/slow/p99?ms=300", 8)
@@ -74,16 +75,18 @@ async def test_p99_comes_from_the_histogram(boot: BootApplications, tools: Tools
 
 
 @pytest.mark.feature("p99 from client-side quantiles")
-async def test_p99_comes_from_quantiles(boot: BootApplications, tools: Tools) -> None:
+async def test_p99_comes_from_quantiles(boot: BootApplications, shared: SharedClients) -> None:
     await ask_often(boot.hidden, "/work/slow/p99?ms=250", 20)
-    outcome = await Reader(tools, boot.hidden).until(lambda outcome: p99(outcome).get(("quantile",), 0) > 0.2)
+    outcome = await Reader(shared, boot.hidden).until(lambda outcome: p99(outcome).get(("quantile",), 0) > 0.2)
     assert p99(outcome) == {("quantile",): pytest.approx(0.25, abs=0.1)}
     assert series(outcome, r.REQUEST_DURATION) == {}
 
 
 @pytest.mark.feature("`/actuator/metrics` as the fallback, p99 from the probe's own requests")
-async def test_an_application_without_prometheus_is_read_number_by_number(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.plain)
+async def test_an_application_without_prometheus_is_read_number_by_number(
+    boot: BootApplications, shared: SharedClients
+) -> None:
+    read = Reader(shared, boot.plain)
     for _ in range(25):
         outcome = await read()
     own = boot.plain.truth()
@@ -96,8 +99,8 @@ async def test_an_application_without_prometheus_is_read_number_by_number(boot: 
 
 
 @pytest.mark.feature("Hikari pool: in use, at most, share in use")
-async def test_the_pool_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full)
+async def test_the_pool_is_told_as_it_is(boot: BootApplications, shared: SharedClients) -> None:
+    read = Reader(shared, boot.full)
     pool = boot.full.truth()["pool"]
     with boot.full.switched("hold", {"connections": 0}, connections=3):
         outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((pool, "active")) == 3)
@@ -109,8 +112,8 @@ async def test_the_pool_is_told_as_it_is(boot: BootApplications, tools: Tools) -
 
 
 @pytest.mark.feature("Heap in use and its limit, without pools that have none")
-async def test_the_heap_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full)
+async def test_the_heap_is_told_as_it_is(boot: BootApplications, shared: SharedClients) -> None:
+    read = Reader(shared, boot.full)
     boot.full.switch("collect")
     before = await read()
     own = boot.full.truth()
@@ -125,8 +128,8 @@ async def test_the_heap_is_told_as_it_is(boot: BootApplications, tools: Tools) -
 
 
 @pytest.mark.feature("Garbage collection: pauses, their time, its share")
-async def test_collections_are_counted(boot: BootApplications, tools: Tools) -> None:
-    read = Reader(tools, boot.full)
+async def test_collections_are_counted(boot: BootApplications, shared: SharedClients) -> None:
+    read = Reader(shared, boot.full)
     before, own_before = await read(), boot.full.truth()
     for _ in range(3):
         boot.full.switch("collect")
@@ -139,8 +142,8 @@ async def test_collections_are_counted(boot: BootApplications, tools: Tools) -> 
 
 
 @pytest.mark.feature("Redis cache: hits, misses, hit ratio")
-async def test_cache_lookups_are_counted(boot: BootApplications, tools: Tools, cell: Cell) -> None:
-    read = Reader(tools, boot.full)
+async def test_cache_lookups_are_counted(boot: BootApplications, shared: SharedClients, cell: Cell) -> None:
+    read = Reader(shared, boot.full)
     before = await read()
     if boot.full.version_key < (2, 4):
         assert series(before, r.CACHE_GETS) == {}
@@ -161,17 +164,17 @@ async def test_cache_lookups_are_counted(boot: BootApplications, tools: Tools, c
 
 
 @pytest.mark.feature("Start time, uptime, restarts")
-async def test_the_process_is_told_as_it_is(boot: BootApplications, tools: Tools) -> None:
-    outcome, own = await Reader(tools, boot.full)(), boot.full.truth()
+async def test_the_process_is_told_as_it_is(boot: BootApplications, shared: SharedClients) -> None:
+    outcome, own = await Reader(shared, boot.full)(), boot.full.truth()
     assert _of(outcome, r.STARTED) == pytest.approx(own["startTime"], abs=1)
     assert _of(outcome, r.UPTIME) == pytest.approx(own["uptime"], abs=2)
     assert _of(outcome, r.RESTARTS) == 0
 
 
 @pytest.mark.feature("Hikari pool: exhausted, with threads that wait in vain")
-async def test_an_exhausted_pool_is_told_as_it_is(subject: Subject, tools: Tools) -> None:
+async def test_an_exhausted_pool_is_told_as_it_is(subject: Subject, shared: SharedClients) -> None:
     """The health check waits for a connection as well: the meters are read while it does."""
-    read = Reader(tools, subject.application, deadline=3)
+    read = Reader(shared, subject.application, deadline=3)
     timeouts = _of(await read(), r.CONNECTION_TIMEOUTS, subject.pool)
     with subject.pool_exhausted():
         outcome = await read.until(lambda outcome: series(outcome, r.CONNECTIONS).get((subject.pool, "pending"), 0) >= 1)
@@ -184,7 +187,7 @@ async def test_an_exhausted_pool_is_told_as_it_is(subject: Subject, tools: Tools
 @pytest.mark.feature("Both metrics endpoints agree")
 async def test_the_metrics_endpoint_says_the_same_as_the_prometheus_endpoint(subject: Subject) -> None:
     application = subject.application
-    by_text = meters.read(exposition.parse(application.get("/actuator/prometheus"), meters.WANTED))
+    by_text = meters.read(prometheus_text.parse(application.get("/actuator/prometheus"), meters.WANTED))
     by_json = meters.Readings()
 
     async def ask(name: str, tags: metrics_json.Tags) -> metrics_json.Measured | None:
@@ -201,9 +204,9 @@ async def test_the_metrics_endpoint_says_the_same_as_the_prometheus_endpoint(sub
 
 
 @pytest.mark.feature("Histogram: a bounded number of buckets, over all URIs")
-async def test_the_histogram_holds_all_requests(subject: Subject, tools: Tools) -> None:
+async def test_the_histogram_holds_all_requests(subject: Subject, shared: SharedClients) -> None:
     await ask_often(subject.application, "/actuator/health/ping", 5)
-    outcome = await Reader(tools, subject.application)()
+    outcome = await Reader(shared, subject.application)()
     buckets = series(outcome, r.REQUEST_DURATION)
     assert 10 < len(buckets) <= 25
     assert buckets["count",] == buckets["+Inf",] == sum(series(outcome, r.REQUESTS).values())
@@ -213,32 +216,32 @@ async def test_the_histogram_holds_all_requests(subject: Subject, tools: Tools) 
 
 
 @pytest.mark.feature("Flyway: expected and applied version, pending and failed migrations")
-async def test_migrations_are_told_as_they_are(subject: Subject, tools: Tools) -> None:
+async def test_migrations_are_told_as_they_are(subject: Subject, shared: SharedClients) -> None:
     applied, behind = subject.version, subject.before
-    outcome = await Reader(tools, subject.application)()
+    outcome = await Reader(shared, subject.application)()
     assert series(outcome, flyway.VERSION) == {("flyway", "expected", applied): 1, ("flyway", "applied", applied): 1}
     assert series(outcome, flyway.BEHIND) == {("flyway",): 0}
     states = series(outcome, flyway.MIGRATIONS)
     assert (states["flyway", "SUCCESS"], states["flyway", "PENDING"], states["flyway", "FAILED"]) == (3, 0, 0)
     with subject.history_changed(f"DELETE FROM {{}} WHERE version = '{applied}'"):
-        outcome = await Reader(tools, subject.application)()
+        outcome = await Reader(shared, subject.application)()
         if subject.fleet is None:
             assert subject.application.truth("/migrations") == {"pending": 1, "version": behind}
         assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
         assert series(outcome, flyway.VERSION) == {("flyway", "expected", applied): 1, ("flyway", "applied", behind): 1}
         assert series(outcome, flyway.MIGRATIONS)["flyway", "PENDING"] == 1
     with subject.history_changed(f"UPDATE {{}} SET success = false WHERE version = '{applied}'"):
-        outcome = await Reader(tools, subject.application)()
+        outcome = await Reader(shared, subject.application)()
         assert series(outcome, flyway.MIGRATIONS)["flyway", "FAILED"] == 1
         assert series(outcome, flyway.BEHIND) == {("flyway",): 1}
 
 
 @pytest.mark.feature("Kafka client lag, dotted topics counted once")
 async def test_the_clients_lag_is_told_as_it_is(
-    boot: BootApplications, tools: Tools, apache_kafka: ApacheKafka, cell: Cell
+    boot: BootApplications, shared: SharedClients, apache_kafka: ApacheKafka, cell: Cell
 ) -> None:
     """Micrometer looks for new client metrics once a minute, so that a topic can take that long to show."""
-    read = Reader(tools, boot.full)
+    read = Reader(shared, boot.full)
     if boot.full.version_key < (2, 4):
         assert series(await read(), r.KAFKA_LAG) == {}
         cell.absent()

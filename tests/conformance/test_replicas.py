@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.app.daemon import Daemon
-from tests.fixtures.fleet import BootApplications
+from tests.fixtures.boot_applications import BootApplications
 from tests.net.relay import Relay
 
 OLD, NEW = "3.5", "4.1"

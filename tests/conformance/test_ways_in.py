@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from exporter.actuator.connections import CONNECT_SECONDS, EXCHANGE_SECONDS
+from exporter.actuator.recording import UPTIME
 from exporter.probes.actuator import REUSED
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
-from exporter.spring.connections import CONNECT_SECONDS, EXCHANGE_SECONDS
-from exporter.spring.recording import UPTIME
 from exporter.verdict import Stage, Verdict
 from tests.conformance.reading import series
 from tests.conformance.subjects import Subject
-from tests.fixtures.fleet import SecuredApplications
+from tests.fixtures.boot_applications import SecuredApplications
 from tests.fixtures.keycloak import PROBER_SECRET, KeycloakServer
 from tests.net.relay import Relay
 from tests.probes.doing import attempt, make, reason
@@ -32,8 +32,8 @@ def _token(keycloak: KeycloakServer) -> str:
     return token
 
 
-async def _read(tools: Tools, port: int, **settings: Any) -> Outcome:
-    return await attempt(make("actuator", tools, "127.0.0.1", port, **settings))
+async def _read(shared: SharedClients, port: int, **settings: Any) -> Outcome:
+    return await attempt(make("actuator", shared, "127.0.0.1", port, **settings))
 
 
 def _is_whole(outcome: Outcome) -> bool:
@@ -42,21 +42,21 @@ def _is_whole(outcome: Outcome) -> bool:
 
 
 @pytest.mark.feature("Way in: none, refused (unknown, no page)", version="3.5")
-async def test_without_credentials_nobody_is_paged(tools: Tools, secured: SecuredApplications) -> None:
-    outcome = await _read(tools, secured.port)
+async def test_without_credentials_nobody_is_paged(shared: SharedClients, secured: SecuredApplications) -> None:
+    outcome = await _read(shared, secured.port)
     assert outcome.verdict is Verdict.UNKNOWN
     assert reason(outcome) == ("check", "auth")
 
 
 @pytest.mark.feature("Way in: Basic", version="3.5")
-async def test_basic(tools: Tools, secured: SecuredApplications, tmp_path: Path) -> None:
+async def test_basic(shared: SharedClients, secured: SecuredApplications, tmp_path: Path) -> None:
     assert _is_whole(
-        await _read(tools, secured.port, auth={"basic": {"username": secured.user, "password": secured.password}})
+        await _read(shared, secured.port, auth={"basic": {"username": secured.user, "password": secured.password}})
     )
     file = tmp_path / "password"
     file.write_text(secured.password + "\n", encoding="utf-8")
     probe = make(
-        "actuator", tools, "127.0.0.1", secured.port, auth={"basic": {"username": secured.user, "password_file": file}}
+        "actuator", shared, "127.0.0.1", secured.port, auth={"basic": {"username": secured.user, "password_file": file}}
     )
     assert _is_whole(await attempt(probe))
     file.write_text("another", encoding="utf-8")
@@ -65,50 +65,50 @@ async def test_basic(tools: Tools, secured: SecuredApplications, tmp_path: Path)
 
 
 @pytest.mark.feature("Way in: bearer token, static and from a file that is rotated", version="3.5")
-async def test_bearer(tools: Tools, secured: SecuredApplications, keycloak: KeycloakServer, tmp_path: Path) -> None:
+async def test_bearer(shared: SharedClients, secured: SecuredApplications, keycloak: KeycloakServer, tmp_path: Path) -> None:
     token = _token(keycloak)
-    assert _is_whole(await _read(tools, secured.port, auth={"bearer": {"token": token}}))
+    assert _is_whole(await _read(shared, secured.port, auth={"bearer": {"token": token}}))
     file = tmp_path / "token"
     file.write_text("expired")
-    probe = make("actuator", tools, "127.0.0.1", secured.port, auth={"bearer": {"token_file": file}})
+    probe = make("actuator", shared, "127.0.0.1", secured.port, auth={"bearer": {"token_file": file}})
     assert reason(await attempt(probe)) == ("check", "auth")
     file.write_text(token)
     assert _is_whole(await attempt(probe))
 
 
 @pytest.mark.feature("Way in: OAuth2 client credentials, from Keycloak", version="3.5")
-async def test_oauth2(tools: Tools, secured: SecuredApplications, keycloak: KeycloakServer) -> None:
+async def test_oauth2(shared: SharedClients, secured: SecuredApplications, keycloak: KeycloakServer) -> None:
     async with Relay(keycloak.port) as relay:
         oauth2 = {"token_url": keycloak.token_url(relay.port), "client_id": "prober", "client_secret": PROBER_SECRET}
-        probes = [make("actuator", tools, "127.0.0.1", secured.port, auth={"oauth2": oauth2}) for _ in range(3)]
+        probes = [make("actuator", shared, "127.0.0.1", secured.port, auth={"oauth2": oauth2}) for _ in range(3)]
         for probe in probes * 2:
             assert _is_whole(await attempt(probe))
         assert relay.count("POST") == 1, "one token serves all"
     oauth2 |= {"token_url": keycloak.token_url(), "client_secret": "wrong"}
-    wrong = await _read(tools, secured.port, auth={"oauth2": oauth2})
+    wrong = await _read(shared, secured.port, auth={"oauth2": oauth2})
     assert (wrong.verdict, reason(wrong)) == (Verdict.UNKNOWN, ("auth", "credentials"))
 
 
 @pytest.mark.feature("Way in: TLS with a CA of one's own, another server name, a client certificate", version="3.5")
-async def test_mutual_tls(tools: Tools, secured: SecuredApplications) -> None:
+async def test_mutual_tls(shared: SharedClients, secured: SecuredApplications) -> None:
     auth = {"basic": {"username": secured.user, "password": secured.password}}
     files = {"ca_file": str(secured.ca_file), "cert_file": str(secured.client_file)}
     named = {**files, "server_name": "secured.test"}
-    whole = await _read(tools, secured.tls_port, scheme="https", tls=named, auth=auth)
+    whole = await _read(shared, secured.tls_port, scheme="https", tls=named, auth=auth)
     assert _is_whole(whole)
     assert Stage.TLS in whole.phases
-    unnamed = await _read(tools, secured.tls_port, scheme="https", tls=files, auth=auth)
+    unnamed = await _read(shared, secured.tls_port, scheme="https", tls=files, auth=auth)
     assert reason(unnamed) == ("tls", "tls_name_mismatch")
-    strange = await _read(tools, secured.tls_port, scheme="https", tls={"server_name": "secured.test"}, auth=auth)
+    strange = await _read(shared, secured.tls_port, scheme="https", tls={"server_name": "secured.test"}, auth=auth)
     assert reason(strange) == ("tls", "tls_untrusted")
     uncertified = {name: value for name, value in named.items() if name != "cert_file"}
-    outcome = await _read(tools, secured.tls_port, scheme="https", tls=uncertified, auth=auth)
+    outcome = await _read(shared, secured.tls_port, scheme="https", tls=uncertified, auth=auth)
     assert outcome.verdict is Verdict.UNKNOWN, "a certificate that the prober lacks is no fault of the application"
 
 
 @pytest.mark.feature("Connections: kept alive, and a new one now and then, told apart")
-async def test_warm_and_cold_are_told_apart(subject: Subject, tools: Tools) -> None:
-    probe = make("actuator", tools, "127.0.0.1", subject.application.port, metrics=False, cold_every=3)
+async def test_warm_and_cold_are_told_apart(subject: Subject, shared: SharedClients) -> None:
+    probe = make("actuator", shared, "127.0.0.1", subject.application.port, metrics=False, cold_every=3)
     outcomes = [await attempt(probe) for _ in range(9)]
     assert [int(series(outcome, REUSED)[()]) for outcome in outcomes] == [0, 1, 1, 1, 0, 1, 1, 1, 0]
     assert [Stage.CONNECT in outcome.phases for outcome in outcomes] == [True, *[False] * 3] * 2 + [True]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.conftest import CELLS
 from tests.conformance.table import DOCUMENT, render
-from tests.fixtures.fleet import BootApplications
+from tests.fixtures.boot_applications import BootApplications
 
 
 def test_the_page_is_what_the_tests_found(request: pytest.FixtureRequest, boot_fleet: dict[str, BootApplications]) -> None:

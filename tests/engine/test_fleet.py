@@ -21,7 +21,7 @@ from exporter.engine.scheduler import Scheduler
 from exporter.metrics.store import Store
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -79,8 +79,8 @@ class Bench:
         self.names = Names()
         self.store = Store()
         self.scheduler = Scheduler(10, 10)
-        self.tools = Tools(HttpClient(self.names), self.names)
-        self.fleet = Fleet(self.store, self.tools, self.scheduler, LoopLag())
+        self.shared = SharedClients(HttpClient(self.names), self.names)
+        self.fleet = Fleet(self.store, self.shared, self.scheduler, LoopLag())
 
     def lines(self, start: str) -> list[str]:
         text = self.store.render(openmetrics=False).decode()
@@ -92,7 +92,7 @@ async def bench() -> AsyncIterator[Bench]:
     bench = Bench()
     yield bench
     await bench.fleet.close()
-    await bench.tools.close()
+    await bench.shared.close()
 
 
 def config(text: str) -> Config:

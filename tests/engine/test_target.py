@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from exporter.engine.target import KindSeries, TargetState
+from exporter.engine.target import ProbeSeries, TargetState
 from exporter.metrics.family import gauge
 from exporter.metrics.store import Store
 from exporter.probing.attempt import Attempt
@@ -42,7 +42,7 @@ class Bench:
     def __init__(self, probe: ScriptedProbe) -> None:
         self.store = Store()
         self.changes: list[Verdict] = []
-        kind = KindSeries(self.store, probe.target)
+        kind = ProbeSeries(self.store, probe.target)
         self.state = TargetState(probe, self.store, kind, lambda _: 0.0, lambda s: self.changes.append(s.confirmed.verdict))
 
     async def attempt(self, times: int = 1, *, recheck: bool = False) -> bool:

@@ -11,35 +11,35 @@ import uvloop
 
 from exporter.metrics.family import Family
 from exporter.probes import probe_types
-from exporter.probing.probe import Probe, Target, Tools
-from exporter.probing.runner import Outcome, run
+from exporter.probing.probe import Probe, SharedClients, Target
+from exporter.probing.runner import Outcome, run_probe
 from exporter.values import Address
 
 T = TypeVar("T")
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def make(kind: str, tools: Tools, host: str, port: int, /, **settings: Any) -> Probe[Any]:
+def make(kind: str, shared: SharedClients, host: str, port: int, /, **settings: Any) -> Probe[Any]:
     """Build a probe of one address."""
     probe = probe_types()[kind]
     target = Target("a-service", kind, f"{host}:{port}", (Address(host, port),))
-    return probe(target, probe.settings_type(**settings), tools)
+    return probe(target, probe.settings_type(**settings), shared)
 
 
 async def attempt(probe: Probe[Any], timeout: float = 5.0) -> Outcome:
     """Make one attempt and close the probe's own things."""
-    return await run(probe, timeout)
+    return await run_probe(probe, timeout)
 
 
-def on_uvloop(steps: Callable[[Tools], Awaitable[T]]) -> T:
+def on_uvloop(steps: Callable[[SharedClients], Awaitable[T]]) -> T:
     """Run steps on the loop that the exporter runs on; the other tests run on asyncio's own."""
 
     async def main() -> T:
-        tools = Tools.open()
+        shared = SharedClients.open()
         try:
-            return await steps(tools)
+            return await steps(shared)
         finally:
-            await tools.close()
+            await shared.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())

@@ -12,12 +12,12 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from exporter.probing.probe import Tools
-from exporter.probing.runner import Outcome, run
-from exporter.spring import recording
+from exporter.actuator import recording
+from exporter.probing.probe import SharedClients
+from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
+from tests.actuator.test_recording import MICROMETER
 from tests.probes.doing import make, on_uvloop
-from tests.spring.test_recording import MICROMETER
 
 LIMIT = 0.015
 """Seconds of the event loop's thread."""
@@ -106,15 +106,15 @@ def test_a_megabyte_of_metrics_costs_the_event_loop_less_than_15_ms(chunked: boo
         b"/actuator/flyway": http(b'{"contexts":{}}', "application/json"),
     }
 
-    async def steps(tools: Tools) -> tuple[list[float], Outcome]:
-        probe = make("actuator", tools, "127.0.0.1", port)
+    async def steps(shared: SharedClients) -> tuple[list[float], Outcome]:
+        probe = make("actuator", shared, "127.0.0.1", port)
         for _ in range(3):
-            await run(probe, 5)
+            await run_probe(probe, 5)
         costs = []
         for _ in range(5):
             await asyncio.sleep(0.01)  # what the attempt before left behind is not this one's
             started = time.thread_time()
-            outcome = await run(probe, 5)
+            outcome = await run_probe(probe, 5)
             costs.append(time.thread_time() - started)
         return costs, outcome
 

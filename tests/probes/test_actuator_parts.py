@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from exporter.actuator import connections, flyway, mainport, recording
 from exporter.metrics.family import Family
 from exporter.probes import actuator
-from exporter.probing.probe import Tools
-from exporter.probing.runner import Outcome, run
-from exporter.spring import connections, flyway, mainport, recording
+from exporter.probing.probe import SharedClients
+from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.net.servers import Certificates, Route, Served, answer, serve, serve_raw
 from tests.probes.doing import make, on_uvloop
@@ -53,23 +53,23 @@ def hanging(_request: web.Request) -> Any:
 class Ports:
     """A management port that is up, and a main port; attempts of one probe of both."""
 
-    def __init__(self, tools: Tools, management: Served, main: Served) -> None:
+    def __init__(self, shared: SharedClients, management: Served, main: Served) -> None:
         self.management, self.main = management, main
-        self._tools = tools
+        self._shared = shared
 
     async def probed(self, timeout: float = 5.0, main: dict[str, Any] | None = None, **settings: Any) -> Outcome:
         settings = {"metrics": False, "main": {"port": self.main.port, "paths": ["/livez"]} | (main or {})} | settings
-        return await run(make("actuator", self._tools, "127.0.0.1", self.management.port, **settings), timeout)
+        return await run_probe(make("actuator", self._shared, "127.0.0.1", self.management.port, **settings), timeout)
 
 
 @asynccontextmanager
-async def ports(tools: Tools, main: dict[str, Route], health: Route = UP) -> AsyncIterator[Ports]:
+async def ports(shared: SharedClients, main: dict[str, Route], health: Route = UP) -> AsyncIterator[Ports]:
     async with serve({HEALTH: health}) as management, serve(main) as served:
-        yield Ports(tools, management, served)
+        yield Ports(shared, management, served)
 
 
-async def test_an_instance_whose_main_port_answers_is_up(tools: Tools) -> None:
-    async with ports(tools, {"/livez": UP, "/shop": answer("<html>welcome", Content_Type="text/html")}) as both:
+async def test_an_instance_whose_main_port_answers_is_up(shared: SharedClients) -> None:
+    async with ports(shared, {"/livez": UP, "/shop": answer("<html>welcome", Content_Type="text/html")}) as both:
         outcome = await both.probed(main={"paths": ["/livez", "/shop"]})
     assert (outcome.verdict, outcome.parts) == (Verdict.UP, {"main": None})
     assert values(outcome, mainport.UP) == {("/livez",): 1, ("/shop",): 1}
@@ -88,9 +88,9 @@ async def test_an_instance_whose_main_port_answers_is_up(tools: Tools) -> None:
     ],
 )
 async def test_a_main_port_that_does_not_answer_well_turns_the_verdict_and_names_the_path(
-    tools: Tools, response: web.Response, reason: Reason, detail: str, verdict: Verdict
+    shared: SharedClients, response: web.Response, reason: Reason, detail: str, verdict: Verdict
 ) -> None:
-    async with ports(tools, {"/livez": response}) as both:
+    async with ports(shared, {"/livez": response}) as both:
         outcome = await both.probed()
     assert outcome.verdict is verdict
     assert why(outcome.failure) == (Stage.CHECK, reason, f"main port /livez: {detail}")
@@ -99,18 +99,18 @@ async def test_a_main_port_that_does_not_answer_well_turns_the_verdict_and_names
     assert values(outcome, actuator.STATUS_CODE) == {(): 200}, "the actuator's own is not mixed with it"
 
 
-async def test_a_main_port_that_refuses_is_down_while_the_actuator_is_up(tools: Tools) -> None:
+async def test_a_main_port_that_refuses_is_down_while_the_actuator_is_up(shared: SharedClients) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        async with ports(tools, {}) as both:
+        async with ports(shared, {}) as both:
             outcome = await both.probed(main={"port": bound.getsockname()[1]})
     assert why(outcome.failure) == (Stage.CONNECT, Reason.CONNECT_REFUSED, "main port /livez: Connection refused")
     assert outcome.verdict is Verdict.DOWN
 
 
-async def test_a_main_port_that_hangs_is_down_in_time_and_by_its_own_name(tools: Tools) -> None:
+async def test_a_main_port_that_hangs_is_down_in_time_and_by_its_own_name(shared: SharedClients) -> None:
     """Its failure is not the health's, whose phases and code are there, and ahead of the attempt's deadline."""
-    async with ports(tools, {"/livez": hanging, "/readyz": UP}) as both:
+    async with ports(shared, {"/livez": hanging, "/readyz": UP}) as both:
         outcome = await both.probed(1.2, main={"paths": ["/livez", "/readyz"]})
     assert why(outcome.failure) == (Stage.WAIT, Reason.TIMEOUT, "main port /livez: no answer within the deadline")
     assert outcome.duration < 1.2
@@ -119,23 +119,23 @@ async def test_a_main_port_that_hangs_is_down_in_time_and_by_its_own_name(tools:
     assert values(outcome, mainport.UP) == {("/livez",): 0, ("/readyz",): 1}
 
 
-async def test_where_both_are_down_the_applications_own_word_comes_first(tools: Tools) -> None:
-    async with ports(tools, {"/livez": answer("", 500)}, health=DOWN) as both:
+async def test_where_both_are_down_the_applications_own_word_comes_first(shared: SharedClients) -> None:
+    async with ports(shared, {"/livez": answer("", 500)}, health=DOWN) as both:
         outcome = await both.probed()
     assert why(outcome.failure) == (Stage.CHECK, Reason.REPORTED_DOWN, "status DOWN: db")
     assert why(outcome.parts["main"]) == (Stage.CHECK, Reason.HTTP_STATUS, "main port /livez: HTTP 500")
 
 
-async def test_health_that_hangs_still_has_its_main_port_asked(tools: Tools) -> None:
+async def test_health_that_hangs_still_has_its_main_port_asked(shared: SharedClients) -> None:
     """It says whether users are served meanwhile."""
-    async with ports(tools, {"/livez": UP}, health=hanging) as both:
+    async with ports(shared, {"/livez": UP}, health=hanging) as both:
         outcome = await both.probed(1.0)
     assert why(outcome.failure) == (Stage.WAIT, Reason.TIMEOUT, "no answer within 1 s")
     assert values(outcome, mainport.UP) == {("/livez",): 1}
 
 
-async def test_credentials_are_never_sent_to_the_main_port(tools: Tools) -> None:
-    async with ports(tools, {"/livez": UP, "/readyz": answer("", 401, WWW_Authenticate="Basic")}) as both:
+async def test_credentials_are_never_sent_to_the_main_port(shared: SharedClients) -> None:
+    async with ports(shared, {"/livez": UP, "/readyz": answer("", 401, WWW_Authenticate="Basic")}) as both:
         await both.probed(
             main={"paths": ["/livez", "/readyz"]},
             auth={"basic": {"username": "prober", "password": "s3cret"}},
@@ -148,10 +148,10 @@ async def test_credentials_are_never_sent_to_the_main_port(tools: Tools) -> None
         assert {name.lower() for name in request.headers} <= {"host", "accept", "accept-encoding", "user-agent"}
 
 
-async def test_a_redirect_of_the_main_port_is_not_followed(tools: Tools) -> None:
+async def test_a_redirect_of_the_main_port_is_not_followed(shared: SharedClients) -> None:
     async with serve({"/": UP}) as other:
         elsewhere = answer("", 302, Location=f"http://127.0.0.1:{other.port}/")
-        async with ports(tools, {"/livez": elsewhere}) as both:
+        async with ports(shared, {"/livez": elsewhere}) as both:
             outcome = await both.probed()
     assert outcome.verdict is Verdict.DOWN
     assert (len(both.main.requests), other.requests) == (1, [])
@@ -176,12 +176,12 @@ def started(at: float) -> web.Response:
 class Migrated:
     """A probe of one application, attempt after attempt; the application's answers may be changed in between."""
 
-    def __init__(self, tools: Tools, served: Served, routes: dict[str, Route], settings: dict[str, Any]) -> None:
+    def __init__(self, shared: SharedClients, served: Served, routes: dict[str, Route], settings: dict[str, Any]) -> None:
         self.routes, self.served = routes, served
-        self._probe = make("actuator", tools, "127.0.0.1", served.port, **settings)
+        self._probe = make("actuator", shared, "127.0.0.1", served.port, **settings)
 
     async def attempt(self, timeout: float = 5.0) -> Outcome:
-        return await run(self._probe, timeout)
+        return await run_probe(self._probe, timeout)
 
     @property
     def asked(self) -> int:
@@ -190,24 +190,24 @@ class Migrated:
 
 
 @asynccontextmanager
-async def migrated(tools: Tools, answered: Route | None, **settings: Any) -> AsyncIterator[Migrated]:
+async def migrated(shared: SharedClients, answered: Route | None, **settings: Any) -> AsyncIterator[Migrated]:
     routes: dict[str, Route] = {HEALTH: UP, PROMETHEUS: started(1000)}
     if answered is not None:
         routes[FLYWAY] = answered
     async with serve(routes) as served:
-        yield Migrated(tools, served, routes, settings)
+        yield Migrated(shared, served, routes, settings)
 
 
-async def test_migrations_are_recorded_beside_the_meters(tools: Tools) -> None:
-    async with migrated(tools, migrations("SUCCESS", "PENDING")) as application:
+async def test_migrations_are_recorded_beside_the_meters(shared: SharedClients) -> None:
+    async with migrated(shared, migrations("SUCCESS", "PENDING")) as application:
         outcome = await application.attempt()
     assert (outcome.verdict, outcome.parts) == (Verdict.UP, {"metrics": None, "flyway": None})
     assert values(outcome, flyway.VERSION) == {("flyway", "expected", "2"): 1, ("flyway", "applied", "1"): 1}
     assert values(outcome, flyway.BEHIND) == {("flyway",): 1}
 
 
-async def test_migrations_are_asked_for_every_twentieth_time_and_hold_in_between(tools: Tools) -> None:
-    async with migrated(tools, migrations("SUCCESS", "PENDING")) as application:
+async def test_migrations_are_asked_for_every_twentieth_time_and_hold_in_between(shared: SharedClients) -> None:
+    async with migrated(shared, migrations("SUCCESS", "PENDING")) as application:
         asked, behind = [], []
         for number in range(41):
             if number == 5:
@@ -221,8 +221,8 @@ async def test_migrations_are_asked_for_every_twentieth_time_and_hold_in_between
 
 
 @pytest.mark.parametrize("meter", ["process_start_time_seconds {0}\n", "process_uptime_seconds {1}\n"])
-async def test_migrations_are_asked_for_again_after_a_restart(tools: Tools, meter: str) -> None:
-    async with migrated(tools, migrations("SUCCESS", "PENDING")) as application:
+async def test_migrations_are_asked_for_again_after_a_restart(shared: SharedClients, meter: str) -> None:
+    async with migrated(shared, migrations("SUCCESS", "PENDING")) as application:
         application.routes[PROMETHEUS] = meters(meter.format(1000, 500))
         await application.attempt()
         await application.attempt()
@@ -235,9 +235,9 @@ async def test_migrations_are_asked_for_again_after_a_restart(tools: Tools, mete
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_an_application_that_does_not_expose_them_is_left_alone(tools: Tools, status: int) -> None:
+async def test_an_application_that_does_not_expose_them_is_left_alone(shared: SharedClients, status: int) -> None:
     """Nothing fails, and nothing is said of migrations."""
-    async with migrated(tools, answer("", status)) as application:
+    async with migrated(shared, answer("", status)) as application:
         found = [await application.attempt() for _ in range(21)]
     for outcome in found:
         assert (outcome.verdict, outcome.parts) == (Verdict.UP, {"metrics": None})
@@ -258,9 +258,9 @@ async def test_an_application_that_does_not_expose_them_is_left_alone(tools: Too
     ids=["500", "redirect", "html", "deep", "many", "long"],
 )
 async def test_migrations_that_cannot_be_read_fail_their_part_alone(
-    tools: Tools, response: web.Response, reason: Reason, detail: str
+    shared: SharedClients, response: web.Response, reason: Reason, detail: str
 ) -> None:
-    async with migrated(tools, response, max_metrics_bytes=2_000_000) as application:
+    async with migrated(shared, response, max_metrics_bytes=2_000_000) as application:
         found = [await application.attempt() for _ in range(2)]
     for outcome in found:
         assert (outcome.verdict, outcome.parts["metrics"]) == (Verdict.UP, None)
@@ -271,8 +271,8 @@ async def test_migrations_that_cannot_be_read_fail_their_part_alone(
         assert not set(outcome.samples) & set(flyway.METRICS)
 
 
-async def test_migrations_that_hang_fail_their_part_alone_and_not_each_attempt(tools: Tools) -> None:
-    async with migrated(tools, hanging) as application:
+async def test_migrations_that_hang_fail_their_part_alone_and_not_each_attempt(shared: SharedClients) -> None:
+    async with migrated(shared, hanging) as application:
         first, second = await application.attempt(0.5), await application.attempt(5)
     assert (first.verdict, second.verdict) == (Verdict.UP, Verdict.UP)
     assert why(first.parts["flyway"]) == (Stage.WAIT, Reason.TIMEOUT, "no answer within the deadline")
@@ -280,9 +280,9 @@ async def test_migrations_that_hang_fail_their_part_alone_and_not_each_attempt(t
     assert (application.asked, second.duration < 1) == (1, True)
 
 
-async def test_an_application_that_is_down_is_not_asked_and_keeps_what_was_known(tools: Tools) -> None:
+async def test_an_application_that_is_down_is_not_asked_and_keeps_what_was_known(shared: SharedClients) -> None:
     """The answer would take connections of a pool that may have none left."""
-    async with migrated(tools, migrations("SUCCESS")) as application:
+    async with migrated(shared, migrations("SUCCESS")) as application:
         application.routes[HEALTH] = DOWN
         assert "flyway" not in (await application.attempt()).parts
         assert application.asked == 0
@@ -294,13 +294,13 @@ async def test_an_application_that_is_down_is_not_asked_and_keeps_what_was_known
 
 
 @pytest.mark.parametrize("settings", [{"flyway": False}, {"metrics": False}])
-async def test_migrations_can_be_left_out(tools: Tools, settings: dict[str, Any]) -> None:
-    async with migrated(tools, migrations("SUCCESS"), **settings) as application:
+async def test_migrations_can_be_left_out(shared: SharedClients, settings: dict[str, Any]) -> None:
+    async with migrated(shared, migrations("SUCCESS"), **settings) as application:
         assert "flyway" not in (await application.attempt()).parts
     assert application.asked == 0
 
 
-async def test_a_long_answer_is_read_in_a_thread(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_answer_is_read_in_a_thread(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
     threaded: list[Callable[..., object]] = []
     real = asyncio.to_thread
 
@@ -309,13 +309,13 @@ async def test_a_long_answer_is_read_in_a_thread(tools: Tools, monkeypatch: pyte
         return await real(function, *args)
 
     monkeypatch.setattr(asyncio, "to_thread", noting)
-    async with migrated(tools, migrations(*["SUCCESS"] * 9_000)) as application:
+    async with migrated(shared, migrations(*["SUCCESS"] * 9_000)) as application:
         outcome = await application.attempt()
     assert values(outcome, flyway.VERSION)[("flyway", "applied", "9000")] == 1
     assert threaded == [flyway.parse]
 
 
-async def test_a_fallback_that_was_cut_short_makes_no_ratio(tools: Tools) -> None:
+async def test_a_fallback_that_was_cut_short_makes_no_ratio(shared: SharedClients) -> None:
     """Or all collections since the start would count as of one interval."""
 
     def metric(value: float) -> web.Response:
@@ -331,12 +331,12 @@ async def test_a_fallback_that_was_cut_short_makes_no_ratio(tools: Tools) -> Non
         f"{base}/hikaricp.connections.active": metric(1),
     }
     async with serve(routes) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, flyway=False)
-        await run(probe, 5)
+        probe = make("actuator", shared, "127.0.0.1", served.port, flyway=False)
+        await run_probe(probe, 5)
         routes |= {f"{base}/process.uptime": metric(110), f"{base}/hikaricp.connections.active": answer("", 500)}
-        short = await run(probe, 5)
+        short = await run_probe(probe, 5)
         routes |= {f"{base}/process.uptime": metric(120), f"{base}/hikaricp.connections.active": metric(1)}
-        whole = await run(probe, 5)
+        whole = await run_probe(probe, 5)
     assert short.parts["metrics"] is not None
     assert values(short, recording.GC_SECONDS) == values(short, recording.GC_RATIO) == {}
     assert values(short, recording.RESTARTS) == {(): 0}
@@ -372,25 +372,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def warm_and_cold(tools: Tools, attempts: int, **settings: Any) -> tuple[list[Outcome], list[int], int]:
+async def warm_and_cold(shared: SharedClients, attempts: int, **settings: Any) -> tuple[list[Outcome], list[int], int]:
     """Outcomes, connections made after each, and how many were left open at the end."""
     server = Keeping()
     outcomes, made = [], []
     async with serve_raw(server) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, **settings)
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, **settings)
         for _ in range(attempts):
-            outcomes.append(await run(probe, 5))
+            outcomes.append(await run_probe(probe, 5))
             made.append(served.connections)
         await until(lambda: server.open <= 1)
         left = server.open
-        await tools.close()
+        await shared.close()
         await until(lambda: server.open == 0)
     return outcomes, made, left
 
 
-async def test_after_so_many_warm_attempts_one_makes_a_new_connection(tools: Tools) -> None:
+async def test_after_so_many_warm_attempts_one_makes_a_new_connection(shared: SharedClients) -> None:
     """Which is closed, and the kept one is used again."""
-    outcomes, made, left = await warm_and_cold(tools, 10, cold_every=3)
+    outcomes, made, left = await warm_and_cold(shared, 10, cold_every=3)
     assert {outcome.verdict for outcome in outcomes} == {Verdict.UP}
     assert made == [1, 1, 1, 1, 2, 2, 2, 2, 3, 3]
     reused = [values(outcome, actuator.REUSED)[()] for outcome in outcomes]
@@ -400,13 +400,13 @@ async def test_after_so_many_warm_attempts_one_makes_a_new_connection(tools: Too
         assert (Stage.CONNECT in outcome.phases) == (not warm)
 
 
-async def test_zero_makes_no_new_connection_on_purpose(tools: Tools) -> None:
-    _, made, _ = await warm_and_cold(tools, 30, cold_every=0)
+async def test_zero_makes_no_new_connection_on_purpose(shared: SharedClients) -> None:
+    _, made, _ = await warm_and_cold(shared, 30, cold_every=0)
     assert made[-1] == 1
 
 
-async def test_exchanges_over_new_and_kept_connections_are_told_apart(tools: Tools) -> None:
-    outcomes, _, _ = await warm_and_cold(tools, 4, cold_every=2)
+async def test_exchanges_over_new_and_kept_connections_are_told_apart(shared: SharedClients) -> None:
+    outcomes, _, _ = await warm_and_cold(shared, 4, cold_every=2)
     first, second, third, fourth = outcomes
 
     def seconds(outcome: Outcome, connection: str) -> float:
@@ -422,17 +422,17 @@ async def test_exchanges_over_new_and_kept_connections_are_told_apart(tools: Too
     assert values(fourth, connections.CONNECT_SECONDS)[()] == pytest.approx(fourth.phases[Stage.CONNECT])
 
 
-async def test_an_application_that_takes_no_new_connections_is_down_until_it_does(tools: Tools) -> None:
+async def test_an_application_that_takes_no_new_connections_is_down_until_it_does(shared: SharedClients) -> None:
     """The kept one would still work: users who come anew are not served."""
     server = Keeping()
     async with serve_raw(server) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, cold_every=2)
-        found = [await run(probe, 5) for _ in range(3)]
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, cold_every=2)
+        found = [await run_probe(probe, 5) for _ in range(3)]
         server.taking = False
-        found += [await run(probe, 5) for _ in range(3)]
+        found += [await run_probe(probe, 5) for _ in range(3)]
         assert server.open == 1, "the kept one is not closed for it"
         server.taking = True
-        found += [await run(probe, 5) for _ in range(2)]
+        found += [await run_probe(probe, 5) for _ in range(2)]
     reasons = [outcome.failure.reason if outcome.failure else None for outcome in found]
     assert reasons == [None] * 3 + [Reason.CONNECTION_CLOSED] * 3 + [None] * 2
     assert [sorted(values(outcome, connections.EXCHANGE_SECONDS)) for outcome in found[2:]] == [
@@ -441,21 +441,21 @@ async def test_an_application_that_takes_no_new_connections_is_down_until_it_doe
     assert [values(outcome, actuator.REUSED) for outcome in found[6:]] == [{(): 0}, {(): 1}]
 
 
-async def test_what_a_failing_cold_exchange_would_have_shown_is_withdrawn(tools: Tools) -> None:
+async def test_what_a_failing_cold_exchange_would_have_shown_is_withdrawn(shared: SharedClients) -> None:
     server = Keeping()
     async with serve_raw(server) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, cold_every=1)
-        await run(probe, 5)
-        await run(probe, 5)
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, cold_every=1)
+        await run_probe(probe, 5)
+        await run_probe(probe, 5)
         server.taking = False
-        failed = await run(probe, 5)
+        failed = await run_probe(probe, 5)
         server.taking = True
-        worked = await run(probe, 5)
+        worked = await run_probe(probe, 5)
     assert not set(failed.samples) & {connections.EXCHANGE_SECONDS, connections.CONNECT_SECONDS, actuator.REUSED}
     assert values(worked, connections.CONNECT_SECONDS)[()] == pytest.approx(worked.phases[Stage.CONNECT])
 
 
-async def test_a_new_connection_that_hangs_is_a_timeout_and_stays_due(tools: Tools) -> None:
+async def test_a_new_connection_that_hangs_is_a_timeout_and_stays_due(shared: SharedClients) -> None:
     stuck = False
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -464,37 +464,37 @@ async def test_a_new_connection_that_hangs_is_a_timeout_and_stays_due(tools: Too
         await Keeping()(reader, writer)
 
     async with serve_raw(talk) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, cold_every=1)
-        await run(probe, 5)
-        await run(probe, 5)
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, cold_every=1)
+        await run_probe(probe, 5)
+        await run_probe(probe, 5)
         stuck = True
-        found = [await run(probe, 0.2) for _ in range(2)]
+        found = [await run_probe(probe, 0.2) for _ in range(2)]
         assert served.connections == 3
     assert [why(outcome.failure) for outcome in found] == [(Stage.WAIT, Reason.TIMEOUT, "no answer within 0.2 s")] * 2
 
 
-async def test_a_server_that_keeps_no_connections_has_cold_exchanges_alone(tools: Tools) -> None:
+async def test_a_server_that_keeps_no_connections_has_cold_exchanges_alone(shared: SharedClients) -> None:
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 15\r\n\r\n{"status":"UP"}')
 
     async with serve_raw(once) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, cold_every=1)
-        found = [await run(probe, 5) for _ in range(3)]
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, cold_every=1)
+        found = [await run_probe(probe, 5) for _ in range(3)]
     assert [set(values(outcome, connections.EXCHANGE_SECONDS)) for outcome in found] == [{("cold",)}] * 3
     assert [values(outcome, actuator.REUSED) for outcome in found] == [{(): 0}] * 3
     assert served.connections == 3
 
 
-async def test_an_application_that_says_down_over_a_new_connection_does_take_new_ones(tools: Tools) -> None:
+async def test_an_application_that_says_down_over_a_new_connection_does_take_new_ones(shared: SharedClients) -> None:
     """Its answer came: the next attempt may use the kept one."""
     server = Keeping()
     async with serve_raw(server) as served:
-        probe = make("actuator", tools, "127.0.0.1", served.port, metrics=False, cold_every=1)
-        await run(probe, 5)
-        await run(probe, 5)
+        probe = make("actuator", shared, "127.0.0.1", served.port, metrics=False, cold_every=1)
+        await run_probe(probe, 5)
+        await run_probe(probe, 5)
         server.body = b'{"status":"DOWN"}'
-        cold, warm = await run(probe, 5), await run(probe, 5)
+        cold, warm = await run_probe(probe, 5), await run_probe(probe, 5)
     assert (cold.verdict, warm.verdict) == (Verdict.DOWN, Verdict.DOWN)
     assert (values(cold, actuator.REUSED), values(warm, actuator.REUSED)) == ({(): 0}, {(): 1})
 
@@ -505,12 +505,12 @@ def test_on_the_exporters_own_loop_new_tls_connections_are_made_and_closed(tmp_p
     tls = {"ca_file": str(certificates.ca_file)}
     server = Keeping()
 
-    async def steps(tools: Tools) -> tuple[list[float], list[bool], int]:
+    async def steps(shared: SharedClients) -> tuple[list[float], list[bool], int]:
         async with serve_raw(server, certificates.server()) as served:
-            probe = make("actuator", tools, "127.0.0.1", served.port, scheme="https", tls=tls, metrics=False, cold_every=1)
-            found = [await run(probe, 5) for _ in range(5)]
+            probe = make("actuator", shared, "127.0.0.1", served.port, scheme="https", tls=tls, metrics=False, cold_every=1)
+            found = [await run_probe(probe, 5) for _ in range(5)]
             await until(lambda: server.open == 1)
-            await tools.close()
+            await shared.close()
             await until(lambda: server.open == 0)
         reused = [values(outcome, actuator.REUSED)[()] for outcome in found]
         return reused, [Stage.TLS in outcome.phases for outcome in found], served.connections
@@ -521,18 +521,18 @@ def test_on_the_exporters_own_loop_new_tls_connections_are_made_and_closed(tmp_p
     assert made == 3
 
 
-async def test_the_main_port_takes_turns_as_the_actuator_does(tools: Tools) -> None:
+async def test_the_main_port_takes_turns_as_the_actuator_does(shared: SharedClients) -> None:
     main = Keeping()
     async with serve({HEALTH: UP}) as management, serve_raw(main) as served:
         probe = make(
-            "actuator", tools, "127.0.0.1", management.port, metrics=False, cold_every=2,
+            "actuator", shared, "127.0.0.1", management.port, metrics=False, cold_every=2,
             main={"port": served.port, "paths": ["/livez"]},
         )  # fmt: skip
-        found = [await run(probe, 5) for _ in range(4)]
+        found = [await run_probe(probe, 5) for _ in range(4)]
         assert served.connections == 2
-        await run(probe, 5)
-        await run(probe, 5)
+        await run_probe(probe, 5)
+        await run_probe(probe, 5)
         main.taking = False
-        found += [await run(probe, 5) for _ in range(2)]
+        found += [await run_probe(probe, 5) for _ in range(2)]
     reasons = [outcome.failure.reason if outcome.failure else None for outcome in found]
     assert reasons == [None] * 4 + [Reason.CONNECTION_CLOSED] * 2

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from exporter.engine.target import KindSeries, TargetState
+from exporter.clients.spring import prometheus_text
+from exporter.engine.target import ProbeSeries, TargetState
 from exporter.metrics.store import Store
-from exporter.probing.probe import Tools
-from exporter.spring import exposition
+from exporter.probing.probe import SharedClients
 from exporter.verdict import Failure, Reason, Stage, Verdict
+from tests.fixtures.formats import Read, exported
 from tests.net.servers import serve_raw
 from tests.probes.doing import make
-from tests.spring.formats import Read, exported
 
 MAX_BYTES = 1_048_576
 MEMORY = 3 * MAX_BYTES
@@ -317,15 +317,15 @@ class Seen:
         }
 
 
-async def attempted(tools: Tools, application: Application, port: int, timeout: float, **settings: Any) -> Seen:
+async def attempted(shared: SharedClients, application: Application, port: int, timeout: float, **settings: Any) -> Seen:
     """One attempt of a target, as the exporter makes it, with its memory traced. The connections are warm."""
     main = {"port": port, "paths": [PATHS["main"]]}
     limits = {"max_health_bytes": MAX_BYTES, "max_metrics_bytes": MAX_BYTES}
-    probe = make("actuator", tools, "127.0.0.1", port, timeout=timeout, main=main, **(limits | settings))
+    probe = make("actuator", shared, "127.0.0.1", port, timeout=timeout, main=main, **(limits | settings))
     store = Store()
     hostile, application.hostile = application.hostile, None
-    warm = make("actuator", tools, "127.0.0.1", port, timeout=5, main=main)
-    kind = KindSeries(store, warm.target)
+    warm = make("actuator", shared, "127.0.0.1", port, timeout=5, main=main)
+    kind = ProbeSeries(store, warm.target)
     before = application.answers
     application.answers = Application().answers
     await TargetState(warm, Store(), kind, lambda _: 0.0, lambda _: None).run(lateness=0, recheck=False)
@@ -351,7 +351,9 @@ async def nobody(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -
 
 @pytest.mark.parametrize("endpoint", PATHS)
 @pytest.mark.parametrize("row", EXCHANGES, ids=lambda row: row.name)
-async def test_a_hostile_exchange_has_its_reason_at_every_endpoint(tools: Tools, row: Exchange, endpoint: str) -> None:
+async def test_a_hostile_exchange_has_its_reason_at_every_endpoint(
+    shared: SharedClients, row: Exchange, endpoint: str
+) -> None:
     application = Application()
     application.hostile = PATHS[endpoint]
     application.closes = row.reason is Reason.CONNECTION_CLOSED
@@ -360,7 +362,7 @@ async def test_a_hostile_exchange_has_its_reason_at_every_endpoint(tools: Tools,
         del application.answers[PATHS["prometheus"]]
     async with serve_raw(nobody) as elsewhere, serve_raw(application) as served:
         application.elsewhere = b"http://127.0.0.1:%d/" % elsewhere.port
-        seen = await attempted(tools, application, served.port, row.timeout)
+        seen = await attempted(shared, application, served.port, row.timeout)
         if not row.kept:
             async with asyncio.timeout(DEADLINE):
                 await application.left.wait()  # none that may still bring something is kept
@@ -409,11 +411,11 @@ class Content:
     memory: int = MEMORY
 
 
-async def answered(tools: Tools, endpoint: str, body: bytes, content_type: str, **settings: Any) -> Seen:
+async def answered(shared: SharedClients, endpoint: str, body: bytes, content_type: str, **settings: Any) -> Seen:
     application = Application()
     application.answers[PATHS[endpoint]] = says(ok(body, content_type))
     async with serve_raw(application) as served:
-        return await attempted(tools, application, served.port, DEADLINE, **settings)
+        return await attempted(shared, application, served.port, DEADLINE, **settings)
 
 
 def judged(seen: Seen, endpoint: str, row: Content) -> None:
@@ -471,8 +473,8 @@ HEALTHS = [
 
 
 @pytest.mark.parametrize("row", HEALTHS, ids=lambda row: row.name)
-async def test_a_health_with_hostile_content_is_taken_or_has_its_reason(tools: Tools, row: Content) -> None:
-    seen = await answered(tools, "health", row.body, "application/json")
+async def test_a_health_with_hostile_content_is_taken_or_has_its_reason(shared: SharedClients, row: Content) -> None:
+    seen = await answered(shared, "health", row.body, "application/json")
     judged(seen, "health", row)
     assert seen.outcome.verdict is (Verdict.UP if row.reason is None else Verdict.DOWN)
     migrations = {"flyway": None} if row.reason is None else {}  # an application that is down is not asked for them
@@ -578,23 +580,23 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("row", TEXTS, ids=lambda row: row.name)
-async def test_meters_with_hostile_content_are_taken_or_have_their_reason(tools: Tools, row: Content) -> None:
+async def test_meters_with_hostile_content_are_taken_or_have_their_reason(shared: SharedClients, row: Content) -> None:
     seen = await answered(
-        tools, "prometheus", row.body, "text/plain;version=0.0.4", max_metrics_bytes=8 * MAX_BYTES
+        shared, "prometheus", row.body, "text/plain;version=0.0.4", max_metrics_bytes=8 * MAX_BYTES
     )  # fmt: skip
     judged(seen, "prometheus", row)
     assert seen.outcome.verdict is Verdict.UP
     assert seen.values("probe_part_success") == {("metrics",): row.reason is None, ("main",): 1, ("flyway",): 1}
 
 
-async def test_200000_series_are_refused_before_they_are_parsed(tools: Tools) -> None:
+async def test_200000_series_are_refused_before_they_are_parsed(shared: SharedClients) -> None:
     """In a small part of the time that reading them takes."""
     started = time.process_time()
     with pytest.raises(Failure):
-        exposition.parse(SERIES, {"other": ("uri",)})
+        prometheus_text.parse(SERIES, {"other": ("uri",)})
     refused = time.process_time() - started
     started = time.process_time()
-    exposition.parse(SERIES, {"other": ("uri",)}, max_lines=10**6, max_samples=10**6)
+    prometheus_text.parse(SERIES, {"other": ("uri",)}, max_lines=10**6, max_samples=10**6)
     assert refused < 0.05 * (time.process_time() - started)
 
 
@@ -624,7 +626,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row.name)
-async def test_numbers_with_hostile_content_are_left_out_or_have_their_reason(tools: Tools, row: Content) -> None:
+async def test_numbers_with_hostile_content_are_left_out_or_have_their_reason(shared: SharedClients, row: Content) -> None:
     application = Application()
     del application.answers[PATHS["prometheus"]]
     application.answers |= {
@@ -632,6 +634,6 @@ async def test_numbers_with_hostile_content_are_left_out_or_have_their_reason(to
         f"{PATHS['metrics']}/process.uptime": says(ok(row.body)),
     }
     async with serve_raw(application) as served:
-        seen = await attempted(tools, application, served.port, DEADLINE)
+        seen = await attempted(shared, application, served.port, DEADLINE)
     judged(seen, "metrics", row)
     assert seen.outcome.verdict is Verdict.UP

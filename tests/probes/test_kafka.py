@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from exporter.demo.servers.broker import BrokerServer
 from exporter.probes import kafka
 from exporter.probes.kafka import KafkaProbe, KafkaSettings
-from exporter.probing.probe import Scope, Tools
-from exporter.probing.runner import run
+from exporter.probing.probe import Scope, SharedClients
+from exporter.probing.runner import run_probe
 from exporter.verdict import Reason, Stage, Verdict
-from tests.kafka.asking import descriptors, failure, once, part, probe_of, values
+from tests.clients.kafka.asking import descriptors, failure, once, part, probe_of, values
 
 
 @asynccontextmanager
@@ -92,12 +92,12 @@ def of(found: dict[tuple[str, ...], float], *start: str) -> dict[tuple[str, ...]
     return {labels: value for labels, value in found.items() if labels[: len(start)] == start}
 
 
-async def test_lag_is_what_an_independent_consumer_computes(kafka_broker: BrokerServer, tools: Tools) -> None:
+async def test_lag_is_what_an_independent_consumer_computes(kafka_broker: BrokerServer, shared: SharedClients) -> None:
     """By partition, and summed by topic; ends are the broker's."""
     async with topics_on(kafka_broker, agree=3) as producer:
         await produce(producer, "agree", 31, partitions=3)
         await consume(kafka_broker, "agreeing", "agree", 12)
-        outcome = await once(tools, kafka_broker.port)
+        outcome = await once(shared, kafka_broker.port)
     assert outcome.verdict is Verdict.UP
     assert dict(outcome.parts) == {"groups": None, "offsets": None}
     expected = await independent_lag(kafka_broker, "agreeing", "agree")
@@ -109,68 +109,68 @@ async def test_lag_is_what_an_independent_consumer_computes(kafka_broker: Broker
     assert values(outcome, kafka.BROKERS) == {(): 1}
 
 
-async def test_messages_that_nobody_reads_add_to_the_lag(kafka_broker: BrokerServer, tools: Tools) -> None:
+async def test_messages_that_nobody_reads_add_to_the_lag(kafka_broker: BrokerServer, shared: SharedClients) -> None:
     """Also while the consumer is stopped; a consumer that catches up brings it to zero."""
     async with topics_on(kafka_broker, grow=1) as producer:
         await produce(producer, "grow", 5)
         await consume(kafka_broker, "growing", "grow", 5)
-        probe = probe_of(tools, kafka_broker.port, host=kafka_broker.host)
+        probe = probe_of(shared, kafka_broker.port, host=kafka_broker.host)
         lags = []
         for more in (0, 7, 4):
             await produce(producer, "grow", more)
-            lags.append(values(await run(probe, 5.0), kafka.TOPIC_LAG)["growing", "grow"])
+            lags.append(values(await run_probe(probe, 5.0), kafka.TOPIC_LAG)["growing", "grow"])
         await consume(kafka_broker, "growing", "grow", 11)
-        lags.append(values(await run(probe, 5.0), kafka.TOPIC_LAG)["growing", "grow"])
+        lags.append(values(await run_probe(probe, 5.0), kafka.TOPIC_LAG)["growing", "grow"])
         await probe.close()
     assert lags == [0, 7, 11, 0]
 
 
-async def test_a_group_has_a_state_and_members(kafka_broker: BrokerServer, tools: Tools) -> None:
+async def test_a_group_has_a_state_and_members(kafka_broker: BrokerServer, shared: SharedClients) -> None:
     """A consumer that joined is a member while it is there, and its lag is known at once."""
     async with topics_on(kafka_broker, joined=1) as producer:
         await produce(producer, "joined", 3)
         async with consumer_of(kafka_broker, "joiners", "joined") as consumer:
             await asyncio.wait_for(consumer.getone(), 10)
             await consumer.commit()
-            outcome = await once(tools, kafka_broker.port)
+            outcome = await once(shared, kafka_broker.port)
     assert of(values(outcome, kafka.STATE), "joiners") == {("joiners", "stable"): 1}
     assert of(values(outcome, kafka.MEMBERS), "joiners") == {("joiners",): 1}
     assert of(values(outcome, kafka.LAG), "joiners") == {("joiners", "joined", "0"): 2}
 
 
-async def test_dead_letters_are_counted_without_a_group(kafka_broker: BrokerServer, tools: Tools) -> None:
+async def test_dead_letters_are_counted_without_a_group(kafka_broker: BrokerServer, shared: SharedClients) -> None:
     """By the suffix of the topic's name, over all its partitions; an empty one has zero."""
     async with topics_on(kafka_broker, orders_dlt=2, empty_dlq=1, mine_graveyard=1) as producer:
         await produce(producer, "orders-dlt", 5, partitions=2)
         await produce(producer, "mine-graveyard", 2)
-        outcome = await once(tools, kafka_broker.port)
-        renamed = await once(tools, kafka_broker.port, dlq_suffixes=["-graveyard"])
+        outcome = await once(shared, kafka_broker.port)
+        renamed = await once(shared, kafka_broker.port, dlq_suffixes=["-graveyard"])
     found = values(outcome, kafka.DLQ_MESSAGES)
     assert (found["orders-dlt",], found["empty-dlq",]) == (5, 0)
     assert ("mine-graveyard",) not in found
     assert values(renamed, kafka.DLQ_MESSAGES) == {("mine-graveyard",): 2}
 
 
-async def test_looking_makes_no_topic_and_no_group(kafka_broker: BrokerServer, tools: Tools) -> None:
+async def test_looking_makes_no_topic_and_no_group(kafka_broker: BrokerServer, shared: SharedClients) -> None:
     """Two attempts in a row see the same cluster."""
-    probe = probe_of(tools, kafka_broker.port)
-    first, second = await run(probe, 5.0), await run(probe, 5.0)
+    probe = probe_of(shared, kafka_broker.port)
+    first, second = await run_probe(probe, 5.0), await run_probe(probe, 5.0)
     await probe.close()
     assert values(first, kafka.END_OFFSET).keys() == values(second, kafka.END_OFFSET).keys()
     assert values(first, kafka.STATE).keys() == values(second, kafka.STATE).keys()
 
 
-async def test_a_stopped_broker_is_down_and_comes_back(own_broker: BrokerServer, tools: Tools) -> None:
+async def test_a_stopped_broker_is_down_and_comes_back(own_broker: BrokerServer, shared: SharedClients) -> None:
     """Refused, without any fact of before; up again on the same port at the first attempt."""
     async with topics_on(own_broker, orders=1) as producer:
         await produce(producer, "orders", 3)
-    probe = probe_of(tools, own_broker.port)
-    before = await run(probe, 5.0)
+    probe = probe_of(shared, own_broker.port)
+    before = await run_probe(probe, 5.0)
     own_broker.kill()
-    down = await run(probe, 5.0)
-    still = await run(probe, 5.0)
+    down = await run_probe(probe, 5.0)
+    still = await run_probe(probe, 5.0)
     own_broker.start()
-    after = await run(probe, 5.0)
+    after = await run_probe(probe, 5.0)
     await probe.close()
     assert before.verdict is Verdict.UP
     assert values(before, kafka.END_OFFSET) == {("orders", "0"): 3}
@@ -180,33 +180,35 @@ async def test_a_stopped_broker_is_down_and_comes_back(own_broker: BrokerServer,
     assert after.verdict is Verdict.UP
 
 
-async def test_a_broker_that_stands_still_is_a_timeout_and_comes_back(own_broker: BrokerServer, tools: Tools) -> None:
+async def test_a_broker_that_stands_still_is_a_timeout_and_comes_back(
+    own_broker: BrokerServer, shared: SharedClients
+) -> None:
     """On a kept connection in the query, on a new one in the handshake; nothing is left open meanwhile."""
-    probe = probe_of(tools, own_broker.port)
-    assert (await run(probe, 5.0)).verdict is Verdict.UP
+    probe = probe_of(shared, own_broker.port)
+    assert (await run_probe(probe, 5.0)).verdict is Verdict.UP
     before = descriptors()
     own_broker.pause()
     try:
-        kept, new = await run(probe, 0.3), await run(probe, 0.3)
+        kept, new = await run_probe(probe, 0.3), await run_probe(probe, 0.3)
     finally:
         own_broker.resume()
     assert failure(kept) == (Stage.QUERY, Reason.TIMEOUT)
     assert failure(new) == (Stage.AUTH, Reason.TIMEOUT)
     assert kept.duration < 0.6
-    assert (await run(probe, 5.0)).verdict is Verdict.UP
+    assert (await run_probe(probe, 5.0)).verdict is Verdict.UP
     assert descriptors() <= before
     await probe.close()
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
-async def test_a_thousand_partitions_take_a_fraction_of_a_second(own_broker: BrokerServer, tools: Tools) -> None:
+async def test_a_thousand_partitions_take_a_fraction_of_a_second(own_broker: BrokerServer, shared: SharedClients) -> None:
     """Computing by the probe alone, broker and its process not counted."""
     async with topics_on(own_broker, big=1000) as producer:
         await produce(producer, "big", 5)
-    probe = probe_of(tools, own_broker.port)
-    await run(probe, 5.0)
+    probe = probe_of(shared, own_broker.port)
+    await run_probe(probe, 5.0)
     started = time.process_time()
-    outcome = await run(probe, 5.0)
+    outcome = await run_probe(probe, 5.0)
     spent = time.process_time() - started
     await probe.close()
     assert len(values(outcome, kafka.END_OFFSET)) == 1000
@@ -214,7 +216,7 @@ async def test_a_thousand_partitions_take_a_fraction_of_a_second(own_broker: Bro
 
 
 async def test_a_defect_in_a_part_is_internal_and_leaves_no_task(
-    kafka_broker: BrokerServer, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    kafka_broker: BrokerServer, shared: SharedClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An exception that nobody foresaw does not turn the verdict."""
 
@@ -222,8 +224,8 @@ async def test_a_defect_in_a_part_is_internal_and_leaves_no_task(
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(kafka, "read_groups", broken)
-    probe = probe_of(tools, kafka_broker.port)
-    outcome = await run(probe, 5.0)
+    probe = probe_of(shared, kafka_broker.port)
+    outcome = await run_probe(probe, 5.0)
     await probe.close()
     assert outcome.verdict is Verdict.UP
     assert part(outcome, "groups") == (Stage.INTERNAL, Reason.INTERNAL)

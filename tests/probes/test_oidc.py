@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from exporter.demo.processes import free_port
 from exporter.probes import oidc as o
 from exporter.probes.oidc import OidcSettings
-from exporter.probing.probe import Probe, Tools
+from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
 from exporter.verdict import Stage, Verdict
 from tests.fixtures.keycloak import AWKWARD_SECRET, BRIEF_SECONDS, PROBER_SECRET, KeycloakServer
@@ -28,9 +28,9 @@ STEPS = ["discovery", "jwks", "token"]
 KEY = {"kid": "k1", "kty": "RSA", "use": "sig", "alg": "RS256", "n": "AQAB", "e": "AQAB"}
 
 
-def probe_of(server: KeycloakServer, tools: Tools, port: int | None = None, **settings: Any) -> Probe[Any]:
+def probe_of(server: KeycloakServer, shared: SharedClients, port: int | None = None, **settings: Any) -> Probe[Any]:
     given = {"scheme": "http", "issuer_path": server.issuer_path} | settings
-    return make("oidc", tools, server.host, port or server.port, **given)
+    return make("oidc", shared, server.host, port or server.port, **given)
 
 
 def ups(outcome: Outcome) -> dict[str, float]:
@@ -45,9 +45,9 @@ def timed(outcome: Outcome) -> dict[str, float]:
 
 
 async def test_a_realm_that_publishes_keys_and_issues_tokens_is_up_with_every_step_timed(
-    keycloak: KeycloakServer, tools: Tools
+    keycloak: KeycloakServer, shared: SharedClients
 ) -> None:
-    outcome = await attempt(probe_of(keycloak, tools, client=PROBER), timeout=20)
+    outcome = await attempt(probe_of(keycloak, shared, client=PROBER), timeout=20)
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert ups(outcome) == dict.fromkeys(STEPS, 1)
     assert list(timed(outcome)) == STEPS
@@ -58,15 +58,15 @@ async def test_a_realm_that_publishes_keys_and_issues_tokens_is_up_with_every_st
     assert value(outcome, o.TOKEN_KEY_PUBLISHED) == 1
 
 
-async def test_the_phases_are_those_of_discovery(keycloak: KeycloakServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(keycloak, tools, client=PROBER), timeout=20)
+async def test_the_phases_are_those_of_discovery(keycloak: KeycloakServer, shared: SharedClients) -> None:
+    outcome = await attempt(probe_of(keycloak, shared, client=PROBER), timeout=20)
     assert set(outcome.phases) == {Stage.CONNECT, Stage.SEND, Stage.WAIT, Stage.RECEIVE}
     assert sum(outcome.phases.values()) <= timed(outcome)["discovery"]
 
 
-async def test_without_a_client_no_token_is_asked_for(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_without_a_client_no_token_is_asked_for(keycloak: KeycloakServer, shared: SharedClients) -> None:
     async with Relay(keycloak.port) as relay:
-        outcome = await attempt(probe_of(keycloak, tools, relay.port), timeout=20)
+        outcome = await attempt(probe_of(keycloak, shared, relay.port), timeout=20)
     assert outcome.verdict is Verdict.UP
     assert ups(outcome) == {"discovery": 1, "jwks": 1}
     realm = keycloak.issuer_path
@@ -76,36 +76,38 @@ async def test_without_a_client_no_token_is_asked_for(keycloak: KeycloakServer, 
     ]
 
 
-async def test_keycloak_over_tls_with_its_own_authority(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_keycloak_over_tls_with_its_own_authority(keycloak: KeycloakServer, shared: SharedClients) -> None:
     tls = {"ca_file": keycloak.ca_file, "server_name": "keycloak.test"}
     issuer = f"https://{keycloak.host}:{keycloak.https_port}{keycloak.issuer_path}"
-    probe = probe_of(keycloak, tools, keycloak.https_port, scheme="https", tls=tls, client=PROBER, issuer=issuer)
+    probe = probe_of(keycloak, shared, keycloak.https_port, scheme="https", tls=tls, client=PROBER, issuer=issuer)
     outcome = await attempt(probe, timeout=20)
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert Stage.TLS in outcome.phases
-    untrusting = probe_of(keycloak, tools, keycloak.https_port, scheme="https", client=PROBER)
+    untrusting = probe_of(keycloak, shared, keycloak.https_port, scheme="https", client=PROBER)
     assert reason(await attempt(untrusting)) == ("tls", "tls_untrusted")
 
 
 @pytest.mark.parametrize("client_auth", ["basic", "post"])
 async def test_a_secret_with_reserved_characters_is_understood(
-    keycloak: KeycloakServer, tools: Tools, tmp_path: Path, client_auth: str
+    keycloak: KeycloakServer, shared: SharedClients, tmp_path: Path, client_auth: str
 ) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{AWKWARD_SECRET}\n", "utf-8")
     client = {"client_id": "awkward", "client_secret_file": file, "client_auth": client_auth, "scopes": ["email"]}
-    assert (await attempt(probe_of(keycloak, tools, client=client), timeout=20)).failure is None
+    assert (await attempt(probe_of(keycloak, shared, client=client), timeout=20)).failure is None
 
 
-async def test_the_life_of_a_token_is_the_clients(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_the_life_of_a_token_is_the_clients(keycloak: KeycloakServer, shared: SharedClients) -> None:
     client = {"client_id": "brief", "client_secret": "brief-secret"}
-    outcome = await attempt(probe_of(keycloak, tools, client=client), timeout=20)
+    outcome = await attempt(probe_of(keycloak, shared, client=client), timeout=20)
     assert value(outcome, o.TOKEN_LIFETIME) == BRIEF_SECONDS
 
 
-async def test_a_token_signed_with_a_shared_key_needs_no_published_one(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_a_token_signed_with_a_shared_key_needs_no_published_one(
+    keycloak: KeycloakServer, shared: SharedClients
+) -> None:
     client = {"client_id": "shared-key", "client_secret": "shared-secret"}
-    outcome = await attempt(probe_of(keycloak, tools, client=client), timeout=20)
+    outcome = await attempt(probe_of(keycloak, shared, client=client), timeout=20)
     assert outcome.failure is None
     assert o.TOKEN_KEY_PUBLISHED not in outcome.samples
 
@@ -119,9 +121,9 @@ async def test_a_token_signed_with_a_shared_key_needs_no_published_one(keycloak:
     ],
 )
 async def test_a_client_that_is_refused_leaves_the_verdict_unknown(
-    keycloak: KeycloakServer, tools: Tools, client: dict[str, Any], detail: str
+    keycloak: KeycloakServer, shared: SharedClients, client: dict[str, Any], detail: str
 ) -> None:
-    outcome = await attempt(probe_of(keycloak, tools, client=client), timeout=20)
+    outcome = await attempt(probe_of(keycloak, shared, client=client), timeout=20)
     assert outcome.verdict is Verdict.UNKNOWN
     assert reason(outcome) == ("auth", "auth")
     assert outcome.failure is not None
@@ -130,22 +132,24 @@ async def test_a_client_that_is_refused_leaves_the_verdict_unknown(
     assert list(timed(outcome)) == STEPS
 
 
-async def test_a_realm_that_does_not_exist_is_down(keycloak: KeycloakServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(keycloak, tools, issuer_path="/realms/nowhere"), timeout=20)
+async def test_a_realm_that_does_not_exist_is_down(keycloak: KeycloakServer, shared: SharedClients) -> None:
+    outcome = await attempt(probe_of(keycloak, shared, issuer_path="/realms/nowhere"), timeout=20)
     assert outcome.verdict is Verdict.DOWN
     assert str(outcome.failure) == "check: http_status: discovery: HTTP 404"
     assert ups(outcome) == {"discovery": 0}
 
 
-async def test_another_issuer_than_expected_is_down(keycloak: KeycloakServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(keycloak, tools, issuer="https://id.hafnium.example/realms/hafnium"), timeout=20)
+async def test_another_issuer_than_expected_is_down(keycloak: KeycloakServer, shared: SharedClients) -> None:
+    outcome = await attempt(probe_of(keycloak, shared, issuer="https://id.hafnium.example/realms/hafnium"), timeout=20)
     assert reason(outcome) == ("check", "protocol")
     assert "expected https://id.hafnium.example/realms/hafnium" in str(outcome.failure)
 
 
-async def test_a_provider_that_stops_is_down_and_up_again_when_it_is_back(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_a_provider_that_stops_is_down_and_up_again_when_it_is_back(
+    keycloak: KeycloakServer, shared: SharedClients
+) -> None:
     async with Relay(keycloak.port) as relay:
-        probe = probe_of(keycloak, tools, relay.port, client=PROBER)
+        probe = probe_of(keycloak, shared, relay.port, client=PROBER)
         assert (await attempt(probe, timeout=20)).verdict is Verdict.UP
         await relay.refuse()
         outcome = await attempt(probe)
@@ -156,18 +160,18 @@ async def test_a_provider_that_stops_is_down_and_up_again_when_it_is_back(keyclo
         assert (await attempt(probe, timeout=20)).verdict is Verdict.UP
 
 
-async def test_a_provider_that_hangs_is_down_and_the_step_is_named(keycloak: KeycloakServer, tools: Tools) -> None:
+async def test_a_provider_that_hangs_is_down_and_the_step_is_named(keycloak: KeycloakServer, shared: SharedClients) -> None:
     async with Relay(keycloak.port) as relay:
         relay.hang()
-        outcome = await attempt(probe_of(keycloak, tools, relay.port), timeout=1)
+        outcome = await attempt(probe_of(keycloak, shared, relay.port), timeout=1)
     assert outcome.verdict is Verdict.DOWN
     assert str(outcome.failure) == "wait: timeout: discovery: no whole answer in time"
     assert outcome.phases[Stage.WAIT] > 0.2
 
 
 def test_it_works_on_the_loop_that_the_exporter_runs_on(keycloak: KeycloakServer) -> None:
-    async def steps(tools: Tools) -> Outcome:
-        return await attempt(probe_of(keycloak, tools, client=PROBER), timeout=20)
+    async def steps(shared: SharedClients) -> Outcome:
+        return await attempt(probe_of(keycloak, shared, client=PROBER), timeout=20)
 
     assert on_uvloop(steps).failure is None
 
@@ -195,7 +199,7 @@ def grant(issued: str = "opaque", **changed: Any) -> web.Response:
 
 
 async def outcome_of(
-    tools: Tools,
+    shared: SharedClients,
     *,
     discovery: Route | dict[str, Any] | None = None,
     jwks: Route | None = None,
@@ -214,20 +218,20 @@ async def outcome_of(
         ready = as_json(found) if discovery is None or isinstance(discovery, dict) else discovery
         routes[f"{prefix}/.well-known/openid-configuration"] = ready
         given = {"scheme": "http", "issuer_path": "/", "client": PROBER} | settings
-        return await attempt(make("oidc", tools, "127.0.0.1", served.port, **given), timeout), served
+        return await attempt(make("oidc", shared, "127.0.0.1", served.port, **given), timeout), served
 
 
-async def test_a_sound_provider_is_up(tools: Tools) -> None:
-    outcome, served = await outcome_of(tools)
+async def test_a_sound_provider_is_up(shared: SharedClients) -> None:
+    outcome, served = await outcome_of(shared)
     assert outcome.failure is None
     assert served.paths() == ["/.well-known/openid-configuration", "/jwks", "/token"]
 
 
-async def test_the_client_secret_goes_to_no_host_that_the_document_names(tools: Tools) -> None:
+async def test_the_client_secret_goes_to_no_host_that_the_document_names(shared: SharedClients) -> None:
     async with serve({"/token": grant(), "/jwks": as_json({"keys": [KEY]})}) as elsewhere:
         there = f"http://127.0.0.1:{elsewhere.port}"
         named = {"jwks_uri": f"{there}/jwks", "token_endpoint": f"{there}/token"}
-        outcome, served = await outcome_of(tools, discovery=named)
+        outcome, served = await outcome_of(shared, discovery=named)
     assert outcome.failure is None
     assert elsewhere.requests == []
     assert served.paths()[1:] == ["/jwks", "/token"]
@@ -235,15 +239,15 @@ async def test_the_client_secret_goes_to_no_host_that_the_document_names(tools: 
 
 
 @pytest.mark.parametrize("public", ["https://id.example/auth/realms/r", "https://id.example", "https://id.example/"])
-async def test_a_prefix_that_a_proxy_adds_or_takes_away_is_undone(tools: Tools, public: str) -> None:
+async def test_a_prefix_that_a_proxy_adds_or_takes_away_is_undone(shared: SharedClients, public: str) -> None:
     named = {"issuer": public, "jwks_uri": f"{public.rstrip('/')}/jwks", "token_endpoint": f"{public.rstrip('/')}/token"}
-    outcome, _ = await outcome_of(tools, discovery=named, issuer_path="/realms/r", issuer=public)
+    outcome, _ = await outcome_of(shared, discovery=named, issuer_path="/realms/r", issuer=public)
     assert outcome.failure is None
 
 
-async def test_an_endpoint_beside_the_issuer_is_asked_where_it_is(tools: Tools) -> None:
+async def test_an_endpoint_beside_the_issuer_is_asked_where_it_is(shared: SharedClients) -> None:
     named = {"issuer": "https://login.example/tenant/v2.0", "jwks_uri": "https://login.example/jwks?appid=1"}
-    outcome, served = await outcome_of(tools, discovery=named)
+    outcome, served = await outcome_of(shared, discovery=named)
     assert outcome.failure is None
     assert served.requests[1].path_qs == "/jwks?appid=1"
 
@@ -262,8 +266,10 @@ async def test_an_endpoint_beside_the_issuer_is_asked_where_it_is(tools: Tools) 
         ({"token_endpoint": None}, "the document has no usable token_endpoint"),
     ],
 )
-async def test_a_document_without_what_services_need_is_down(tools: Tools, changed: dict[str, Any], detail: str) -> None:
-    outcome, served = await outcome_of(tools, discovery=changed)
+async def test_a_document_without_what_services_need_is_down(
+    shared: SharedClients, changed: dict[str, Any], detail: str
+) -> None:
+    outcome, served = await outcome_of(shared, discovery=changed)
     assert str(outcome.failure) == f"check: malformed: discovery: {detail}"
     assert ups(outcome) == {"discovery": 0}
     assert len(served.requests) == 1
@@ -285,8 +291,10 @@ async def test_a_document_without_what_services_need_is_down(tools: Tools, chang
         (answer(b"", 403), "check: auth: discovery: HTTP 403"),
     ],
 )
-async def test_an_answer_that_is_no_document_has_its_reason(tools: Tools, response: web.Response, expected: str) -> None:
-    outcome, served = await outcome_of(tools, discovery=response)
+async def test_an_answer_that_is_no_document_has_its_reason(
+    shared: SharedClients, response: web.Response, expected: str
+) -> None:
+    outcome, served = await outcome_of(shared, discovery=response)
     assert str(outcome.failure).startswith(expected)
     assert len(served.requests) == 1
 
@@ -308,15 +316,15 @@ async def test_an_answer_that_is_no_document_has_its_reason(tools: Tools, respon
         [{}] * 2000 + [KEY],
     ],
 )
-async def test_a_key_set_without_a_usable_signing_key_is_down(tools: Tools, keys: object) -> None:
-    outcome, served = await outcome_of(tools, jwks=as_json({"keys": keys}))
+async def test_a_key_set_without_a_usable_signing_key_is_down(shared: SharedClients, keys: object) -> None:
+    outcome, served = await outcome_of(shared, jwks=as_json({"keys": keys}))
     assert str(outcome.failure) == "check: malformed: jwks: there is no usable signing key"
     assert ups(outcome) == {"discovery": 1, "jwks": 0}
     assert value(outcome, o.SIGNING_KEYS) == 0
     assert "/token" not in served.paths()
 
 
-async def test_keys_of_every_type_count(tools: Tools) -> None:
+async def test_keys_of_every_type_count(shared: SharedClients) -> None:
     keys = [
         KEY,
         {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
@@ -325,26 +333,26 @@ async def test_keys_of_every_type_count(tools: Tools) -> None:
         KEY | {"use": "enc"},
         {"kid": "s", "kty": "oct", "k": "x"},
     ]
-    outcome, _ = await outcome_of(tools, jwks=as_json({"keys": keys}))
+    outcome, _ = await outcome_of(shared, jwks=as_json({"keys": keys}))
     assert value(outcome, o.SIGNING_KEYS) == 4
 
 
-async def test_a_key_set_that_is_an_error_is_down(tools: Tools) -> None:
-    outcome, _ = await outcome_of(tools, jwks=answer(b"", 500))
+async def test_a_key_set_that_is_an_error_is_down(shared: SharedClients) -> None:
+    outcome, _ = await outcome_of(shared, jwks=answer(b"", 500))
     assert str(outcome.failure) == "check: http_status: jwks: HTTP 500"
 
 
-async def test_a_step_that_hangs_is_named(tools: Tools) -> None:
+async def test_a_step_that_hangs_is_named(shared: SharedClients) -> None:
     async def never(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
 
-    outcome, _ = await outcome_of(tools, jwks=never, timeout=1)
+    outcome, _ = await outcome_of(shared, jwks=never, timeout=1)
     assert outcome.verdict is Verdict.DOWN
     assert str(outcome.failure) == "wait: timeout: jwks: no whole answer in time"
     assert ups(outcome) == {"discovery": 1, "jwks": 0}
     assert timed(outcome)["jwks"] > 0.2
-    outcome, _ = await outcome_of(tools, token=never, timeout=1)
+    outcome, _ = await outcome_of(shared, token=never, timeout=1)
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("wait", "timeout"))
     assert ups(outcome) == {"discovery": 1, "jwks": 1, "token": 0}
 
@@ -362,31 +370,31 @@ async def test_a_step_that_hangs_is_named(tools: Tools) -> None:
     ],
 )
 async def test_a_token_that_is_not_issued_is_down_unless_it_is_this_client_that_is_refused(
-    tools: Tools, response: web.Response, expected: str, verdict: Verdict
+    shared: SharedClients, response: web.Response, expected: str, verdict: Verdict
 ) -> None:
-    outcome, _ = await outcome_of(tools, token=response)
+    outcome, _ = await outcome_of(shared, token=response)
     assert str(outcome.failure).startswith(expected)
     assert outcome.verdict is verdict
     assert ups(outcome).get("token") == (0 if verdict is Verdict.DOWN else None)
 
 
-async def test_a_secret_that_cannot_be_read_leaves_the_verdict_unknown(tools: Tools, tmp_path: Path) -> None:
+async def test_a_secret_that_cannot_be_read_leaves_the_verdict_unknown(shared: SharedClients, tmp_path: Path) -> None:
     client = {"client_id": "prober", "client_secret_file": tmp_path / "missing"}
-    outcome, served = await outcome_of(tools, client=client)
+    outcome, served = await outcome_of(shared, client=client)
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "credentials"))
     assert "token: client_secret_file" in str(outcome.failure)
     assert ups(outcome) == {"discovery": 1, "jwks": 1}
     assert len(served.requests) == 2
 
 
-async def test_a_lifetime_that_is_none_is_not_exported(tools: Tools) -> None:
-    outcome, _ = await outcome_of(tools, token=grant(expires_in=-1))
+async def test_a_lifetime_that_is_none_is_not_exported(shared: SharedClients) -> None:
+    outcome, _ = await outcome_of(shared, token=grant(expires_in=-1))
     assert outcome.failure is None
     assert o.TOKEN_LIFETIME not in outcome.samples
 
 
-async def test_a_token_signed_with_a_key_that_nobody_can_fetch_is_down(tools: Tools) -> None:
-    outcome, served = await outcome_of(tools, token=grant(jwt(alg="RS256", kid="new\nkey")))
+async def test_a_token_signed_with_a_key_that_nobody_can_fetch_is_down(shared: SharedClients) -> None:
+    outcome, served = await outcome_of(shared, token=grant(jwt(alg="RS256", kid="new\nkey")))
     assert outcome.verdict is Verdict.DOWN
     assert str(outcome.failure) == "check: protocol: token: the key that signed the token is not published: new?key"
     assert value(outcome, o.TOKEN_KEY_PUBLISHED) == 0
@@ -394,7 +402,7 @@ async def test_a_token_signed_with_a_key_that_nobody_can_fetch_is_down(tools: To
     assert served.paths().count("/jwks") == 2
 
 
-async def test_a_key_that_came_into_use_meanwhile_is_looked_for_again(tools: Tools) -> None:
+async def test_a_key_that_came_into_use_meanwhile_is_looked_for_again(shared: SharedClients) -> None:
     keys = [KEY]
 
     async def publish(_: web.Request) -> web.Response:
@@ -404,7 +412,7 @@ async def test_a_key_that_came_into_use_meanwhile_is_looked_for_again(tools: Too
         keys.append(KEY | {"kid": "k2"})
         return grant(jwt(alg="RS256", kid="k2"))
 
-    outcome, _ = await outcome_of(tools, jwks=publish, token=rotate)
+    outcome, _ = await outcome_of(shared, jwks=publish, token=rotate)
     assert outcome.failure is None
     assert value(outcome, o.TOKEN_KEY_PUBLISHED) == 1
     assert value(outcome, o.SIGNING_KEYS) == 2
@@ -427,24 +435,26 @@ async def test_a_key_that_came_into_use_meanwhile_is_looked_for_again(tools: Too
         urlsafe_b64encode(b"[]").decode() + ".b.c",
     ],
 )
-async def test_a_token_that_does_not_say_which_published_key_signed_it_is_taken_as_it_is(tools: Tools, token: str) -> None:
-    outcome, _ = await outcome_of(tools, token=grant(token))
+async def test_a_token_that_does_not_say_which_published_key_signed_it_is_taken_as_it_is(
+    shared: SharedClients, token: str
+) -> None:
+    outcome, _ = await outcome_of(shared, token=grant(token))
     assert outcome.failure is None
     assert o.TOKEN_KEY_PUBLISHED not in outcome.samples
 
 
-async def test_a_defect_of_ours_is_not_the_providers(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_defect_of_ours_is_not_the_providers(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(tools.http), "post_form", fail)
-    outcome, _ = await outcome_of(tools)
+    monkeypatch.setattr(type(shared.http), "post_form", fail)
+    outcome, _ = await outcome_of(shared)
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("check", "internal"))
     assert ups(outcome) == {"discovery": 1, "jwks": 1}
 
 
-async def test_nobody_listening_is_down(tools: Tools) -> None:
-    outcome = await attempt(make("oidc", tools, "127.0.0.1", free_port(), issuer_path="/", scheme="http"))
+async def test_nobody_listening_is_down(shared: SharedClients) -> None:
+    outcome = await attempt(make("oidc", shared, "127.0.0.1", free_port(), issuer_path="/", scheme="http"))
     assert reason(outcome) == ("connect", "connect_refused")
 
 
@@ -457,16 +467,16 @@ async def test_nobody_listening_is_down(tools: Tools) -> None:
         (silence, ("wait", "timeout")),
     ],
 )
-async def test_what_is_no_http_server_is_down(tools: Tools, handler: Any, expected: tuple[str, str]) -> None:
+async def test_what_is_no_http_server_is_down(shared: SharedClients, handler: Any, expected: tuple[str, str]) -> None:
     async with serving(handler) as port:
-        outcome = await attempt(make("oidc", tools, "127.0.0.1", port, issuer_path="/", scheme="http"), timeout=0.5)
+        outcome = await attempt(make("oidc", shared, "127.0.0.1", port, issuer_path="/", scheme="http"), timeout=0.5)
     assert reason(outcome) == expected
 
 
-async def test_an_expired_certificate_is_named(tools: Tools, tmp_path: Path) -> None:
+async def test_an_expired_certificate_is_named(shared: SharedClients, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     async with serve({}, certificates.server(expired=True)) as served:
-        probe = make("oidc", tools, "127.0.0.1", served.port, issuer_path="/", tls={"ca_file": certificates.ca_file})
+        probe = make("oidc", shared, "127.0.0.1", served.port, issuer_path="/", tls={"ca_file": certificates.ca_file})
         assert reason(await attempt(probe)) == ("tls", "tls_expired")
 
 

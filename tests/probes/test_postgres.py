@@ -15,22 +15,22 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
+from exporter.clients.postgres.flyway import History, read_history
 from exporter.demo.servers.postgres import PostgresServer
-from exporter.postgres.flyway import History, read_history
 from exporter.probes import postgres as p
 from exporter.probes.postgres import PostgresSettings
-from exporter.probing.probe import Probe, Tools
+from exporter.probing.probe import Probe, SharedClients
 from exporter.verdict import Stage, Verdict
 from tests.probes.doing import Handler, attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 
-def probe_of(server: PostgresServer, tools: Tools, **settings: Any) -> Probe[Any]:
+def probe_of(server: PostgresServer, shared: SharedClients, **settings: Any) -> Probe[Any]:
     own = {"user": server.user, "password_file": server.password_file, "database": server.database, **settings}
-    return make("postgres", tools, server.host, server.port, **own)
+    return make("postgres", shared, server.host, server.port, **own)
 
 
-def stub(port: int, tools: Tools, **settings: Any) -> Probe[Any]:
-    return make("postgres", tools, "127.0.0.1", port, user="u", password="p", database="d", **settings)
+def stub(port: int, shared: SharedClients, **settings: Any) -> Probe[Any]:
+    return make("postgres", shared, "127.0.0.1", port, user="u", password="p", database="d", **settings)
 
 
 async def connect(server: PostgresServer, user: str = "postgres") -> asyncpg.Connection:
@@ -45,8 +45,10 @@ async def admin(postgres_server: PostgresServer) -> AsyncIterator[asyncpg.Connec
     await connection.close()
 
 
-async def test_a_database_that_answers_is_up_with_every_phase_timed(postgres_server: PostgresServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(postgres_server, tools))
+async def test_a_database_that_answers_is_up_with_every_phase_timed(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    outcome = await attempt(probe_of(postgres_server, shared))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert set(outcome.phases) == {Stage.CONNECT, Stage.AUTH, Stage.QUERY}
     assert all(seconds > 0 for seconds in outcome.phases.values())
@@ -56,13 +58,13 @@ async def test_a_database_that_answers_is_up_with_every_phase_timed(postgres_ser
 
 
 async def test_sessions_are_what_pg_stat_activity_says(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     idle, busy, transaction = [await connect(postgres_server, "hafnium") for _ in range(3)]
     await transaction.execute("BEGIN; SELECT 1")
     query = asyncio.create_task(busy.execute("SELECT pg_sleep(3)"))
     await asyncio.sleep(0.3)
-    outcome = await attempt(probe_of(postgres_server, tools))
+    outcome = await attempt(probe_of(postgres_server, shared))
     rows = await admin.fetch(
         "SELECT state, count(*) AS n FROM pg_stat_activity "
         "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() GROUP BY 1"
@@ -83,10 +85,10 @@ async def test_sessions_are_what_pg_stat_activity_says(
 
 
 async def test_an_attempt_leaves_no_session(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     for _ in range(5):
-        await attempt(probe_of(postgres_server, tools))
+        await attempt(probe_of(postgres_server, shared))
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'hafnium-exporter'"
     async with asyncio.timeout(5):
         while await admin.fetchval(count):
@@ -94,11 +96,11 @@ async def test_an_attempt_leaves_no_session(
 
 
 async def test_sessions_of_others_are_hidden_from_a_role_without_pg_monitor(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     await admin.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
     try:
-        outcome = await attempt(probe_of(postgres_server, tools, user="plain", password="plain", password_file=None))
+        outcome = await attempt(probe_of(postgres_server, shared, user="plain", password="plain", password_file=None))
         assert outcome.verdict is Verdict.UP
         assert value(outcome, p.CONNECTIONS, "hidden") >= 1
         assert set(outcome.samples) & {p.IDLE, p.LONGEST_TRANSACTION, p.LONGEST_QUERY} == set()  # not known is not 0
@@ -117,7 +119,7 @@ INSERT INTO {0}.flyway_schema_history (installed_rank, version, description, typ
 
 
 async def test_flyway_history_is_read_in_every_schema(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     rows = "(1,'9.1','a','SQL','V9_1',true),(2,'10.2','b','SQL','V10_2',true),(3,NULL,'r','SQL','R__r',true),"
     await admin.execute(HISTORY.format("ledger", rows + "(4,'11','c','SQL','V11',false)"))
@@ -126,30 +128,32 @@ async def test_flyway_history_is_read_in_every_schema(
     await admin.execute("GRANT SELECT ON ledger.flyway_schema_history TO hafnium")
     await admin.execute('GRANT SELECT ON "odd ""name".flyway_schema_history TO hafnium')
     try:
-        outcome = await attempt(probe_of(postgres_server, tools))
+        outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.parts["flyway"] is None
         assert value(outcome, p.FLYWAY_VERSION, "ledger", "10.2") == 1
         assert value(outcome, p.FLYWAY_MIGRATIONS, "ledger") == 3
         assert value(outcome, p.FLYWAY_FAILED, "ledger") == 1
         assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1
         await admin.execute("REVOKE SELECT ON ledger.flyway_schema_history FROM hafnium")
-        outcome = await attempt(probe_of(postgres_server, tools))
+        outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.verdict is Verdict.UP
         assert outcome.parts["flyway"] is not None
         assert outcome.parts["flyway"].reason.value == "auth"
         assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1  # what may be read still is
         assert ("ledger",) not in outcome.samples[p.FLYWAY_MIGRATIONS]
-        outcome = await attempt(probe_of(postgres_server, tools, flyway_table=None))
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_table=None))
         assert "flyway" not in outcome.parts
     finally:
         await admin.execute('DROP SCHEMA ledger CASCADE; DROP SCHEMA "odd ""name" CASCADE')
 
 
-async def test_a_login_under_way_takes_a_session_and_is_counted(postgres_server: PostgresServer, tools: Tools) -> None:
+async def test_a_login_under_way_takes_a_session_and_is_counted(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
     _, writer = await asyncio.open_connection(postgres_server.host, postgres_server.port)
     body = struct.pack("!i", 196608) + b"user\0hafnium\0database\0hafnium\0\0"
     writer.write(struct.pack("!i", len(body) + 4) + body)
-    probe = probe_of(postgres_server, tools)
+    probe = probe_of(postgres_server, shared)
     async with asyncio.timeout(5):
         while value(outcome := await attempt(probe), p.CONNECTIONS, "starting") != 1:
             await asyncio.sleep(0.01)
@@ -159,22 +163,22 @@ async def test_a_login_under_way_takes_a_session_and_is_counted(postgres_server:
 
 
 async def test_a_table_that_is_not_flyways_does_not_hide_the_others(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     await admin.execute("CREATE SCHEMA alien CREATE TABLE flyway_schema_history (x int)")
     await admin.execute(HISTORY.format("own", "(1,'1','a','SQL','V1',true)"))
     await admin.execute("GRANT USAGE ON SCHEMA alien, own TO hafnium")
     await admin.execute("GRANT SELECT ON alien.flyway_schema_history, own.flyway_schema_history TO hafnium")
     try:
-        outcome = await attempt(probe_of(postgres_server, tools))
+        outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.parts["flyway"] is not None
         assert "42703" in outcome.parts["flyway"].detail
         assert value(outcome, p.FLYWAY_MIGRATIONS, "own") == 1
         assert ("alien",) not in outcome.samples[p.FLYWAY_MIGRATIONS]
-        outcome = await attempt(probe_of(postgres_server, tools, flyway_schemas=["own"]))
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_schemas=["own"]))
         assert outcome.parts["flyway"] is None
         assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
-        outcome = await attempt(probe_of(postgres_server, tools, flyway_schemas=["own", "gone"]))
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_schemas=["own", "gone"]))
         assert outcome.parts["flyway"] is not None
         assert outcome.parts["flyway"].detail == "no table flyway_schema_history in gone"
         assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
@@ -219,11 +223,11 @@ def freezing(server: PostgresServer, word: bytes) -> Handler:
     ids=["begin", "activity", "flyway", "goodbye"],
 )
 async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
-    word: bytes, failed: set[str], postgres_server: PostgresServer, tools: Tools
+    word: bytes, failed: set[str], postgres_server: PostgresServer, shared: SharedClients
 ) -> None:
     login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
     async with serving(freezing(postgres_server, word)) as port:
-        outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login), timeout=0.6)
+        outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login), timeout=0.6)
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert outcome.duration < 0.6
     assert {name for name, failure in outcome.parts.items() if failure is not None} == failed
@@ -235,22 +239,22 @@ async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
     [{"PGTARGETSESSIONATTRS": "standby"}, {"PGSSLNEGOTIATION": "direct"}, {"PGGSSLIB": "x"}, {"PGSSLMODE": "require"}],
 )
 async def test_the_environment_is_not_looked_at(
-    variables: dict[str, str], postgres_server: PostgresServer, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], postgres_server: PostgresServer, shared: SharedClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, setting in variables.items():
         monkeypatch.setenv(name, setting)
-    assert (await attempt(probe_of(postgres_server, tools))).failure is None
+    assert (await attempt(probe_of(postgres_server, shared))).failure is None
 
 
 async def test_a_locked_history_fails_its_part_in_time_and_not_the_verdict(
-    postgres_server: PostgresServer, tools: Tools, admin: asyncpg.Connection
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(HISTORY.format("locked", "(1,'1','a','SQL','V1',true)"))
     await admin.execute("GRANT USAGE ON SCHEMA locked TO hafnium; GRANT SELECT ON locked.flyway_schema_history TO hafnium")
     try:
         async with admin.transaction():
             await admin.execute("LOCK TABLE locked.flyway_schema_history IN ACCESS EXCLUSIVE MODE")
-            outcome = await attempt(probe_of(postgres_server, tools), timeout=1.0)
+            outcome = await attempt(probe_of(postgres_server, shared), timeout=1.0)
         assert outcome.verdict is Verdict.UP
         assert outcome.parts["activity"] is None
         assert outcome.parts["flyway"] is not None
@@ -262,52 +266,54 @@ async def test_a_locked_history_fails_its_part_in_time_and_not_the_verdict(
 
 @pytest.mark.parametrize("settings", [{"password": "wrong", "password_file": None}, {"user": "nobody-known"}])
 async def test_refused_credentials_are_the_probers_own(
-    settings: dict[str, Any], postgres_server: PostgresServer, tools: Tools
+    settings: dict[str, Any], postgres_server: PostgresServer, shared: SharedClients
 ) -> None:
-    outcome = await attempt(probe_of(postgres_server, tools, **settings))
+    outcome = await attempt(probe_of(postgres_server, shared, **settings))
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "auth"))
     assert outcome.failure is not None
     assert "wrong" not in outcome.failure.detail
 
 
 async def test_a_password_file_that_cannot_be_read_is_the_probers_own(
-    postgres_server: PostgresServer, tools: Tools, tmp_path: Path
+    postgres_server: PostgresServer, shared: SharedClients, tmp_path: Path
 ) -> None:
-    outcome = await attempt(probe_of(postgres_server, tools, password_file=tmp_path / "missing"))
+    outcome = await attempt(probe_of(postgres_server, shared, password_file=tmp_path / "missing"))
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "credentials"))
 
 
 async def test_a_rotated_password_is_read_at_the_next_login(
-    postgres_server: PostgresServer, tools: Tools, tmp_path: Path
+    postgres_server: PostgresServer, shared: SharedClients, tmp_path: Path
 ) -> None:
     file = tmp_path / "password"
     file.write_text("old\n")
-    probe = probe_of(postgres_server, tools, password_file=file)
+    probe = probe_of(postgres_server, shared, password_file=file)
     assert reason(await attempt(probe)) == ("auth", "auth")
     file.write_text(f"{postgres_server.password}\n")
     assert (await attempt(probe)).verdict is Verdict.UP
 
 
-async def test_a_database_that_is_gone_is_down(postgres_server: PostgresServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(postgres_server, tools, database="gone"))
+async def test_a_database_that_is_gone_is_down(postgres_server: PostgresServer, shared: SharedClients) -> None:
+    outcome = await attempt(probe_of(postgres_server, shared, database="gone"))
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("auth", "query_failed"))
     assert outcome.failure is not None
     assert "3D000" in outcome.failure.detail
 
 
-async def test_without_a_connection_left_it_is_down_and_says_so(own_postgres: PostgresServer, tools: Tools) -> None:
+async def test_without_a_connection_left_it_is_down_and_says_so(own_postgres: PostgresServer, shared: SharedClients) -> None:
     taken: list[asyncpg.Connection] = []
     with pytest.raises(asyncpg.TooManyConnectionsError):
         while True:
             taken.append(await connect(own_postgres))
-    outcome = await attempt(probe_of(own_postgres, tools))
+    outcome = await attempt(probe_of(own_postgres, shared))
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("auth", "too_many_connections"))
     for connection in taken:
         connection.terminate()
 
 
-async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(own_postgres: PostgresServer, tools: Tools) -> None:
-    probe = probe_of(own_postgres, tools)
+async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    probe = probe_of(own_postgres, shared)
     assert (await attempt(probe)).verdict is Verdict.UP
     own_postgres.pause()
     hung = await attempt(probe, timeout=0.5)
@@ -321,13 +327,15 @@ async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(own_pos
     assert (await attempt(probe)).verdict is Verdict.UP
 
 
-async def test_a_session_that_is_ended_by_the_server_does_not_hang(own_postgres: PostgresServer, tools: Tools) -> None:
+async def test_a_session_that_is_ended_by_the_server_does_not_hang(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
     admin, other = await connect(own_postgres), await connect(own_postgres)
     await admin.execute(HISTORY.format("locked", "(1,'1','a','SQL','V1',true)"))
     await admin.execute("GRANT USAGE ON SCHEMA locked TO hafnium; GRANT SELECT ON locked.flyway_schema_history TO hafnium")
     async with admin.transaction():
         await admin.execute("LOCK TABLE locked.flyway_schema_history IN ACCESS EXCLUSIVE MODE")
-        task = asyncio.create_task(attempt(probe_of(own_postgres, tools)))
+        task = asyncio.create_task(attempt(probe_of(own_postgres, shared)))
         ended = 0
         async with asyncio.timeout(4):
             while not ended:
@@ -362,7 +370,9 @@ def tls_in_front(server: PostgresServer, context: ssl.SSLContext) -> Handler:
     return handler
 
 
-async def test_tls_is_spoken_verified_and_timed(postgres_server: PostgresServer, tools: Tools, tmp_path: Path) -> None:
+async def test_tls_is_spoken_verified_and_timed(
+    postgres_server: PostgresServer, shared: SharedClients, tmp_path: Path
+) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -370,11 +380,11 @@ async def test_tls_is_spoken_verified_and_timed(postgres_server: PostgresServer,
     login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
     tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
     async with serving(tls_in_front(postgres_server, context)) as port:
-        outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls=tls))
+        outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login, tls=tls))
         other = await attempt(
-            make("postgres", tools, "127.0.0.1", port, **login, tls={**tls, "server_name": "other.internal"})
+            make("postgres", shared, "127.0.0.1", port, **login, tls={**tls, "server_name": "other.internal"})
         )
-        unknown = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls={"server_name": "db.internal"}))
+        unknown = await attempt(make("postgres", shared, "127.0.0.1", port, **login, tls={"server_name": "db.internal"}))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert outcome.phases[Stage.TLS] > 0
     assert outcome.parts == {"activity": None, "flyway": None}
@@ -382,7 +392,7 @@ async def test_tls_is_spoken_verified_and_timed(postgres_server: PostgresServer,
     assert reason(unknown) == ("tls", "tls_untrusted")
 
 
-async def test_a_server_that_hangs_behind_tls_leaves_no_socket(tools: Tools, tmp_path: Path) -> None:
+async def test_a_server_that_hangs_behind_tls_leaves_no_socket(shared: SharedClients, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -398,12 +408,12 @@ async def test_a_server_that_hangs_behind_tls_leaves_no_socket(tools: Tools, tmp
 
     tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal."}
     async with serving(handler) as port:
-        outcome = await attempt(stub(port, tools, tls=tls), timeout=0.3)
+        outcome = await attempt(stub(port, shared, tls=tls), timeout=0.3)
         assert reason(outcome) == ("auth", "timeout")
         async with asyncio.timeout(2):
             while established_to(port):
                 await asyncio.sleep(0.01)
-        silent = await attempt(stub(port, tools, tls={**tls, "verify": False}), timeout=0.3)
+        silent = await attempt(stub(port, shared, tls={**tls, "verify": False}), timeout=0.3)
         assert reason(silent) == ("auth", "timeout")
 
 
@@ -412,14 +422,14 @@ def established_to(port: int) -> int:
     return sum(1 for row in rows if int(row[2].split(":")[1], 16) == port and row[3] == "01")
 
 
-async def test_a_server_that_does_not_say_whether_it_speaks_tls_hangs_in_that_stage(tools: Tools) -> None:
+async def test_a_server_that_does_not_say_whether_it_speaks_tls_hangs_in_that_stage(shared: SharedClients) -> None:
     async with serving(silence) as port:
-        outcome = await attempt(stub(port, tools, tls={}), timeout=0.3)
+        outcome = await attempt(stub(port, shared, tls={}), timeout=0.3)
     assert reason(outcome) == ("tls", "timeout")
     assert set(outcome.phases) == {Stage.CONNECT, Stage.TLS}
 
 
-async def test_what_a_server_sends_behind_tls_is_bounded_too(tools: Tools, tmp_path: Path) -> None:
+async def test_what_a_server_sends_behind_tls_is_bounded_too(shared: SharedClients, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -433,7 +443,7 @@ async def test_what_a_server_sends_behind_tls_is_bounded_too(tools: Tools, tmp_p
 
     tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
     async with serving(handler) as port:
-        outcome = await attempt(stub(port, tools, tls=tls), timeout=2)
+        outcome = await attempt(stub(port, shared, tls=tls), timeout=2)
     assert reason(outcome) == ("receive", "too_large")
 
 
@@ -444,23 +454,23 @@ def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(postgres_server:
     authority.issue_cert("db.internal").configure_cert(context)
     login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
 
-    async def steps(tools: Tools) -> None:
-        outcome = await attempt(make("postgres", tools, "localhost", postgres_server.port, **login))
+    async def steps(shared: SharedClients) -> None:
+        outcome = await attempt(make("postgres", shared, "localhost", postgres_server.port, **login))
         assert outcome.failure is None
         assert set(outcome.phases) == {Stage.RESOLVE, Stage.CONNECT, Stage.AUTH, Stage.QUERY}
         tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "db.internal"}
         async with serving(tls_in_front(postgres_server, context)) as port:
-            outcome = await attempt(make("postgres", tools, "127.0.0.1", port, **login, tls=tls))
+            outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login, tls=tls))
         assert outcome.failure is None
         assert set(outcome.phases) == {Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY}
         async with serving(silence) as port:
-            assert reason(await attempt(stub(port, tools), timeout=0.2)) == ("auth", "timeout")
+            assert reason(await attempt(stub(port, shared), timeout=0.2)) == ("auth", "timeout")
 
     on_uvloop(steps)
 
 
 async def test_answers_that_were_garbled_on_the_way_are_never_taken_for_the_probers_defect(
-    postgres_server: PostgresServer, tools: Tools
+    postgres_server: PostgresServer, shared: SharedClients
 ) -> None:
     random = Random(1)
     login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
@@ -484,15 +494,17 @@ async def test_answers_that_were_garbled_on_the_way_are_never_taken_for_the_prob
 
     async with serving(handler) as port:
         for _ in range(6):
-            made = [attempt(make("postgres", tools, "127.0.0.1", port, **login), timeout=0.4) for _ in range(8)]
+            made = [attempt(make("postgres", shared, "127.0.0.1", port, **login), timeout=0.4) for _ in range(8)]
             for outcome in await asyncio.gather(*made):
                 failures = [outcome.failure, *outcome.parts.values()]
                 assert "internal" not in {failure.reason.value for failure in failures if failure is not None}
                 assert outcome.duration < 1
 
 
-async def test_a_server_without_tls_is_refused_where_tls_is_wanted(postgres_server: PostgresServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(postgres_server, tools, tls={}))
+async def test_a_server_without_tls_is_refused_where_tls_is_wanted(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    outcome = await attempt(probe_of(postgres_server, shared, tls={}))
     assert reason(outcome) == ("tls", "tls_failed")
 
 
@@ -530,25 +542,27 @@ ERROR_STARTING = b"E" + struct.pack("!i", len(STARTING) + 4) + STARTING
         "flood",
     ],
 )
-async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
+async def test_peers_that_misbehave_are_named_in_time(
+    handler: Any, expected: tuple[str, str], shared: SharedClients
+) -> None:
     async with serving(handler) as port:
-        outcome = await attempt(stub(port, tools), timeout=0.5)
+        outcome = await attempt(stub(port, shared), timeout=0.5)
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, expected)
     assert outcome.duration < 1.5
 
 
-async def test_no_task_outlives_an_attempt(tools: Tools) -> None:
+async def test_no_task_outlives_an_attempt(shared: SharedClients) -> None:
     before = asyncio.all_tasks()
     async with serving(saying(AUTH_OK + READY)) as port:
-        await attempt(stub(port, tools), timeout=0.2)
+        await attempt(stub(port, shared), timeout=0.2)
         async with asyncio.timeout(2):
             while len({task for task in asyncio.all_tasks() - before if "serving" not in repr(task)}) > 0:
                 await asyncio.sleep(0.01)
 
 
-async def test_cancelling_an_attempt_is_let_through(tools: Tools) -> None:
+async def test_cancelling_an_attempt_is_let_through(shared: SharedClients) -> None:
     async with serving(silence) as port:
-        task = asyncio.create_task(attempt(stub(port, tools)))
+        task = asyncio.create_task(attempt(stub(port, shared)))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -16,21 +16,23 @@ from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from exporter.probes import redis as r
 from exporter.probes.redis import RedisSettings
-from exporter.probing.probe import Probe, Tools
+from exporter.probing.probe import Probe, SharedClients
 from exporter.verdict import Stage, Verdict
 from tests.probes.doing import attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 
-def probe_of(server: ValkeyServer, tools: Tools, **settings: Any) -> Probe[Any]:
-    return make("redis", tools, server.host, server.port, **settings)
+def probe_of(server: ValkeyServer, shared: SharedClients, **settings: Any) -> Probe[Any]:
+    return make("redis", shared, server.host, server.port, **settings)
 
 
 def client(server: ValkeyServer, **options: Any) -> redis.Redis:
     return redis.Redis(host=server.host, port=server.port, **options)
 
 
-async def test_a_server_that_answers_is_up_with_every_phase_timed(valkey_server: ValkeyServer, tools: Tools) -> None:
-    outcome = await attempt(probe_of(valkey_server, tools))
+async def test_a_server_that_answers_is_up_with_every_phase_timed(
+    valkey_server: ValkeyServer, shared: SharedClients
+) -> None:
+    outcome = await attempt(probe_of(valkey_server, shared))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert set(outcome.phases) == {Stage.CONNECT, Stage.QUERY}
     assert all(seconds > 0 for seconds in outcome.phases.values())
@@ -38,9 +40,9 @@ async def test_a_server_that_answers_is_up_with_every_phase_timed(valkey_server:
     assert outcome.parts == {"info": None}
 
 
-async def test_numbers_are_what_info_says(valkey_server: ValkeyServer, tools: Tools) -> None:
+async def test_numbers_are_what_info_says(valkey_server: ValkeyServer, shared: SharedClients) -> None:
     async with client(valkey_server) as person:
-        outcome = await attempt(probe_of(valkey_server, tools))
+        outcome = await attempt(probe_of(valkey_server, shared))
         info = await person.info()
     same = {
         r.MEMORY_MAX: "maxmemory",
@@ -58,8 +60,8 @@ async def test_numbers_are_what_info_says(valkey_server: ValkeyServer, tools: To
     assert r.LINK_UP not in outcome.samples
 
 
-async def test_the_hit_ratio_is_of_the_lookups_between_two_attempts(own_valkey: ValkeyServer, tools: Tools) -> None:
-    probe = probe_of(own_valkey, tools)
+async def test_the_hit_ratio_is_of_the_lookups_between_two_attempts(own_valkey: ValkeyServer, shared: SharedClients) -> None:
+    probe = probe_of(own_valkey, shared)
     async with client(own_valkey) as person:
         await person.set("a", "1")
         await person.get("nothing")
@@ -77,15 +79,17 @@ async def test_the_hit_ratio_is_of_the_lookups_between_two_attempts(own_valkey: 
         assert value(await attempt(probe), r.HIT_RATIO) == 1
 
 
-async def test_a_replica_tells_its_role_and_its_link(own_valkey: ValkeyServer, tools: Tools, tmp_path: Path) -> None:
+async def test_a_replica_tells_its_role_and_its_link(
+    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
+) -> None:
     options = ("--replicaof", f"{own_valkey.host} {own_valkey.port}")
     with ValkeyServer(tmp_path / "replica", options=options) as replica:
-        probe = probe_of(replica, tools)
+        probe = probe_of(replica, shared)
         async with asyncio.timeout(20):
             while not (outcome := await attempt(probe)).samples.get(r.LINK_UP, {}).get((), 0):
                 await asyncio.sleep(0.05)
         assert outcome.samples[r.ROLE] == {("replica",): 1.0}
-        assert value(await attempt(probe_of(own_valkey, tools)), r.REPLICAS) == 1
+        assert value(await attempt(probe_of(own_valkey, shared)), r.REPLICAS) == 1
         await asyncio.to_thread(own_valkey.kill)
         async with asyncio.timeout(20):
             while value(outcome := await attempt(probe), r.LINK_UP):
@@ -93,19 +97,19 @@ async def test_a_replica_tells_its_role_and_its_link(own_valkey: ValkeyServer, t
         assert outcome.verdict is Verdict.UP  # it serves what it has
 
 
-async def test_logins(tools: Tools, tmp_path: Path) -> None:
+async def test_logins(shared: SharedClients, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("open sesame\n")
     options = ("--requirepass", "open sesame", "--user", "reader", "on", ">pass", "+ping", "+info")
     with ValkeyServer(tmp_path / "locked", options=options) as server:
-        by_file = probe_of(server, tools, password_file=file)
+        by_file = probe_of(server, shared, password_file=file)
         outcome = await attempt(by_file)
         assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
         assert outcome.phases[Stage.AUTH] > 0
-        assert (await attempt(probe_of(server, tools, user="reader", password="pass"))).verdict is Verdict.UP
-        missing = await attempt(probe_of(server, tools))
+        assert (await attempt(probe_of(server, shared, user="reader", password="pass"))).verdict is Verdict.UP
+        missing = await attempt(probe_of(server, shared))
         assert (missing.verdict, reason(missing)) == (Verdict.UNKNOWN, ("query", "auth"))
-        wrong = await attempt(probe_of(server, tools, password="hunter2"))
+        wrong = await attempt(probe_of(server, shared, password="hunter2"))
         assert (wrong.verdict, reason(wrong)) == (Verdict.UNKNOWN, ("auth", "auth"))
         assert "hunter2" not in str(wrong.failure)
         file.unlink()
@@ -113,24 +117,26 @@ async def test_logins(tools: Tools, tmp_path: Path) -> None:
         assert (gone.verdict, reason(gone)) == (Verdict.UNKNOWN, ("auth", "credentials"))
 
 
-async def test_a_user_who_may_not_ask_info_fails_that_part_alone(tools: Tools, tmp_path: Path) -> None:
+async def test_a_user_who_may_not_ask_info_fails_that_part_alone(shared: SharedClients, tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "acl", options=("--user", "pinger", "on", ">pass", "+ping")) as server:
-        outcome = await attempt(probe_of(server, tools, user="pinger", password="pass"))
+        outcome = await attempt(probe_of(server, shared, user="pinger", password="pass"))
         assert outcome.verdict is Verdict.UP
         assert outcome.parts["info"] is not None
         assert outcome.parts["info"].reason.value == "auth"
 
 
-async def test_without_a_connection_left_it_is_down_and_says_so(tools: Tools, tmp_path: Path) -> None:
+async def test_without_a_connection_left_it_is_down_and_says_so(shared: SharedClients, tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "full", options=("--maxclients", "1")) as server:
         async with client(server) as person:
             await person.ping()
-            outcome = await attempt(probe_of(server, tools))
+            outcome = await attempt(probe_of(server, shared))
             assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("query", "too_many_connections"))
 
 
-async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(own_valkey: ValkeyServer, tools: Tools) -> None:
-    probe = probe_of(own_valkey, tools)
+async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(
+    own_valkey: ValkeyServer, shared: SharedClients
+) -> None:
+    probe = probe_of(own_valkey, shared)
     own_valkey.pause()
     hung = await attempt(probe, timeout=0.5)
     assert (hung.verdict, reason(hung)) == (Verdict.DOWN, ("query", "timeout"))
@@ -143,16 +149,16 @@ async def test_a_server_that_stops_hangs_and_comes_back_is_told_as_it_is(own_val
     assert (await attempt(probe)).verdict is Verdict.UP
 
 
-async def test_an_attempt_leaves_no_client(own_valkey: ValkeyServer, tools: Tools) -> None:
+async def test_an_attempt_leaves_no_client(own_valkey: ValkeyServer, shared: SharedClients) -> None:
     async with client(own_valkey) as person:
         for _ in range(5):
-            await attempt(probe_of(own_valkey, tools))
+            await attempt(probe_of(own_valkey, shared))
         async with asyncio.timeout(5):
             while len(await person.client_list()) > 1:
                 await asyncio.sleep(0.01)
 
 
-async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, tools: Tools, tmp_path: Path) -> None:
+async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, shared: SharedClients, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -172,8 +178,8 @@ async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, too
     async with server:
         port = server.sockets[0].getsockname()[1]
         tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "cache.internal"}
-        outcome = await attempt(make("redis", tools, "127.0.0.1", port, tls=tls))
-        other = await attempt(make("redis", tools, "127.0.0.1", port, tls={**tls, "server_name": "other.internal"}))
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port, tls=tls))
+        other = await attempt(make("redis", shared, "127.0.0.1", port, tls={**tls, "server_name": "other.internal"}))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert outcome.phases[Stage.TLS] > 0
     assert outcome.parts == {"info": None}
@@ -181,7 +187,7 @@ async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, too
     await asyncio.sleep(0.05)
 
 
-async def test_a_refused_login_is_told_though_the_server_keeps_the_connection(tools: Tools, tmp_path: Path) -> None:
+async def test_a_refused_login_is_told_though_the_server_keeps_the_connection(shared: SharedClients, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -199,25 +205,25 @@ async def test_a_refused_login_is_told_though_the_server_keeps_the_connection(to
     tls = {"ca_file": str(tmp_path / "ca.pem"), "server_name": "cache.internal"}
     async with await asyncio.start_server(handler, "127.0.0.1", 0, ssl=context) as server:
         port = server.sockets[0].getsockname()[1]
-        outcome = await attempt(make("redis", tools, "127.0.0.1", port, tls=tls, password="x"), timeout=1.0)
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port, tls=tls, password="x"), timeout=1.0)
         done.set()
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "auth"))
     assert outcome.duration < 0.5
 
 
 def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(valkey_server: ValkeyServer) -> None:
-    async def steps(tools: Tools) -> None:
-        outcome = await attempt(make("redis", tools, "localhost", valkey_server.port))
+    async def steps(shared: SharedClients) -> None:
+        outcome = await attempt(make("redis", shared, "localhost", valkey_server.port))
         assert (outcome.failure, outcome.parts) == (None, {"info": None})
         assert set(outcome.phases) == {Stage.RESOLVE, Stage.CONNECT, Stage.QUERY}
         async with serving(lambda reader, writer: flood(reader, writer, b"+")) as port:
-            outcome = await attempt(make("redis", tools, "127.0.0.1", port), timeout=1.0)
+            outcome = await attempt(make("redis", shared, "127.0.0.1", port), timeout=1.0)
             assert reason(outcome) == ("receive", "too_large")
 
     on_uvloop(steps)
 
 
-async def test_counters_of_another_run_are_not_compared(tools: Tools) -> None:
+async def test_counters_of_another_run_are_not_compared(shared: SharedClients) -> None:
     answers = iter([("a", 1, 1), ("b", 9, 1), ("b", 12, 2)])  # after the restart they are higher at once
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -230,7 +236,7 @@ async def test_counters_of_another_run_are_not_compared(tools: Tools) -> None:
         await silence(reader, writer)
 
     async with serving(handler) as port:
-        probe = make("redis", tools, "127.0.0.1", port)
+        probe = make("redis", shared, "127.0.0.1", port)
         assert r.HIT_RATIO not in (await attempt(probe)).samples
         assert r.HIT_RATIO not in (await attempt(probe)).samples
         assert value(await attempt(probe), r.HIT_RATIO) == 0.75
@@ -270,9 +276,11 @@ LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
         "endless-line",
     ],
 )
-async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
+async def test_peers_that_misbehave_are_named_in_time(
+    handler: Any, expected: tuple[str, str], shared: SharedClients
+) -> None:
     async with serving(handler) as port:
-        outcome = await attempt(make("redis", tools, "127.0.0.1", port), timeout=0.5)
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port), timeout=0.5)
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, expected)
     assert outcome.duration < 1.5
 
@@ -285,7 +293,7 @@ async def test_peers_that_misbehave_are_named_in_time(handler: Any, expected: tu
         (b"-ERR unknown command\r\n", "query_failed"),
     ],
 )
-async def test_an_info_that_cannot_be_read_fails_its_part_alone(info: bytes, expected: str, tools: Tools) -> None:
+async def test_an_info_that_cannot_be_read_fails_its_part_alone(info: bytes, expected: str, shared: SharedClients) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"PING\r\n")
         writer.write(b"+PONG\r\n")
@@ -294,20 +302,20 @@ async def test_an_info_that_cannot_be_read_fails_its_part_alone(info: bytes, exp
         await silence(reader, writer)
 
     async with serving(handler) as port:
-        outcome = await attempt(make("redis", tools, "127.0.0.1", port))
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port))
     assert outcome.verdict is Verdict.UP
     assert outcome.parts["info"] is not None
     assert outcome.parts["info"].reason.value == expected
 
 
-async def test_nobody_listening_is_refused(tools: Tools) -> None:
-    outcome = await attempt(make("redis", tools, "127.0.0.1", free_port()))
+async def test_nobody_listening_is_refused(shared: SharedClients) -> None:
+    outcome = await attempt(make("redis", shared, "127.0.0.1", free_port()))
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("connect", "connect_refused"))
 
 
-async def test_cancelling_an_attempt_is_let_through(tools: Tools) -> None:
+async def test_cancelling_an_attempt_is_let_through(shared: SharedClients) -> None:
     async with serving(silence) as port:
-        task = asyncio.create_task(attempt(make("redis", tools, "127.0.0.1", port)))
+        task = asyncio.create_task(attempt(make("redis", shared, "127.0.0.1", port)))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -17,7 +17,7 @@ from cryptography import x509
 
 from exporter.demo.processes import free_port
 from exporter.probes import tls as t
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.verdict import Stage, Verdict
 from tests.probes.doing import attempt, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
@@ -64,11 +64,11 @@ def trusted(authority: trustme.CA, tmp_path: Path) -> dict[str, str]:
 
 
 async def test_a_chain_that_verifies_is_up_with_its_dates(
-    authority: trustme.CA, trusted: dict[str, str], tools: Tools
+    authority: trustme.CA, trusted: dict[str, str], shared: SharedClients
 ) -> None:
     leaf = authority.issue_cert("api.internal", not_after=NOW + timedelta(days=30))
     async with presenting(leaf) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port, **trusted))
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port, **trusted))
     begin, end = dates(leaf)
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert value(outcome, t.VERIFIED) == 1
@@ -79,7 +79,7 @@ async def test_a_chain_that_verifies_is_up_with_its_dates(
 
 
 async def test_the_first_certificate_of_the_chain_to_expire_counts(
-    tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared: SharedClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = trustme.CA()
     root.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -87,7 +87,7 @@ async def test_the_first_certificate_of_the_chain_to_expire_counts(
     between = root.create_child_ca()
     leaf = between.issue_cert("api.internal", not_after=NOW + timedelta(days=60))
     async with presenting(leaf) as port:
-        probe = make("tls", tools, "127.0.0.1", port, ca_file=tmp_path / "ca.pem", server_name="api.internal")
+        probe = make("tls", shared, "127.0.0.1", port, ca_file=tmp_path / "ca.pem", server_name="api.internal")
         outcome = await attempt(probe)
     chain = [x509.load_pem_x509_certificate(blob.bytes()) for blob in leaf.cert_chain_pems]
     assert len(chain) == 2
@@ -96,20 +96,20 @@ async def test_the_first_certificate_of_the_chain_to_expire_counts(
 
 
 async def test_a_name_that_ends_in_a_dot_is_the_same_name(
-    authority: trustme.CA, trusted: dict[str, str], tools: Tools
+    authority: trustme.CA, trusted: dict[str, str], shared: SharedClients
 ) -> None:
     async with presenting(authority.issue_cert("api.internal")) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port, **{**trusted, "server_name": "api.internal."}))
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port, **{**trusted, "server_name": "api.internal."}))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
 
 
 @pytest.mark.parametrize(("host", "name"), [("::1", "::1"), ("localhost", "localhost")])
 async def test_hosts_are_verified_as_addresses_or_names(
-    host: str, name: str, authority: trustme.CA, tmp_path: Path, tools: Tools
+    host: str, name: str, authority: trustme.CA, tmp_path: Path, shared: SharedClients
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     async with presenting(authority.issue_cert(name), host="localhost" if host == "localhost" else "::1") as port:
-        outcome = await attempt(make("tls", tools, host, port, ca_file=ca_file))
+        outcome = await attempt(make("tls", shared, host, port, ca_file=ca_file))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert (Stage.RESOLVE in outcome.phases) is (host == "localhost")
 
@@ -117,11 +117,11 @@ async def test_hosts_are_verified_as_addresses_or_names(
 def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(authority: trustme.CA, trusted: dict[str, str]) -> None:
     leaf = authority.issue_cert("api.internal")
 
-    async def steps(tools: Tools) -> None:
+    async def steps(shared: SharedClients) -> None:
         async with presenting(leaf) as port:
-            outcome = await attempt(make("tls", tools, "127.0.0.1", port, **trusted))
+            outcome = await attempt(make("tls", shared, "127.0.0.1", port, **trusted))
             assert (outcome.failure, value(outcome, t.EXPIRY)) == (None, dates(leaf)[1])
-            outcome = await attempt(make("tls", tools, "127.0.0.1", port))
+            outcome = await attempt(make("tls", shared, "127.0.0.1", port))
             assert reason(outcome) == ("tls", "tls_untrusted")
             assert value(outcome, t.EXPIRY) == dates(leaf)[1]
 
@@ -129,7 +129,7 @@ def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(authority: trust
 
 
 async def test_a_second_handshake_that_fails_is_named_and_the_first_still_decides(
-    authority: trustme.CA, tools: Tools
+    authority: trustme.CA, shared: SharedClients
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("api.internal").configure_cert(context)
@@ -141,7 +141,7 @@ async def test_a_second_handshake_that_fails_is_named_and_the_first_still_decide
         await silence(reader, writer)
 
     async with serving(once) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port), timeout=0.5)
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port), timeout=0.5)
     assert reason(outcome) == ("tls", "tls_untrusted")
     assert outcome.parts["unverified"] is not None
     assert (outcome.parts["unverified"].stage, outcome.parts["unverified"].reason.value) == (Stage.TLS, "timeout")
@@ -164,11 +164,11 @@ async def test_what_does_not_verify_is_down_and_its_dates_are_known(
     expected: str,
     authority: trustme.CA,
     trusted: dict[str, str],
-    tools: Tools,
+    shared: SharedClients,
 ) -> None:
     leaf = authority.issue_cert(*names, not_before=NOW - timedelta(days=2), not_after=after)
     async with presenting(leaf) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port, **{**trusted, **settings}))
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port, **{**trusted, **settings}))
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("tls", expected))
     assert value(outcome, t.VERIFIED) == 0
     assert (value(outcome, t.NOT_BEFORE), value(outcome, t.EXPIRY)) == dates(leaf)
@@ -177,20 +177,20 @@ async def test_what_does_not_verify_is_down_and_its_dates_are_known(
 
 
 async def test_a_server_that_wants_a_client_certificate_gets_the_configured_one(
-    authority: trustme.CA, trusted: dict[str, str], tools: Tools, tmp_path: Path
+    authority: trustme.CA, trusted: dict[str, str], shared: SharedClients, tmp_path: Path
 ) -> None:
     mine = authority.issue_cert("prober.internal")
     mine.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
     async with presenting(authority.issue_cert("api.internal"), client_ca=authority) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port, **trusted, cert_file=tmp_path / "client.pem"))
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port, **trusted, cert_file=tmp_path / "client.pem"))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
 
 
 async def test_another_port_than_the_instances_may_be_asked(
-    authority: trustme.CA, trusted: dict[str, str], tools: Tools
+    authority: trustme.CA, trusted: dict[str, str], shared: SharedClients
 ) -> None:
     async with presenting(authority.issue_cert("api.internal")) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", free_port(), **trusted, port=port))
+        outcome = await attempt(make("tls", shared, "127.0.0.1", free_port(), **trusted, port=port))
     assert outcome.verdict is Verdict.UP
 
 
@@ -204,16 +204,18 @@ async def test_another_port_than_the_instances_may_be_asked(
     ],
     ids=["silent", "hangs-up", "smtp", "http"],
 )
-async def test_peers_that_speak_no_tls_are_named_in_time(handler: Any, expected: tuple[str, str], tools: Tools) -> None:
+async def test_peers_that_speak_no_tls_are_named_in_time(
+    handler: Any, expected: tuple[str, str], shared: SharedClients
+) -> None:
     async with serving(handler) as port:
-        outcome = await attempt(make("tls", tools, "127.0.0.1", port), timeout=0.5)
+        outcome = await attempt(make("tls", shared, "127.0.0.1", port), timeout=0.5)
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, expected)
     assert t.VERIFIED not in outcome.samples
     assert outcome.duration < 1
 
 
-async def test_nobody_listening_is_refused(tools: Tools) -> None:
-    outcome = await attempt(make("tls", tools, "127.0.0.1", free_port()))
+async def test_nobody_listening_is_refused(shared: SharedClients) -> None:
+    outcome = await attempt(make("tls", shared, "127.0.0.1", free_port()))
     assert reason(outcome) == ("connect", "connect_refused")
 
 

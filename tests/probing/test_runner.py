@@ -13,7 +13,7 @@ import pytest
 
 from exporter.metrics.family import gauge, histogram
 from exporter.probing.attempt import MAX_SERIES, Attempt
-from exporter.probing.runner import run
+from exporter.probing.runner import run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.conftest import ScriptedProbe
 
@@ -72,7 +72,7 @@ def chained() -> Exception:
 async def test_every_known_error_has_its_reason(
     make: Callable[[], Exception], stage: Stage, verdict: Verdict, expected: Reason
 ) -> None:
-    outcome = await run(raising(make(), stage), 5.0)
+    outcome = await run_probe(raising(make(), stage), 5.0)
     assert outcome.failure is not None
     assert (outcome.verdict, outcome.failure.reason) == (verdict, expected)
     assert outcome.samples[FACT] == {("before",): 1.0}, "facts learnt before the failure are kept"
@@ -80,7 +80,7 @@ async def test_every_known_error_has_its_reason(
 
 async def test_an_unknown_error_is_the_probers_own_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        outcome = await run(raising(KeyError("surprise")), 5.0)
+        outcome = await run_probe(raising(KeyError("surprise")), 5.0)
     assert outcome.failure is not None
     assert (outcome.verdict, outcome.failure.reason) == (Verdict.UNKNOWN, Reason.INTERNAL)
     assert "surprise" in caplog.text
@@ -90,7 +90,7 @@ async def test_an_unknown_error_is_the_probers_own_and_is_logged(caplog: pytest.
 async def test_a_broken_classifier_does_not_end_the_run(caplog: pytest.LogCaptureFixture) -> None:
     probe = raising(KeyError("x"))
     probe.classify = lambda error, stage: 1 / 0  # type: ignore[method-assign,assignment,return-value] # on purpose
-    outcome = await run(probe, 5.0)
+    outcome = await run_probe(probe, 5.0)
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.INTERNAL
     assert "classifying" in caplog.text
@@ -106,7 +106,7 @@ async def test_the_deadline_is_named_after_the_stage_it_struck_in(stage: Stage, 
         with attempt.phase(stage):
             await asyncio.sleep(3600)
 
-    outcome = await run(ScriptedProbe(hang), 5.0)
+    outcome = await run_probe(ScriptedProbe(hang), 5.0)
     assert outcome.failure is not None
     assert (outcome.failure.stage, outcome.failure.reason) == (stage, reason)
     assert outcome.phases[stage] == pytest.approx(5.0, abs=0.1)
@@ -119,13 +119,13 @@ async def test_a_timeout_while_the_loop_stood_still_is_the_probers() -> None:
         with attempt.phase(Stage.WAIT):
             await asyncio.sleep(3600)
 
-    outcome = await run(ScriptedProbe(hang), 4.0, loop_lag=lambda start: 1.5)
+    outcome = await run_probe(ScriptedProbe(hang), 4.0, loop_lag=lambda start: 1.5)
     assert outcome.failure is not None
     assert (outcome.verdict, outcome.failure.reason) == (Verdict.UNKNOWN, Reason.PROBER_LOOP_LAG)
 
 
 async def test_a_refused_connection_is_down_however_the_loop_fared() -> None:
-    outcome = await run(raising(ConnectionRefusedError(111, "x")), 4.0, loop_lag=lambda start: 3.0)
+    outcome = await run_probe(raising(ConnectionRefusedError(111, "x")), 4.0, loop_lag=lambda start: 3.0)
     assert outcome.verdict is Verdict.DOWN
 
 
@@ -136,7 +136,7 @@ async def test_cancellation_is_raised() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(run(ScriptedProbe(hang), 5.0))
+    task = asyncio.create_task(run_probe(ScriptedProbe(hang), 5.0))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -152,7 +152,7 @@ async def test_a_slow_part_cannot_turn_the_verdict() -> None:
             with part.phase(Stage.WAIT):
                 await asyncio.sleep(3600)
 
-    outcome = await run(ScriptedProbe(check), 5.0)
+    outcome = await run_probe(ScriptedProbe(check), 5.0)
     assert outcome.verdict is Verdict.UP
     failure = outcome.parts["metrics"]
     assert failure is not None
@@ -168,7 +168,7 @@ async def test_parts_run_side_by_side_and_record_together() -> None:
     async def check(attempt: Attempt) -> None:
         await asyncio.gather(one(attempt, "a"), one(attempt, "b"))
 
-    outcome = await run(ScriptedProbe(check), 5.0)
+    outcome = await run_probe(ScriptedProbe(check), 5.0)
     assert outcome.parts == {"a": None, "b": None}
     assert set(outcome.samples[FACT]) == {("a",), ("b",)}
 
@@ -178,7 +178,7 @@ async def test_an_answer_with_too_many_series_is_not_believed() -> None:
         for number in range(MAX_SERIES + 1):
             attempt.record(FACT, 1.0, str(number))
 
-    outcome = await run(ScriptedProbe(flood), 5.0)
+    outcome = await run_probe(ScriptedProbe(flood), 5.0)
     assert outcome.failure is not None
     assert outcome.failure.reason is Reason.TOO_LARGE
 

@@ -13,7 +13,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.metrics.family import Family
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
 from tests.probes.doing import attempt, make
 
@@ -65,12 +65,12 @@ def probe(port: int, timeout: float = 5.0) -> Outcome:
     """Make one attempt of the exporter's own probe, with groups and meters."""
 
     async def run() -> Outcome:
-        tools = Tools.open()
+        shared = SharedClients.open()
         try:
             groups = ("liveness", "readiness")
-            return await attempt(make("actuator", tools, "127.0.0.1", port, groups=groups), timeout)
+            return await attempt(make("actuator", shared, "127.0.0.1", port, groups=groups), timeout)
         finally:
-            await tools.close()
+            await shared.close()
 
     return asyncio.run(run())
 

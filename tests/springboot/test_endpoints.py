@@ -14,9 +14,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from exporter.clients.postgres.flyway import read_history
+from exporter.clients.spring import meters, metrics_json, prometheus_text
 from exporter.demo.servers.springboot import SERVICES
-from exporter.postgres.flyway import read_history
-from exporter.spring import exposition, meters, metrics_json
 from tests.fixtures.springboot import SpringFleet
 from tests.springboot.asking import V2, V3, get, meter, statuses, until
 
@@ -152,7 +152,7 @@ def test_the_names_that_the_exporter_sends_choose_all_it_wants_and_nothing_else(
 
     def full() -> bool:
         body = get(port, f"/prometheus?includedNames={meters.included_names()}").body
-        found = exposition.parse(body, meters.WANTED)
+        found = prometheus_text.parse(body, meters.WANTED)
         missing = {name for name, samples in found.samples.items() if not samples}
         return missing == {"http_server_requests_seconds"}  # quantiles, which these services do not have
 
@@ -199,7 +199,7 @@ async def test_the_metrics_endpoint_tells_the_exporter_the_same_as_prometheus(po
     readings = meters.Readings()
     await metrics_json.collect(names, ask, readings)
     body = (await asyncio.to_thread(get, port, "/prometheus")).body
-    other = meters.read(exposition.parse(body, meters.WANTED))
+    other = meters.read(prometheus_text.parse(body, meters.WANTED))
     assert readings.memory_max == other.memory_max == {("heap",): 256.0 * 2**20, ("nonheap",): 1141.0 * 2**20}
     assert readings.connections_max == other.connections_max == {("HikariPool-1",): 4.0}
     assert readings.connections.keys() == other.connections.keys()

@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from exporter.actuator import health_samples, mainport, recording
 from exporter.demo.springboot.faults import FAULTS
 from exporter.probes import actuator
-from exporter.probing.probe import Tools
+from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
-from exporter.spring import known, mainport, recording
 from exporter.verdict import Verdict
 from tests.fixtures.springboot import SpringFleet
 from tests.probes.doing import attempt, make, reason
@@ -37,8 +37,8 @@ def component_is_down(_: SpringFleet, port: int) -> bool:
     return (
         reason(found) == ("check", "reported_down")
         and get(port, "/health").status == 503
-        and told(found, known.COMPONENT_UP, "upstreams/sanctionsList") == 0
-        and told(found, known.COMPONENT_UP, "db") == 1
+        and told(found, health_samples.COMPONENT_UP, "upstreams/sanctionsList") == 0
+        and told(found, health_samples.COMPONENT_UP, "db") == 1
     )
 
 
@@ -47,7 +47,7 @@ def refuses_traffic(_: SpringFleet, port: int) -> bool:
     return (
         told(found, actuator.GROUP_UP, "readiness") == 0
         and told(found, actuator.GROUP_UP, "liveness") == 1
-        and told(found, known.STATUS, "OUT_OF_SERVICE") == 1
+        and told(found, health_samples.STATUS, "OUT_OF_SERVICE") == 1
         and get(port, "/health/readiness").status == 503
     )
 
@@ -66,7 +66,7 @@ def pool_is_exhausted(_: SpringFleet, port: int) -> bool:
         and states["idle"] == 0
         and (states["pending"] or 0) >= 2  # users, and the health check
         and (told(found, recording.CONNECTION_TIMEOUTS, "HikariPool-1") or 0) > 1
-        and told(found, known.COMPONENT_UP, "db") == 0
+        and told(found, health_samples.COMPONENT_UP, "db") == 0
     )
 
 
@@ -154,14 +154,14 @@ def test_a_slow_service_has_a_p99_above_the_runbooks_line(spring_fleet: SpringFl
     port = spring_fleet.ports[SERVICE]
 
     async def p99() -> float | None:
-        tools = Tools.open()
+        shared = SharedClients.open()
         try:
-            instance = make("actuator", tools, "127.0.0.1", port)
+            instance = make("actuator", shared, "127.0.0.1", port)
             await attempt(instance)
             await asyncio.sleep(2.5)
             return told(await attempt(instance), recording.REQUEST_P99, "histogram")
         finally:
-            await tools.close()
+            await shared.close()
 
     assert (asyncio.run(p99()) or 1) < 0.5
     with spring_fleet.fault(SERVICE, "slow"):

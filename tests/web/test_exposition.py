@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.web.exposition import OPENMETRICS, TEXT
-from exporter.web.limits import Limits
+from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import accepts_gzip, prefers_openmetrics
 from exporter.web.server import serve
 from tests.web.conftest import ANYWHERE
@@ -162,7 +162,7 @@ async def test_an_address_that_is_not_configured_is_never_asked(client: ClientSe
 
 async def test_the_server_itself_bounds_runs_and_their_time(backend: FakeBackend) -> None:
     backend.hold = asyncio.Event()
-    limits = Limits(probes=1, probe=0.3)
+    limits = ServerLimits(probes=1, probe=0.3)
     async with serve(backend, ANYWHERE, limits) as address, ClientSession(f"http://{address}") as client:
 
         async def ask() -> tuple[int, str]:

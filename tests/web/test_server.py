@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 from exporter.values import Address
 from exporter.web.endpoints import ENDPOINTS
-from exporter.web.limits import Limits
+from exporter.web.limits import ServerLimits
 from exporter.web.server import make_app, serve
 from exporter.web.worker import Worker
 from tests.web.conftest import ANYWHERE
@@ -45,7 +45,7 @@ async def test_every_answer_has_safe_headers(client: ClientSession, path: str) -
 
 async def test_the_endpoints_are_those_that_are_told(backend: FakeBackend) -> None:
     worker = Worker()
-    app = make_app(backend, worker, Limits())
+    app = make_app(backend, worker, ServerLimits())
     worker.close()
     served = {(r.method, r.resource.canonical) for r in app.router.routes() if r.resource and r.method != "HEAD"}
     assert {(item.method, item.path) for item in ENDPOINTS} | {("GET", "/static/{name}")} == served
@@ -114,13 +114,13 @@ async def _closed(raw: Raw, within: float) -> float:
     "sent", ["", "GET /metrics HT", "GET /metrics HTTP/1.1\r\nHost: x\r\nX-A: ", GET.format("/-/healthy") + "GET /"]
 )
 async def test_who_never_ends_a_request_is_sent_away(backend: FakeBackend, sent: str) -> None:
-    async with serve(backend, ANYWHERE, Limits(idle=0.3)) as address, Raw(address) as raw:
+    async with serve(backend, ANYWHERE, ServerLimits(idle=0.3)) as address, Raw(address) as raw:
         await raw.send(sent)
         assert 0.2 < await _closed(raw, 5) < 4
 
 
 async def test_dripping_headers_does_not_help(backend: FakeBackend) -> None:
-    async with serve(backend, ANYWHERE, Limits(idle=0.4)) as address, Raw(address) as raw:
+    async with serve(backend, ANYWHERE, ServerLimits(idle=0.4)) as address, Raw(address) as raw:
 
         async def drip() -> None:
             await raw.send("GET /metrics HTTP/1.1\r\n")
@@ -149,7 +149,7 @@ async def test_a_slow_loris_does_not_keep_others_out(backend: FakeBackend) -> No
 async def test_who_does_not_read_is_cut_off(backend: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "exporter.web")
     backend.exposition = b"x" * 20_000_000
-    async with serve(backend, ANYWHERE, Limits(send=0.3)) as address, Raw(address) as raw:
+    async with serve(backend, ANYWHERE, ServerLimits(send=0.3)) as address, Raw(address) as raw:
         await raw.send(GET.format("/metrics"))
         async with asyncio.timeout(5):
             while not caplog.records:
@@ -174,7 +174,7 @@ async def test_a_client_that_goes_away_does_no_harm(
 
 
 async def test_one_connection_too_many_is_closed_and_room_is_made_again(backend: FakeBackend) -> None:
-    async with serve(backend, ANYWHERE, Limits(connections=2)) as address:
+    async with serve(backend, ANYWHERE, ServerLimits(connections=2)) as address:
         async with Raw(address) as first, Raw(address) as second:
             for raw in (first, second):
                 await raw.send("GET /")
@@ -193,7 +193,7 @@ async def test_one_connection_too_many_is_closed_and_room_is_made_again(backend:
 
 async def test_too_many_requests_at_once_are_refused(backend: FakeBackend) -> None:
     backend.hold = asyncio.Event()
-    async with serve(backend, ANYWHERE, Limits(requests=1)) as address, ClientSession(f"http://{address}") as client:
+    async with serve(backend, ANYWHERE, ServerLimits(requests=1)) as address, ClientSession(f"http://{address}") as client:
         reload = asyncio.create_task(client.post("/-/reload"))
         await asyncio.sleep(0.05)
         async with client.get("/metrics") as answer:
@@ -291,5 +291,5 @@ async def test_an_error_inside_the_block_still_ends_the_server(backend: FakeBack
 
 def test_the_application_is_an_aiohttp_one(backend: FakeBackend) -> None:
     worker = Worker()
-    assert isinstance(make_app(backend, worker, Limits()), web.Application)
+    assert isinstance(make_app(backend, worker, ServerLimits()), web.Application)
     worker.close()

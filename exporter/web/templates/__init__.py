@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from exporter.web import words
+from exporter.web import format as wording
 from exporter.web.assets import assets_version
 
 __all__ = ["ENVIRONMENT", "fill", "warm"]
@@ -20,14 +20,14 @@ ENVIRONMENT = Environment(
     auto_reload=False,
 )
 ENVIRONMENT.filters.update(
-    age=words.age,
-    clock=words.clock,
-    iso=words.iso,
-    reason_text=words.reason_text,
-    span=words.span,
-    stage_text=words.stage_text,
+    age=wording.age,
+    clock=wording.clock,
+    iso=wording.iso,
+    reason_text=wording.reason_text,
+    span=wording.span,
+    stage_text=wording.stage_text,
 )
-ENVIRONMENT.globals.update(fact=words.fact)
+ENVIRONMENT.globals.update(fact=wording.fact)
 
 
 def fill(name: str, /, **values: Any) -> str:

@@ -1,0 +1,1 @@
+"""What the actuator probe is made of: recording what an application says, its main port, its migrations."""

@@ -1,0 +1,133 @@
+"""The port that an application serves its users on, where its actuator has another one.
+
+A management port answers while the main one is broken, or full: both are asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Annotated, Literal
+
+from pydantic import Field
+from yarl import URL
+
+from exporter.actuator.connections import Turns
+from exporter.clients.spring import health
+from exporter.metrics.family import gauge
+from exporter.net.errors import timeout_reason
+from exporter.net.http import Answer, HttpClient
+from exporter.net.phases import NoPhases, phase_clock
+from exporter.net.tls import TlsSettings, client_context
+from exporter.probing.attempt import Attempt
+from exporter.values import Address, Settings
+from exporter.verdict import Failure
+
+__all__ = ["METRICS", "MainPort", "MainPortSettings"]
+
+UP = gauge("probe_main_port_up", "1 if a path of the application's main port answers well, 0 if not.", "path")
+STATUS_CODE = gauge("probe_main_port_status_code", "HTTP status code of a path of the main port.", "path")
+SECONDS = gauge("probe_main_port_seconds", "Time that a path of the main port took, connecting included.", "path")
+METRICS = (UP, STATUS_CODE, SECONDS)
+
+MAX_BYTES = 1_048_576
+
+_SHARE = 0.98
+"""Share of the part's time that a path has, so that its failure is its own and names it, also where it hangs."""
+
+UrlPath = Annotated[str, Field(max_length=200, pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$")]
+
+
+class MainPortSettings(Settings):
+    """How to reach the main port."""
+
+    port: int | None = Field(None, ge=1, le=65535, description="The main port, where it is not the instance's port.")
+    scheme: Literal["http", "https"] = Field("http", description="http or https.")
+    tls: TlsSettings = Field(default_factory=TlsSettings, description="For https: roots, client certificate, name.")
+    paths: tuple[UrlPath, ...] = Field(
+        ("/livez", "/readyz"),
+        min_length=1,
+        max_length=10,
+        description="Paths to ask for; each must answer 2xx, and say UP if it answers as Boot's health does.",
+    )
+
+
+class MainPort:
+    """Asks the paths of one instance's main port. No credentials of the actuator are sent there.
+
+    Args:
+        address: The instance.
+        settings: What to ask for.
+        http: The client to ask with.
+        cold_every: Exchanges over a kept connection after which a new one is made; 0: never on purpose.
+    """
+
+    def __init__(self, address: Address, settings: MainPortSettings, http: HttpClient, cold_every: int = 0) -> None:
+        base = URL.build(scheme=settings.scheme, host=address.host, port=settings.port or address.port)
+        self._urls = {path: base.with_path(path, encoded=True) for path in settings.paths}
+        self._turns = {path: Turns(cold_every) for path in settings.paths}
+        self._tls: ssl.SSLContext | None = client_context(settings.tls) if settings.scheme == "https" else None
+        self._server_name = settings.tls.server_name if self._tls is not None else None
+        self._http = http
+
+    async def check(self, part: Attempt) -> None:
+        """Ask every path.
+
+        Raises:
+            Failure: Of the first of them that does not answer well.
+        """
+        results = await asyncio.gather(*(self._check(part, path) for path in self._urls), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _check(self, part: Attempt, path: str) -> None:
+        clock = phase_clock()
+        started = clock()
+        part.record(UP, 0, path)
+        own = NoPhases()
+        try:
+            async with asyncio.timeout(_SHARE * part.remaining) as deadline:
+                answer = await self._get(path, own)
+            part.record(SECONDS, clock() - started, path)
+            part.record(STATUS_CODE, answer.status, path)
+            _judge(answer)
+        except Failure as failure:
+            raise _named(failure, path) from None
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise _named(Failure(own.stage, timeout_reason(own.stage), "no answer within the deadline"), path) from None
+        except asyncio.CancelledError:
+            part.stage = own.stage  # the attempt's own deadline struck here
+            raise
+        part.record(UP, 1, path)
+
+    async def _get(self, path: str, phases: NoPhases) -> Answer:
+        turns = self._turns[path]
+        answer = await self._http.get(
+            self._urls[path],
+            phases,
+            max_bytes=MAX_BYTES,
+            tls=self._tls,
+            server_name=self._server_name,
+            fresh=turns.fresh,
+        )
+        turns.worked(answer.reused)
+        return answer
+
+
+def _named(failure: Failure, path: str) -> Failure:
+    return Failure(failure.stage, failure.reason, f"main port {path}: {failure.detail}")
+
+
+def _judge(answer: Answer) -> None:
+    """Take Boot's own word where there is one: a custom mapping makes the code say anything."""
+    try:
+        found = health.parse(answer.body)
+    except Failure:
+        failure = health.refusal(answer.status, answer.headers)
+    else:
+        failure = health.judge(answer.status, found)
+    if failure is not None:
+        raise failure

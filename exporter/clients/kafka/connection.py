@@ -1,0 +1,275 @@
+"""One connection to one broker: framing, phases, login, and requests whose answers come in order.
+
+The message formats are aiokafka's. Its client is not used: it hides why a connection failed behind a log line, refreshes
+metadata in the background, resolves names in threads, and believes whatever length a peer announces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Self, cast
+
+from aiokafka.protocol.admin import (
+    ApiVersionRequest,
+    DescribeGroupsRequest,
+    ListGroupsRequest,
+    SaslAuthenticateRequest,
+    SaslHandShakeRequest,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+
+from exporter.clients.kafka import sasl
+from exporter.clients.kafka.errors import failure_of_code
+from exporter.net.dial import dial, start_tls
+from exporter.net.errors import failure_of
+from exporter.net.phases import NoPhases, Phases, timed
+from exporter.net.resolver import Resolver
+from exporter.values import Address
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["MAX_ANSWER_BYTES", "Access", "Connection", "NoPhases"]
+
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""Longest answer that is read: the metadata of some 80,000 partitions, half a second's decoding."""
+
+_ANY_ANSWER_BYTES = 100 * 1024 * 1024
+"""A longer announcement is not Kafka's at all: the text `HTTP` reads as 1.2 GB."""
+
+_THREAD_BYTES = 32 * 1024
+"""Answers longer than this are decoded in a thread: 32 KiB take some 8 ms, and the event loop has no more."""
+
+_CLIENT_ID = "hafnium-exporter"
+
+_SPOKEN: dict[int, tuple[type[Any], int, int]] = {
+    request.API_KEY: (request, low, high)
+    for request, low, high in (
+        (OffsetRequest, 1, 3),
+        (MetadataRequest, 1, 5),
+        (OffsetFetchRequest, 1, 3),
+        (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
+        (ListGroupsRequest, 0, 2),
+        (SaslHandShakeRequest, 1, 1),
+        (SaslAuthenticateRequest, 0, 1),
+        (ApiVersionRequest, 0, 0),
+    )
+}
+"""Requests by API key, with the versions that are spoken here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to get into a cluster.
+
+    Attributes:
+        resolver: Names to addresses.
+        password: Gives the password for a login; raises `Failure` where it cannot be read.
+        tls: Context, where the brokers speak TLS.
+        server_name: Name to verify instead of the host.
+        mechanism: SASL mechanism, where a login is wanted.
+        user: Its user.
+    """
+
+    resolver: Resolver
+    password: Callable[[], Awaitable[str]] = field(repr=False)
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None
+    mechanism: str | None = None
+    user: str = ""
+
+
+class Connection(asyncio.Protocol):
+    """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._stage = Stage.AUTH
+        self._transport: asyncio.Transport | None = None
+        self._failure: Failure | None = None
+        self._buffer = bytearray()
+        self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._correlation = 0
+        self._versions: dict[int, tuple[int, int]] = {ApiVersionRequest.API_KEY: (0, 0)}
+
+    @classmethod
+    async def open(cls, address: Address, access: Access, phases: Phases) -> Self:
+        """Resolve, connect, speak TLS, agree on versions and log in.
+
+        Raises:
+            Failure: What went wrong, in the stage that it went wrong in.
+        """
+        connection = cls(address)
+        try:
+            await connection._connect(access, phases)
+            if access.tls is not None:
+                await connection._start_tls(access.tls, access.server_name or address.host, phases)
+            with timed(phases, Stage.AUTH):
+                await connection._agree()
+                if access.mechanism is not None:
+                    await connection._log_in(access, access.mechanism)
+        except BaseException as error:
+            connection.close()
+            found = failure_of(error, phases.stage) if isinstance(error, OSError) else None
+            if found is None:
+                raise
+            raise found from error
+        connection._stage = phases.stage = Stage.QUERY
+        return connection
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests may be sent."""
+        return self._failure is None
+
+    async def ask(self, request: Any) -> Any:
+        """Send a request of `aiokafka.protocol`, in the newest version both sides speak; return the answer.
+
+        Raises:
+            Failure: The connection broke, the broker does not speak the request, or the answer cannot be read. Error codes
+                inside the answer are left to the caller.
+        """
+        prepared = self._prepare(request)
+        self._correlation = correlation = (self._correlation + 1) % 2**31
+        header = prepared.build_request_header(correlation_id=correlation, client_id=_CLIENT_ID)
+        frame = await self._exchange(header.encode() + prepared.encode())
+        try:
+            if len(frame) > _THREAD_BYTES:
+                return await asyncio.to_thread(_decode, prepared, correlation, frame)
+            return _decode(prepared, correlation, frame)
+        except (ValueError, TypeError, struct.error):
+            failure = Failure(self._stage, Reason.MALFORMED, f"the answer to {type(request).__name__} cannot be read")
+        except _OutOfOrderError:
+            failure = Failure(self._stage, Reason.PROTOCOL, "the answer is to another request")
+        self.close(failure)
+        raise failure
+
+    def close(self, failure: Failure | None = None) -> None:
+        """Close at once; what is waiting fails. Closing again does nothing."""
+        if self._failure is not None:
+            return
+        self._failure = failure or Failure(self._stage, Reason.CONNECTION_CLOSED, "the probe closed the connection")
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(_again(self._failure))
+                waiting.exception()  # seen: its task may be cancelled before it looks
+        self._buffer.clear()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Cut frames out of the stream and hand them to the requests in the order they were sent."""
+        if self._failure is not None:
+            return
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big", signed=True)
+            if not 0 < size <= MAX_ANSWER_BYTES:
+                self.close(self._unbelievable(size))
+                return
+            if len(self._buffer) < 4 + size:
+                return
+            frame = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            if not self._waiting:
+                self.close(Failure(self._stage, Reason.PROTOCOL, "an answer that nobody asked for"))
+                return
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(frame)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what is waiting."""
+        lost = Failure(self._stage, Reason.CONNECTION_CLOSED, "the broker closed the connection")
+        self.close((failure_of(exc, self._stage) if exc is not None else None) or lost)
+
+    # How it comes to be.
+
+    async def _connect(self, access: Access, phases: Phases) -> None:
+        await dial(lambda: self, self.address, access.resolver, phases)
+
+    async def _start_tls(self, context: ssl.SSLContext, name: str, phases: Phases) -> None:
+        transport = await start_tls(cast("asyncio.Transport", self._transport), self, context, name, phases)
+        if self._failure is not None:  # it went away during the handshake
+            raise ConnectionResetError("the connection was closed during the TLS handshake")
+        self._transport = transport
+
+    async def _agree(self) -> None:
+        answer = await self.ask(ApiVersionRequest())
+        if answer.error_code:
+            raise failure_of_code(answer.error_code, "ApiVersions", Stage.AUTH)
+        self._versions = {key: (low, high) for key, low, high in answer.api_versions or ()}
+
+    async def _log_in(self, access: Access, mechanism: str) -> None:
+        password = await access.password()
+        answer = await self.ask(SaslHandShakeRequest(mechanism))
+        if answer.error_code:
+            offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
+            raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
+        dialogue = sasl.dialogue(mechanism, access.user, password)
+        token = dialogue.step(b"")
+        while token is not None:
+            answer = await self.ask(SaslAuthenticateRequest(token))
+            if answer.error_code:
+                raise failure_of_code(answer.error_code, "login", Stage.AUTH)
+            token = await asyncio.to_thread(dialogue.step, answer.sasl_auth_bytes or b"")
+
+    # One request.
+
+    def _prepare(self, request: Any) -> Any:
+        kind, low, high = _SPOKEN[request.API_KEY]
+        name = kind.__name__.removesuffix("Request")
+        if request.API_KEY not in self._versions:
+            raise Failure(self._stage, Reason.PROTOCOL, f"the broker does not know {name}")
+        lowest, highest = self._versions[request.API_KEY]
+        if max(low, lowest) > min(high, highest):
+            detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {low} to {high}"
+            raise Failure(self._stage, Reason.PROTOCOL, detail)
+        return request.prepare({request.API_KEY: (max(low, lowest), min(high, highest))})
+
+    async def _exchange(self, message: bytes) -> bytes:
+        if self._failure is not None:
+            raise _again(self._failure)
+        waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        cast(asyncio.Transport, self._transport).write(len(message).to_bytes(4, "big") + message)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self.close()  # its answer may still come, for nobody
+            raise
+
+    def _unbelievable(self, size: int) -> Failure:
+        if MAX_ANSWER_BYTES < size <= _ANY_ANSWER_BYTES:
+            return Failure(self._stage, Reason.TOO_LARGE, f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read")
+        return Failure(self._stage, Reason.PROTOCOL, "what answers does not speak Kafka's protocol")
+
+
+def _again(failure: Failure) -> Failure:
+    """Make another of the same: each request that waits raises its own."""
+    return Failure(failure.stage, failure.reason, failure.detail)
+
+
+class _OutOfOrderError(Exception):
+    """The answer carries another request's number."""
+
+
+def _decode(prepared: Any, correlation: int, frame: bytes) -> Any:
+    stream = BytesIO(frame)
+    header = prepared.parse_response_header(stream)
+    if header.correlation_id != correlation:
+        raise _OutOfOrderError
+    return prepared.RESPONSE_TYPE.decode(stream)

@@ -1,0 +1,369 @@
+"""Groups and offsets of scripted brokers: one error never takes more with it than it must, and is always told."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from exporter.clients.kafka import groups
+from exporter.probes import kafka
+from exporter.probing.probe import SharedClients
+from exporter.probing.runner import run_probe
+from exporter.verdict import Reason, Stage, Verdict
+from tests.clients.kafka.asking import once, part, probe_of, values
+from tests.clients.kafka.brokers import API, FakeCluster, FakeGroup, FakePartition
+
+
+def two_brokers() -> FakeCluster:
+    """Orders on both brokers, a group on each, one dead letter."""
+    return FakeCluster(
+        topics={
+            "orders": {0: FakePartition(100), 1: FakePartition(200, leader=2)},
+            "mail": {0: FakePartition(50, leader=1)},
+            "orders-dlt": {0: FakePartition(9, beginning=2)},
+        },
+        groups={
+            "billing": FakeGroup({("orders", 0): 90, ("orders", 1): 150}),
+            "mailer": FakeGroup({("mail", 0): 50}, coordinator=2, members=3),
+        },
+    )
+
+
+async def test_lag_is_end_minus_commit_by_partition_and_topic(shared: SharedClients) -> None:
+    """Over both leaders and both coordinators; a group without lag has zero, one without commits has nothing."""
+    cluster = two_brokers()
+    cluster.groups["fresh"] = FakeGroup(state="Empty", members=0)
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert outcome.verdict is Verdict.UP
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert values(outcome, kafka.BROKERS) == {(): 2}
+    assert values(outcome, kafka.LAG) == {
+        ("billing", "orders", "0"): 10,
+        ("billing", "orders", "1"): 50,
+        ("mailer", "mail", "0"): 0,
+    }
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60, ("mailer", "mail"): 0}
+    assert values(outcome, kafka.MEMBERS) == {("billing",): 1, ("mailer",): 3, ("fresh",): 0}
+    assert values(outcome, kafka.DLQ_MESSAGES) == {("orders-dlt",): 7}
+    assert values(outcome, kafka.END_OFFSET)["orders", "1"] == 200
+    assert not values(outcome, kafka.PARTITION_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("Stable", "stable"),
+        ("Empty", "empty"),
+        ("PreparingRebalance", "preparing_rebalance"),
+        ("CompletingRebalance", "completing_rebalance"),
+        ("Reconciling", "unknown"),
+        ("", "unknown"),
+    ],
+)
+async def test_states_are_of_a_closed_list(shared: SharedClients, said: str, state: str) -> None:
+    """Whatever the broker says, one series with one of six states."""
+    cluster = FakeCluster(groups={"g": FakeGroup(state=said)})
+    async with cluster.running():
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.STATE) == {("g", state): 1}
+
+
+async def test_a_dead_group_has_no_members_and_one_with_commits_is_not_dead(shared: SharedClients) -> None:
+    """Groups of the new protocol look dead to the old request; saying zero members of them would be a lie."""
+    cluster = two_brokers()
+    cluster.groups = {
+        "gone": FakeGroup(state="Dead", members=0),
+        "new-protocol": FakeGroup({("orders", 0): 99}, state="Dead", members=0),
+    }
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.STATE) == {("gone", "dead"): 1, ("new-protocol", "unknown"): 1}
+    assert not values(outcome, kafka.MEMBERS)
+    assert values(outcome, kafka.TOPIC_LAG) == {("new-protocol", "orders"): 1}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(14, Reason.STARTING), (15, Reason.NO_LEADER), (16, Reason.NO_LEADER), (30, Reason.AUTH), (25, Reason.QUERY_FAILED)],
+)
+async def test_a_groups_error_leaves_the_other_groups(shared: SharedClients, code: int, reason: Reason) -> None:
+    """Its series are withheld rather than zero, the part tells, and the verdict stands."""
+    cluster = two_brokers()
+    cluster.groups["mailer"].fetch_error = cluster.groups["mailer"].describe_error = code
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "groups") == (Stage.CHECK, reason)
+    assert part(outcome, "offsets") is None
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60}
+    assert values(outcome, kafka.MEMBERS) == {("billing",): 1}
+    failure = outcome.parts["groups"]
+    assert failure is not None
+    assert "group mailer" in failure.detail
+    assert "(and 1 more)" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (FakePartition(leader=-1, metadata_error=5), "no_leader"),
+        (FakePartition(leader=7), "no_leader"),
+        (FakePartition(leader=2, error=6), "not_leader"),
+        (FakePartition(leader=2, error=3), "unknown_topic"),
+        (FakePartition(leader=2, error=29), "not_authorized"),
+        (FakePartition(leader=2, error=56), "storage"),
+        (FakePartition(leader=2, error=78), "not_available"),
+        (FakePartition(leader=2, error=999), "other"),
+        (FakePartition(leader=2, end=-1), "other"),
+    ],
+)
+async def test_a_partitions_error_leaves_the_other_partitions(
+    shared: SharedClients, change: FakePartition, reason: str
+) -> None:
+    """The topic's sum is withheld, since it would be too small; the partitions that are known stay."""
+    cluster = two_brokers()
+    cluster.topics["orders"][1] = change
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert outcome.verdict is Verdict.UP
+    assert outcome.parts["groups"] is None
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", reason): 1}
+    assert values(outcome, kafka.LAG) == {("billing", "orders", "0"): 10, ("mailer", "mail", "0"): 0}
+    assert values(outcome, kafka.TOPIC_LAG) == {("mailer", "mail"): 0}
+    assert ("orders", "1") not in values(outcome, kafka.END_OFFSET)
+    failure = outcome.parts["offsets"]
+    assert failure is not None
+    assert failure.detail.startswith(f"1 of 4 partitions, such as orders/1: {reason}")
+
+
+async def test_a_partition_missing_from_the_answer_is_an_error(shared: SharedClients) -> None:
+    """Silence is not zero."""
+    cluster = two_brokers()
+    cluster.omits.add(("orders", 1))
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "other"): 1}
+    assert part(outcome, "offsets") == (Stage.CHECK, Reason.QUERY_FAILED)
+    assert values(outcome, kafka.TOPIC_LAG) == {("mailer", "mail"): 0}
+
+
+async def test_what_was_not_asked_for_makes_no_series(shared: SharedClients) -> None:
+    """Label values come from names that were looked for, however much a broker tells."""
+    cluster = two_brokers()
+    cluster.strays = True
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert not any("stray" in labels for samples in outcome.samples.values() for labels in samples)
+    assert not values(outcome, kafka.STATE)
+
+
+async def test_two_brokers_that_list_one_group_do_not_wipe_it(shared: SharedClients) -> None:
+    """As while a group moves: one of the two answers, and what it said stays."""
+    cluster = two_brokers()
+    async with cluster.running(nodes=2):
+        cluster.nodes[3] = cluster.nodes[1]
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60, ("mailer", "mail"): 0}
+
+
+async def test_a_commit_that_cannot_be_read_withholds_the_sum(shared: SharedClients) -> None:
+    """The partition is named, the group's other partitions stay."""
+    cluster = two_brokers()
+    cluster.groups["billing"].faults["orders", 1] = 29
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "not_authorized"): 1}
+    assert values(outcome, kafka.TOPIC_LAG) == {("mailer", "mail"): 0}
+    assert values(outcome, kafka.LAG)["billing", "orders", "0"] == 10
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.AUTH)
+
+
+async def test_a_commit_beyond_the_end_is_no_negative_lag(shared: SharedClients) -> None:
+    """A topic that was deleted and made anew has less than was committed."""
+    cluster = two_brokers()
+    cluster.groups["billing"].commits["orders", 0] = 5000
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.LAG)["billing", "orders", "0"] == 0
+
+
+async def test_a_dead_letter_topic_is_withheld_unless_all_of_it_is_known(shared: SharedClients) -> None:
+    """A depth over half of the partitions would be too small."""
+    cluster = two_brokers()
+    cluster.topics["orders-dlt"][1] = FakePartition(5, error=6)
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert not values(outcome, kafka.DLQ_MESSAGES)
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders-dlt", "1", "not_leader"): 1}
+
+
+async def test_a_topic_that_is_refused_is_told(shared: SharedClients) -> None:
+    """It has no partitions to blame."""
+    cluster = two_brokers()
+    cluster.topics["secret"] = {}
+    cluster.topic_errors["secret"] = 29
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    failure = outcome.parts["offsets"]
+    assert failure is not None
+    assert failure.detail == "1 topics, such as secret: TOPIC_AUTHORIZATION_FAILED"
+    assert values(outcome, kafka.TOPIC_LAG)["billing", "orders"] == 60
+
+
+@pytest.mark.parametrize("key", [API.LIST, API.DESCRIBE, API.COMMITS])
+async def test_a_broker_that_hangs_in_groups_costs_its_groups_and_partitions_only(shared: SharedClients, key: int) -> None:
+    """It is given up in time, not asked again, and the others' series stay."""
+    cluster = two_brokers()
+    cluster.hangs.add((2, key))
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        started = time.monotonic()
+        outcome = await run_probe(probe, 1.0)
+        assert time.monotonic() - started < 0.9
+        await probe.close()
+        assert cluster.asked[2, API.OFFSETS] == 0
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "groups") == (Stage.QUERY, Reason.TIMEOUT)
+    assert part(outcome, "offsets") == (Stage.QUERY, Reason.TIMEOUT)
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "timeout"): 1}
+    assert values(outcome, kafka.LAG) == {("billing", "orders", "0"): 10}
+    assert values(outcome, kafka.MEMBERS)["billing",] == 1
+
+
+async def test_a_leader_that_hangs_costs_its_partitions_only(shared: SharedClients) -> None:
+    """What the other leaders said is recorded before the deadline."""
+    cluster = two_brokers()
+    cluster.hangs.add((2, API.OFFSETS))
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), timeout=1.0)
+    assert outcome.verdict is Verdict.UP
+    assert outcome.parts["groups"] is None
+    assert part(outcome, "offsets") == (Stage.QUERY, Reason.TIMEOUT)
+    assert values(outcome, kafka.TOPIC_LAG) == {("mailer", "mail"): 0}
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "timeout"): 1}
+
+
+async def test_a_broker_that_is_not_there_costs_its_groups_and_partitions_only(shared: SharedClients) -> None:
+    """Metadata still lists it; it refuses."""
+    cluster = two_brokers()
+    async with cluster.running():
+        cluster.nodes[2] = ("127.0.0.1", 1)
+        outcome = await once(shared, cluster.port())
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "groups") == (Stage.CONNECT, Reason.CONNECT_REFUSED)
+    assert part(outcome, "offsets") == (Stage.CONNECT, Reason.CONNECT_REFUSED)
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "unreachable"): 1}
+    assert values(outcome, kafka.BROKERS) == {(): 2}
+    failure = outcome.parts["groups"]
+    assert failure is not None
+    assert failure.detail.startswith("broker 2 at 127.0.0.1:1: ")
+
+
+async def test_a_list_that_is_refused_leaves_the_offsets(shared: SharedClients) -> None:
+    """The connection is sound, so its partitions are still asked for."""
+    cluster = two_brokers()
+    cluster.errors[2, API.LIST] = 31
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.AUTH)
+    assert outcome.parts["offsets"] is None
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60}
+
+
+@pytest.mark.parametrize(("key", "name"), [(API.LIST, "groups"), (API.OFFSETS, "offsets")])
+async def test_a_request_that_the_broker_does_not_speak_fails_its_part(shared: SharedClients, key: int, name: str) -> None:
+    """Too new, or not there at all; the verdict and the other part stand."""
+    for span in ({key: (20, 30)}, {}):
+        cluster = two_brokers()
+        cluster.versions = {api: versions for api, versions in cluster.versions.items() if api != key} | span
+        async with cluster.running(nodes=2):
+            outcome = await once(shared, cluster.port())
+        assert outcome.verdict is Verdict.UP
+        assert part(outcome, name) == (Stage.QUERY, Reason.PROTOCOL)
+        assert [found for found in outcome.parts if outcome.parts[found] is None] == list({"groups", "offsets"} - {name})
+
+
+async def test_old_versions_are_spoken(shared: SharedClients) -> None:
+    """The oldest that carry what is needed."""
+    cluster = two_brokers()
+    cluster.versions |= {2: (0, 1), 3: (0, 1), 9: (0, 1), 15: (0, 0), 16: (0, 0)}
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60, ("mailer", "mail"): 0}
+
+
+async def test_filters_say_which_groups_and_topics_are_looked_at(shared: SharedClients) -> None:
+    """Patterns match whole names, exclusion wins, internal topics and groups that do not consume never count."""
+    cluster = two_brokers()
+    cluster.topics |= {"__consumer_offsets": {0: FakePartition(1)}, "orders2": {0: FakePartition(1)}}
+    cluster.groups |= {
+        "connect-cluster": FakeGroup(kind="connect"),
+        "test-1": FakeGroup({("orders", 0): 1}),
+        "": FakeGroup(),
+    }
+    async with cluster.running(nodes=2):
+        everything = await once(shared, cluster.port())
+        outcome = await once(
+            shared, cluster.port(), groups={"exclude": ["test-.*", "mailer"]}, topics={"include": ["orders", "mail"]}
+        )
+    assert not any("__consumer_offsets" in labels for labels in values(everything, kafka.END_OFFSET))
+    assert {group for group, _ in values(everything, kafka.STATE)} == {"billing", "mailer", "test-1"}
+    assert {topic for topic, _ in values(outcome, kafka.END_OFFSET)} == {"orders", "mail"}
+    assert {group for group, _ in values(outcome, kafka.STATE)} == {"billing"}
+
+
+async def test_more_partitions_than_are_read_fail_the_part_and_record_no_half(shared: SharedClients) -> None:
+    """States and members are still told."""
+    cluster = two_brokers()
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), max_partitions=3)
+        assert cluster.asked[1, API.COMMITS] == cluster.asked[1, API.OFFSETS] == 0
+    assert outcome.verdict is Verdict.UP
+    assert outcome.parts["groups"] is None
+    assert part(outcome, "offsets") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert len(values(outcome, kafka.STATE)) == 2
+    assert not values(outcome, kafka.END_OFFSET)
+
+
+async def test_more_groups_than_are_read_fail_the_part(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups come from whoever may commit; their number is bounded, and so is the work for them."""
+    monkeypatch.setattr(groups, "MAX_GROUPS", 20)
+    monkeypatch.setattr(groups, "MAX_COMMITS", 40)
+    cluster = two_brokers()
+    cluster.groups = {f"g{number}": FakeGroup({("orders", 0): 1}) for number in range(30)}
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert len(values(outcome, kafka.STATE)) == 20
+    assert len(values(outcome, kafka.TOPIC_LAG)) == 10  # 4 partitions each
+
+
+async def test_a_thousand_partitions_cost_little(shared: SharedClients) -> None:
+    """Two brokers, five groups: the attempt's own computing stays far below the interval."""
+    cluster = FakeCluster(
+        topics={f"t{n}": {p: FakePartition(10, leader=1 + p % 2) for p in range(100)} for n in range(10)},
+        groups={f"g{n}": FakeGroup({("t1", p): 4 for p in range(100)}, coordinator=1 + n % 2) for n in range(5)},
+    )
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        await run_probe(probe, 5.0)
+        started = time.process_time()
+        outcome = await run_probe(probe, 5.0)
+        spent = time.process_time() - started  # the scripted brokers' share, several times the probe's, included
+        await probe.close()
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert len(values(outcome, kafka.END_OFFSET)) == 1000
+    assert len(values(outcome, kafka.LAG)) == 500
+    assert spent < 1.0
+
+
+async def test_long_answers_are_read_whole(shared: SharedClients) -> None:
+    """Decoded beside the loop, with nothing lost."""
+    cluster = FakeCluster(topics={"wide": {number: FakePartition(3) for number in range(6000)}})
+    async with cluster.running():
+        outcome = await once(shared, cluster.port(), max_partitions=6000, timeout=10.0)
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert len(values(outcome, kafka.END_OFFSET)) == 6000
