@@ -17,10 +17,9 @@ from exporter.config.errors import ConfigError
 from exporter.config.loader import load
 from exporter.config.models import Config
 from exporter.engine import metrics as m
-from exporter.engine.fleet import Fleet
-from exporter.engine.lag import LoopLag
+from exporter.engine.defects import Where
+from exporter.engine.engine import Engine
 from exporter.engine.process import watch_process
-from exporter.engine.scheduler import Scheduler
 from exporter.engine.views import FleetView
 from exporter.metrics.store import Store
 from exporter.probing.probe import SharedClients
@@ -52,9 +51,7 @@ class App:
         self._listen = listen or config.server.listen
         self._store = Store()
         self._shared = SharedClients.open()
-        self._lag = LoopLag()
-        self._scheduler = Scheduler(config.limits.max_in_flight, config.limits.max_in_flight_per_host)
-        self._fleet = Fleet(self._store, self._shared, self._scheduler, self._lag)
+        self._engine = Engine(self._store, self._shared, config.limits)
         self._own = self._store.owner({})
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -62,6 +59,7 @@ class App:
         self._loaded_at = time.time()
         self._error: str | None = None
         self._running = False
+        self._was_ready = False
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -72,33 +70,29 @@ class App:
             EssentialTaskEnded: A task ended that must not; the process should end with an error.
         """
         self._note_load()
+        gc.collect()  # before anything waits for the loop, and while there is little to walk
+        asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)
-            stack.push_async_callback(self._fleet.close)
-            await self._fleet.apply(self._config)
-            gc.freeze()  # what is there now stays: a full collection need not walk it, which would hold the loop up
+            stack.push_async_callback(self._engine.close)
+            await self._engine.check(self._config)
+            self._engine.configure(self._config)
             await stack.enter_async_context(serve(self, self._listen))
             self._signals()
             log.info("listening on %s", self._listen)
             await self._run_tasks()
-            cancelled = await self._scheduler.drain(self._config.server.drain_timeout)
+            cancelled = await self._engine.drain(self._config.server.drain_timeout)
             log.info("stopped; %d runs cancelled at the drain deadline", cancelled)
 
     async def _run_tasks(self) -> None:
         """Run the essential tasks until asked to stop; the end of any one ends them all."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(_essential(name, work), name=name)
-                    for name, work in (
-                        ("loop lag", self._lag.run()),
-                        ("scheduler", self._scheduler.run()),
-                        ("discovery", self._fleet.rediscover()),
-                        ("staleness sweep", self._fleet.sweep()),
-                        ("process metrics", watch_process(self._store, self._lag)),
-                        ("reloads", self._reload_on_signal()),
-                    )
-                ]
+                essential = self._engine.tasks() | {
+                    "process metrics": watch_process(self._store, self._engine.lag),
+                    "reloads": self._reload_on_signal(),
+                }
+                tasks = [group.create_task(_essential(name, work), name=name) for name, work in essential.items()]
                 self._running = True
                 await self._stop.wait()
                 self._running = False
@@ -131,20 +125,29 @@ class App:
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(load, self._path)
-                await self._fleet.apply(config)
+                await self._engine.check(config)
             except ConfigError as error:
-                self._error = str(error)
-                self._own.put(m.RELOAD_OK, {(): 0.0})
                 log.error("reload failed, keeping the old configuration:\n%s", error)  # noqa: TRY400 - the operator's error
-                return [str(problem) for problem in error.problems]
-            if (config.server, config.limits) != (self._config.server, self._config.limits):
-                log.warning("changes of server and limits take effect at the next start")
+                return self._refuse(str(error), [str(problem) for problem in error.problems])
+            except Exception as error:
+                self._engine.defects.note(Where.RELOAD, "a reload failed; the old configuration is kept", error)
+                text = f"{self._path}: a defect of the exporter ({type(error).__name__}) ended the reload; its log says more"
+                return self._refuse(text, [text])
+            self._engine.configure(config)
+            await self._engine.settled()
+            if config.server != self._config.server:
+                log.warning("changes of server take effect at the next start")
             self._config = config
             self._loaded_at = time.time()
             self._error = None
             self._note_load()
             log.info("configuration reloaded")
             return []
+
+    def _refuse(self, text: str, errors: list[str]) -> list[str]:
+        self._error = text
+        self._own.put(m.RELOAD_OK, {(): 0.0})
+        return errors
 
     async def fleet(self) -> FleetView:
         """Return what people see."""
@@ -153,7 +156,7 @@ class App:
             version=__version__,
             config_loaded_at=self._loaded_at,
             config_error=self._error,
-            services=await self._fleet.views(),
+            services=await self._engine.views(),
         )
 
     def render(self, *, openmetrics: bool) -> bytes:
@@ -161,9 +164,15 @@ class App:
         return self._store.render(openmetrics=openmetrics)
 
     def ready(self) -> str | None:
-        """Return why the exporter is not ready, or None: ready means that every target has been probed once."""
-        waiting = self._fleet.unprobed
-        return f"{waiting} targets have not been probed yet" if waiting else self.healthy()
+        """Return why the exporter is not ready, or None.
+
+        Ready means that each target of the start has been probed once; instances that come later change nothing of it.
+        """
+        waiting = 0 if self._was_ready else self._engine.unprobed
+        if waiting:
+            return f"{waiting} targets have not been probed yet"
+        self._was_ready = self._running
+        return self.healthy()
 
     def healthy(self) -> str | None:
         """Return why the exporter is not healthy, or None."""
@@ -175,13 +184,13 @@ class App:
         Raises:
             UnknownTarget: Nothing like it is configured.
         """
-        states = self._fleet.find(service, probe, target)
+        states = self._engine.find(service, probe, target)
         if not states:
-            known = ", ".join(f"{name}/{kind}" for name, kind in self._fleet.known())
+            known = ", ".join(f"{name}/{kind}" for name, kind in self._engine.known())
             raise UnknownTarget(f"no such target; configured: {known}")
         if len(states) > 1:
             raise UnknownTarget(f"choose one with target=: {', '.join(state.target.name for state in states)}")
-        return await self._fleet.run_apart(states[0])
+        return await self._engine.run_on_demand(states[0])
 
     def observe_scrape(self, seconds: float, size: int) -> None:
         """Note what a scrape cost."""

@@ -85,6 +85,7 @@ class Reason(_Word):
     AUTH = "auth", "The target refuses the exporter's credentials."
     CREDENTIALS = "credentials", "The exporter cannot read its credentials."
     INTERNAL = "internal", "A defect of the exporter; its log says more."
+    NOT_DISCOVERED = "not_discovered", "The instances of the service have never been known."
     NOT_YET_PROBED = "not_yet_probed", "No attempt has ended yet."
     UNCONFIRMED = "unconfirmed", "The first attempts failed, too few to call it down."
     STALE = "stale", "No attempt has ended for three intervals."
@@ -100,6 +101,7 @@ PROBER_FAULTS = frozenset(
         Reason.AUTH,
         Reason.CREDENTIALS,
         Reason.INTERNAL,
+        Reason.NOT_DISCOVERED,
         Reason.NOT_YET_PROBED,
         Reason.UNCONFIRMED,
         Reason.STALE,

@@ -26,7 +26,7 @@ class Server(Settings):
 class Limits(Settings):
     """What the exporter may do at once."""
 
-    max_in_flight: int = Field(256, ge=1, le=100_000, description="Attempts in flight, over all targets.")
+    max_in_flight: int = Field(1000, ge=1, le=100_000, description="Attempts in flight, over all targets.")
     max_in_flight_per_host: int = Field(32, ge=1, le=10_000, description="Attempts in flight to one host.")
 
 

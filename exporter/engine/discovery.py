@@ -1,50 +1,109 @@
-"""Where instances come from: a static list, or a DNS name that is asked again and again."""
+"""Sources of instances at run time: one task for each service, so that a slow or failing one costs its own service only."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from exporter.config.models import Instances
-from exporter.net.resolver import Resolver
-from exporter.values import Address
-from exporter.verdict import Failure, Reason
+from exporter.discovery.source import Discovered, Source
+from exporter.engine.defects import Defects, Where
+from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Found", "discover"]
+__all__ = ["Discovery", "Known"]
+
+BACKOFF = 5.0
+"""Seconds after which a source that raised is run anew."""
+
+Found = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The instances of a service.
+@dataclass(slots=True)
+class Known:
+    """What is known of one service's instances.
 
     Attributes:
-        addresses: The instances; those last known where the list could not be read anew.
-        complete: Whether the list is what the source says now. False where the prober could not ask: then nothing may be
-            concluded from an instance that is missing.
-        asked_at: Loop time of the answer.
+        discovered: The last report of its source; None before the first.
+        last_success: Unix time of the last one that was complete.
     """
 
-    addresses: tuple[Address, ...]
-    complete: bool
-    asked_at: float
+    discovered: Discovered | None = None
+    last_success: float | None = None
 
 
-async def discover(instances: Instances, resolver: Resolver, last: Found | None, timeout: float = 5.0) -> Found:
-    """List the instances.
+@dataclass(slots=True)
+class _Feed:
+    settings: Instances
+    task: asyncio.Task[None] = field(repr=False)
 
-    A name that does not exist means zero instances: that is what a headless service without ready pods answers. A resolver
-    that does not answer means that the prober cannot tell, and the last known list stays.
+
+class Discovery:
+    """Runs the sources, and keeps what they said last.
+
+    Args:
+        make: Makes the source that settings ask for.
+        found: Called with a service's name after each report of its source.
+        defects: Where a source that raises is counted.
     """
-    now = asyncio.get_running_loop().time()
-    if instances.dns is None or instances.port is None:
-        return Found(instances.static, complete=True, asked_at=now)
-    try:
-        async with asyncio.timeout(timeout):
-            hosts = await resolver.resolve(instances.dns, fresh=True)
-    except Failure as failure:
-        if failure.reason is Reason.DNS_NOT_FOUND:
-            return Found((), complete=True, asked_at=now)
-        return Found(last.addresses if last else (), complete=False, asked_at=now)
-    except TimeoutError:
-        return Found(last.addresses if last else (), complete=False, asked_at=now)
-    return Found(tuple(Address(host, instances.port) for host in hosts), complete=True, asked_at=now)
+
+    def __init__(self, make: Callable[[Instances], Source], found: Found, defects: Defects) -> None:
+        self._make = make
+        self._found = found
+        self._defects = defects
+        self._feeds: dict[str, _Feed] = {}
+        self._known: dict[str, Known] = {}
+
+    def known(self, service: str) -> Known:
+        """Return what is known of a service's instances."""
+        return self._known.get(service) or Known()
+
+    def configure(self, wanted: Mapping[str, Instances]) -> None:
+        """Run a source for each service; one whose settings are the same runs on.
+
+        Where settings changed, what was known stays until the new source has spoken, which it does within seconds.
+        """
+        for name in [name for name, feed in self._feeds.items() if wanted.get(name) != feed.settings]:
+            self._feeds.pop(name).task.cancel()
+        for name in self._known.keys() - wanted.keys():
+            del self._known[name]
+        for name, settings in wanted.items():
+            if name not in self._feeds:
+                self._known.setdefault(name, Known())
+                task = asyncio.create_task(self._run(name, settings), name=f"instances of {name}")
+                self._feeds[name] = _Feed(settings, task)
+
+    async def close(self) -> None:
+        """End every source."""
+        tasks = [feed.task for feed in self._feeds.values()]
+        self._feeds.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, name: str, settings: Instances) -> None:
+        task = asyncio.current_task()
+
+        def report(found: Discovered) -> None:
+            feed = self._feeds.get(name)
+            if feed is not None and feed.task is task:  # one that was replaced says nothing more
+                self._take(name, found)
+
+        while True:
+            try:
+                await self._make(settings).run(report)
+                raise RuntimeError("a source of instances ended")  # noqa: TRY301 - it is a defect like any other
+            except Exception as error:
+                self._defects.note(Where.DISCOVERY, f"the source of the instances of {name} failed", error)
+                last = self._known[name].discovered
+                failure = Failure(Stage.INTERNAL, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log")
+                report(Discovered(last.instances if last is not None else (), failure))
+            await asyncio.sleep(BACKOFF)
+
+    def _take(self, name: str, found: Discovered) -> None:
+        known = self._known[name]
+        known.discovered = found
+        if found.complete:
+            known.last_success = time.time()
+        self._found(name)

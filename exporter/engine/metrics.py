@@ -22,7 +22,11 @@ LATENCY = histogram(
 FAILURES = counter(
     "probe_failures_total", "Grid attempts that did not come out up, by the stage reached and the reason.", "stage", "reason"
 )
-RECHECKS = counter("probe_rechecks_total", "Attempts made between grid attempts while failing, by outcome.", "outcome")
+RECHECKS = counter(
+    "probe_rechecks_total",
+    "Attempts made between grid attempts to confirm what the one before found, by outcome.",
+    "outcome",
+)
 LAST_RUN = gauge("probe_last_run_timestamp_seconds", "Unix time at which the last attempt ended.")
 LAST_SUCCESS = gauge("probe_last_success_timestamp_seconds", "Unix time at which the last attempt that was up ended.")
 INTERVAL = gauge("probe_interval_seconds", "Configured time between grid attempts.")
@@ -38,7 +42,8 @@ PART_FAILURES = counter(
 )
 SERVICE_UP = gauge(
     "probe_service_up",
-    "1 if enough instances of the service are up, 0 if not; absent while that is unknown.",
+    "1 if enough instances of the service are up, 0 if not; absent while that is unknown. The vital probes decide, or "
+    "all of them where a service has no vital one.",
     owner=_SERVICE,
 )
 SERVICE_INSTANCES = gauge(
@@ -47,15 +52,47 @@ SERVICE_INSTANCES = gauge(
     "verdict",
     owner=_SERVICE,
 )
+SERVICE_UNKNOWN = gauge(
+    "probe_service_unknown",
+    "1 while it cannot be told whether enough instances of the service are up, by reason: that its instances have never "
+    "been known (not_discovered), or why most of its targets are unknown.",
+    "reason",
+    owner=_SERVICE,
+)
+SERVICE_CURRENT = gauge(
+    "probe_service_targets_current",
+    "1 while the targets of the service are those that its configuration and its instances ask for, 0 while they cannot be "
+    "made, as when a certificate file has gone; the log says why.",
+    owner=_SERVICE,
+)
+DISCOVERY_SUCCESS = gauge(
+    "probe_discovery_success",
+    "1 if the source of the service's instances gave its last answer, 0 if it could not: the instances last known stay.",
+    owner=_SERVICE,
+)
+DISCOVERY_TIME = gauge(
+    "probe_discovery_last_success_timestamp_seconds",
+    "Unix time at which the source of the service's instances last answered.",
+    owner=_SERVICE,
+)
+DISCOVERY_INSTANCES = gauge(
+    "probe_discovery_instances", "Instances of the service that are known, of the last answer of its source.", owner=_SERVICE
+)
 SUSPECTED_CAUSE = gauge(
     "probe_suspected_cause",
-    "1 for each likely cause while the service is down: a dependency of it that is down too (dependency_down), or else the "
-    "reasons of its own targets; absent while it is not down.",
+    "1 for each likely cause while the service is down: what it needs, over any number of steps, that is down and needs "
+    "nothing that is down itself (dependency_down), or else the reasons of its own targets; absent while it is not down.",
     "cause",
     "dependency",
     owner=_SERVICE,
 )
 LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
+DEFECTS = counter(
+    "probe_exporter_defects_total",
+    "Unexpected exceptions, by the part of the exporter they were raised in; always a bug, told in the log.",
+    "where",
+    owner=_SELF,
+)
 BUILD = gauge(
     "probe_exporter_build", "Always 1; the version of the exporter and of Python.", "version", "python", owner=_SELF
 )
@@ -77,7 +114,8 @@ MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.
 
 CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
-    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SUSPECTED_CAUSE, LOOP_LAG, BUILD,
+    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
+    DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, DEFECTS, LOOP_LAG, BUILD,
     RELOAD_OK, RELOAD_TIME, TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

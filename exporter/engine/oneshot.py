@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from exporter.config.models import Config, MemberSettings, ServiceSettings
-from exporter.engine.discovery import Found, discover
-from exporter.engine.fleet import make_probe, targets_of
-from exporter.engine.service import Floor, service_verdict
-from exporter.probes import probe_types
-from exporter.probing.probe import ProbeSettings, Scope, SharedClients, Target
+from exporter.discovery import source_of
+from exporter.discovery.source import Discovered
+from exporter.engine.quorum import service_verdict
+from exporter.engine.targets import Wanted, build, wanted_targets
+from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome, run_probe
-from exporter.verdict import Verdict
+from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["CheckResult", "ServiceResult", "TargetResult", "check_fleet"]
 
@@ -148,19 +149,40 @@ async def check_fleet(config: Config, only: Collection[str], timeout: float) -> 
 async def _check_service(
     name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> ServiceResult:
-    found = await discover(settings.instances, shared.resolver, None, timeout)
-    tasks = (
-        _check_target(target, probe_settings, shared, timeout, slots)
-        for target, probe_settings in targets_of(name, settings, found)
-    )
-    results = await asyncio.gather(*tasks)
-    return ServiceResult(name, isinstance(settings, ServiceSettings), _verdict(settings, found, results), tuple(results))
+    found = await _discover(settings, shared, timeout)
+    wanted = wanted_targets(name, settings, found.instances)
+    results = await asyncio.gather(*(_check_target(item, shared, timeout, slots) for item in wanted))
+    tallies: dict[str, Counter[Verdict]] = {}
+    for item in results:
+        tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
+    verdict = service_verdict(settings, tallies, complete=found.complete) or Verdict.UNKNOWN
+    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results))
 
 
-async def _check_target(
-    target: Target, settings: ProbeSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
-) -> TargetResult:
-    probe = await asyncio.to_thread(make_probe, target, settings, shared)
+async def _discover(settings: MemberSettings, shared: SharedClients, timeout: float) -> Discovered:
+    """Wait for the first report of a service's source."""
+    first: asyncio.Future[Discovered] = asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        def report(found: Discovered) -> None:
+            if not first.done():
+                first.set_result(found)
+
+        await source_of(settings.instances, shared.resolver).run(report)
+
+    try:
+        async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
+            source = group.create_task(run())
+            found = await first
+            source.cancel()
+    except TimeoutError:
+        return Discovered((), Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"no instances within {timeout:g} s"))
+    return found
+
+
+async def _check_target(wanted: Wanted, shared: SharedClients, timeout: float, slots: asyncio.Semaphore) -> TargetResult:
+    target, settings = wanted
+    probe = await asyncio.to_thread(build, wanted, shared)
     loop = asyncio.get_running_loop()
     try:
         async with slots:
@@ -173,17 +195,3 @@ async def _check_target(
     finally:
         await probe.close()
     return TargetResult(target, outcome, probe.vital)
-
-
-def _verdict(settings: MemberSettings, found: Found, results: Sequence[TargetResult]) -> Verdict:
-    floors = []
-    for kind in settings.probe_settings:
-        probe = probe_types()[kind]
-        if probe.vital and probe.planned is None:
-            needed = settings.min_ready if probe.scope is Scope.INSTANCE else 1
-            verdicts = (item.outcome.verdict for item in results if item.target.probe == kind)
-            floors.append(Floor.of(verdicts, needed, complete=found.complete))
-    combined = service_verdict(floors)
-    if combined is None:  # nothing vital is configured: judge by what there is
-        combined = service_verdict([Floor.of((item.outcome.verdict for item in results), len(results) or 1)])
-    return combined or Verdict.UNKNOWN

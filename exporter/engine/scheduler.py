@@ -1,8 +1,8 @@
 """When targets are probed: a fixed-rate grid, spread and jittered, capped, and honest about being late.
 
 Each job has a grid of due times that does not drift. A run that is due while the one before still waits or runs is missed,
-and counted. While a job fails, rechecks are put between its grid times. Slots bound what is in flight, per host first, so
-that a slow host queues behind itself and not before everyone.
+and counted. While a job's verdict is unsettled, a recheck is put between its grid times, where it can end before the next:
+a grid time is never late or missed for a recheck.
 """
 
 from __future__ import annotations
@@ -11,23 +11,29 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable, Hashable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from exporter.engine.slots import Lane, Slots
 
 __all__ = ["Job", "Scheduler"]
 
 JITTER = 0.05
-"""Share of the interval by which a grid time may be put off."""
+"""Share of the interval, or of `FIRST_WITHIN` where that is shorter, by which a grid time may be put off."""
 
+FIRST_WITHIN = 15.0
+"""Seconds within which a job first runs, where its interval is longer: nobody waits six hours for a first result."""
 
 TICK = 0.020
 """Seconds between looks at what is due: runs that are due closely together start together, which saves waking up."""
+
+SOONEST_RECHECK = 0.5
+"""Seconds after a run before which there is no recheck."""
+
+_COMPACT = 256
+"""Events of removed jobs that are put up with in the queue, whatever its length."""
 
 
 class Job(Protocol):
@@ -42,15 +48,23 @@ class Job(Protocol):
         """Whom to count against the cap per host."""
 
     @property
+    def lane(self) -> Lane:
+        """Which other runs the next one competes with."""
+
+    @property
     def interval(self) -> float:
         """Seconds between grid times."""
 
     @property
+    def timeout(self) -> float:
+        """Seconds that a run takes at the most."""
+
+    @property
     def recheck(self) -> float:
-        """Seconds from a failed run to its recheck."""
+        """Seconds from a run that left the verdict unsettled to its recheck."""
 
     async def run(self, *, lateness: float, recheck: bool) -> bool:
-        """Run once; return whether it wants a recheck."""
+        """Run once; return whether it wants a recheck. It must not raise: what it does raise is a defect."""
 
     def missed(self) -> None:
         """Count a grid time that was not kept."""
@@ -59,44 +73,42 @@ class Job(Protocol):
 @dataclass(slots=True, eq=False)
 class _Entry:
     job: Job
-    grid: float
+    grid: float = 0.0
     """The next grid time, without jitter."""
     due: float = 0.0
     """The next grid time, with jitter."""
+    event: int = -1
+    """The number of its event in the queue; events with another number are of the past. None once it is removed."""
     task: asyncio.Task[None] | None = None
-    removed: bool = False
+    recheck: asyncio.TimerHandle | None = None
+
+    @property
+    def removed(self) -> bool:
+        return self.event < 0
 
 
-@dataclass(slots=True)
-class _Host:
-    slots: asyncio.Semaphore
-    users: int = 0
-
-
-@dataclass(order=True, slots=True)
-class _Event:
-    at: float
-    order: int
-    entry: _Entry = field(compare=False)
-    recheck: bool = field(compare=False)
+_Event = tuple[float, int, _Entry]
+"""When, its number, which also keeps entries from being compared, and what."""
 
 
 class Scheduler:
     """Runs jobs. One instance for a process; `run` is one of its essential tasks.
 
     Args:
-        max_in_flight: Runs at once.
-        max_in_flight_per_host: Runs at once against one host.
+        slots: Places for runs under way.
+        defect: Called with a job's key and what it raised.
         jitter: Where the jitter comes from; a share between 0 and 1.
     """
 
-    def __init__(self, max_in_flight: int, max_in_flight_per_host: int, jitter: Callable[[], float] = random.random) -> None:
-        self._slots = asyncio.Semaphore(max_in_flight)
-        self._per_host = max_in_flight_per_host
-        self._hosts: dict[str, _Host] = {}
+    def __init__(
+        self, slots: Slots, defect: Callable[[Hashable, Exception], None], jitter: Callable[[], float] = random.random
+    ) -> None:
+        self._slots = slots
+        self._defect = defect
         self._jitter = jitter
         self._entries: dict[Hashable, _Entry] = {}
         self._events: list[_Event] = []
+        self._past = 0
         self._order = count()
         self._wake = asyncio.Event()
         self._stopped = False
@@ -105,24 +117,31 @@ class Scheduler:
         return len(self._entries)
 
     def add(self, job: Job) -> None:
-        """Schedule a job; its first run falls within one interval from now, at a place of its own.
+        """Schedule a job; its first run falls within its interval and `FIRST_WITHIN`, at a place of its own.
 
         Raises:
             ValueError: A job with the same key is scheduled.
         """
         if job.key in self._entries:
             raise ValueError(f"{job.key} is scheduled already")
-        entry = _Entry(job, asyncio.get_running_loop().time() + _fraction(job.key) * job.interval)
-        self._entries[job.key] = entry
-        self._push_grid(entry, entry.grid)
+        entry = self._entries[job.key] = _Entry(job)
+        self._begin(entry)
 
     async def remove(self, key: Hashable) -> None:
         """Unschedule a job; a run of it is cancelled and has ended when this returns."""
         entry = self._entries.pop(key)
-        entry.removed = True
+        self._forget(entry)
+        entry.event = -1
         if entry.task is not None:
             entry.task.cancel()
             await asyncio.wait([entry.task])
+        del entry.job  # its event may stay in the queue for hours; what it is of must not
+
+    def reschedule(self, key: Hashable) -> None:
+        """Take in that a job's interval has changed: its next run comes as soon as that of a new job; none is cut off."""
+        entry = self._entries[key]
+        self._forget(entry)
+        self._begin(entry)
 
     def next_run(self, key: Hashable) -> float | None:
         """Return the loop time of a job's next grid run."""
@@ -134,11 +153,11 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         while True:
             now = loop.time()
-            while self._events and self._events[0].at <= now + TICK / 2:
+            while self._events and self._events[0][0] <= now + TICK / 2:
                 self._dispatch(heapq.heappop(self._events), now)
             self._wake.clear()
             # A timer that sets the event costs a tenth of a timeout, which ends in two exceptions.
-            due = max(self._events[0].at, now + TICK) if self._events else None
+            due = max(self._events[0][0], now + TICK) if self._events else None
             alarm = loop.call_at(due, self._wake.set) if due is not None else None
             try:
                 await self._wake.wait()
@@ -150,6 +169,8 @@ class Scheduler:
         """Start nothing more, let runs end for `timeout` seconds, cancel the rest; return how many were cancelled."""
         self._stopped = True
         self._events.clear()
+        for entry in self._entries.values():
+            _cancel_recheck(entry)
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None]
         if not tasks:
             return 0
@@ -160,57 +181,105 @@ class Scheduler:
             await asyncio.wait(pending)
         return len(pending)
 
-    @asynccontextmanager
-    async def slot(self, host: str) -> AsyncIterator[None]:
-        """Hold a place in flight. The host's comes first, so that waiting for a busy host blocks no other."""
-        entry = self._hosts.setdefault(host, _Host(asyncio.Semaphore(self._per_host)))
-        entry.users += 1
-        try:
-            async with entry.slots, self._slots:
-                yield
-        finally:
-            entry.users -= 1
-            if not entry.users:
-                self._hosts.pop(host, None)
+    def _begin(self, entry: _Entry) -> None:
+        """Schedule the first run soon; those after it at a place in the interval that few others have."""
+        now, interval = asyncio.get_running_loop().time(), entry.job.interval
+        place, soon = _fraction(entry.job.key), min(interval, FIRST_WITHIN)
+        entry.grid = now + place * (1 - JITTER) * soon
+        self._push(entry, entry.grid)
+        if interval > FIRST_WITHIN:
+            entry.grid = now + place * interval
+            if entry.grid < entry.due + FIRST_WITHIN:
+                entry.grid += interval
 
-    def _push(self, at: float, entry: _Entry, *, recheck: bool) -> None:
-        event = _Event(at, next(self._order), entry, recheck)
-        heapq.heappush(self._events, event)
-        if self._events[0] is event:
-            self._wake.set()
+    def _forget(self, entry: _Entry) -> None:
+        """Leave the entry's event in the queue, where it is cheap, until there are too many of them."""
+        _cancel_recheck(entry)
+        self._past += 1
+        if self._past > max(_COMPACT, len(self._events) // 2):
+            forgotten = entry.event
+            self._events = [event for event in self._events if event[1] == event[2].event != forgotten]
+            heapq.heapify(self._events)
+            self._past = 0
 
-    def _push_grid(self, entry: _Entry, now: float) -> None:
+    def _push(self, entry: _Entry, now: float) -> None:
         """Schedule the entry's next grid time, counting those that have passed."""
         interval = entry.job.interval
         while entry.grid + interval <= now:
             entry.job.missed()
             entry.grid += interval
-        entry.due = entry.grid + self._jitter() * JITTER * interval
+        entry.due = entry.grid + self._jitter() * JITTER * min(interval, FIRST_WITHIN)
         entry.grid += interval
-        self._push(entry.due, entry, recheck=False)
+        entry.event = next(self._order)
+        event = (entry.due, entry.event, entry)
+        heapq.heappush(self._events, event)
+        if self._events[0] is event:
+            self._wake.set()
 
     def _dispatch(self, event: _Event, now: float) -> None:
-        entry = event.entry
-        if entry.removed or self._stopped:
+        due, number, entry = event
+        if number != entry.event:
+            self._past -= 1
             return
-        if not event.recheck:
-            self._push_grid(entry, now)
+        if self._stopped:
+            return
+        self._push(entry, now)
+        _cancel_recheck(entry)
         if entry.task is None:
-            entry.task = asyncio.create_task(self._execute(event), name=f"run {entry.job.key}")
-        elif not event.recheck:
+            self._start(entry, due, recheck=False)
+        else:
             entry.job.missed()
 
-    async def _execute(self, event: _Event) -> None:
-        entry, loop = event.entry, asyncio.get_running_loop()
+    def _start(self, entry: _Entry, due: float, *, recheck: bool) -> None:
+        entry.task = asyncio.create_task(self._execute(entry, due, recheck=recheck), name=f"run {entry.job.key}")
+
+    async def _execute(self, entry: _Entry, due: float, *, recheck: bool) -> None:
+        job, loop = entry.job, asyncio.get_running_loop()
         again = False
         try:
-            async with self.slot(entry.job.host):
-                again = await entry.job.run(lateness=max(0.0, loop.time() - event.at), recheck=event.recheck)
+            host, lane = job.host, job.lane
+            if not await self._take(entry, host, lane, recheck=recheck):
+                return
+            try:
+                again = await job.run(lateness=max(0.0, loop.time() - due), recheck=recheck)
+            finally:
+                self._slots.give(host, lane)
+        except Exception as error:
+            self._defect(job.key, error)
         finally:
             entry.task = None
-        at = loop.time() + entry.job.recheck
-        if again and not entry.removed and not self._stopped and at < entry.due:
-            self._push(at, entry, recheck=True)
+        if again and not entry.removed and not self._stopped:
+            self._plan_recheck(entry, loop)
+
+    async def _take(self, entry: _Entry, host: str, lane: Lane, *, recheck: bool) -> bool:
+        """Wait for a place; a recheck waits only as long as it can still end before the next grid time."""
+        if not recheck:
+            await self._slots.take(host, lane)
+            return True
+        try:
+            async with asyncio.timeout_at(entry.due - entry.job.timeout):
+                await self._slots.take(host, lane)
+        except TimeoutError:
+            return False
+        return True
+
+    def _plan_recheck(self, entry: _Entry, loop: asyncio.AbstractEventLoop) -> None:
+        """Put a recheck before the next grid time, so early that it has ended by then; none where there is no room."""
+        now = loop.time()
+        at = min(now + entry.job.recheck, entry.due - entry.job.timeout)
+        if at >= now + SOONEST_RECHECK:
+            entry.recheck = loop.call_at(at, self._recheck, entry, at)
+
+    def _recheck(self, entry: _Entry, due: float) -> None:
+        entry.recheck = None
+        if entry.task is None and not entry.removed and not self._stopped:
+            self._start(entry, due, recheck=True)
+
+
+def _cancel_recheck(entry: _Entry) -> None:
+    if entry.recheck is not None:
+        entry.recheck.cancel()
+        entry.recheck = None
 
 
 def _fraction(key: Hashable) -> float:

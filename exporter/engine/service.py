@@ -1,53 +1,198 @@
-"""What the verdicts of its targets add up to for a service."""
+"""A service or dependency at run time: its targets, counted as they change, and the verdict that they add up to."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import TypeVar
 
-from exporter.verdict import Verdict
+from exporter.config.models import MemberSettings, ServiceSettings
+from exporter.discovery.source import Discovered
+from exporter.engine import metrics as m
+from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.engine.target import Standing, TargetState
+from exporter.metrics.store import Owner, Store
+from exporter.verdict import Reason, Verdict
 
-__all__ = ["Floor", "service_verdict"]
+__all__ = ["Key", "ServiceState"]
+
+Key = tuple[str, str, str]
+
+T = TypeVar("T")
+
+_WORST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """The targets of one vital probe of a service.
+class ServiceState:
+    """One service: what is believed of it costs the same to keep, whether it has one instance or thousands.
 
     Attributes:
-        verdicts: How many targets have which verdict.
-        needed: How many must be up.
-        complete: The list of targets is known to be whole; false where discovery could not tell.
+        name: Its name.
+        settings: Its configuration as it is now.
+        discovered: Its instances; None while its source has not spoken yet.
+        targets: Its targets by key. Only the reconciler adds and removes.
+
+    Args:
+        name: Its name.
+        settings: Its configuration.
+        store: Where to publish.
     """
 
-    verdicts: Mapping[Verdict, int]
-    needed: int
-    complete: bool = True
+    def __init__(self, name: str, settings: MemberSettings, store: Store) -> None:
+        self.name = name
+        self.settings = settings
+        self.discovered: Discovered | None = None
+        self.targets: dict[Key, TargetState] = {}
+        self._store = store
+        self._deciding = deciding_kinds(settings)
+        self._standings: dict[Key, Standing] = {}
+        self._tallies: dict[str, Counter[Verdict]] = {}
+        self._reasons: dict[Verdict, Counter[Reason]] = {Verdict.DOWN: Counter(), Verdict.UNKNOWN: Counter()}
+        self._by_instance: dict[str, dict[str, Verdict]] = {}
+        self._instances: Counter[Verdict] = Counter()
+        self._owner = self._open()
 
-    @classmethod
-    def of(cls, verdicts: Iterable[Verdict], needed: int, *, complete: bool = True) -> Floor:
-        """Count verdicts."""
-        return cls(Counter(verdicts), needed, complete)
+    @property
+    def is_service(self) -> bool:
+        """Whether it is a service of the fleet, and not a dependency of it."""
+        return isinstance(self.settings, ServiceSettings)
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """What it needs."""
+        return self.settings.depends_on if isinstance(self.settings, ServiceSettings) else ()
 
     @property
     def verdict(self) -> Verdict:
-        """Up with enough targets up; down where even all unknown ones being up would not do; else unknown.
+        """What its targets add up to."""
+        complete = self.discovered is not None and self.discovered.complete
+        return service_verdict(self.settings, self._tallies, complete=complete) or Verdict.UNKNOWN
 
-        Zero instances are down, since a service that nobody runs serves nobody; a rollout, which keeps its floor, is not.
+    @property
+    def instances(self) -> dict[str, int]:
+        """Its instances by verdict, each by the worst of the probes that decide."""
+        return {verdict.value: self._instances[verdict] for verdict in Verdict}
+
+    @property
+    def down_reasons(self) -> frozenset[Reason]:
+        """Why its targets are down that decide; that there is no instance, where there is none."""
+        return frozenset(self._reasons[Verdict.DOWN]) or frozenset({Reason.NO_INSTANCES})
+
+    @property
+    def unknown_reason(self) -> Reason:
+        """Why it cannot be told how it is: its instances were never known, or why most of its targets are unknown."""
+        if self.discovered is None or (self.discovered.failure is not None and not self.targets):
+            return Reason.NOT_DISCOVERED
+        reasons = self._reasons[Verdict.UNKNOWN]
+        return max(sorted(reasons), key=reasons.__getitem__, default=Reason.NOT_YET_PROBED)
+
+    def configure(self, settings: MemberSettings) -> None:
+        """Take in other settings."""
+        before, self.settings = self.settings, settings
+        deciding = deciding_kinds(settings)
+        if deciding != self._deciding:
+            self._deciding = deciding
+            self._recount()
+        if before.labels != settings.labels:
+            self._owner.close()
+            self._owner = self._open()
+
+    def add(self, state: TargetState) -> None:
+        """Take in a target, and count it."""
+        self.targets[state.key] = state
+        self._count(state.key, state.standing)
+
+    def remove(self, key: Key) -> TargetState:
+        """Let go of a target, and count it no more."""
+        self._count(key, None)
+        return self.targets.pop(key)
+
+    def changed(self, state: TargetState) -> None:
+        """Take in that the standing of a target has changed."""
+        if self.targets.get(state.key) is state:
+            self._count(state.key, state.standing)
+
+    def publish(self) -> Verdict:
+        """Publish the verdict, and what it stands on; return it."""
+        verdict, owner = self.verdict, self._owner
+        known = verdict is not Verdict.UNKNOWN
+        owner.put(m.SERVICE_UP, {(): float(verdict is Verdict.UP)} if known else {})
+        owner.put(m.SERVICE_UNKNOWN, {} if known else {(self.unknown_reason.value,): 1.0})
+        owner.put(m.SERVICE_INSTANCES, {(name,): float(count) for name, count in self.instances.items()})
+        return verdict
+
+    def publish_current(self, current: bool) -> None:
+        """Publish whether its targets are those that are asked for."""
+        self._owner.put(m.SERVICE_CURRENT, {(): float(current)})
+
+    def publish_discovery(self, last_success: float | None) -> None:
+        """Publish how its source does.
+
+        Args:
+            last_success: Unix time of its last answer.
         """
-        up = self.verdicts.get(Verdict.UP, 0)
-        if up >= self.needed:
-            return Verdict.UP
-        if up + self.verdicts.get(Verdict.UNKNOWN, 0) >= self.needed or not self.complete:
-            return Verdict.UNKNOWN
-        return Verdict.DOWN
+        found = self.discovered
+        self._owner.put(m.DISCOVERY_SUCCESS, {(): float(found.complete)} if found is not None else {})
+        self._owner.put(m.DISCOVERY_TIME, {(): last_success} if last_success is not None else {})
+        self._owner.put(m.DISCOVERY_INSTANCES, {(): float(len(found.instances))} if found is not None else {})
+
+    def publish_causes(self, causes: Iterable[tuple[str, str]]) -> None:
+        """Publish the likely causes; none withdraws them."""
+        self._owner.put(m.SUSPECTED_CAUSE, dict.fromkeys(causes, 1.0))
+
+    def withdraw(self) -> None:
+        """Withdraw the verdict: when it could not be published."""
+        for family in (m.SERVICE_UP, m.SERVICE_UNKNOWN, m.SERVICE_INSTANCES):
+            self._owner.drop(family)
+
+    def close(self) -> None:
+        """Withdraw its series."""
+        self._owner.close()
+
+    def _open(self) -> Owner:
+        return self._store.owner({"service": self.name, **self.settings.labels})
+
+    def _recount(self) -> None:
+        for key in list(self._standings):
+            self._count(key, None)
+        for state in self.targets.values():
+            self._count(state.key, state.standing)
+
+    def _count(self, key: Key, now: Standing | None) -> None:
+        """Replace what a target counted for."""
+        before = self._standings.pop(key, None)
+        _, kind, name = key
+        if before is not None:
+            _take(self._tallies[kind], before.verdict)
+            if kind in self._deciding and before.reason is not None and before.verdict in self._reasons:
+                _take(self._reasons[before.verdict], before.reason)
+        if now is not None:
+            self._standings[key] = now
+            self._tallies.setdefault(kind, Counter())[now.verdict] += 1
+            if kind in self._deciding and now.reason is not None and now.verdict in self._reasons:
+                self._reasons[now.verdict][now.reason] += 1
+        if kind in self._deciding or name in self._by_instance:
+            self._count_instance(kind, name, now.verdict if now is not None and kind in self._deciding else None)
+
+    def _count_instance(self, kind: str, name: str, verdict: Verdict | None) -> None:
+        kinds = self._by_instance.setdefault(name, {})
+        if kinds:
+            self._instances[_worst(kinds)] -= 1
+        if verdict is None:
+            kinds.pop(kind, None)
+        else:
+            kinds[kind] = verdict
+        if kinds:
+            self._instances[_worst(kinds)] += 1
+        else:
+            del self._by_instance[name]
 
 
-def service_verdict(floors: Iterable[Floor]) -> Verdict | None:
-    """Combine a service's vital probes: the worst counts. None where it has no vital probe."""
-    verdicts = {floor.verdict for floor in floors}
-    for verdict in (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP):
-        if verdict in verdicts:
-            return verdict
-    return None
+def _take(counter: Counter[T], item: T) -> None:
+    counter[item] -= 1
+    if not counter[item]:
+        del counter[item]
+
+
+def _worst(kinds: dict[str, Verdict]) -> Verdict:
+    return min(kinds.values(), key=_WORST.index)

@@ -1,23 +1,23 @@
-"""A target at run time: its probe, its confirmed verdict, its series, its recent attempts."""
+"""A target at run time: its key, its probe as it is now, its confirmed verdict, its recent attempts."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from exporter.engine import metrics as m
 from exporter.engine.confirmation import Confirmed
-from exporter.engine.views import AttemptView, TargetView
-from exporter.metrics.family import Family, Kind
-from exporter.metrics.store import Histogram, LabelValues, Samples, Store
+from exporter.engine.defects import Defects, Where
+from exporter.engine.slots import Lane
+from exporter.engine.target_series import ProbeSeries, Published, TargetSeries, samples_of, times, verdict_samples
+from exporter.metrics.store import Samples, Store
 from exporter.probing.probe import Probe, Scope, Target
 from exporter.probing.runner import Outcome, run_probe
-from exporter.verdict import Verdict
+from exporter.verdict import Reason, Stage, Verdict
 
-__all__ = ["ProbeSeries", "TargetState"]
+__all__ = ["RECENTS", "Engineering", "LastAttempt", "Recent", "Standing", "TargetState"]
 
 RECENTS = 12
 """Attempts remembered for people."""
@@ -26,70 +26,86 @@ STALE_INTERVALS = 3
 """Intervals without a completed attempt after which a target's facts are withdrawn."""
 
 
-class ProbeSeries:
-    """Series that all targets of one probe of one service share: histograms by outcome and of lateness."""
+class Standing(NamedTuple):
+    """What is believed of a target."""
 
-    def __init__(self, store: Store, target: Target) -> None:
-        self._owner = store.owner({"service": target.service, "probe": target.probe, **target.labels})
-        self._latency: dict[Verdict, Histogram] = {}
-        self._lateness = Histogram(m.LATENESS)
-        self.users = 0
+    verdict: Verdict
+    reason: Reason | None
 
-    def observe(self, outcome: Outcome, lateness: float) -> None:
-        """Count an attempt."""
-        latency = self._latency.get(outcome.verdict)
-        if latency is None:
-            latency = self._latency[outcome.verdict] = Histogram(m.LATENCY, (outcome.verdict.value,))
-        latency.observe(outcome.duration)
-        self._lateness.observe(lateness)
-        self._owner.put_histograms((*self._latency.values(), self._lateness))
 
-    def close(self) -> None:
-        """Withdraw the series."""
-        self._owner.close()
+class Recent(NamedTuple):
+    """What is remembered of an attempt: words and numbers, nothing that it learnt."""
+
+    finished_at: float
+    verdict: Verdict
+    stage: Stage | None
+    reason: Reason | None
+    detail: str
+    duration: float
+    recheck: bool
+
+
+class LastAttempt(NamedTuple):
+    """What is kept of the last attempt. Its facts are the mappings that are published: nothing is held twice."""
+
+    recent: Recent
+    phases: dict[str, float]
+    parts: dict[str, str | None]
+    facts: Samples
+    """What the probe learnt, without what every target exports."""
+    published: Published
+    """Everything that was published, the verdict included."""
+
+
+class Engineering(NamedTuple):
+    """What every target is handed of the engine."""
+
+    store: Store
+    defects: Defects
+    loop_lag: Callable[[float], float]
+    """Tells the longest stall of the event loop since a loop time."""
 
 
 class TargetState:
     """Runs one target's probe and publishes what comes of it. It is the scheduler's `Job`.
 
+    Its identity is its key. Probe, addresses, settings and labels are replaced beneath it by `adopt`, and what is believed,
+    the counters and the recent attempts live on.
+
+    Everything that a run does is inside one fence: an unexpected exception, wherever it comes from, withdraws the verdict
+    (unknown, `internal`) and counts as a defect; nothing stays frozen.
+
     Args:
         probe: The probe; owned from here on.
-        store: Where to publish.
-        kind: Series shared with the other targets of this probe.
-        loop_lag: Tells the longest stall of the event loop since a loop time.
-        changed: Called when the confirmed verdict has changed.
+        engine: What it is handed of the engine.
+        shared_series: Series shared with the other targets of this probe.
+        changed: Called with itself and the standing before, when its standing has changed.
     """
 
     def __init__(
         self,
         probe: Probe[Any],
-        store: Store,
-        kind: ProbeSeries,
-        loop_lag: Callable[[float], float],
-        changed: Callable[[TargetState], None],
+        engine: Engineering,
+        shared_series: ProbeSeries,
+        changed: Callable[[TargetState, Standing], None],
     ) -> None:
         self.probe = probe
-        self.target = probe.target
-        self.kind = kind
+        self.target: Target = probe.target
+        self.settings = probe.settings
+        self.shared_series = shared_series
         self.confirmed = Confirmed(probe.settings.confirm)
-        self.since = time.time()
-        self._recents: deque[tuple[Outcome, bool]] = deque(maxlen=RECENTS)
-        self._labels = {
-            "service": self.target.service, "probe": self.target.probe, "target": self.target.name, **self.target.labels
-        }  # fmt: skip
-        self._owner = store.owner(self._labels)
-        self._loop_lag = loop_lag
+        self.since: float | None = None
+        self.last: LastAttempt | None = None
+        self.last_success: float | None = None
+        self.recents: deque[Recent] = deque(maxlen=RECENTS)
+        self._engine = engine
         self._changed = changed
-        self._lock = asyncio.Lock()
+        self._noted = self.standing
+        self._successor: tuple[Probe[Any], bool] | None = None
+        self._running = False
         self._completed = asyncio.get_running_loop().time()
-        self._last: Outcome | None = None
-        self._last_success: float | None = None
-        self._counters: dict[Family, Counter[LabelValues]] = {
-            family: Counter() for family in (m.FAILURES, m.RECHECKS, m.MISSED, m.PART_FAILURES)
-        }
-        self._count(m.MISSED, (), 0)
-        self._owner.put(m.IN_FLIGHT, {(): 0.0})
-        self._publish({})
+        self._series = TargetSeries(engine.store, self.target)
+        self._publish_verdict()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -104,166 +120,181 @@ class TargetState:
     @property
     def interval(self) -> float:
         """Seconds between grid attempts."""
-        return float(self.probe.settings.interval)
+        return float(self.settings.interval)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that an attempt takes at the most."""
+        return float(self.settings.timeout)
 
     @property
     def recheck(self) -> float:
         """Seconds until a recheck."""
-        return float(self.probe.settings.recheck)
+        return float(self.settings.recheck)
 
     @property
-    def last_reason(self) -> str | None:
-        """Why the last attempt failed, if it did."""
-        failure = self._last.failure if self._last is not None else None
-        return failure.reason if failure is not None else None
+    def lane(self) -> Lane:
+        """Troubled where the last attempt did not come out up."""
+        return Lane.WELL if self.last is None or self.last.recent.verdict is Verdict.UP else Lane.TROUBLED
+
+    @property
+    def standing(self) -> Standing:
+        """What is believed of it."""
+        return Standing(self.confirmed.verdict, self.confirmed.reason)
 
     @property
     def attempted(self) -> bool:
         """Whether an attempt has completed."""
-        return self._last is not None
+        return self.last is not None
 
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Make one attempt and publish it; return whether a recheck is wanted."""
-        self._owner.put(m.IN_FLIGHT, {(): 1.0})
         try:
-            async with self._lock:
-                outcome = await run_probe(self.probe, self.probe.settings.timeout, self._loop_lag)
+            await self._take_over()
+            self._running = True
+            self._series.began()
+            outcome = await run_probe(self.probe, self.timeout, self._engine.loop_lag)
+            self._complete(outcome, lateness, recheck=recheck)
+            self._series.ended()
+        except Exception as error:
+            self._fail(error)
+            return False
+        else:
+            return outcome.verdict is not Verdict.UNKNOWN and self.confirmed.unsettled
         finally:
-            self._owner.put(m.IN_FLIGHT, {(): 0.0})
-        self._complete(outcome, lateness, recheck)
-        return outcome.verdict is not Verdict.UP
-
-    async def run_apart(self) -> bytes:
-        """Make one attempt that changes nothing, and return its exposition. Never beside a scheduled one."""
-        async with self._lock:
-            outcome = await run_probe(self.probe, self.probe.settings.timeout, self._loop_lag)
-        scratch = Store()
-        scratch.owner(self._labels).publish(
-            self._samples(outcome, outcome.verdict, outcome.failure.reason if outcome.failure else None)
-        )
-        return scratch.render()
+            self._running = False
+            await self._take_over()
 
     def missed(self) -> None:
         """Count a grid attempt that was not made."""
-        self._count(m.MISSED, ())
+        self._series.missed()
+
+    def adopt(self, probe: Probe[Any], shared_series: ProbeSeries) -> Probe[Any] | None:
+        """Take in the target as it is now: its addresses, labels and settings, with the probe that was built for them.
+
+        A run under way ends with the old probe; the next one has the new. What is published stays, and so does the verdict:
+        that something was configured says nothing of the target.
+
+        Args:
+            probe: The new probe; owned from here on.
+            shared_series: Of the same probe and labels.
+
+        Returns:
+            A probe that was waiting to be adopted and never will be: to be closed by the caller.
+        """
+        superseded = self._successor[0] if self._successor is not None else None
+        self._successor = (probe, probe.settings == self.probe.settings)
+        self.target, self.settings = probe.target, probe.settings
+        self.confirmed.rule = probe.settings.confirm
+        self.shared_series = shared_series
+        if self._series.relabel(self.target):
+            self._republish()
+        return superseded
 
     def sweep(self, now: float) -> None:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
-        limit = STALE_INTERVALS * self.interval + self.probe.settings.timeout
-        if now - self._completed > limit and self.confirmed.reason != "stale":
-            changed = self.confirmed.stale()
-            self._publish({})
-            self._note_change(changed)
+        limit = STALE_INTERVALS * self.interval + self.timeout
+        if now - self._completed > limit and self.confirmed.reason is not Reason.STALE:
+            self.confirmed.stale()
+            self._publish_verdict()
+            self._note_change()
 
-    def view(self, next_run: float | None) -> TargetView:
-        """Return the target as people see it."""
-        last, failure = self._last, self._last.failure if self._last else None
-        return TargetView(
-            service=self.target.service,
-            probe=self.target.probe,
-            target=self.target.name,
-            verdict=self.confirmed.verdict,
-            confirmed_since=self.since if self.attempted else None,
-            stage=failure.stage if failure else None,
-            reason=self.confirmed.reason or (failure.reason if failure else None),
-            detail=failure.detail if failure else "",
-            interval=self.interval,
-            last_run=last.finished_at if last else None,
-            last_success=self._last_success,
-            next_run=next_run,
-            duration=last.duration if last else None,
-            phases={stage.value: seconds for stage, seconds in last.phases.items()} if last else {},
-            parts={name: str(found) if found else None for name, found in last.parts.items()} if last else {},
-            facts=_facts(last.samples) if last else {},
-            recents=[_attempt_view(outcome, recheck) for outcome, recheck in self._recents],
-        )
+    def exposition(self, outcome: Outcome) -> bytes:
+        """Write what an attempt apart from the schedule came to, as it would be published; nothing is."""
+        alone = Confirmed(self.settings.confirm, outcome.verdict, outcome.failure.reason if outcome.failure else None)
+        scratch = Store()
+        last_success = outcome.finished_at if outcome.verdict is Verdict.UP else None
+        samples = {**samples_of(outcome, last_success), **verdict_samples(alone, self.interval)}
+        scratch.owner(self.target.series_labels).publish(samples)
+        return scratch.render()
 
     async def close(self) -> None:
-        """Withdraw the series and close the probe."""
-        self._owner.close()
-        await self.probe.close()
+        """Withdraw the series and close the probe. Nothing is published afterwards."""
+        self._series.close()
+        try:
+            await self._take_over()
+        finally:
+            await self._close_probe(self.probe)
 
-    def _complete(self, outcome: Outcome, lateness: float, recheck: bool) -> None:
-        self._last = outcome
-        self._completed = asyncio.get_running_loop().time()
-        if outcome.verdict is Verdict.UP:
-            self._last_success = outcome.finished_at
+    async def _take_over(self) -> None:
+        """Put the successor in place, if there is one: between attempts, when nothing of the old probe is in use."""
+        if self._successor is None or self._running:
+            return
+        (probe, same_settings), self._successor = self._successor, None
+        if same_settings and self.probe.retarget(probe.target):
+            await self._close_probe(probe)
+            return
+        old, self.probe = self.probe, probe
+        await self._close_probe(old)
+
+    async def _close_probe(self, probe: Probe[Any]) -> None:
+        try:
+            await probe.close()
+        except Exception as error:
+            self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not be closed", error)
+
+    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool) -> None:
         failure = outcome.failure
-        if recheck:
-            self._count(m.RECHECKS, (outcome.verdict.value,))
-        elif failure is not None:
-            self._count(m.FAILURES, (failure.stage.value, failure.reason.value))
-        for name, found in outcome.parts.items():
-            if found is not None:
-                self._count(m.PART_FAILURES, (name, found.stage.value, found.reason.value))
-        changed = self.confirmed.feed(outcome.verdict, failure.reason if failure else None)
-        self._publish(self._samples(outcome, self.confirmed.verdict, self.confirmed.reason))
-        self.kind.observe(outcome, lateness)
-        self._recents.append((outcome, recheck))
-        self._note_change(changed)
-
-    def _note_change(self, changed: bool) -> None:
-        if changed:
-            self.since = time.time()
-            self._changed(self)
-
-    def _samples(self, outcome: Outcome, verdict: Verdict, reason: str | None) -> dict[Family, dict[LabelValues, float]]:
-        samples: dict[Family, dict[LabelValues, float]] = dict(outcome.samples)  # type: ignore[arg-type] # values are not changed
-        samples[m.DURATION] = {(): outcome.duration}
-        samples[m.LAST_RUN] = {(): outcome.finished_at}
-        if outcome.phases:
-            samples[m.PHASE] = {(stage.value,): seconds for stage, seconds in outcome.phases.items()}
+        recent = Recent(
+            outcome.finished_at,
+            outcome.verdict,
+            failure.stage if failure else None,
+            failure.reason if failure else None,
+            failure.detail if failure else "",
+            outcome.duration,
+            recheck,
+        )
+        if failure is not None and failure.reason is Reason.INTERNAL:
+            self._engine.defects.count(Where.PROBE)
         if outcome.verdict is Verdict.UP:
-            samples[m.LAST_SUCCESS] = {(): outcome.finished_at}
-        elif self._last_success is not None:
-            samples[m.LAST_SUCCESS] = {(): self._last_success}
-        if outcome.parts:
-            samples[m.PART_SUCCESS] = {(name,): float(found is None) for name, found in outcome.parts.items()}
-        samples.update(self._verdict_samples(verdict, reason))
-        return samples
+            self.last_success = outcome.finished_at
+        self.confirmed.feed(outcome.verdict, failure.reason if failure else None)
+        samples = samples_of(outcome, self.last_success)
+        samples.update(verdict_samples(self.confirmed, self.interval))
+        self._series.count(outcome, recheck=recheck)
+        self._series.publish(samples)
+        self.shared_series.observe(outcome, lateness)
+        phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
+        parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
+        self.last = LastAttempt(recent, phases, parts, outcome.samples, samples)
+        self.recents.append(recent)
+        self._completed = asyncio.get_running_loop().time()
+        self._note_change()
 
-    def _verdict_samples(self, verdict: Verdict, reason: str | None) -> dict[Family, dict[LabelValues, float]]:
-        if verdict is Verdict.UNKNOWN:
-            return {m.UNKNOWN: {(str(reason),): 1.0}, m.INTERVAL: {(): self.interval}}
-        return {m.SUCCESS: {(): float(verdict is Verdict.UP)}, m.INTERVAL: {(): self.interval}}
+    def _fail(self, error: Exception) -> None:
+        """Withdraw the verdict after a defect. What fails here too is held by taking away all that is published."""
+        defects = self._engine.defects
+        defects.note(Where.TARGET, f"an attempt on {self.target} could not be judged or published", error)
+        self.confirmed.feed(Verdict.UNKNOWN, Reason.INTERNAL)
+        try:
+            self._series.ended()
+            self._publish_verdict()
+        except Exception as another:
+            defects.note(Where.TARGET, f"the verdict on {self.target} could not be withdrawn", another)
+            self._series.withdraw()
+        self._note_change()
 
-    def _publish(self, samples: dict[Family, dict[LabelValues, float]]) -> None:
-        if not samples:
-            samples = self._verdict_samples(self.confirmed.verdict, self.confirmed.reason)
-            if self._last is not None:
-                samples[m.LAST_RUN] = {(): self._last.finished_at}
-            if self._last_success is not None:
-                samples[m.LAST_SUCCESS] = {(): self._last_success}
-        self._owner.publish(samples)
+    def _publish_verdict(self) -> None:
+        """Publish the verdict alone, and when it was formed: what an attempt learnt is withdrawn."""
+        last_run = self.last.recent.finished_at if self.last is not None else None
+        self._series.publish({**times(last_run, self.last_success), **verdict_samples(self.confirmed, self.interval)})
 
-    def _count(self, family: Family, labels: LabelValues, amount: int = 1) -> None:
-        counter = self._counters[family]
-        counter[labels] += amount
-        self._owner.put(family, counter)
+    def _republish(self) -> None:
+        """Publish again what was published, under the labels of now."""
+        if self.last is None or self.confirmed.reason in {Reason.STALE, Reason.INTERNAL}:
+            self._publish_verdict()
+        else:
+            self._series.publish({**self.last.published, **verdict_samples(self.confirmed, self.interval)})
 
-
-def _attempt_view(outcome: Outcome, recheck: bool) -> AttemptView:
-    failure = outcome.failure
-    return AttemptView(
-        finished_at=outcome.finished_at,
-        verdict=outcome.verdict,
-        stage=failure.stage if failure else None,
-        reason=failure.reason if failure else None,
-        detail=failure.detail if failure else "",
-        duration=outcome.duration,
-        recheck=recheck,
-    )
-
-
-def _facts(samples: Samples) -> dict[str, float]:
-    """Flatten what was learnt for people: at most 200 facts, without the buckets of histograms."""
-    facts: dict[str, float] = {}
-    for family, values in samples.items():
-        if family.kind is Kind.HISTOGRAM:
-            continue
-        for labels, value in values.items():
-            if len(facts) == 200:
-                return facts
-            own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
-            facts[f"{family.name}{{{own}}}" if own else family.name] = value
-    return facts
+    def _note_change(self) -> None:
+        """Tell of a standing that has changed. The listener's failure is not the target's: its verdict stands."""
+        before, now = self._noted, self.standing
+        if before == now:
+            return
+        self._noted = now
+        if before.verdict is not now.verdict or self.since is None:
+            self.since = time.time()
+        try:
+            self._changed(self, before)
+        except Exception as error:
+            self._engine.defects.note(Where.SERVICE, f"a change of {self.target} could not be taken in", error)

@@ -6,9 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from exporter.engine.target import LastAttempt, Recent, TargetState
+from exporter.metrics.family import Kind
 from exporter.verdict import Verdict
 
-__all__ = ["AttemptView", "FleetView", "ServiceView", "TargetView"]
+__all__ = ["AttemptView", "FleetView", "ServiceView", "TargetView", "target_view"]
+
+MOST_FACTS = 200
+"""Facts of a target that people are shown."""
 
 
 class View(BaseModel):
@@ -73,3 +78,51 @@ class FleetView(View):
     services: list[ServiceView] = Field(
         description="Services first, then dependencies, each in the order of the configuration."
     )
+
+
+def target_view(state: TargetState, next_run: float | None) -> TargetView:
+    """Return a target as people see it.
+
+    Args:
+        state: The target.
+        next_run: When the next attempt is due, Unix seconds.
+    """
+    last = state.last
+    recent = last.recent if last is not None else None
+    return TargetView(
+        service=state.target.service,
+        probe=state.target.probe,
+        target=state.target.name,
+        verdict=state.confirmed.verdict,
+        confirmed_since=state.since if state.attempted else None,
+        stage=recent.stage if recent else None,
+        reason=state.confirmed.reason or (recent.reason if recent else None),
+        detail=recent.detail if recent else "",
+        interval=state.interval,
+        last_run=recent.finished_at if recent else None,
+        last_success=state.last_success,
+        next_run=next_run,
+        duration=recent.duration if recent else None,
+        phases=last.phases if last else {},
+        parts=last.parts if last else {},
+        facts=_facts(last) if last else {},
+        recents=[_attempt_view(each) for each in state.recents],
+    )
+
+
+def _attempt_view(recent: Recent) -> AttemptView:
+    return AttemptView(**recent._asdict())
+
+
+def _facts(last: LastAttempt) -> dict[str, float]:
+    """Flatten what was learnt, without the verdict and the buckets of histograms, to `MOST_FACTS` facts."""
+    facts: dict[str, float] = {}
+    for family, values in last.facts.items():
+        if family.kind is Kind.HISTOGRAM:
+            continue
+        for labels, value in values.items():
+            if len(facts) == MOST_FACTS:
+                return facts
+            own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
+            facts[f"{family.name}{{{own}}}" if own else family.name] = value
+    return facts

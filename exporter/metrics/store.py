@@ -64,6 +64,12 @@ class Store:
             raise ValueError(f"{family.name} is declared twice")
         return block
 
+    def withdraw(self, family: Family, owner_id: int) -> None:
+        """Remove what an owner has published of a family, if it has."""
+        block = self._blocks.get(family.name)
+        if block is not None and block.family is family:
+            block.chunks.pop(owner_id, None)
+
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Join everything published so far into one exposition. Reads only; costs one join."""
         parts: list[bytes] = []
@@ -103,16 +109,25 @@ class Owner:
         self._closed = False
 
     def publish(self, samples: Samples) -> None:
-        """Replace this owner's observation by `samples`. The mapping is kept: do not change it afterwards."""
+        """Replace this owner's observation by `samples`. The mapping is kept: do not change it afterwards.
+
+        When it raises, because of a sample that cannot be written, the whole observation is withdrawn.
+        """
         if self._closed:
             return
         old = self._published
-        for family, values in samples.items():
-            if family not in old or old[family] != values:
-                self._write(family, values)
-        for family in old:
-            if family not in samples:
+        try:
+            for family, values in samples.items():
+                if family not in old or old[family] != values:
+                    self._write(family, values)
+            for family in old:
+                if family not in samples:
+                    self._remove(family)
+        except BaseException:  # half an observation is none: what would be left is of nobody knows when
+            self._published = {}
+            for family in {*old, *samples}:
                 self._remove(family)
+            raise
         self._published = samples
 
     def put(self, family: Family, values: Mapping[LabelValues, float]) -> None:
@@ -181,7 +196,7 @@ class Owner:
         return sample_prefix(name, ",".join(filter(None, (self._base, label_pairs(pairs)))))
 
     def _remove(self, family: Family) -> None:
-        self._store.block(family).chunks.pop(self._id, None)
+        self._store.withdraw(family, self._id)
         self._prefixes.pop(family, None)
 
 

@@ -70,7 +70,10 @@ class Target:
         probe: Kind of the probe.
         name: `host:port`, or the service's name where the probe covers it as a whole.
         addresses: Where to connect: one for an instance, all for a service.
-        labels: Extra labels from the configuration.
+        labels: Extra labels from the configuration; all targets of one probe of one service share them.
+        instance_labels: What the source of the instance says of it, such as pod and node.
+
+    Its identity is its `key`: addresses and labels may change while what is believed of it stays.
     """
 
     service: str
@@ -78,6 +81,7 @@ class Target:
     name: str
     addresses: tuple[Address, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
+    instance_labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> Address:
@@ -88,6 +92,12 @@ class Target:
     def key(self) -> tuple[str, str, str]:
         """Identity of the target in the whole fleet."""
         return (self.service, self.probe, self.name)
+
+    @property
+    def series_labels(self) -> dict[str, str]:
+        """The labels that all its series carry."""
+        own = {"service": self.service, "probe": self.probe, "target": self.name}
+        return {**own, **self.labels, **self.instance_labels}
 
     def __str__(self) -> str:
         return f"{self.service}/{self.probe}/{self.name}"

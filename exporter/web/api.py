@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import Field
 
-from exporter.engine.slices import TimeSlices
+from exporter.engine.time_slices import TimeSlices
 from exporter.engine.views import FleetView, ServiceView, TargetView, View
 from exporter.verdict import Verdict
 from exporter.web.backend import Backend

@@ -10,7 +10,7 @@ import pytest
 from exporter.app import App, EssentialTaskEnded
 from exporter.config.loader import load
 from exporter.demo.processes import free_port
-from exporter.engine.fleet import Fleet
+from exporter.engine.engine import Engine
 from exporter.engine.lag import LoopLag
 from exporter.web.backend import UnknownTarget
 
@@ -25,11 +25,11 @@ def app(folder: Path) -> App:
 async def test_the_death_of_an_essential_task_ends_the_process_with_its_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def die(_: Fleet) -> None:
+    async def die(_: Engine) -> None:
         await asyncio.sleep(0.05)
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(Fleet, "sweep", die)
+    monkeypatch.setattr(Engine, "_sweep", die)
     with pytest.raises(EssentialTaskEnded, match="'staleness sweep' failed: ZeroDivisionError: a defect") as caught:
         await app(tmp_path).run()
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -50,6 +50,7 @@ async def test_it_runs_reloads_and_answers_until_it_is_asked_to_end(tmp_path: Pa
     running = asyncio.create_task(daemon.run())
     while daemon.healthy() is not None:
         await asyncio.sleep(0.01)
+    await daemon._engine.settled()
     assert daemon.ready() == "2 targets have not been probed yet"
     with pytest.raises(UnknownTarget, match="no such target; configured: case/actuator"):
         await daemon.probe("case", "redis", None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from exporter.engine.confirmation import Confirmed
@@ -40,6 +42,45 @@ def test_coming_back_takes_as_many_successes_as_configured() -> None:
     assert state.verdict is D
     assert state.feed(U, None)
     assert (state.verdict, state.reason) == (U, None)
+
+
+@pytest.mark.parametrize("blind", [lambda state: state.feed(X, Reason.AUTH), lambda state: state.stale()])
+def test_not_being_able_to_tell_does_not_bring_back_what_was_down(blind: Callable[[Confirmed], bool]) -> None:
+    """F14: one unknown between made the first success enough."""
+    state = Confirmed(Confirmation(failures=2, successes=3))
+    shown = []
+    for step in (D, D, "blind", U, U, U):
+        blind(state) if step == "blind" else state.feed(Verdict(step), Reason.TIMEOUT if step is D else None)
+        shown.append(state.verdict)
+    assert shown == [X, D, X, X, X, U]
+
+
+def test_not_being_able_to_tell_does_not_make_a_success_count_twice() -> None:
+    state = Confirmed(Confirmation(failures=1, successes=2))
+    for verdict in (D, U, X, U):
+        state.feed(verdict, Reason.TIMEOUT if verdict is D else None)
+    assert (state.verdict, state.reason) == (X, Reason.UNCONFIRMED)
+
+
+def test_a_target_that_was_down_before_a_blind_spell_is_down_again_at_once() -> None:
+    state = Confirmed(Confirmation(failures=3))
+    for verdict in (D, D, D, X, D):
+        state.feed(verdict, Reason.TIMEOUT)
+    assert state.verdict is D
+
+
+@pytest.mark.parametrize(
+    ("attempts", "unsettled"),
+    [
+        ([], False), ([U], False), ([U, D], True), ([U, D, D], False), ([U, D, D, D], False), ([U, D, D, U], True),
+        ([U, D, D, U, U], False), ([D], True), ([U, D, U], False), ([U, D, X], True),
+    ],
+)  # fmt: skip
+def test_it_is_unsettled_only_while_attempts_say_otherwise_and_are_too_few(attempts: list[Verdict], unsettled: bool) -> None:
+    state = Confirmed(Confirmation(failures=2, successes=2))
+    for verdict in attempts:
+        state.feed(verdict, Reason.TIMEOUT if verdict is not U else None)
+    assert state.unsettled is unsettled
 
 
 def test_before_the_first_attempt_nothing_is_known() -> None:

@@ -1,49 +1,53 @@
-"""Likely causes: a dependency that is down too comes before what a service's own probes say."""
+"""Likely causes: what lies at the end of a chain of what is down, over any number of steps."""
 
 from __future__ import annotations
 
-import asyncio
+from itertools import pairwise
 
 import pytest
 
 from exporter.engine.diagnosis import Cause, causes
-from tests.engine.test_fleet import Bench, bench, config
 
-__all__ = ["bench"]
+ITSELF: set[Cause] = {("timeout", "")}
+
+
+def on(*names: str) -> set[Cause]:
+    return {("dependency_down", name) for name in names}
 
 
 @pytest.mark.parametrize(
-    ("depends_on", "down", "reasons", "expected"),
+    ("needs", "down", "expected"),
     [
-        ((), {"a"}, {"timeout"}, {("timeout", "")}),
-        (("db", "cache"), {"a", "db"}, {"reported_down"}, {("dependency_down", "db")}),
-        (("db", "cache"), {"a", "db", "cache"}, {"timeout"}, {("dependency_down", "db"), ("dependency_down", "cache")}),
-        (("db",), {"a"}, {"timeout", "connect_refused"}, {("timeout", ""), ("connect_refused", "")}),
+        ({}, "a", {"a": ITSELF}),
+        ({"a": ["db", "cache"]}, ["a", "db"], {"a": on("db"), "db": ITSELF}),
+        ({"a": ["db", "cache"]}, ["a", "db", "cache"], {"a": on("db", "cache"), "db": ITSELF, "cache": ITSELF}),
+        ({"a": ["db"]}, ["a"], {"a": ITSELF}),
+        # more than one step: what lies between is a symptom too
+        ({"a": ["b"], "b": ["c"]}, "abc", {"a": on("c"), "b": on("c"), "c": ITSELF}),
+        ({"a": ["b"], "b": ["c"], "c": ["d"], "d": ["e"]}, "abcde", {n: on("e") for n in "abcd"} | {"e": ITSELF}),
+        # a chain that is broken by something that is up ends there
+        ({"a": ["b"], "b": ["c"]}, "ac", {"a": ITSELF, "c": ITSELF}),
+        ({"a": ["b", "c"], "b": ["d"], "c": ["e"]}, "abcde", {"a": on("d", "e"), "b": on("d"), "c": on("e")}),
+        # circles
+        ({"a": ["b"], "b": ["a"]}, "ab", {"a": ITSELF, "b": ITSELF}),
+        ({"a": ["b"], "b": ["a", "db"]}, ["a", "b", "db"], {"a": on("db"), "b": on("db"), "db": ITSELF}),
+        ({"a": ["b"], "b": ["c"], "c": ["b"]}, "abc", {"a": on("b", "c"), "b": ITSELF, "c": ITSELF}),
+        ({"a": ["a"]}, "a", {"a": ITSELF}),
+        ({"a": ["unheard-of"]}, "a", {"a": ITSELF}),
     ],
 )
-def test_causes(depends_on: tuple[str, ...], down: set[str], reasons: set[str], expected: set[Cause]) -> None:
-    assert causes(depends_on, down, reasons) == expected
+def test_causes(needs: dict[str, list[str]], down: list[str], expected: dict[str, set[Cause]]) -> None:
+    found = causes({name: {"timeout"} for name in down}, needs)
+    assert found.keys() == set(down)
+    assert {name: found[name] for name in expected} == expected
 
 
-async def test_the_cause_is_told_while_a_service_is_down_and_withdrawn_after(bench: Bench) -> None:
-    text = """
-        dependencies: {db: {instances: {dns: db, port: 1}, probes: {tls: {}, redis: {}}}}
-        services:
-          case: {instances: {dns: case, port: 1}, depends_on: [db], probes: {actuator: {}}}
-        """
-    bench.names.answer = ()
-    await bench.fleet.apply(config(text))  # no instance at all is down
-    task = asyncio.create_task(bench.fleet.sweep())
-    await asyncio.sleep(1.2)
-    assert sorted(bench.lines("probe_suspected_cause{")) == [
-        'probe_suspected_cause{service="case",cause="dependency_down",dependency="db"} 1',
-        'probe_suspected_cause{service="db",cause="no_instances",dependency=""} 1',
-    ]
-    bench.names.answer = ("10.0.0.1",)
-    await bench.fleet.apply(
-        config(text.replace("dns: db, port: 1", "dns: db, port: 2").replace("dns: case, port: 1", "dns: case, port: 2"))
-    )
-    await asyncio.sleep(1.2)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert bench.lines("probe_suspected_cause{") == []
+def test_a_service_of_its_own_has_all_its_reasons() -> None:
+    assert causes({"a": ["timeout", "connect_refused"]}, {}) == {"a": {("timeout", ""), ("connect_refused", "")}}
+
+
+def test_thousands_of_steps_are_no_matter() -> None:
+    names = [f"s{n}" for n in range(5000)]
+    needs = {name: [after] for name, after in pairwise(names)}
+    found = causes({name: ["timeout"] for name in names}, needs)
+    assert found["s0"] == on("s4999")

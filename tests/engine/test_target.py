@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
-from exporter.engine.target import ProbeSeries, TargetState
+from exporter.engine.defects import Defects
+from exporter.engine.target import Engineering, Standing, TargetState
+from exporter.engine.target_series import ProbeSeries
+from exporter.engine.views import target_view
 from exporter.metrics.family import gauge
 from exporter.metrics.store import Store
 from exporter.probing.attempt import Attempt
@@ -42,8 +47,12 @@ class Bench:
     def __init__(self, probe: ScriptedProbe) -> None:
         self.store = Store()
         self.changes: list[Verdict] = []
-        kind = ProbeSeries(self.store, probe.target)
-        self.state = TargetState(probe, self.store, kind, lambda _: 0.0, lambda s: self.changes.append(s.confirmed.verdict))
+        self.shared_series = ProbeSeries(self.store, probe.target)
+        handed = Engineering(self.store, Defects(self.store), lambda _: 0.0)
+        self.state = TargetState(probe, handed, self.shared_series, self.changed)
+
+    def changed(self, state: TargetState, before: Standing) -> None:
+        self.changes.append(state.confirmed.verdict)
 
     async def attempt(self, times: int = 1, *, recheck: bool = False) -> bool:
         wants = False
@@ -79,6 +88,15 @@ async def test_an_attempt_that_is_up_exports_verdict_facts_and_phases() -> None:
     lines = b"\n".join(bench.store.series_of("probe_latency_seconds"))
     assert b'probe_latency_seconds_count{service="identity",probe="scripted",outcome="up"} 1' in lines
     assert bench.value("probe_in_flight") == 0
+
+
+async def test_a_recheck_is_wanted_only_until_a_verdict_is_confirmed() -> None:
+    """F6, F16: rechecks went on for as long as a target was down, and for rejected credentials."""
+    bench = Bench(ScriptedProbe(up, down))
+    assert [await bench.attempt() for _ in range(5)] == [False, True, False, False, False]
+    assert not await Bench(ScriptedProbe(unknown)).attempt(3)
+    back = Bench(ScriptedProbe(up, down, down, up, successes=3))
+    assert [await back.attempt() for _ in range(6)] == [False, True, False, True, True, False]
 
 
 async def test_down_is_confirmed_by_the_second_failure_and_facts_go_at_the_first() -> None:
@@ -139,24 +157,120 @@ async def test_closing_withdraws_all_series_and_closes_the_probe() -> None:
     probe = ScriptedProbe(up)
     bench = Bench(probe)
     await bench.attempt()
-    bench.state.kind.close()
+    bench.shared_series.close()
     await bench.state.close()
-    assert bench.store.render() == b""
+    assert b'service="identity"' not in bench.store.render()
     assert probe.closed
 
 
-async def test_a_run_apart_changes_nothing() -> None:
+async def bug(attempt: Attempt) -> None:
+    raise ZeroDivisionError("a defect")
+
+
+async def test_what_nobody_knows_is_the_probers_and_a_defect(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(ScriptedProbe(up, bug))
+    await bench.attempt(2)
+    assert bench.value("probe_success") is None
+    assert bench.value("probe_unknown", reason="internal") == 1
+    assert bench.value("probe_exporter_defects_total", where="probe") == 1
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_a_listener_that_raises_costs_the_target_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raising(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
     bench = Bench(ScriptedProbe(up, down))
+    monkeypatch.setattr(bench.state, "_changed", raising)
+    await bench.attempt(3)
+    assert bench.value("probe_success") == 0
+    assert bench.value("probe_exporter_defects_total", where="service") == 2
+    assert caplog.text.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("where", ["record", "judge", "observe"])
+async def test_whatever_raises_after_the_probe_the_verdict_is_not_frozen(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """F2: a target went down while publishing raised, and `probe_success 1` stayed for ever, without a line in the log."""
+
+    def raising(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    async def mislabelled(attempt: Attempt) -> None:
+        attempt.samples[HEAP] = {("a", "label", "too", "many"): 1.0}
+
+    bench = Bench(ScriptedProbe(up, mislabelled if where == "record" else down))
     await bench.attempt()
-    before = bench.store.render()
-    assert b"probe_success{" in await bench.state.run_apart()
-    assert bench.store.render() == before
+    with monkeypatch.context() as patch:
+        match where:
+            case "judge":
+                patch.setattr(type(bench.state.confirmed), "_down", raising)
+            case "observe":
+                patch.setattr(ProbeSeries, "observe", raising)
+        for _ in range(4):
+            await bench.attempt()
+    assert bench.value("probe_success") is None
+    assert bench.value("probe_unknown", reason="internal") == 1
+    assert bench.value("probe_in_flight") == 0
+    assert (bench.value("probe_exporter_defects_total", where="target") or 0) >= 1
+    assert caplog.text.count("Traceback") == 1
+
+
+async def test_when_not_even_the_verdict_can_be_withdrawn_nothing_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(ScriptedProbe(up))
+    await bench.attempt()
+
+    def raising(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("exporter.engine.target.verdict_samples", raising)
+        await bench.attempt()
+    assert bench.value("probe_success") is None
+    assert bench.value("probe_test_heap_bytes") is None
+    await bench.attempt()
+    assert bench.value("probe_success") == 1
+
+
+async def test_a_probe_that_cannot_be_closed_is_a_defect_and_no_more() -> None:
+    class Stuck(ScriptedProbe):
+        async def close(self) -> None:
+            raise ZeroDivisionError("a defect")
+
+    bench = Bench(Stuck(up))
+    await bench.state.close()
+    assert bench.value("probe_exporter_defects_total", where="probe") == 1
+
+
+async def test_what_is_remembered_of_attempts_holds_nothing_that_they_learnt() -> None:
+    """F7, F21: twelve whole outcomes, and through their tracebacks all that was parsed, made 3 GB of twelve services."""
+
+    class Parsed:
+        pass
+
+    kept: list[weakref.ref[Parsed]] = []
+
+    async def large(attempt: Attempt) -> None:
+        answer = Parsed()
+        kept.append(weakref.ref(answer))
+        async with attempt.part("metrics"):
+            raise Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"of {answer}")
+        raise Failure(Stage.RECEIVE, Reason.TOO_LARGE)
+
+    bench = Bench(ScriptedProbe(large))
+    await bench.attempt(12)
+    gc.collect()
+    assert len(kept) == 12
+    assert [ref() for ref in kept if ref() is not None] == []
 
 
 async def test_the_view_tells_what_people_need() -> None:
     bench = Bench(ScriptedProbe(up, down))
     await bench.attempt(3)
-    view = bench.state.view(next_run=None)
+    view = target_view(bench.state, None)
     assert (view.verdict, view.stage, view.reason) == ("down", "connect", "connect_refused")
     assert [attempt.verdict for attempt in view.recents] == ["up", "down", "down"]
 

@@ -19,9 +19,12 @@ from typing import Any
 import pytest
 
 from exporter.clients.spring import prometheus_text
-from exporter.engine.target import ProbeSeries, TargetState
+from exporter.engine.defects import Defects
+from exporter.engine.target import Engineering, TargetState
+from exporter.engine.target_series import ProbeSeries
 from exporter.metrics.store import Store
-from exporter.probing.probe import SharedClients
+from exporter.probing.probe import Probe, SharedClients
+from exporter.probing.runner import Outcome
 from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.fixtures.formats import Read, exported
 from tests.net.servers import serve_raw
@@ -294,12 +297,25 @@ class Application:
             return
 
 
+class Kept(TargetState):
+    """A target that keeps its last outcome whole."""
+
+    outcome: Outcome
+
+    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool) -> None:
+        self.outcome = outcome
+        super()._complete(outcome, lateness, recheck=recheck)
+
+
+def kept(probe: Probe[Any], store: Store, series: ProbeSeries) -> Kept:
+    return Kept(probe, Engineering(store, Defects(store), lambda _: 0.0), series, lambda _state, _before: None)
+
+
 class Seen:
     """What came of an attempt: the failure by endpoint, the exposition, the cost."""
 
-    def __init__(self, state: TargetState, store: Store, seconds: float, peak: int) -> None:
-        assert state._last is not None
-        self.outcome = state._last
+    def __init__(self, state: Kept, store: Store, seconds: float, peak: int) -> None:
+        self.outcome = state.outcome
         self.seconds = seconds
         self.peak = peak
         self.exposition: Read = exported(store)
@@ -328,9 +344,9 @@ async def attempted(shared: SharedClients, application: Application, port: int, 
     kind = ProbeSeries(store, warm.target)
     before = application.answers
     application.answers = Application().answers
-    await TargetState(warm, Store(), kind, lambda _: 0.0, lambda _: None).run(lateness=0, recheck=False)
+    await kept(warm, Store(), kind).run(lateness=0, recheck=False)
     application.answers, application.hostile = before, hostile
-    state = TargetState(probe, store, kind, lambda _: 0.0, lambda _: None)
+    state = kept(probe, store, kind)
     tracemalloc.start()
     try:
         started = time.monotonic()

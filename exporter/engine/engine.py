@@ -1,0 +1,219 @@
+"""The engine put together: facts go in, targets are probed, and whoever asks is told what is believed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from typing import Any
+
+from exporter.config.models import Config, Instances, Limits
+from exporter.discovery import source_of
+from exporter.discovery.source import Source
+from exporter.engine.defects import Defects, Where
+from exporter.engine.diagnosis import Cause, causes
+from exporter.engine.discovery import Discovery
+from exporter.engine.lag import LoopLag
+from exporter.engine.reconciler import Reconciler
+from exporter.engine.scheduler import Scheduler
+from exporter.engine.service import ServiceState
+from exporter.engine.slots import Slots
+from exporter.engine.target import Engineering, TargetState
+from exporter.engine.targets import Wanted, build
+from exporter.engine.time_slices import TimeSlices
+from exporter.engine.views import ServiceView, target_view
+from exporter.metrics.store import Store
+from exporter.net.resolver import Resolver
+from exporter.probing.probe import Probe, SharedClients
+from exporter.probing.runner import run_probe
+from exporter.verdict import Verdict
+
+__all__ = ["Engine"]
+
+MakeProbe = Callable[[Wanted, SharedClients], Probe[Any]]
+MakeSource = Callable[[Instances, Resolver], Source]
+
+SWEEP = 1.0
+"""Seconds between looks for targets that have become stale."""
+
+SETTLE = 0.1
+"""Seconds that the diagnosis waits for more to change."""
+
+
+class Engine:
+    """All services, their targets and their schedule.
+
+    Args:
+        store: Where everything is published.
+        shared: What probes share.
+        limits: How many attempts may be under way.
+        make_probe: Builds the probe of a target; blocking.
+        make_source: Makes the source of a service's instances.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        shared: SharedClients,
+        limits: Limits,
+        *,
+        make_probe: MakeProbe = build,
+        make_source: MakeSource = source_of,
+    ) -> None:
+        self.lag = LoopLag()
+        self.defects = Defects(store)
+        self._make_probe: Callable[[Wanted], Probe[Any]] = lambda wanted: make_probe(wanted, shared)
+        self._slots = Slots(limits.max_in_flight, limits.max_in_flight_per_host)
+        self._scheduler = Scheduler(self._slots, self._run_failed)
+        self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
+        handed = Engineering(store, self.defects, self.lag.since)
+        self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
+        self._undiagnosed = asyncio.Event()
+        self._causes: dict[str, frozenset[Cause]] = {}
+
+    # Facts in.
+
+    async def check(self, config: Config) -> None:
+        """Find out whether a configuration can be put to use; nothing is changed.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        await self._reconciler.check(config)
+
+    def configure(self, config: Config) -> None:
+        """Put a configuration to use; `settled` tells when it is. Targets keep what is believed of them."""
+        self._slots.resize(config.limits.max_in_flight, config.limits.max_in_flight_per_host)
+        self._reconciler.configure(config)
+        self._undiagnosed.set()
+
+    async def settled(self) -> None:
+        """Wait until every fact that is known has been brought about."""
+        await self._reconciler.settled()
+
+    # Work.
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what must run for ever, by name."""
+        return {
+            "loop lag": self.lag.run(),
+            "scheduler": self._scheduler.run(),
+            "reconciler": self._reconciler.run(),
+            "staleness sweep": self._sweep(),
+            "diagnosis": self._diagnose(),
+        }
+
+    async def drain(self, timeout: float) -> int:
+        """Start nothing more and let runs end; return how many had to be cancelled."""
+        return await self._scheduler.drain(timeout)
+
+    async def close(self) -> None:
+        """End every source and close every probe."""
+        await self._discovery.close()
+        await self._reconciler.close()
+
+    def _found(self, service: str) -> None:
+        self._reconciler.found(service)
+
+    def _changed(self, _service: ServiceState) -> None:
+        self._undiagnosed.set()
+
+    def _run_failed(self, key: Hashable, error: Exception) -> None:
+        self.defects.note(Where.TARGET, f"a run of {key} raised", error)
+
+    async def _sweep(self) -> None:
+        """Withdraw what has become stale, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            await self._sweep_once()
+
+    async def _sweep_once(self) -> None:
+        loop, slices = asyncio.get_running_loop(), TimeSlices()
+        for state in list(self._targets()):
+            try:
+                state.sweep(loop.time())
+            except Exception as error:
+                self.defects.note(Where.TARGET, f"{state.target} could not be swept", error)
+            await slices.turn()
+
+    async def _diagnose(self) -> None:
+        """Publish the likely causes of what is down whenever that has changed, for ever."""
+        while True:
+            await self._undiagnosed.wait()
+            await asyncio.sleep(SETTLE)
+            self._undiagnosed.clear()
+            try:
+                self._publish_causes()
+            except Exception as error:
+                self.defects.note(Where.DIAGNOSIS, "the likely causes could not be worked out", error)
+
+    def _publish_causes(self) -> None:
+        services = self._reconciler.services
+        down = {name: service.down_reasons for name, service in services.items() if service.verdict is Verdict.DOWN}
+        found = causes(down, {name: services[name].depends_on for name in down})
+        for name, service in services.items():
+            these = found.get(name, frozenset())
+            if these != self._causes.get(name, frozenset()):
+                service.publish_causes(these)
+        self._causes = found
+
+    # What is asked.
+
+    @property
+    def unprobed(self) -> int:
+        """Targets that have not completed an attempt, and services that have none yet or whose source has not spoken."""
+        services = self._reconciler.services.values()
+        silent = sum(service.discovered is None for service in services)
+        return self._reconciler.behind + silent + sum(not state.attempted for state in self._targets())
+
+    def find(self, service: str, probe: str, target: str | None = None) -> list[TargetState]:
+        """Return the targets of a probe of a service."""
+        known = self._reconciler.services.get(service)
+        states = known.targets.values() if known is not None else ()
+        return [state for state in states if state.target.probe == probe and target in (None, state.target.name)]
+
+    def known(self) -> list[tuple[str, str]]:
+        """List the configured pairs of service and probe."""
+        return sorted({(state.target.service, state.target.probe) for state in self._targets()})
+
+    async def run_on_demand(self, state: TargetState) -> bytes:
+        """Probe a target now, and return its exposition. It changes nothing: the probe is one of its own."""
+        wanted = Wanted(state.target, state.settings)
+        probe = await asyncio.to_thread(self._make_probe, wanted)
+        try:
+            outcome = await run_probe(probe, state.timeout, self.lag.since)
+        finally:
+            await probe.close()
+        return state.exposition(outcome)
+
+    async def views(self) -> list[ServiceView]:
+        """Return what people see, services first. Other tasks have their turn in between: thousands of targets take long."""
+        services = sorted(self._reconciler.services.values(), key=lambda service: not service.is_service)
+        slices = TimeSlices()
+        return [await self._view(service, slices) for service in services]
+
+    async def view(self, name: str) -> ServiceView | None:
+        """Return what people see of one service, or None where there is none of that name."""
+        service = self._reconciler.services.get(name)
+        return await self._view(service, TimeSlices()) if service is not None else None
+
+    async def _view(self, service: ServiceState, slices: TimeSlices) -> ServiceView:
+        offset = time.time() - asyncio.get_running_loop().time()
+        targets = []
+        for state in list(service.targets.values()):
+            due = self._scheduler.next_run(state.key)
+            targets.append(target_view(state, due + offset if due is not None else None))
+            await slices.turn()
+        return ServiceView(
+            name=service.name,
+            kind="service" if service.is_service else "dependency",
+            verdict=service.verdict,
+            depends_on=list(service.depends_on),
+            min_ready=service.settings.min_ready,
+            instances=service.instances,
+            targets=targets,
+        )
+
+    def _targets(self) -> Iterator[TargetState]:
+        for service in self._reconciler.services.values():
+            yield from service.targets.values()
