@@ -15,27 +15,20 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Self, cast
 
-from aiokafka.protocol.admin import (
-    ApiVersionRequest,
-    DescribeGroupsRequest,
-    ListGroupsRequest,
-    SaslAuthenticateRequest,
-    SaslHandShakeRequest,
-)
-from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.admin import ApiVersionRequest, SaslAuthenticateRequest, SaslHandShakeRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.errors import failure_of_code
+from exporter.clients.kafka.versions import BEFORE_AGREEING, prepare
 from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
-from exporter.net.phases import NoPhases, Phases, timed
+from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
+from exporter.net.tls import ClientTls
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Access", "Connection", "NoPhases"]
+__all__ = ["MAX_ANSWER_BYTES", "Access", "BrokerConnection"]
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Longest answer that is read: the metadata of some 80,000 partitions, half a second's decoding."""
@@ -48,21 +41,6 @@ _THREAD_BYTES = 32 * 1024
 
 _CLIENT_ID = "hafnium-exporter"
 
-_SPOKEN: dict[int, tuple[type[Any], int, int]] = {
-    request.API_KEY: (request, low, high)
-    for request, low, high in (
-        (OffsetRequest, 1, 3),
-        (MetadataRequest, 1, 5),
-        (OffsetFetchRequest, 1, 3),
-        (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
-        (ListGroupsRequest, 0, 2),
-        (SaslHandShakeRequest, 1, 1),
-        (SaslAuthenticateRequest, 0, 1),
-        (ApiVersionRequest, 0, 0),
-    )
-}
-"""Requests by API key, with the versions that are spoken here."""
-
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -71,21 +49,19 @@ class Access:
     Attributes:
         resolver: Names to addresses.
         password: Gives the password for a login; raises `Failure` where it cannot be read.
-        tls: Context, where the brokers speak TLS.
-        server_name: Name to verify instead of the host.
+        tls: Where the brokers speak TLS; asked at each new connection, so that rotated files are used.
         mechanism: SASL mechanism, where a login is wanted.
         user: Its user.
     """
 
     resolver: Resolver
     password: Callable[[], Awaitable[str]] = field(repr=False)
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
+    tls: ClientTls | None = None
     mechanism: str | None = None
     user: str = ""
 
 
-class Connection(asyncio.Protocol):
+class BrokerConnection(asyncio.Protocol):
     """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good."""
 
     def __init__(self, address: Address) -> None:
@@ -96,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._correlation = 0
-        self._versions: dict[int, tuple[int, int]] = {ApiVersionRequest.API_KEY: (0, 0)}
+        self._versions = BEFORE_AGREEING
 
     @classmethod
     async def open(cls, address: Address, access: Access, phases: Phases) -> Self:
@@ -109,7 +85,8 @@ class Connection(asyncio.Protocol):
         try:
             await connection._connect(access, phases)
             if access.tls is not None:
-                await connection._start_tls(access.tls, access.server_name or address.host, phases)
+                context = await access.tls.context()
+                await connection._start_tls(context, access.tls.server_name or address.host, phases)
             with timed(phases, Stage.AUTH):
                 await connection._agree()
                 if access.mechanism is not None:
@@ -135,7 +112,7 @@ class Connection(asyncio.Protocol):
             Failure: The connection broke, the broker does not speak the request, or the answer cannot be read. Error codes
                 inside the answer are left to the caller.
         """
-        prepared = self._prepare(request)
+        prepared = prepare(request, self._versions, self._stage)
         self._correlation = correlation = (self._correlation + 1) % 2**31
         header = prepared.build_request_header(correlation_id=correlation, client_id=_CLIENT_ID)
         frame = await self._exchange(header.encode() + prepared.encode())
@@ -228,17 +205,6 @@ class Connection(asyncio.Protocol):
             token = await asyncio.to_thread(dialogue.step, answer.sasl_auth_bytes or b"")
 
     # One request.
-
-    def _prepare(self, request: Any) -> Any:
-        kind, low, high = _SPOKEN[request.API_KEY]
-        name = kind.__name__.removesuffix("Request")
-        if request.API_KEY not in self._versions:
-            raise Failure(self._stage, Reason.PROTOCOL, f"the broker does not know {name}")
-        lowest, highest = self._versions[request.API_KEY]
-        if max(low, lowest) > min(high, highest):
-            detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {low} to {high}"
-            raise Failure(self._stage, Reason.PROTOCOL, detail)
-        return request.prepare({request.API_KEY: (max(low, lowest), min(high, highest))})
 
     async def _exchange(self, message: bytes) -> bytes:
         if self._failure is not None:

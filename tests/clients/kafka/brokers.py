@@ -42,6 +42,8 @@ class API:
     LOGIN = 36
 
 
+_SALT = b"salt of sixteen "
+
 _REQUESTS = {
     request.API_KEY: request
     for request in (
@@ -255,12 +257,12 @@ class FakeCluster:
         if len(login) == 1:
             bare = request.sasl_auth_bytes.decode().removeprefix("n,,")
             user, nonce = (part[2:] for part in bare.split(","))
-            first = f"r={nonce}server,s={base64.b64encode(b'salt').decode()},i={self.iterations}"
+            first = f"r={nonce}server,s={base64.b64encode(_SALT).decode()},i={self.iterations}"
             login += [user.replace("=2C", ",").replace("=3D", "="), bare, first]
             return {"error_message": None, "sasl_auth_bytes": first.encode()}
         _, user, bare, first = login
         final, proof = request.sasl_auth_bytes.decode().rsplit(",p=", 1)
-        salted = hashlib.pbkdf2_hmac(digest, self.users.get(user, "").encode(), b"salt", self.iterations)
+        salted = hashlib.pbkdf2_hmac(digest, self.users.get(user, "").encode(), _SALT, self.iterations)
         signed = f"{bare},{first},{final}".encode()
         key = hmac.digest(salted, b"Client Key", digest)
         signature = hmac.digest(hashlib.new(digest, key).digest(), signed, digest)
