@@ -34,7 +34,7 @@ SPOKEN: dict[int, tuple[type[Any], int, int]] = {
         (MetadataRequest, 1, 5),
         (OffsetFetchRequest, 1, 3),
         (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
-        (ListGroupsRequest, 0, 2),
+        (ListGroupsRequest, 0, 1),  # aiokafka 0.14 sends version 2 as version 1
         (SaslHandShakeRequest, 1, 1),
         (SaslAuthenticateRequest, 0, 1),
         (ApiVersionRequest, 0, 0),

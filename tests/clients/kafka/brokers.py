@@ -123,6 +123,8 @@ class FakeCluster:
     iterations: int = 4096
     impostor: bool = False
     """Whether SCRAM ends with a signature that proves nothing."""
+    on_peer: Callable[[Any], None] | None = None
+    """Is told the client's certificate of each connection."""
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
     served: dict[int, Served] = field(default_factory=dict)
 
@@ -146,6 +148,8 @@ class FakeCluster:
     def _talk(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             login: list[Any] = []
+            if self.on_peer is not None:
+                self.on_peer(writer.get_extra_info("peercert"))
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
                 frame = await reader.readexactly(size)
