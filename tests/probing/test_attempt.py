@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
 from exporter.metrics.family import gauge, histogram
@@ -22,12 +25,31 @@ async def test_many_samples_at_once_are_as_one_by_one() -> None:
     one_by_one, at_once = attempt(), attempt()
     for name, value in (("a", 1), ("b", True), ("a", 3)):
         one_by_one.record(FACT, value, name)
-    handed = {("a",): 1, ("b",): True}
+    handed: dict[tuple[str, ...], float] = {("a",): 1, ("b",): True}
     at_once.record_all({FACT: handed, OTHER: {}})
     at_once.record_all({FACT: {("a",): 3}})
     assert at_once.samples == one_by_one.samples == {FACT: {("a",): 3.0, ("b",): 1.0}}
     assert {type(value) for value in at_once.samples[FACT].values()} == {float}
     assert handed == {("a",): 1, ("b",): True}
+
+
+async def test_many_samples_at_once_cost_less() -> None:
+    """CPU time of this thread, the best of five: a cluster has as many series as are taken."""
+    many: dict[tuple[str, ...], float] = {(str(number),): 1.0 for number in range(18_000)}
+
+    def spent(record: Callable[[Attempt], None]) -> float:
+        this = attempt()
+        started = time.thread_time()
+        record(this)
+        return time.thread_time() - started
+
+    def one_by_one(this: Attempt) -> None:
+        for labels, value in many.items():
+            this.record(FACT, value, *labels)
+
+    single = min(spent(one_by_one) for _ in range(5))
+    at_once = min(spent(lambda this: this.record_all({FACT: many})) for _ in range(5))
+    assert at_once < 0.6 * single
 
 
 async def test_samples_at_once_count_towards_the_bound() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -157,7 +158,7 @@ class Cluster:
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             broker = Broker(self._pool, address, str(address) if len(addresses) > 1 else "", phases)
             # Each gets its share only, so that one which hangs does not speak for the others.
-            answer = await broker.within(now() + (deadline - now()) / left, broker.ask(MetadataRequest(None)))
+            answer = await broker.within(now() + (deadline - now()) / left, partial(broker.ask, MetadataRequest(None)))
             if not isinstance(answer, Failure):
                 return answer
             failures.append(answer)
@@ -185,7 +186,7 @@ class _Brokers:
         """Return those that are not lost."""
         return {node: broker for node, broker in self.by_node.items() if node not in self.lost}
 
-    async def side_by_side(self, work: Mapping[int, Coroutine[Any, Any, None]], end: float) -> dict[int, Failure]:
+    async def side_by_side(self, work: Mapping[int, Callable[[], Awaitable[None]]], end: float) -> dict[int, Failure]:
         """Await what asks brokers, by node; return how those failed that did."""
         asking = [self.by_node[node].within(end, each) for node, each in work.items()]
         failed: dict[int, Failure] = {}
@@ -265,7 +266,8 @@ async def _read_groups(
     quota = Quota()
     failure: Exception | None
     try:
-        asking = {node: found[node].ask(broker, selection, wanted, quota) for node, broker in brokers.left().items()}
+        left = brokers.left().items()
+        asking = {node: partial(found[node].ask, broker, selection, wanted, quota) for node, broker in left}
         failed = await brokers.side_by_side(asking, end)
         failure = together([*failed.values(), *chain.from_iterable(each.failures for each in found.values())])
     except Exception as error:  # a defect in here leaves the offsets
@@ -291,7 +293,7 @@ async def _read_offsets(
     defect: Exception | None = None
     try:
         asking = {
-            node: of_node.ask(brokers.by_node[node], layout.led[node], selection.beginnings)
+            node: partial(of_node.ask, brokers.by_node[node], layout.led[node], selection.beginnings)
             for node, of_node in found.items()
         }
         failed = await brokers.side_by_side(asking, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,9 @@ MAX_GROUPS = 1000
 
 MAX_COMMITS = 200_000
 """Groups times partitions that are asked for in one reading: about a second's computing."""
+
+_LARGE = 2000
+"""Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
 
 _CONSUMERS = frozenset({"consumer", ""})
 """Protocol types of groups that consume; empty where the group only commits. Kafka Connect's workers have others."""
@@ -67,7 +71,12 @@ async def list_groups(broker: Broker, select: Callable[[str], bool]) -> list[str
     answer = await broker.ask(ListGroupsRequest())
     if answer.error_code:
         raise failure_of_code(answer.error_code, "list of groups")
-    names = {name: kind for name, kind in answer.groups or () if name and len(name) <= MAX_NAME}
+    listed = answer.groups or ()
+    return await asyncio.to_thread(_selected, listed, select) if len(listed) > _LARGE else _selected(listed, select)
+
+
+def _selected(listed: Iterable[tuple[str, str]], select: Callable[[str], bool]) -> list[str]:
+    names = {name: kind for name, kind in listed if name and len(name) <= MAX_NAME}
     return [name for name, kind in names.items() if kind in _CONSUMERS and select(name)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeVar
 
 from exporter.clients.kafka.connection import Access, BrokerConnection
@@ -122,19 +122,18 @@ class Broker:
         self._may_be_stale = False
         return answer
 
-    async def within(self, end: float, work: Coroutine[Any, Any, T]) -> T | Failure:
+    async def within(self, end: float, work: Callable[[], Awaitable[T]]) -> T | Failure:
         """Await what asks this broker; return its result, or how the broker failed, so that others go on.
 
         Args:
-            end: Loop time by which it must be done, connecting included.
-            work: Is closed unawaited where no time is left.
+            end: Loop time by which it must be done, connecting included. Where it has passed, nothing is asked.
+            work: What asks it.
         """
         if asyncio.get_running_loop().time() >= end:
-            work.close()
             return self._named(Failure(self._phases.stage, Reason.TIMEOUT, "no time was left to ask"))
         try:
             async with asyncio.timeout_at(end):
-                return await work
+                return await work()
         except Failure as failure:
             return self._named(failure)
         except TimeoutError:
