@@ -195,7 +195,6 @@ async def test_a_broker_that_stands_still_is_a_timeout_and_comes_back(
         own_broker.resume()
     assert failure(kept) == (Stage.QUERY, Reason.TIMEOUT)
     assert failure(new) == (Stage.AUTH, Reason.TIMEOUT)
-    assert kept.duration < 0.6
     assert (await run_probe(probe, 5.0)).verdict is Verdict.UP
     assert descriptors() <= before
     await probe.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka.protocol.metadata import MetadataRequest
 
-from exporter.clients.kafka.connection import Access
+from exporter.clients.kafka.connection import Access, Broker
 from exporter.clients.kafka.errors import (
     PartitionErrorReason,
     failure_of_code,
@@ -22,7 +22,7 @@ from exporter.clients.kafka.errors import (
 from exporter.clients.kafka.groups import MAX_GROUPS, Group, Quota, describe_groups, list_groups
 from exporter.clients.kafka.layout import Layout, Partition, read_layout
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits
-from exporter.clients.kafka.pool import Broker, BrokerPool
+from exporter.clients.kafka.pool import BrokerPool
 from exporter.net.phases import Phases
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
@@ -156,7 +156,7 @@ class Cluster:
         addresses = sorted(self._bootstrap, key=lambda address: not self.is_connected(address))
         failures: list[Failure] = []
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            broker = Broker(self._pool, address, str(address) if len(addresses) > 1 else "", phases)
+            broker = self._pool.broker(address, str(address) if len(addresses) > 1 else "", phases)
             # Each gets its share only, so that one which hangs does not speak for the others.
             answer = await broker.within(now() + (deadline - now()) / left, partial(broker.ask, MetadataRequest(None)))
             if not isinstance(answer, Failure):
@@ -179,7 +179,7 @@ class _Brokers:
     """
 
     def __init__(self, pool: BrokerPool, layout: Layout) -> None:
-        self.by_node = {node: Broker(pool, at, f"broker {node} at {at}") for node, at in layout.brokers.items()}
+        self.by_node = {node: pool.broker(at, f"broker {node} at {at}") for node, at in layout.brokers.items()}
         self.lost: dict[int, Failure] = {}
 
     def left(self) -> dict[int, Broker]:
@@ -193,7 +193,7 @@ class _Brokers:
         for node, result in zip(work, await asyncio.gather(*asking, return_exceptions=True), strict=True):
             if isinstance(result, Failure):  # returned, not raised
                 failed[node] = result
-                if not self.by_node[node].is_connected:
+                if not self.by_node[node].is_connected():
                     self.lost[node] = result
             elif result is not None:
                 raise result
@@ -254,7 +254,7 @@ class _GroupsOfBroker:
             self.failures.append(failure_of_code(max(committed.partition_errors.values()), what))
 
     def _note(self, failure: Failure, broker: Broker) -> None:
-        if not broker.is_connected:
+        if not broker.is_connected():
             raise failure
         self.failures.append(failure)
 

@@ -1,4 +1,4 @@
-"""One connection to one broker: framing, phases, login, and requests whose answers come in order.
+"""One broker over one connection: framing, phases, and requests whose answers come in order.
 
 The message formats are aiokafka's. Its client is not used: it hides why a connection failed behind a log line, refreshes
 metadata in the background, resolves names in threads, and believes whatever length a peer announces.
@@ -13,22 +13,24 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
-from aiokafka.protocol.admin import ApiVersionRequest, SaslAuthenticateRequest, SaslHandShakeRequest
+from aiokafka.protocol.admin import ApiVersionRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.errors import failure_of_code
 from exporter.clients.kafka.versions import BEFORE_AGREEING, prepare
 from exporter.net.dial import dial, start_tls
-from exporter.net.errors import failure_of
+from exporter.net.errors import failure_of, timeout_reason
 from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
 from exporter.net.tls import ClientTls
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Access", "BrokerConnection"]
+__all__ = ["MAX_ANSWER_BYTES", "Access", "Broker", "BrokerConnection"]
+
+T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Longest answer that is read: the metadata of some 80,000 partitions, half a second's decoding."""
@@ -90,7 +92,7 @@ class BrokerConnection(asyncio.Protocol):
             with timed(phases, Stage.AUTH):
                 await connection._agree()
                 if access.mechanism is not None:
-                    await connection._log_in(access, access.mechanism)
+                    await sasl.log_in(connection.ask, access.mechanism, access.user, await access.password())
         except BaseException as error:
             connection.close()
             found = failure_of(error, phases.stage) if isinstance(error, OSError) else None
@@ -190,20 +192,6 @@ class BrokerConnection(asyncio.Protocol):
             raise failure_of_code(answer.error_code, "ApiVersions", Stage.AUTH)
         self._versions = {key: (low, high) for key, low, high in answer.api_versions or ()}
 
-    async def _log_in(self, access: Access, mechanism: str) -> None:
-        password = await access.password()
-        answer = await self.ask(SaslHandShakeRequest(mechanism))
-        if answer.error_code:
-            offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
-            raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
-        dialogue = sasl.dialogue(mechanism, access.user, password)
-        token = dialogue.step(b"")
-        while token is not None:
-            answer = await self.ask(SaslAuthenticateRequest(token))
-            if answer.error_code:
-                raise failure_of_code(answer.error_code, "login", Stage.AUTH)
-            token = await asyncio.to_thread(dialogue.step, answer.sasl_auth_bytes or b"")
-
     # One request.
 
     async def _exchange(self, message: bytes) -> bytes:
@@ -222,6 +210,75 @@ class BrokerConnection(asyncio.Protocol):
         if MAX_ANSWER_BYTES < size <= _ANY_ANSWER_BYTES:
             return Failure(self._stage, Reason.TOO_LARGE, f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read")
         return Failure(self._stage, Reason.PROTOCOL, "what answers does not speak Kafka's protocol")
+
+
+class Broker:
+    """One broker during one attempt.
+
+    Args:
+        connect: Returns the connection that is kept, or opens one.
+        is_connected: Says whether one is open.
+        name: What the broker is called in failures; empty for not at all.
+        phases: Receives how far requests get, and the time they take.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Phases], Awaitable[BrokerConnection]],
+        is_connected: Callable[[], bool],
+        name: str,
+        phases: Phases,
+    ) -> None:
+        self._connect = connect
+        self._name = name
+        self._phases = phases
+        self._may_be_stale = is_connected()
+        self.is_connected = is_connected
+
+    async def ask(self, request: Any) -> Any:
+        """Ask it, on a new connection where none is open; return the answer.
+
+        A connection kept from before which turns out to be closed, as a restart of the broker leaves it, says nothing yet:
+        then it is asked once more on a new one.
+
+        Raises:
+            Failure: As opening a connection and `BrokerConnection.ask` have it.
+        """
+        try:
+            answer = await self._ask(request)
+        except Failure as failure:
+            if not (self._may_be_stale and failure.reason is Reason.CONNECTION_CLOSED):
+                raise
+            self._may_be_stale = False
+            answer = await self._ask(request)
+        self._may_be_stale = False
+        return answer
+
+    async def within(self, end: float, work: Callable[[], Awaitable[T]]) -> T | Failure:
+        """Await what asks this broker; return its result, or how the broker failed, so that others go on.
+
+        Args:
+            end: Loop time by which it must be done, connecting included. Where it has passed, nothing is asked.
+            work: What asks it.
+        """
+        if asyncio.get_running_loop().time() >= end:
+            return self._named(Failure(self._phases.stage, Reason.TIMEOUT, "no time was left to ask"))
+        try:
+            async with asyncio.timeout_at(end):
+                return await work()
+        except Failure as failure:
+            return self._named(failure)
+        except TimeoutError:
+            stage = self._phases.stage
+            return self._named(Failure(stage, timeout_reason(stage), "no answer"))
+
+    async def _ask(self, request: Any) -> Any:
+        connection = await self._connect(self._phases)
+        with timed(self._phases, Stage.QUERY):
+            return await connection.ask(request)
+
+    def _named(self, failure: Failure) -> Failure:
+        return Failure(failure.stage, failure.reason, f"{self._name}: {failure.detail}") if self._name else failure
 
 
 def _again(failure: Failure) -> Failure:

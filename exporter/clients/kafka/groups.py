@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
 
+from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import PartitionErrorReason, failure_of_code
 from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
-from exporter.clients.kafka.pool import Broker
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["MAX_COMMITS", "MAX_GROUPS", "STATES", "Group", "Quota", "describe_groups", "list_groups"]

@@ -17,9 +17,9 @@ from aiokafka.protocol.api import RequestHeader_v1, ResponseHeader_v0
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.types import String
 
+from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import PartitionErrorReason, error_name, failure_of_code, partition_error_of_code
 from exporter.clients.kafka.layout import Layout, Partition
-from exporter.clients.kafka.pool import Broker
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["CommitsRequest", "Committed", "LogOffsets", "OffsetsByTopic", "Wanted", "fetch_commits"]

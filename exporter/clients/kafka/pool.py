@@ -1,21 +1,17 @@
-"""Connections to brokers, kept between attempts; and one broker as one attempt asks it."""
+"""Connections to brokers, kept between attempts."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any, TypeVar
+from collections.abc import Collection
+from functools import partial
 
-from exporter.clients.kafka.connection import Access, BrokerConnection
-from exporter.net.errors import timeout_reason
-from exporter.net.phases import NoPhases, Phases, timed
+from exporter.clients.kafka.connection import Access, Broker, BrokerConnection
+from exporter.net.phases import NoPhases, Phases
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Broker", "BrokerPool"]
-
-T = TypeVar("T")
+__all__ = ["BrokerPool"]
 
 
 class BrokerPool:
@@ -43,6 +39,10 @@ class BrokerPool:
             if context is not self._context:
                 self.drop()
             self._context = context
+
+    def broker(self, address: Address, name: str = "", phases: Phases | None = None) -> Broker:
+        """Return the broker that listens at an address; see `Broker`."""
+        return Broker(partial(self.connection, address), partial(self.is_connected, address), name, phases or NoPhases())
 
     async def connection(self, address: Address, phases: Phases) -> BrokerConnection:
         """Return the connection that is kept, or open one.
@@ -79,71 +79,3 @@ class BrokerPool:
         """Close all connections at once, and open no more."""
         self._closed = True
         self.drop()
-
-
-class Broker:
-    """One broker during one attempt.
-
-    Args:
-        pool: Connections.
-        address: Where it listens.
-        name: What it is called in failures; empty for not at all.
-        phases: Receives how far requests get, and the time they take.
-    """
-
-    def __init__(self, pool: BrokerPool, address: Address, name: str, phases: Phases | None = None) -> None:
-        self.address = address
-        self._pool = pool
-        self._name = name
-        self._phases = phases or NoPhases()
-        self._may_be_stale = pool.is_connected(address)
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether a connection to it is open."""
-        return self._pool.is_connected(self.address)
-
-    async def ask(self, request: Any) -> Any:
-        """Ask it, on a new connection where none is open; return the answer.
-
-        A connection kept from before which turns out to be closed, as a restart of the broker leaves it, says nothing yet:
-        then it is asked once more on a new one.
-
-        Raises:
-            Failure: As `BrokerConnection.open` and `ask` have it.
-        """
-        try:
-            answer = await self._ask(request)
-        except Failure as failure:
-            if not (self._may_be_stale and failure.reason is Reason.CONNECTION_CLOSED):
-                raise
-            self._may_be_stale = False
-            answer = await self._ask(request)
-        self._may_be_stale = False
-        return answer
-
-    async def within(self, end: float, work: Callable[[], Awaitable[T]]) -> T | Failure:
-        """Await what asks this broker; return its result, or how the broker failed, so that others go on.
-
-        Args:
-            end: Loop time by which it must be done, connecting included. Where it has passed, nothing is asked.
-            work: What asks it.
-        """
-        if asyncio.get_running_loop().time() >= end:
-            return self._named(Failure(self._phases.stage, Reason.TIMEOUT, "no time was left to ask"))
-        try:
-            async with asyncio.timeout_at(end):
-                return await work()
-        except Failure as failure:
-            return self._named(failure)
-        except TimeoutError:
-            stage = self._phases.stage
-            return self._named(Failure(stage, timeout_reason(stage), "no answer"))
-
-    async def _ask(self, request: Any) -> Any:
-        connection = await self._pool.connection(self.address, self._phases)
-        with timed(self._phases, Stage.QUERY):
-            return await connection.ask(request)
-
-    def _named(self, failure: Failure) -> Failure:
-        return Failure(failure.stage, failure.reason, f"{self._name}: {failure.detail}") if self._name else failure

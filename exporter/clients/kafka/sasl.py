@@ -6,13 +6,17 @@ before the library computes anything, and the library has the server prove that 
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from scramp import ScramClient, ScramException
 
+from exporter.clients.kafka.errors import failure_of_code
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "Dialogue", "Plain", "Scram", "dialogue"]
+__all__ = ["MAX_ITERATIONS", "Dialogue", "Plain", "Scram", "dialogue", "log_in"]
 
 MAX_ITERATIONS = 100_000
 """Most rounds of PBKDF2 that a server may ask for: some 150 ms of a thread. Kafka's own limit is 16,384."""
@@ -105,6 +109,25 @@ class _Verbatim:
 def _refused(challenge: str) -> None:
     if challenge.startswith("e="):
         raise Failure(Stage.AUTH, Reason.AUTH, "SCRAM: the broker refuses user or password")
+
+
+async def log_in(ask: Callable[[Any], Awaitable[Any]], mechanism: str, user: str, password: str) -> None:
+    """Log in over a connection that has just agreed on versions.
+
+    Raises:
+        Failure: The broker does not offer the mechanism, refuses the login, or says what it must not.
+    """
+    answer = await ask(SaslHandShakeRequest(mechanism))
+    if answer.error_code:
+        offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
+        raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
+    steps = dialogue(mechanism, user, password)
+    token = steps.step(b"")
+    while token is not None:
+        answer = await ask(SaslAuthenticateRequest(token))
+        if answer.error_code:
+            raise failure_of_code(answer.error_code, "login", Stage.AUTH)
+        token = await asyncio.to_thread(steps.step, answer.sasl_auth_bytes or b"")
 
 
 def dialogue(mechanism: str, user: str, password: str) -> Dialogue:
