@@ -19,7 +19,7 @@ from exporter.clients.kafka.layout import Partition
 from exporter.metrics.family import gauge
 from exporter.metrics.store import LabelValues, Samples
 from exporter.net.tls import ClientTls, TlsSettings
-from exporter.probing.attempt import Attempt
+from exporter.probing.attempt import MAX_SERIES, Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
@@ -221,12 +221,14 @@ def _samples_of_offsets(reading: Reading) -> Samples:
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
             # A topic made anew has less than was committed of the old one.
             lag = [behind if (behind := ends[number] - commit) > 0 else 0 for number, commit in known.items()]
-            lags.update(zip(_labels(known, name, topic), lag, strict=True))
+            if len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
+                lags.update(zip(_labels(known, name, topic), lag, strict=True))
             if known is commits and topic not in unread:  # else the sum would be too small
                 topic_lags[name, topic] = sum(lag)
     ends_of: dict[LabelValues, float] = {}
     for topic, ends in reading.ends.items():
-        ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
+        if len(ends_of) <= MAX_SERIES:
+            ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
     return {
         TOPIC_LAG: topic_lags,
         DLQ_MESSAGES: _depths(reading),

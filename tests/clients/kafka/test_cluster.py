@@ -25,11 +25,12 @@ from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.net.phases import NoPhases
 from exporter.probes import kafka
+from exporter.probing.attempt import MAX_SERIES
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import run_probe
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage, Verdict
-from tests.clients.kafka.asking import failure, probe_of, why
+from tests.clients.kafka.asking import failure, part, probe_of, why
 from tests.clients.kafka.brokers import API, FakeCluster, FakeGroup, FakePartition
 from tests.net.servers import Certificates
 
@@ -306,6 +307,27 @@ async def test_a_large_cluster_does_not_hold_up_the_loop(shared: SharedClients) 
         await probe.close()
     assert dict(outcome.parts) == {"groups": None, "offsets": None}
     assert sum(map(len, outcome.samples.values())) > 19_000
+    assert longest < 0.020
+
+
+async def test_many_groups_do_not_hold_up_the_loop(shared: SharedClients) -> None:
+    """180,000 commits, nine times the series that are taken: all sums are recorded, and of the rest what there is room for."""
+    topics = {f"t{t}": {n: FakePartition(10) for n in range(300)} for t in range(30)}
+    commits = {(topic, n): 4 for topic in topics for n in range(300)}
+    brokers = FakeCluster(topics=topics, groups={f"g{n}": FakeGroup(commits) for n in range(20)})
+    with beside(brokers, 1):
+        probe = probe_of(shared, brokers.port(), max_partitions=10_000)
+        gc.collect()
+        gc.disable()
+        try:
+            outcome, longest = await longest_stretch(run_probe(probe, 60.0))
+        finally:
+            gc.enable()
+        await probe.close()
+    assert part(outcome, "groups") is None
+    assert part(outcome, "offsets") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert sum(map(len, outcome.samples.values())) == MAX_SERIES
+    assert len(outcome.samples[kafka.TOPIC_LAG]) == 20 * 30
     assert longest < 0.020
 
 
