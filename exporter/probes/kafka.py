@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
-from exporter.clients.kafka.cluster import Cluster, Layout, Partition, read_layout
-from exporter.clients.kafka.commits import Wanted
-from exporter.clients.kafka.connection import Access, Connection
-from exporter.clients.kafka.errors import PartitionFault, fault_of_failure, together
-from exporter.clients.kafka.groups import Group, Groups, read_groups
-from exporter.clients.kafka.offsets import BEGINNING, END, Offsets, read_offsets
+from exporter.clients.kafka.cluster import Cluster, Reading, Selection
+from exporter.clients.kafka.connection import Access
+from exporter.clients.kafka.errors import PartitionErrorReason
+from exporter.clients.kafka.layout import Partition
 from exporter.metrics.family import gauge
-from exporter.net.tls import TlsSettings, client_context
-from exporter.probing.attempt import Attempt
+from exporter.metrics.store import LabelValues, Samples
+from exporter.net.tls import ClientTls, TlsSettings
+from exporter.probing.attempt import MAX_SERIES, Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
@@ -56,11 +54,8 @@ PARTITION_ERROR = gauge(
     "probe_kafka_partition_error", "1 for why a partition's offsets are not known.", "topic", "partition", "reason"
 )
 
-GROUPS_SHARE = 0.5
-"""Share of the time left after the verdict that groups may take; offsets get the rest."""
-
-BROKER_SHARE = 0.85
-"""Share of a part's time after which a broker is given up, so that what others said is still recorded."""
+_LARGE = 5000
+"""Offsets and commits past which a reading is turned into samples in a thread: that many take some milliseconds."""
 
 
 def _check_pattern(pattern: str) -> str:
@@ -141,17 +136,6 @@ class KafkaSettings(ProbeSettings):
     )
 
 
-@dataclass(slots=True)
-class _Round:
-    """What one attempt has learnt, beyond its samples."""
-
-    layout: Layout
-    groups: Groups = field(default_factory=Groups)
-    offsets: Offsets = field(default_factory=Offsets)
-    lost: dict[int, Failure] = field(default_factory=dict)
-    """Brokers that do not answer; they are not asked again in this attempt."""
-
-
 class KafkaProbe(Probe[KafkaSettings]):
     """Asks a cluster for its metadata, which decides; then for groups and offsets, which do not."""
 
@@ -167,179 +151,109 @@ class KafkaProbe(Probe[KafkaSettings]):
         access = Access(
             shared.resolver,
             self._password,
-            tls=client_context(security.tls) if security.has_tls else None,
-            server_name=security.tls.server_name,
+            tls=ClientTls(security.tls) if security.has_tls else None,
             mechanism=security.mechanism if security.has_login else None,
             user=security.user or "",
         )
         self._cluster = Cluster(target.addresses, access)
-        self._wants_group = settings.groups.selector()
-        self._wants_topic = settings.topics.selector()
+        self._selection = Selection(
+            groups=settings.groups.selector(),
+            topics=settings.topics.selector(),
+            beginnings=lambda topic: topic.endswith(settings.dlq_suffixes),
+            max_partitions=settings.max_partitions,
+        )
 
     async def check(self, attempt: Attempt) -> None:
-        """Get the metadata and judge; then read commits, and only then ends, so that lag is never negative by order."""
-        try:
-            layout = read_layout(await self._cluster.metadata(attempt), self._wants_topic)
-        except BaseException:
-            self._cluster.drop()  # a new attempt looks anew
-            raise
-        attempt.record(BROKERS, len(layout.brokers))
-        if not layout.brokers:
-            self._cluster.drop()
+        """Read the cluster, judge by its metadata, and record what it said of groups and offsets."""
+        reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
+        attempt.record(BROKERS, len(reading.layout.brokers))
+        if not reading.layout.brokers:
             raise Failure(Stage.CHECK, Reason.REPORTED_DOWN, "the metadata lists no broker")
-        self._cluster.keep_only(layout.brokers.values())
-        this = _Round(layout)
-        await self._read_groups(attempt, this)
-        await self._read_offsets(attempt, this)
+        for part, samples_of in (("groups", _samples_of_groups), ("offsets", _samples_of_offsets)):
+            failure = reading.failures[part]
+            samples = await asyncio.to_thread(samples_of, reading) if reading.size > _LARGE else samples_of(reading)
+            try:
+                attempt.record_all(samples)
+            except Failure as too_many:
+                failure = failure or too_many
+            attempt.note_part(part, failure)
+
+    def retarget(self, target: Target) -> bool:
+        """Take in other bootstrap addresses; connections to brokers that are still of the cluster stay."""
+        self.target = target
+        self._cluster.retarget(target.addresses)
+        return True
 
     async def close(self) -> None:
         """Close the connections."""
         self._cluster.close()
         await asyncio.sleep(0)  # aborted transports close their sockets in the loop's next turn
 
-    async def _read_groups(self, attempt: Attempt, this: _Round) -> None:
-        async with attempt.part("groups", timeout=GROUPS_SHARE * attempt.remaining) as part:
-            is_bounded = this.layout.partitions <= self.settings.max_partitions
-            wanted = Wanted.of(this.layout.by_topic() if is_bounded else [])
-
-            async def read(_: int, connection: Connection) -> None:
-                await read_groups(connection, self._wants_group, wanted, this.groups)
-
-            failed = await self._on_brokers(part, this, this.layout.brokers, read)
-            for name, group in this.groups.known.items():
-                _record_group(part, name, group)
-            _raise_together([*failed.values(), *this.groups.failures])
-
-    async def _read_offsets(self, attempt: Attempt, this: _Round) -> None:
-        async with attempt.part("offsets") as part:
-            found, most = this.layout.partitions, self.settings.max_partitions
-            if found > most:
-                raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{found} partitions, max_partitions is {most}: narrow topics")
-            led: dict[int, list[Partition]] = defaultdict(list)
-            for partition, leader in this.layout.leaders.items():
-                led[leader].append(partition)
-            offsets = this.offsets
-            offsets.faults.update(this.layout.faults)
-
-            async def read(node: int, connection: Connection) -> None:
-                dead_letters = [partition for partition in led[node] if partition.topic.endswith(self.settings.dlq_suffixes)]
-                await read_offsets(connection, dead_letters, BEGINNING, offsets)
-                await read_offsets(connection, led[node], END, offsets)
-
-            failed = await self._on_brokers(part, this, led, read)
-            failed |= {node: failure for node, failure in this.lost.items() if node in led}
-            for node, failure in failed.items():
-                fault = fault_of_failure(failure)
-                offsets.faults.update({partition: fault for partition in led[node] if partition not in offsets.ends})
-            self._record_offsets(part, this)
-            _raise_together([*failed.values(), *_of_partitions(this)])
-
-    async def _on_brokers(
-        self, part: Attempt, this: _Round, nodes: Collection[int], work: Callable[[int, Connection], Awaitable[None]]
-    ) -> dict[int, Failure]:
-        """Do work on brokers side by side; return how those failed that did."""
-        brokers = this.layout.brokers
-        asked = [node for node in nodes if node not in this.lost]
-        seconds = BROKER_SHARE * part.remaining
-
-        async def ask(node: int) -> Failure | None:
-            return await self._cluster.on_broker(node, brokers[node], seconds, lambda connection: work(node, connection))
-
-        failed: dict[int, Failure] = {}
-        results = await asyncio.gather(*map(ask, asked), return_exceptions=True)
-        for node, result in zip(asked, results, strict=True):
-            if isinstance(result, Failure):  # returned, not raised
-                failed[node] = result
-                if not self._cluster.is_connected(brokers[node]):
-                    this.lost[node] = result
-            elif result is not None:
-                raise result
-        return failed
-
-    def _record_offsets(self, part: Attempt, this: _Round) -> None:
-        """Record what matters most first: an attempt takes a bounded number of series."""
-        offsets, layout = this.offsets, this.layout
-        lags, incomplete = _lags(this)
-        totals: Counter[tuple[str, str]] = Counter()
-        for (group, partition), lag in lags.items():
-            totals[group, partition.topic] += lag
-        for (group, topic), lag in totals.items():
-            if (group, topic) not in incomplete:
-                part.record(TOPIC_LAG, lag, group, topic)
-        for topic, numbers in layout.by_topic():
-            partitions = [Partition(topic, number) for number in numbers]
-            if all(partition in offsets.ends and partition in offsets.beginnings for partition in partitions):
-                depth = sum(max(0, offsets.ends[partition] - offsets.beginnings[partition]) for partition in partitions)
-                part.record(DLQ_MESSAGES, depth, topic)
-        for partition, fault in offsets.faults.items():
-            part.record(PARTITION_ERROR, 1, partition.topic, str(partition.number), fault)
-        for (group, partition), lag in lags.items():
-            part.record(LAG, lag, group, partition.topic, str(partition.number))
-        for partition, end in offsets.ends.items():
-            part.record(END_OFFSET, end, partition.topic, str(partition.number))
-
     async def _password(self) -> str:
         security = self.settings.security
         return await current_secret(security.password, security.password_file) or ""
 
 
-def _record_group(part: Attempt, name: str, group: Group) -> None:
-    state = group.state
-    if state == "dead" and group.commits:
-        state = "unknown"  # dead groups keep no commits: it is of the new protocol, whose state this request does not tell
-    if state is not None:
-        part.record(STATE, 1, name, state)
-    if group.members is not None and group.state != "dead":
-        part.record(MEMBERS, group.members, name)
-    for partition, fault in group.faults.items():
-        part.record(PARTITION_ERROR, 1, partition.topic, str(partition.number), fault)
+def _samples_of_groups(reading: Reading) -> Samples:
+    states: dict[LabelValues, float] = {}
+    members: dict[LabelValues, float] = {}
+    errors: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        state = group.state
+        if state == "dead" and group.commits:
+            state = "unknown"  # dead groups keep no commits: it is of the new protocol, whose state is not told
+        if state is not None:
+            states[name, state] = 1
+        if group.members is not None and group.state != "dead":
+            members[name,] = group.members
+        errors.update(_error_samples(group.partition_errors))
+    return {STATE: states, MEMBERS: members, PARTITION_ERROR: errors}
 
 
-def _lags(this: _Round) -> tuple[dict[tuple[str, Partition], int], set[tuple[str, str]]]:
-    """Return the lag by group and partition, and the topics of a group whose sum would be too small."""
-    lags: dict[tuple[str, Partition], int] = {}
-    incomplete: set[tuple[str, str]] = set()
-    for name, group in this.groups.known.items():
-        incomplete.update((name, partition.topic) for partition in group.faults)
-        for partition, commit in group.commits.items():
-            end = this.offsets.ends.get(partition)
-            if end is None:
-                incomplete.add((name, partition.topic))
-            else:
-                lags[name, partition] = max(0, end - commit)  # a topic made anew has less than was committed of the old one
-    return lags, incomplete
+def _samples_of_offsets(reading: Reading) -> Samples:
+    """Return what matters most first: an attempt takes a bounded number of series."""
+    lags: dict[LabelValues, float] = {}
+    topic_lags: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        unread = {partition.topic for partition in group.partition_errors}
+        for topic, commits in group.commits.items():
+            ends = reading.ends.get(topic, {})
+            known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
+            # A topic made anew has less than was committed of the old one.
+            lag = [behind if (behind := ends[number] - commit) > 0 else 0 for number, commit in known.items()]
+            if len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
+                lags.update(zip(_labels(known, name, topic), lag, strict=True))
+            if known is commits and topic not in unread:  # else the sum would be too small
+                topic_lags[name, topic] = sum(lag)
+    ends_of: dict[LabelValues, float] = {}
+    for topic, ends in reading.ends.items():
+        if len(ends_of) <= MAX_SERIES:
+            ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
+    return {
+        TOPIC_LAG: topic_lags,
+        DLQ_MESSAGES: _depths(reading),
+        PARTITION_ERROR: _error_samples(reading.partition_errors),
+        LAG: lags,
+        END_OFFSET: ends_of,
+    }
 
 
-_FAULT_REASONS = {
-    PartitionFault.NO_LEADER: Reason.NO_LEADER,
-    PartitionFault.NOT_LEADER: Reason.NO_LEADER,
-    PartitionFault.NOT_AUTHORIZED: Reason.AUTH,
-    PartitionFault.TIMEOUT: Reason.TIMEOUT,
-}
+def _depths(reading: Reading) -> dict[LabelValues, float]:
+    depths: dict[LabelValues, float] = {}
+    for topic, beginnings in reading.beginnings.items():
+        ends = reading.ends.get(topic, {})
+        if beginnings.keys() == ends.keys() == set(reading.layout.topics[topic]):
+            depths[topic,] = sum(max(0, ends[number] - beginning) for number, beginning in beginnings.items())
+    return depths
 
 
-def _of_partitions(this: _Round) -> list[Failure]:
-    """Say what is wrong with partitions and topics, in one failure for each of the two."""
-    failures = []
-    faults = this.offsets.faults
-    if faults:
-        partition, fault = min(faults.items())
-        words = f" ({this.offsets.words})" if this.offsets.words else ""
-        detail = (
-            f"{len(faults)} of {this.layout.partitions} partitions, such as {partition.topic}/{partition.number}: {fault}"
-        )
-        failures.append(Failure(Stage.CHECK, _FAULT_REASONS.get(fault, Reason.QUERY_FAILED), detail + words))
-    if this.layout.refused:
-        topic, error = min(this.layout.refused.items())
-        detail = f"{len(this.layout.refused)} topics, such as {topic}: {error}"
-        failures.append(Failure(Stage.CHECK, Reason.QUERY_FAILED, detail))
-    return failures
+def _error_samples(errors: Mapping[Partition, PartitionErrorReason]) -> dict[LabelValues, float]:
+    return {(partition.topic, str(partition.number), reason): 1 for partition, reason in errors.items()}
 
 
-def _raise_together(failures: list[Failure]) -> None:
-    failure = together(failures)
-    if failure is not None:
-        raise failure
+def _labels(numbers: Iterable[int], *before: str) -> Iterator[LabelValues]:
+    """Label values of partitions, which end in their number."""
+    return zip(*map(repeat, before), map(str, numbers), strict=False)  # repeat never ends
 
 
 PROBE = KafkaProbe

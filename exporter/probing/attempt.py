@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import islice
 
 from exporter.metrics.family import Family, Kind
-from exporter.metrics.store import LabelValues
+from exporter.metrics.store import LabelValues, Samples
 from exporter.net.errors import timeout_reason
 from exporter.net.phases import phase_clock
 from exporter.verdict import Failure, Reason, Stage
@@ -76,8 +77,31 @@ class Attempt:
                 raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
             self._count[0] += 1
             if self._count[0] > MAX_SERIES:
-                raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
+                raise _too_many()
         values[labels] = float(value)  # counts and flags come as int and bool
+
+    def record_all(self, samples: Samples) -> None:
+        """Record many samples at once, at a fraction of the cost of one by one: for a cluster's thousands.
+
+        Raises:
+            ValueError: As `record` has it.
+            Failure: The attempt has more series than `MAX_SERIES`; those that there was room for are recorded.
+        """
+        for family, values in samples.items():
+            if not values:
+                continue
+            if family.kind is Kind.HISTOGRAM and family.buckets:
+                raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
+            if not {len(family.labels)}.issuperset(map(len, values)):
+                raise ValueError(f"{family.name} takes labels {family.labels}")
+            known = self.samples.setdefault(family, {})
+            new = len(values.keys() - known.keys()) if known else len(values)
+            self._count[0] += new
+            if self._count[0] > MAX_SERIES:
+                room = max(0, new - (self._count[0] - MAX_SERIES))
+                known.update(islice(((labels, float(values[labels])) for labels in values if labels not in known), room))
+                raise _too_many()
+            known.update(zip(values, map(float, values.values()), strict=True))
 
     def add_phase(self, stage: Stage, seconds: float) -> None:
         """Add to the time spent in a phase."""
@@ -118,3 +142,11 @@ class Attempt:
             raise
         except Exception as error:
             self.parts[name] = self._classify(error, child.stage)
+
+    def note_part(self, name: str, error: Exception | None) -> None:
+        """Note how an optional part ended that a client has bounded in time itself; None where all of it worked."""
+        self.parts[name] = None if error is None else self._classify(error, Stage.INTERNAL)
+
+
+def _too_many() -> Failure:
+    return Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")

@@ -1,105 +1,99 @@
-"""A cluster: what its metadata says, and connections to its brokers, kept between attempts."""
+"""A cluster: read as a whole, in one call, over connections that are kept between calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from itertools import chain
+from typing import Any
 
 from aiokafka.protocol.metadata import MetadataRequest
 
-from exporter.clients.kafka.connection import Access, Connection, NoPhases
-from exporter.clients.kafka.errors import PartitionFault, error_name, fault_of_code
-from exporter.net.errors import timeout_reason
+from exporter.clients.kafka.connection import Access, Broker
+from exporter.clients.kafka.errors import (
+    PartitionErrorReason,
+    failure_of_code,
+    partition_error_of_code,
+    partition_error_of_failure,
+    together,
+)
+from exporter.clients.kafka.groups import MAX_GROUPS, Group, Quota, describe_groups, list_groups
+from exporter.clients.kafka.layout import Layout, Partition, read_layout
+from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits
+from exporter.clients.kafka.pool import BrokerPool
 from exporter.net.phases import Phases
-from exporter.probing.attempt import Attempt
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_BROKERS", "MAX_NAME", "Cluster", "Layout", "Partition", "read_layout"]
+__all__ = ["Cluster", "Reading", "Selection"]
 
-MAX_BROKERS = 200
-"""More brokers than any cluster has; each costs a connection."""
+RESERVE = 0.15
+"""Share of the time that is kept back, so that what some brokers said is returned although another hangs."""
 
-MAX_NAME = 255
-"""Longest topic or group name that becomes a label; Kafka's own limit for topics is 249."""
+GROUPS_SHARE = 0.45
+"""Share of the time left after the metadata after which a broker is given up that hangs when asked for groups."""
+
+_DESCRIBED = 50
+"""Groups described in one request."""
+
+_SIDE_BY_SIDE = 16
+"""Requests for commits that one broker is sent before it has answered."""
+
+_LARGE = 2000
+"""Partitions past which metadata is looked through in a thread."""
 
 _STAGES = tuple(Stage)
 
 
-class Partition(NamedTuple):
-    """A partition of a topic."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to read.
 
-    topic: str
-    number: int
+    Attributes:
+        groups: Whether a group is wanted, by its name.
+        topics: Whether a topic is; internal ones never are.
+        beginnings: Whether the beginning of a topic's partitions is wanted beside their end.
+        max_partitions: With more partitions selected no offsets are read.
+    """
+
+    groups: Callable[[str], bool]
+    topics: Callable[[str], bool]
+    beginnings: Callable[[str], bool]
+    max_partitions: int
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What metadata says of the selected topics.
+class Reading:
+    """What a cluster said. What is missing is not known.
 
     Attributes:
-        brokers: Where each node listens.
-        leaders: The node that leads each partition.
-        faults: Partitions without a leader that could be asked.
-        refused: Topics without partitions, each with the error that it came with.
+        layout: Brokers and partitions.
+        groups: Consumer groups by name.
+        ends: Offset after the last record of a partition.
+        beginnings: Offset of its first record, where that was wanted.
+        partition_errors: Partitions whose offsets are not known, and why.
+        failures: How reading `groups` and `offsets` failed, None where all of it is known; what others said is there all
+            the same. An exception that is no `Failure` is a defect.
     """
 
-    brokers: Mapping[int, Address]
-    leaders: Mapping[Partition, int]
-    faults: Mapping[Partition, PartitionFault] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
+    layout: Layout
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    ends: OffsetsByTopic = field(default_factory=dict)
+    beginnings: OffsetsByTopic = field(default_factory=dict)
+    partition_errors: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
+    failures: Mapping[str, Exception | None] = field(default_factory=dict)
 
     @property
-    def partitions(self) -> int:
-        """How many partitions are selected."""
-        return len(self.leaders) + len(self.faults)
-
-    def by_topic(self) -> list[tuple[str, list[int]]]:
-        """All selected partitions, as requests list them."""
-        topics: dict[str, list[int]] = {}
-        for topic, number in (*self.leaders, *self.faults):
-            topics.setdefault(topic, []).append(number)
-        return list(topics.items())
-
-
-def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
-    """Read a metadata answer; internal topics and those not selected are left out.
-
-    Raises:
-        Failure: It names brokers that cannot be, or too many.
-    """
-    brokers = _brokers(answer)
-    leaders: dict[Partition, int] = {}
-    faults: dict[Partition, PartitionFault] = {}
-    refused: dict[str, str] = {}
-    for error, topic, internal, partitions in answer.topics or ():
-        if not topic or internal or topic.startswith("__") or len(topic) > MAX_NAME or not select(topic):
-            continue
-        if error:
-            refused[topic] = error_name(error)
-        for fault, number, leader, *_ in partitions or ():
-            if leader in brokers:
-                leaders[Partition(topic, number)] = leader
-            else:
-                faults[Partition(topic, number)] = fault_of_code(fault or 5)
-    return Layout(brokers, leaders, faults, refused)
-
-
-def _brokers(answer: Any) -> dict[int, Address]:
-    brokers: dict[int, Address] = {}
-    for node, host, port, *_ in answer.brokers or ():
-        if not host or len(host) > MAX_NAME or not 0 < port < 65536:
-            raise Failure(Stage.CHECK, Reason.MALFORMED, f"broker {node} has an address that cannot be")
-        brokers[node] = Address(host, port)
-    if len(brokers) > MAX_BROKERS:
-        raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{len(brokers)} brokers, at most {MAX_BROKERS} are asked")
-    return brokers
+    def size(self) -> int:
+        """How many offsets and commits it has."""
+        by_topic = (self.ends, self.beginnings, *(group.commits for group in self.groups.values()))
+        return sum(len(numbers) for offsets in by_topic for numbers in offsets.values())
 
 
 class Cluster:
-    """Connections to a cluster's brokers, by address.
+    """A cluster that is read again and again.
 
     Args:
         bootstrap: Where to ask for metadata.
@@ -107,112 +101,210 @@ class Cluster:
     """
 
     def __init__(self, bootstrap: Sequence[Address], access: Access) -> None:
-        self._bootstrap = bootstrap
-        self._access = access
-        self._kept: dict[Address, Connection] = {}
-        self._closed = False
+        self._bootstrap = tuple(bootstrap)
+        self._pool = BrokerPool(access)
+
+    def retarget(self, bootstrap: Sequence[Address]) -> None:
+        """Ask other addresses for metadata from now on. Connections stay until metadata no longer lists their brokers."""
+        self._bootstrap = tuple(bootstrap)
 
     def is_connected(self, address: Address) -> bool:
         """Say whether a connection to this address is open."""
-        kept = self._kept.get(address)
-        return kept is not None and kept.alive
+        return self._pool.is_connected(address)
 
-    async def metadata(self, attempt: Attempt) -> Any:
-        """Get the metadata of all topics from the first bootstrap address that answers, a connected one before others.
-
-        Raises:
-            Failure: None answered; of the failures, that which got furthest.
-        """
-        addresses = sorted(self._bootstrap, key=lambda address: not self.is_connected(address))
-        failures: list[Failure] = []
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            try:
-                # Each but the last gets its share only, so that one which hangs does not speak for the others.
-                async with asyncio.timeout(attempt.remaining / left if left > 1 else None):
-                    return await self._metadata_from(address, attempt)
-            except Failure as failure:
-                failures.append(_at(failure, str(address)) if len(addresses) > 1 else failure)
-            except TimeoutError:
-                failures.append(Failure(attempt.stage, timeout_reason(attempt.stage), f"{address}: no answer"))
-        raise max(failures, key=lambda failure: _STAGES.index(failure.stage))
-
-    async def on_broker(
-        self, node: int, address: Address, seconds: float, work: Callable[[Connection], Awaitable[None]]
-    ) -> Failure | None:
-        """Do work on the connection to one broker; return how the broker failed, so that others go on.
+    async def read(self, selection: Selection, deadline: float, phases: Phases) -> Reading:
+        """Read metadata, then what groups have committed, and only then the ends: so lag is never negative by order.
 
         Args:
-            node: The broker's number, for people.
-            address: Where it listens.
-            seconds: How long it may take, connecting included.
-            work: May be done twice, where a kept connection turns out to be closed.
-        """
-        phases = NoPhases()
-        try:
-            async with asyncio.timeout(seconds):
-                reused = self.is_connected(address)
-                try:
-                    await work(await self._connection(address, phases))
-                except Failure as failure:
-                    if not _was_stale(failure, reused=reused):
-                        raise
-                    await work(await self._connection(address, phases))
-        except Failure as failure:
-            return _at(failure, f"broker {node} at {address}")
-        except TimeoutError:
-            return Failure(phases.stage, timeout_reason(phases.stage), f"broker {node} at {address}: no answer")
-        return None
+            selection: What to read.
+            deadline: Loop time by which this returns or raises.
+            phases: Receives how far the request for metadata gets, and the time it takes.
 
-    def keep_only(self, addresses: Collection[Address]) -> None:
-        """Close connections to brokers that are no longer of the cluster."""
-        for address in set(self._kept) - {*addresses, *self._bootstrap}:
-            self._kept.pop(address).close()
+        Raises:
+            Failure: No bootstrap address gave metadata that can be read. What comes after is told in `Reading.failures`.
+        """
+        loop = asyncio.get_running_loop()
+        end = deadline - RESERVE * (deadline - loop.time())
+        try:
+            await self._pool.renew()
+            layout, wanted = await self._layout(selection, deadline, phases)
+        except BaseException:
+            self._pool.drop()  # the next reading looks anew
+            raise
+        self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
+        asked = _Brokers(self._pool, layout)
+        first_end = loop.time() + GROUPS_SHARE * (end - loop.time())
+        groups, groups_failure = await _read_groups(asked, selection, wanted, first_end)
+        offsets, offsets_failure = await _read_offsets(asked, layout, selection, end)
+        failures = {"groups": groups_failure, "offsets": offsets_failure}
+        return Reading(layout, groups, offsets.ends, offsets.beginnings, offsets.partition_errors, failures)
 
     def close(self) -> None:
         """Close all connections at once, and open no more."""
-        self._closed = True
-        self.drop()
+        self._pool.close()
 
-    def drop(self) -> None:
-        """Close all connections at once; the next attempt looks anew."""
-        for connection in self._kept.values():
-            connection.close()
-        self._kept.clear()
+    async def _layout(self, selection: Selection, deadline: float, phases: Phases) -> tuple[Layout, Wanted]:
+        answer = await self._metadata(deadline, phases)
+        phases.stage = Stage.CHECK
+        if sum(len(topic[3] or ()) for topic in answer.topics or ()) > _LARGE:
+            return await asyncio.to_thread(_look_through, answer, selection)
+        return _look_through(answer, selection)
 
-    async def _metadata_from(self, address: Address, attempt: Attempt) -> Any:
-        reused = self.is_connected(address)
+    async def _metadata(self, deadline: float, phases: Phases) -> Any:
+        """Ask one bootstrap address after the other, connected ones first; of failures, raise that which got furthest."""
+        now = asyncio.get_running_loop().time
+        addresses = sorted(self._bootstrap, key=lambda address: not self.is_connected(address))
+        failures: list[Failure] = []
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            broker = self._pool.broker(address, str(address) if len(addresses) > 1 else "", phases)
+            # Each gets its share only, so that one which hangs does not speak for the others.
+            answer = await broker.within(now() + (deadline - now()) / left, partial(broker.ask, MetadataRequest(None)))
+            if not isinstance(answer, Failure):
+                return answer
+            failures.append(answer)
+        raise max(failures, key=lambda failure: _STAGES.index(failure.stage))
+
+
+def _look_through(answer: Any, selection: Selection) -> tuple[Layout, Wanted]:
+    layout = read_layout(answer, selection.topics)
+    return layout, Wanted.of(layout.topics if layout.partitions <= selection.max_partitions else {})
+
+
+class _Brokers:
+    """The brokers of one reading.
+
+    Attributes:
+        by_node: All that metadata lists.
+        lost: Those that failed and have no connection left; they are not asked again in this reading.
+    """
+
+    def __init__(self, pool: BrokerPool, layout: Layout) -> None:
+        self.by_node = {node: pool.broker(at, f"broker {node} at {at}") for node, at in layout.brokers.items()}
+        self.lost: dict[int, Failure] = {}
+
+    def left(self) -> dict[int, Broker]:
+        """Return those that are not lost."""
+        return {node: broker for node, broker in self.by_node.items() if node not in self.lost}
+
+    async def side_by_side(self, work: Mapping[int, Callable[[], Awaitable[None]]], end: float) -> dict[int, Failure]:
+        """Await what asks brokers, by node; return how those failed that did."""
+        asking = [self.by_node[node].within(end, each) for node, each in work.items()]
+        failed: dict[int, Failure] = {}
+        for node, result in zip(work, await asyncio.gather(*asking, return_exceptions=True), strict=True):
+            if isinstance(result, Failure):  # returned, not raised
+                failed[node] = result
+                if not self.by_node[node].is_connected():
+                    self.lost[node] = result
+            elif result is not None:
+                raise result
+        return failed
+
+
+# Groups.
+
+
+@dataclass(slots=True)
+class _GroupsOfBroker:
+    """What one broker has said of its groups so far: what it said before it hung counts."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    async def ask(self, broker: Broker, selection: Selection, wanted: Wanted, quota: Quota) -> None:
+        """Ask for groups, state and commits. A group's error leaves the other groups; only a lost broker is raised."""
         try:
-            return await self._ask_metadata(address, attempt)
+            names = self._admitted(await list_groups(broker, selection.groups), quota)
+            for start in range(0, len(names), _DESCRIBED):
+                described, failures = await describe_groups(broker, names[start : start + _DESCRIBED])
+                self.failures += failures
+                for name, (state, members) in described.items():
+                    self.groups[name].state, self.groups[name].members = state, members
         except Failure as failure:
-            if not _was_stale(failure, reused=reused):
-                raise
-        return await self._ask_metadata(address, attempt)
+            self._note(failure, broker)
+            return
+        if wanted.count:
+            room = asyncio.Semaphore(_SIDE_BY_SIDE)
+            asking = [self._ask_commits(broker, name, wanted, quota, room) for name in names]
+            for result in await asyncio.gather(*asking, return_exceptions=True):
+                if result is not None:
+                    raise result
 
-    async def _ask_metadata(self, address: Address, attempt: Attempt) -> Any:
-        connection = await self._connection(address, attempt)
-        with attempt.phase(Stage.QUERY):
-            return await connection.ask(MetadataRequest(None))
+    def _admitted(self, names: list[str], quota: Quota) -> list[str]:
+        admitted = quota.admit(names)
+        if len(admitted) < len(names):
+            found = len(names) - len(admitted) + quota.groups
+            detail = f"{found} groups, at most {MAX_GROUPS} are read: narrow groups"
+            self.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
+        self.groups = {name: Group() for name in admitted}
+        return admitted
 
-    async def _connection(self, address: Address, phases: Phases) -> Connection:
-        kept = self._kept.get(address)
-        if kept is not None and kept.alive:
-            phases.stage = Stage.QUERY
-            return kept
-        if self._closed:
-            raise Failure(phases.stage, Reason.CONNECTION_CLOSED, "the probe is closed")
-        opened = await Connection.open(address, self._access, phases)
-        other = self._kept.get(address)
-        if other is not None and other.alive:  # two nodes at one address, asked side by side
-            opened.close()
-            return other
-        self._kept[address] = opened
-        return opened
+    async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota, room: asyncio.Semaphore) -> None:
+        async with room:
+            try:
+                quota.take_commits(wanted.count, name)
+                committed = await fetch_commits(broker, name, wanted)
+            except Failure as failure:
+                self._note(failure, broker)
+                return
+        group = self.groups[name]
+        group.commits = committed.offsets
+        group.partition_errors = {at: partition_error_of_code(code) for at, code in committed.partition_errors.items()}
+        if committed.partition_errors:
+            what = f"commits of group {name} in {len(committed.partition_errors)} partitions"
+            self.failures.append(failure_of_code(max(committed.partition_errors.values()), what))
+
+    def _note(self, failure: Failure, broker: Broker) -> None:
+        if not broker.is_connected():
+            raise failure
+        self.failures.append(failure)
 
 
-def _was_stale(failure: Failure, *, reused: bool) -> bool:
-    """A kept connection that the broker closed, as it does when it restarts, says nothing yet."""
-    return reused and failure.reason is Reason.CONNECTION_CLOSED
+async def _read_groups(
+    brokers: _Brokers, selection: Selection, wanted: Wanted, end: float
+) -> tuple[dict[str, Group], Exception | None]:
+    found = {node: _GroupsOfBroker() for node in brokers.left()}
+    quota = Quota()
+    failure: Exception | None
+    try:
+        left = brokers.left().items()
+        asking = {node: partial(found[node].ask, broker, selection, wanted, quota) for node, broker in left}
+        failed = await brokers.side_by_side(asking, end)
+        failure = together([*failed.values(), *chain.from_iterable(each.failures for each in found.values())])
+    except Exception as error:  # a defect in here leaves the offsets
+        failure = error
+    groups: dict[str, Group] = {}
+    for name, group in chain.from_iterable(each.groups.items() for each in found.values()):
+        groups.setdefault(name, group).complete(group)
+    return groups, failure
 
 
-def _at(failure: Failure, where: str) -> Failure:
-    return Failure(failure.stage, failure.reason, f"{where}: {failure.detail}")
+# Offsets.
+
+
+async def _read_offsets(
+    brokers: _Brokers, layout: Layout, selection: Selection, end: float
+) -> tuple[LogOffsets, Exception | None]:
+    if layout.partitions > selection.max_partitions:
+        detail = f"{layout.partitions} partitions, max_partitions is {selection.max_partitions}: narrow topics"
+        return LogOffsets(), Failure(Stage.CHECK, Reason.TOO_LARGE, detail)
+    offsets = LogOffsets(partition_errors=dict(layout.leaderless))
+    found = {node: LogOffsets() for node in brokers.left() if node in layout.led}
+    failed: dict[int, Failure] = {}
+    defect: Exception | None = None
+    try:
+        asking = {
+            node: partial(of_node.ask, brokers.by_node[node], layout.led[node], selection.beginnings)
+            for node, of_node in found.items()
+        }
+        failed = await brokers.side_by_side(asking, end)
+        failed |= {node: failure for node, failure in brokers.lost.items() if node in layout.led}
+    except Exception as error:  # a defect in here leaves the groups
+        defect = error
+    for of_node in found.values():
+        offsets.add(of_node)
+    for node, failure in failed.items():
+        reason = partition_error_of_failure(failure)
+        for topic, numbers in layout.led[node].items():
+            known = offsets.ends.get(topic, {})
+            offsets.partition_errors.update({Partition(topic, number): reason for number in numbers if number not in known})
+    return offsets, defect or together([*failed.values(), *offsets.failures(layout)])

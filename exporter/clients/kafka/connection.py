@@ -1,4 +1,4 @@
-"""One connection to one broker: framing, phases, login, and requests whose answers come in order.
+"""One broker over one connection: framing, phases, and requests whose answers come in order.
 
 The message formats are aiokafka's. Its client is not used: it hides why a connection failed behind a log line, refreshes
 metadata in the background, resolves names in threads, and believes whatever length a peer announces.
@@ -13,29 +13,24 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
-from aiokafka.protocol.admin import (
-    ApiVersionRequest,
-    DescribeGroupsRequest,
-    ListGroupsRequest,
-    SaslAuthenticateRequest,
-    SaslHandShakeRequest,
-)
-from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.admin import ApiVersionRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.errors import failure_of_code
+from exporter.clients.kafka.versions import BEFORE_AGREEING, prepare
 from exporter.net.dial import dial, start_tls
-from exporter.net.errors import failure_of
-from exporter.net.phases import NoPhases, Phases, timed
+from exporter.net.errors import failure_of, timeout_reason
+from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
+from exporter.net.tls import ClientTls
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Access", "Connection", "NoPhases"]
+__all__ = ["MAX_ANSWER_BYTES", "Access", "Broker", "BrokerConnection"]
+
+T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """Longest answer that is read: the metadata of some 80,000 partitions, half a second's decoding."""
@@ -48,21 +43,6 @@ _THREAD_BYTES = 32 * 1024
 
 _CLIENT_ID = "hafnium-exporter"
 
-_SPOKEN: dict[int, tuple[type[Any], int, int]] = {
-    request.API_KEY: (request, low, high)
-    for request, low, high in (
-        (OffsetRequest, 1, 3),
-        (MetadataRequest, 1, 5),
-        (OffsetFetchRequest, 1, 3),
-        (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
-        (ListGroupsRequest, 0, 2),
-        (SaslHandShakeRequest, 1, 1),
-        (SaslAuthenticateRequest, 0, 1),
-        (ApiVersionRequest, 0, 0),
-    )
-}
-"""Requests by API key, with the versions that are spoken here."""
-
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -71,21 +51,19 @@ class Access:
     Attributes:
         resolver: Names to addresses.
         password: Gives the password for a login; raises `Failure` where it cannot be read.
-        tls: Context, where the brokers speak TLS.
-        server_name: Name to verify instead of the host.
+        tls: Where the brokers speak TLS; asked at each new connection, so that rotated files are used.
         mechanism: SASL mechanism, where a login is wanted.
         user: Its user.
     """
 
     resolver: Resolver
     password: Callable[[], Awaitable[str]] = field(repr=False)
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
+    tls: ClientTls | None = None
     mechanism: str | None = None
     user: str = ""
 
 
-class Connection(asyncio.Protocol):
+class BrokerConnection(asyncio.Protocol):
     """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good."""
 
     def __init__(self, address: Address) -> None:
@@ -96,7 +74,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._correlation = 0
-        self._versions: dict[int, tuple[int, int]] = {ApiVersionRequest.API_KEY: (0, 0)}
+        self._versions = BEFORE_AGREEING
 
     @classmethod
     async def open(cls, address: Address, access: Access, phases: Phases) -> Self:
@@ -109,11 +87,12 @@ class Connection(asyncio.Protocol):
         try:
             await connection._connect(access, phases)
             if access.tls is not None:
-                await connection._start_tls(access.tls, access.server_name or address.host, phases)
+                context = await access.tls.context()
+                await connection._start_tls(context, access.tls.server_name or address.host, phases)
             with timed(phases, Stage.AUTH):
                 await connection._agree()
                 if access.mechanism is not None:
-                    await connection._log_in(access, access.mechanism)
+                    await sasl.log_in(connection.ask, access.mechanism, access.user, await access.password())
         except BaseException as error:
             connection.close()
             found = failure_of(error, phases.stage) if isinstance(error, OSError) else None
@@ -135,7 +114,7 @@ class Connection(asyncio.Protocol):
             Failure: The connection broke, the broker does not speak the request, or the answer cannot be read. Error codes
                 inside the answer are left to the caller.
         """
-        prepared = self._prepare(request)
+        prepared = prepare(request, self._versions, self._stage)
         self._correlation = correlation = (self._correlation + 1) % 2**31
         header = prepared.build_request_header(correlation_id=correlation, client_id=_CLIENT_ID)
         frame = await self._exchange(header.encode() + prepared.encode())
@@ -213,32 +192,7 @@ class Connection(asyncio.Protocol):
             raise failure_of_code(answer.error_code, "ApiVersions", Stage.AUTH)
         self._versions = {key: (low, high) for key, low, high in answer.api_versions or ()}
 
-    async def _log_in(self, access: Access, mechanism: str) -> None:
-        password = await access.password()
-        answer = await self.ask(SaslHandShakeRequest(mechanism))
-        if answer.error_code:
-            offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
-            raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
-        dialogue = sasl.dialogue(mechanism, access.user, password)
-        token = dialogue.step(b"")
-        while token is not None:
-            answer = await self.ask(SaslAuthenticateRequest(token))
-            if answer.error_code:
-                raise failure_of_code(answer.error_code, "login", Stage.AUTH)
-            token = await asyncio.to_thread(dialogue.step, answer.sasl_auth_bytes or b"")
-
     # One request.
-
-    def _prepare(self, request: Any) -> Any:
-        kind, low, high = _SPOKEN[request.API_KEY]
-        name = kind.__name__.removesuffix("Request")
-        if request.API_KEY not in self._versions:
-            raise Failure(self._stage, Reason.PROTOCOL, f"the broker does not know {name}")
-        lowest, highest = self._versions[request.API_KEY]
-        if max(low, lowest) > min(high, highest):
-            detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {low} to {high}"
-            raise Failure(self._stage, Reason.PROTOCOL, detail)
-        return request.prepare({request.API_KEY: (max(low, lowest), min(high, highest))})
 
     async def _exchange(self, message: bytes) -> bytes:
         if self._failure is not None:
@@ -256,6 +210,75 @@ class Connection(asyncio.Protocol):
         if MAX_ANSWER_BYTES < size <= _ANY_ANSWER_BYTES:
             return Failure(self._stage, Reason.TOO_LARGE, f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read")
         return Failure(self._stage, Reason.PROTOCOL, "what answers does not speak Kafka's protocol")
+
+
+class Broker:
+    """One broker during one attempt.
+
+    Args:
+        connect: Returns the connection that is kept, or opens one.
+        is_connected: Says whether one is open.
+        name: What the broker is called in failures; empty for not at all.
+        phases: Receives how far requests get, and the time they take.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Phases], Awaitable[BrokerConnection]],
+        is_connected: Callable[[], bool],
+        name: str,
+        phases: Phases,
+    ) -> None:
+        self._connect = connect
+        self._name = name
+        self._phases = phases
+        self._may_be_stale = is_connected()
+        self.is_connected = is_connected
+
+    async def ask(self, request: Any) -> Any:
+        """Ask it, on a new connection where none is open; return the answer.
+
+        A connection kept from before which turns out to be closed, as a restart of the broker leaves it, says nothing yet:
+        then it is asked once more on a new one.
+
+        Raises:
+            Failure: As opening a connection and `BrokerConnection.ask` have it.
+        """
+        try:
+            answer = await self._ask(request)
+        except Failure as failure:
+            if not (self._may_be_stale and failure.reason is Reason.CONNECTION_CLOSED):
+                raise
+            self._may_be_stale = False
+            answer = await self._ask(request)
+        self._may_be_stale = False
+        return answer
+
+    async def within(self, end: float, work: Callable[[], Awaitable[T]]) -> T | Failure:
+        """Await what asks this broker; return its result, or how the broker failed, so that others go on.
+
+        Args:
+            end: Loop time by which it must be done, connecting included. Where it has passed, nothing is asked.
+            work: What asks it.
+        """
+        if asyncio.get_running_loop().time() >= end:
+            return self._named(Failure(self._phases.stage, Reason.TIMEOUT, "no time was left to ask"))
+        try:
+            async with asyncio.timeout_at(end):
+                return await work()
+        except Failure as failure:
+            return self._named(failure)
+        except TimeoutError:
+            stage = self._phases.stage
+            return self._named(Failure(stage, timeout_reason(stage), "no answer"))
+
+    async def _ask(self, request: Any) -> Any:
+        connection = await self._connect(self._phases)
+        with timed(self._phases, Stage.QUERY):
+            return await connection.ask(request)
+
+    def _named(self, failure: Failure) -> Failure:
+        return Failure(failure.stage, failure.reason, f"{self._name}: {failure.detail}") if self._name else failure
 
 
 def _again(failure: Failure) -> Failure:

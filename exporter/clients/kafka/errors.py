@@ -1,4 +1,4 @@
-"""Kafka's error codes, as reasons of the closed list and as faults of a partition."""
+"""Kafka's error codes, as reasons of the closed list and as reasons why a partition is not known."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from aiokafka.errors import UnknownError, for_code
 
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["PartitionFault", "error_name", "failure_of_code", "fault_of_code", "fault_of_failure", "together"]
+__all__ = [
+    "PartitionErrorReason",
+    "error_name",
+    "failure_of_code",
+    "partition_error_of_code",
+    "partition_error_of_failure",
+    "together",
+]
 
 
-class PartitionFault(StrEnum):
+class PartitionErrorReason(StrEnum):
     """Why the offset of one partition is not known; closed, since it is a label value."""
 
     NO_LEADER = "no_leader"
@@ -26,21 +33,21 @@ class PartitionFault(StrEnum):
     OTHER = "other"
 
 
-_FAULTS = {
-    3: PartitionFault.UNKNOWN_TOPIC,
-    5: PartitionFault.NO_LEADER,
-    6: PartitionFault.NOT_LEADER,
-    7: PartitionFault.TIMEOUT,
-    8: PartitionFault.NO_LEADER,
-    9: PartitionFault.NO_LEADER,
-    29: PartitionFault.NOT_AUTHORIZED,
-    30: PartitionFault.NOT_AUTHORIZED,
-    56: PartitionFault.STORAGE,
-    74: PartitionFault.NOT_LEADER,
-    75: PartitionFault.NOT_LEADER,
-    78: PartitionFault.NOT_AVAILABLE,
-    88: PartitionFault.NOT_AVAILABLE,
-    100: PartitionFault.UNKNOWN_TOPIC,
+_PARTITION_ERRORS = {
+    3: PartitionErrorReason.UNKNOWN_TOPIC,
+    5: PartitionErrorReason.NO_LEADER,
+    6: PartitionErrorReason.NOT_LEADER,
+    7: PartitionErrorReason.TIMEOUT,
+    8: PartitionErrorReason.NO_LEADER,
+    9: PartitionErrorReason.NO_LEADER,
+    29: PartitionErrorReason.NOT_AUTHORIZED,
+    30: PartitionErrorReason.NOT_AUTHORIZED,
+    56: PartitionErrorReason.STORAGE,
+    74: PartitionErrorReason.NOT_LEADER,
+    75: PartitionErrorReason.NOT_LEADER,
+    78: PartitionErrorReason.NOT_AVAILABLE,
+    88: PartitionErrorReason.NOT_AVAILABLE,
+    100: PartitionErrorReason.UNKNOWN_TOPIC,
 }
 
 _REASONS = {
@@ -81,14 +88,14 @@ def failure_of_code(code: int, what: str, stage: Stage = Stage.CHECK) -> Failure
     return Failure(stage, _REASONS.get(code, Reason.QUERY_FAILED), f"{what}: {error_name(code)}")
 
 
-def fault_of_code(code: int) -> PartitionFault:
+def partition_error_of_code(code: int) -> PartitionErrorReason:
     """Name the error with which a broker answered for one partition."""
-    return _FAULTS.get(code, PartitionFault.OTHER)
+    return _PARTITION_ERRORS.get(code, PartitionErrorReason.OTHER)
 
 
-def fault_of_failure(failure: Failure) -> PartitionFault:
+def partition_error_of_failure(failure: Failure) -> PartitionErrorReason:
     """Name what a broker that could not be asked means for the partitions that it leads."""
-    return PartitionFault.TIMEOUT if failure.reason in _TIMEOUTS else PartitionFault.UNREACHABLE
+    return PartitionErrorReason.TIMEOUT if failure.reason in _TIMEOUTS else PartitionErrorReason.UNREACHABLE
 
 
 def together(failures: Sequence[Failure]) -> Failure | None:

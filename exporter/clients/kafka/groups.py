@@ -1,30 +1,20 @@
-"""Consumer groups of one broker: which there are, their state and members, and what they have committed."""
+"""Consumer groups of one broker: which there are, their state and their members."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
 
-from exporter.clients.kafka.cluster import MAX_NAME, Partition
-from exporter.clients.kafka.commits import CommitsRequest, Wanted
-from exporter.clients.kafka.connection import Connection
-from exporter.clients.kafka.errors import PartitionFault, failure_of_code, fault_of_code
+from exporter.clients.kafka.connection import Broker
+from exporter.clients.kafka.errors import PartitionErrorReason, failure_of_code
+from exporter.clients.kafka.layout import MAX_NAME, Partition
+from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_GROUPS", "STATES", "Group", "Groups", "read_groups"]
-
-MAX_GROUPS = 1000
-"""Groups that are looked at, over all brokers."""
-
-MAX_COMMITS = 200_000
-"""Groups times partitions that are asked for in one attempt: about a second's computing."""
-
-_BATCH = 50
-_SIDE_BY_SIDE = 16
+__all__ = ["MAX_COMMITS", "MAX_GROUPS", "STATES", "Group", "Quota", "describe_groups", "list_groups"]
 
 STATES = {
     "Stable": "stable",
@@ -34,6 +24,15 @@ STATES = {
     "CompletingRebalance": "completing_rebalance",
 }
 """States as brokers say them, and as they are exported; any other is `unknown`."""
+
+MAX_GROUPS = 1000
+"""Groups that are looked at, over all brokers."""
+
+MAX_COMMITS = 200_000
+"""Groups times partitions that are asked for in one reading: about a second's computing."""
+
+_LARGE = 2000
+"""Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
 
 _CONSUMERS = frozenset({"consumer", ""})
 """Protocol types of groups that consume; empty where the group only commits. Kafka Connect's workers have others."""
@@ -46,107 +45,88 @@ class Group:
     Attributes:
         state: Of `STATES` or `unknown`.
         members: How many consumers are in it.
-        commits: Committed offset by partition.
-        faults: Partitions whose commit could not be read.
+        commits: Committed offsets.
+        partition_errors: Partitions whose commit could not be read.
     """
 
     state: str | None = None
     members: int | None = None
-    commits: dict[Partition, int] = field(default_factory=dict)
-    faults: dict[Partition, PartitionFault] = field(default_factory=dict)
+    commits: OffsetsByTopic = field(default_factory=dict)
+    partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
+
+    def complete(self, other: Group) -> None:
+        """Take in what another broker knows of the group, as two list it while it moves."""
+        self.state = self.state or other.state
+        self.members = other.members if self.members is None else self.members
+        self.commits = self.commits or other.commits
+        self.partition_errors = self.partition_errors or other.partition_errors
 
 
-@dataclass(slots=True)
-class Groups:
-    """Groups as they become known, and what failed. Filled by several brokers side by side."""
-
-    known: dict[str, Group] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    asked: int = 0
-
-
-async def read_groups(connection: Connection, select: Callable[[str], bool], wanted: Wanted, into: Groups) -> None:
-    """Read the groups that one broker coordinates: a broker lists those, and answers for no others.
-
-    Args:
-        connection: To the broker.
-        select: Which groups are wanted.
-        wanted: Partitions to ask the commits of. Asking for "all" would be shorter, but not every broker can answer it.
-        into: Receives groups and failures. One group's error leaves the others.
+async def list_groups(broker: Broker, select: Callable[[str], bool]) -> list[str]:
+    """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
 
     Raises:
-        Failure: The connection is lost.
+        Failure: The broker cannot be asked, or refuses.
     """
-    try:
-        answer = await connection.ask(ListGroupsRequest())
-        if answer.error_code:
-            raise failure_of_code(answer.error_code, "list of groups")
-        names = _names(answer, select, into)
-        for start in range(0, len(names), _BATCH):
-            await _describe(connection, names[start : start + _BATCH], into)
-    except Failure as failure:
-        if not connection.alive:
-            raise
-        into.failures.append(failure)
-        return
-    if wanted.partitions:
-        await _read_commits(connection, names, wanted, into)
+    answer = await broker.ask(ListGroupsRequest())
+    if answer.error_code:
+        raise failure_of_code(answer.error_code, "list of groups")
+    listed = answer.groups or ()
+    return await asyncio.to_thread(_selected, listed, select) if len(listed) > _LARGE else _selected(listed, select)
 
 
-def _names(answer: Any, select: Callable[[str], bool], into: Groups) -> list[str]:
-    names: dict[str, None] = {}
-    for name, kind in answer.groups or ():
-        if name and len(name) <= MAX_NAME and kind in _CONSUMERS and select(name):
-            names[name] = None
-    new = [name for name in names if name not in into.known]
-    room = MAX_GROUPS - len(into.known)
-    if len(new) > room:
-        detail = f"{len(new) + len(into.known)} groups, at most {MAX_GROUPS} are read: narrow groups"
-        into.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
-    into.known.update({name: Group() for name in new[:room]})
-    return [name for name in names if name in into.known]
+def _selected(listed: Iterable[tuple[str, str]], select: Callable[[str], bool]) -> list[str]:
+    names = {name: kind for name, kind in listed if name and len(name) <= MAX_NAME}
+    return [name for name, kind in names.items() if kind in _CONSUMERS and select(name)]
 
 
-async def _describe(connection: Connection, names: list[str], into: Groups) -> None:
-    answer = await connection.ask(DescribeGroupsRequest(names))
+async def describe_groups(broker: Broker, names: Sequence[str]) -> tuple[dict[str, tuple[str, int]], list[Failure]]:
+    """Return state and number of members by name, and the failures of those that the broker has an error for.
+
+    Raises:
+        Failure: The broker cannot be asked.
+    """
+    answer = await broker.ask(DescribeGroupsRequest(names))
+    described: dict[str, tuple[str, int]] = {}
+    failures: list[Failure] = []
     for error, name, state, _, _, members, *_ in answer.groups or ():
-        group = into.known.get(name)
-        if group is None:
+        if name not in names:
             continue
         if error:
-            into.failures.append(failure_of_code(error, f"group {name}"))
-            continue
-        group.state = STATES.get(state, "unknown")
-        group.members = len(members or ())
+            failures.append(failure_of_code(error, f"group {name}"))
+        else:
+            described[name] = (STATES.get(state, "unknown"), len(members or ()))
+    return described, failures
 
 
-async def _read_commits(connection: Connection, names: list[str], wanted: Wanted, into: Groups) -> None:
-    room = asyncio.Semaphore(_SIDE_BY_SIDE)
+class Quota:
+    """What may still be asked in one reading, over all brokers: groups come from whoever may commit."""
 
-    async def read(name: str) -> None:
-        async with room:
-            await _read_commits_of(connection, name, wanted, into)
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._commits = 0
 
-    results = await asyncio.gather(*(read(name) for name in names), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    @property
+    def groups(self) -> int:
+        """How many groups have been admitted."""
+        return len(self._names)
 
+    def admit(self, names: Iterable[str]) -> list[str]:
+        """Return those names that are looked at; one that two brokers list counts once."""
+        admitted = []
+        for name in names:
+            if name in self._names or len(self._names) < MAX_GROUPS:
+                self._names.add(name)
+                admitted.append(name)
+        return admitted
 
-async def _read_commits_of(connection: Connection, name: str, wanted: Wanted, into: Groups) -> None:
-    into.asked += len(wanted.partitions)
-    if into.asked > MAX_COMMITS:
-        detail = f"group {name}: more than {MAX_COMMITS} commits to ask for: narrow groups or topics"
-        into.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
-        return
-    answer = await connection.ask(CommitsRequest(name, wanted))
-    if answer.error_code:
-        into.failures.append(failure_of_code(answer.error_code, f"commits of group {name}"))
-        return
-    group = into.known[name]
-    group.commits.update(answer.offsets)
-    for partition, code in answer.faults.items():
-        group.faults[partition] = fault_of_code(code)
-    if answer.faults:
-        code = max(answer.faults.values())
-        into.failures.append(failure_of_code(code, f"commits of group {name} in {len(answer.faults)} partitions"))
+    def take_commits(self, count: int, group: str) -> None:
+        """Count what is asked of a group.
+
+        Raises:
+            Failure: It would be too much.
+        """
+        self._commits += count
+        if self._commits > MAX_COMMITS:
+            detail = f"group {group}: more than {MAX_COMMITS} commits to ask for: narrow groups or topics"
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, detail)

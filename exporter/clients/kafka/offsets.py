@@ -1,76 +1,270 @@
-"""Offsets of partitions, asked of the brokers that lead them, with each partition's error kept."""
+"""Offsets of partitions: those that groups have committed (OffsetFetch), and the ends of the log (ListOffsets).
+
+OffsetFetch is written and read by hand. Groups times partitions is the one product in an attempt: the partitions are the
+same for every group, so they are encoded once, and the answer is read some ten times faster than from a schema.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from struct import Struct, pack
+from typing import Any, Self
 
+from aiokafka.protocol.api import RequestHeader_v1, ResponseHeader_v0
 from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.types import String
 
-from exporter.clients.kafka.cluster import Partition
-from exporter.clients.kafka.connection import Connection
-from exporter.clients.kafka.errors import PartitionFault, error_name, fault_of_code
+from exporter.clients.kafka.connection import Broker
+from exporter.clients.kafka.errors import PartitionErrorReason, error_name, failure_of_code, partition_error_of_code
+from exporter.clients.kafka.layout import Layout, Partition
+from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["BEGINNING", "END", "Offsets", "read_offsets"]
+__all__ = ["CommitsRequest", "Committed", "LogOffsets", "OffsetsByTopic", "Wanted", "fetch_commits"]
 
-END = -1
+OffsetsByTopic = dict[str, dict[int, int]]
+"""Offsets by topic and number of the partition: lag is reckoned topic by topic."""
+
+_END = -1
 """The offset after the last record: the high watermark, records of open transactions included."""
 
-BEGINNING = -2
+_BEGINNING = -2
 """The offset of the first record that is still kept."""
+
+_LISTED = 1000
+"""Partitions of one request for offsets: writing it and reading its answer take the event loop some 5 ms."""
 
 _CONSUMER = -1
 _READ_UNCOMMITTED = 0
 
+_SHORT = Struct(">h")
+_INT = Struct(">i")
+_ENTRY = Struct(">iqh")  # partition, offset, length of the metadata
+
+
+# What groups have committed.
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Partitions to ask the commits of. Asking for "all" would be shorter, but not every broker can answer it.
+
+    Attributes:
+        numbers: Which, by topic; what an answer says of others is left out.
+        count: How many.
+        encoded: The same, as a request has them.
+    """
+
+    numbers: Mapping[str, frozenset[int]]
+    count: int
+    encoded: bytes
+
+    @classmethod
+    def of(cls, topics: Mapping[str, Sequence[int]]) -> Self:
+        """Encode once what is asked of every group."""
+        parts = [_INT.pack(len(topics))]
+        for topic, numbers in topics.items():
+            parts += [String().encode(topic), pack(f">{len(numbers) + 1}i", len(numbers), *numbers)]
+        by_topic = {topic: frozenset(numbers) for topic, numbers in topics.items()}
+        return cls(by_topic, sum(map(len, by_topic.values())), b"".join(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An answer.
+
+    Attributes:
+        error_code: For the whole group; zero for none.
+        offsets: Committed offsets; partitions without a commit are left out.
+        partition_errors: Error codes by partition.
+    """
+
+    error_code: int
+    offsets: OffsetsByTopic
+    partition_errors: Mapping[Partition, int]
+
+
+class CommitsRequest:
+    """Asks for a group's commits; to `BrokerConnection.ask` the same as aiokafka's requests. Versions 1 to 3."""
+
+    API_KEY = 9
+
+    def __init__(self, group: str, wanted: Wanted) -> None:
+        self.group = group
+        self.wanted = wanted
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> _Prepared:
+        """Take the newest version of those given."""
+        return _Prepared(self.group, self.wanted, versions[self.API_KEY][1])
+
+
+class _Prepared:
+    API_KEY = CommitsRequest.API_KEY
+
+    def __init__(self, group: str, wanted: Wanted, version: int) -> None:
+        self.API_VERSION = version
+        self.RESPONSE_TYPE = self
+        self._group = group
+        self._wanted = wanted
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> Any:
+        return RequestHeader_v1(self, correlation_id, client_id)
+
+    def encode(self) -> bytes:
+        return bytes(String().encode(self._group)) + self._wanted.encoded
+
+    def parse_response_header(self, stream: BytesIO) -> Any:
+        return ResponseHeader_v0.decode(stream)
+
+    def decode(self, stream: BytesIO) -> Committed:
+        """Read the answer; raises `struct.error` or `ValueError` where it is not one."""
+        data = stream.read()
+        at = 4 if self.API_VERSION >= 3 else 0  # a throttle time comes first
+        offsets: OffsetsByTopic = {}
+        errors: dict[Partition, int] = {}
+        entry_at, short_at = _ENTRY.unpack_from, _SHORT.unpack_from
+        (topics,) = _INT.unpack_from(data, at)
+        at += 4
+        for _ in range(topics):
+            (length,) = short_at(data, at)
+            topic = data[at + 2 : at + 2 + _size(length)].decode()
+            at += 2 + length
+            (partitions,) = _INT.unpack_from(data, at)
+            at += 4
+            wanted = self._wanted.numbers.get(topic, frozenset())
+            found: dict[int, int] = {}
+            for _ in range(partitions):
+                number, offset, length = entry_at(data, at)
+                at += 14 + (length if length > 0 else 0)
+                (error,) = short_at(data, at)
+                at += 2
+                if (offset >= 0 or error) and number in wanted:
+                    if error:
+                        errors[Partition(topic, number)] = error
+                    else:
+                        found[number] = offset
+            if found:
+                offsets.setdefault(topic, {}).update(found)
+        error = short_at(data, at)[0] if self.API_VERSION >= 2 else 0
+        return Committed(error, offsets, errors)
+
+
+def _size(length: int) -> int:
+    if length < 0:
+        raise ValueError("a topic without a name")
+    return length
+
+
+async def fetch_commits(broker: Broker, group: str, wanted: Wanted) -> Committed:
+    """Return what a group has committed.
+
+    Raises:
+        Failure: The broker cannot be asked, or has an error for the group.
+    """
+    answer: Committed = await broker.ask(CommitsRequest(group, wanted))
+    if answer.error_code:
+        raise failure_of_code(answer.error_code, f"commits of group {group}")
+    return answer
+
+
+# The ends of the log.
+
 
 @dataclass(slots=True)
-class Offsets:
-    """Offsets as they become known. Filled by several brokers side by side.
+class LogOffsets:
+    """Offsets of the log as they become known; every partition that was asked for gets an offset or an error.
 
     Attributes:
         ends: Offset after the last record.
         beginnings: Offset of the first record.
-        faults: Partitions that could not be read.
+        partition_errors: Partitions that could not be read.
         words: One of the broker's own words for such an error, for people.
     """
 
-    ends: dict[Partition, int] = field(default_factory=dict)
-    beginnings: dict[Partition, int] = field(default_factory=dict)
-    faults: dict[Partition, PartitionFault] = field(default_factory=dict)
+    ends: OffsetsByTopic = field(default_factory=dict)
+    beginnings: OffsetsByTopic = field(default_factory=dict)
+    partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
     words: str = ""
 
+    async def ask(self, broker: Broker, led: Mapping[str, Sequence[int]], needs_beginning: Callable[[str], bool]) -> None:
+        """Ask a broker for the partitions that it leads: first the beginnings that are wanted, then all ends.
 
-async def read_offsets(connection: Connection, partitions: Iterable[Partition], which: int, into: Offsets) -> None:
-    """Read one end of each of the partitions that this broker leads.
+        Raises:
+            Failure: The broker cannot be asked.
+        """
+        for topics in _slices({topic: numbers for topic, numbers in led.items() if needs_beginning(topic)}):
+            self._read(await broker.ask(_request(topics, _BEGINNING)), topics, self.beginnings)
+        for topics in _slices(led):
+            self._read(await broker.ask(_request(topics, _END)), topics, self.ends)
 
-    Args:
-        connection: To the leader.
-        partitions: Those it leads.
-        which: `END` or `BEGINNING`.
-        into: Receives offsets and faults; every partition gets one of the two.
+    def add(self, other: LogOffsets) -> None:
+        """Take in what another broker said of the partitions that it leads."""
+        for mine, its in ((self.ends, other.ends), (self.beginnings, other.beginnings)):
+            for topic, found in its.items():
+                mine.setdefault(topic, {}).update(found)
+        self.partition_errors |= other.partition_errors
+        self.words = self.words or other.words
 
-    Raises:
-        Failure: The connection is lost, or the broker does not know the request.
-    """
-    wanted = set(partitions)
-    if not wanted:
-        return
-    topics: dict[str, list[tuple[int, int]]] = {}
-    for topic, number in sorted(wanted):
-        topics.setdefault(topic, []).append((number, which))
-    answer = await connection.ask(OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, list(topics.items())))
-    found = into.ends if which == END else into.beginnings
-    for topic, answers in answer.topics or ():
-        for number, error, _, offset, *_ in answers or ():
-            partition = Partition(topic, number)
-            if partition not in wanted:
-                continue
-            wanted.discard(partition)
-            if error or offset < 0:
-                into.faults[partition] = fault_of_code(error)
-                into.words = into.words or (error_name(error) if error else "a negative offset")
-            else:
-                found[partition] = offset
-    for partition in wanted:
-        into.faults[partition] = PartitionFault.OTHER
-        into.words = into.words or "missing from the answer"
+    def failures(self, layout: Layout) -> list[Failure]:
+        """Say what is wrong with partitions and topics, in one failure for each of the two."""
+        failures = []
+        if self.partition_errors:
+            partition, reason = min(self.partition_errors.items())
+            words = f" ({self.words})" if self.words else ""
+            such_as = f"{partition.topic}/{partition.number}: {reason}{words}"
+            detail = f"{len(self.partition_errors)} of {layout.partitions} partitions, such as {such_as}"
+            failures.append(Failure(Stage.CHECK, _REASONS.get(reason, Reason.QUERY_FAILED), detail))
+        if layout.refused:
+            topic, said = min(layout.refused.items())
+            detail = f"{len(layout.refused)} topics, such as {topic}: {said}"
+            failures.append(Failure(Stage.CHECK, Reason.QUERY_FAILED, detail))
+        return failures
+
+    def _read(self, answer: Any, asked: Mapping[str, Sequence[int]], offsets: OffsetsByTopic) -> None:
+        missing = {topic: set(numbers) for topic, numbers in asked.items()}
+        for topic, answers in answer.topics or ():
+            waited_for = missing.get(topic, set())
+            found: dict[int, int] = {}
+            for number, code, _, offset, *_ in answers or ():
+                if number not in waited_for:
+                    continue
+                waited_for.discard(number)
+                if code or offset < 0:
+                    words = error_name(code) if code else "a negative offset"
+                    self._refuse(Partition(topic, number), partition_error_of_code(code), words)
+                else:
+                    found[number] = offset
+            if found:
+                offsets.setdefault(topic, {}).update(found)
+        for topic, numbers in missing.items():
+            for number in numbers:
+                self._refuse(Partition(topic, number), PartitionErrorReason.OTHER, "missing from the answer")
+
+    def _refuse(self, partition: Partition, reason: PartitionErrorReason, words: str) -> None:
+        self.partition_errors[partition] = reason
+        self.words = self.words or words
+
+
+def _slices(topics: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
+    """Cut into requests of at most `_LISTED` partitions."""
+    partitions = ((topic, number) for topic, numbers in topics.items() for number in numbers)
+    while some := list(islice(partitions, _LISTED)):
+        topics_of_slice: dict[str, list[int]] = {}
+        for topic, number in some:
+            topics_of_slice.setdefault(topic, []).append(number)
+        yield topics_of_slice
+
+
+def _request(topics: Mapping[str, Sequence[int]], which: int) -> OffsetRequest:
+    asked = [(topic, [(number, which) for number in numbers]) for topic, numbers in topics.items()]
+    return OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, asked)
+
+
+_REASONS = {
+    PartitionErrorReason.NO_LEADER: Reason.NO_LEADER,
+    PartitionErrorReason.NOT_LEADER: Reason.NO_LEADER,
+    PartitionErrorReason.NOT_AUTHORIZED: Reason.AUTH,
+    PartitionErrorReason.TIMEOUT: Reason.TIMEOUT,
+}

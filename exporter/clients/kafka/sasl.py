@@ -1,34 +1,38 @@
-"""SASL as brokers want it: PLAIN (RFC 4616) and SCRAM (RFC 5802, 7677).
+"""SASL as brokers want it: PLAIN (RFC 4616), and SCRAM (RFC 5802, 7677) by scramp.
 
-Written out here because a login is where a hostile or mistaken server gets to choose what the client computes: the
-iteration count is bounded, and the server must prove that it knows the password too.
+A login is where a hostile or mistaken server gets to choose what the client computes: the iteration count is looked at
+before the library computes anything, and the library has the server prove that it knows the password too.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
-import secrets
-from typing import Protocol
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
+from scramp import ScramClient, ScramException
+
+from exporter.clients.kafka.errors import failure_of_code
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "Dialogue", "Plain", "Scram", "dialogue"]
+__all__ = ["MAX_ITERATIONS", "Dialogue", "Plain", "Scram", "dialogue", "log_in"]
 
-MAX_ITERATIONS = 200_000
-"""Most rounds of PBKDF2 that a server may ask for: about 60 ms. Kafka's own limit is 16,384."""
+MAX_ITERATIONS = 100_000
+"""Most rounds of PBKDF2 that a server may ask for: some 150 ms of a thread. Kafka's own limit is 16,384."""
+
+_MAX_CHALLENGE = 4096
+"""Longest message of a server that is looked at, in bytes; they have some hundred."""
 
 
 class Dialogue(Protocol):
     """One login: a token for each challenge, None when nothing more is to be said."""
 
     def step(self, challenge: bytes) -> bytes | None:
-        """Answer a challenge, the first of which is empty. May compute for some 10 ms: call it from a thread.
+        """Answer a challenge, the first of which is empty. May compute for some 100 ms: call it from a thread.
 
         Raises:
-            Failure: The server says what it must not.
+            Failure: The server says what it must not, or the password cannot be used.
         """
 
 
@@ -48,67 +52,84 @@ class Scram:
     """Proof of the password on both sides, without sending it.
 
     Args:
-        digest: Hash as hashlib names it: sha256 or sha512.
+        mechanism: SCRAM-SHA-256 or SCRAM-SHA-512.
         user: Its name.
         password: Its password.
         nonce: For tests against published examples.
+
+    Raises:
+        Failure: User or password have characters that cannot be.
     """
 
-    def __init__(self, digest: str, user: str, password: str, nonce: str | None = None) -> None:
-        self._digest = digest
-        self._password = password.encode()
-        self._nonce = nonce or secrets.token_urlsafe(24)
-        quoted = user.replace("=", "=3D").replace(",", "=2C")
-        self._first = f"n={quoted},r={self._nonce}"
-        self._signature: bytes | None = None
+    def __init__(self, mechanism: str, user: str, password: str, nonce: str | None = None) -> None:
+        try:
+            self._client = ScramClient([mechanism], user, "", c_nonce=nonce)
+        except ScramException:
+            raise Failure(Stage.AUTH, Reason.CREDENTIALS, "SCRAM: the user's name has characters that cannot be") from None
+        self._client.password = _Verbatim(password)
         self._steps = iter((self._open, self._prove, self._verify))
 
     def step(self, challenge: bytes) -> bytes | None:
         """Open, prove, verify."""
         try:
-            return next(self._steps)(challenge)
-        except (ValueError, KeyError, binascii.Error, StopIteration):
+            if len(challenge) > _MAX_CHALLENGE:
+                raise Failure(Stage.AUTH, Reason.PROTOCOL, f"SCRAM: a message of {len(challenge)} bytes")
+            return next(self._steps)(challenge.decode())
+        except (ScramException, ValueError, StopIteration):
             # from None: the challenge and what was computed of it stay out of any traceback
-            raise Failure(Stage.AUTH, Reason.PROTOCOL, "SCRAM: the broker's message cannot be read") from None
+            raise Failure(Stage.AUTH, Reason.PROTOCOL, "SCRAM: the broker's message is not what it must be") from None
 
-    def _open(self, _: bytes) -> bytes:
-        return b"n,," + self._first.encode()
+    def _open(self, _: str) -> bytes:
+        return str(self._client.get_client_first()).encode()
 
-    def _prove(self, challenge: bytes) -> bytes:
-        fields = _fields(challenge)
-        nonce, salt, iterations = fields["r"], base64.b64decode(fields["s"], validate=True), int(fields["i"])
-        if not nonce.startswith(self._nonce) or len(nonce) == len(self._nonce):
-            raise Failure(Stage.AUTH, Reason.PROTOCOL, "SCRAM: the broker answers another login")
-        if not 1 <= iterations <= MAX_ITERATIONS:
-            raise Failure(
-                Stage.AUTH, Reason.PROTOCOL, f"SCRAM: {iterations} iterations, at most {MAX_ITERATIONS} are computed"
-            )
-        salted = hashlib.pbkdf2_hmac(self._digest, self._password, salt, iterations)
-        client_key = self._hmac(salted, b"Client Key")
-        final = f"c=biws,r={nonce}"
-        signed = ",".join((self._first, challenge.decode(), final)).encode()
-        stored = hashlib.new(self._digest, client_key).digest()
-        proof = bytes(a ^ b for a, b in zip(client_key, self._hmac(stored, signed), strict=True))
-        self._signature = self._hmac(self._hmac(salted, b"Server Key"), signed)
-        return f"{final},p={base64.b64encode(proof).decode()}".encode()
+    def _prove(self, challenge: str) -> bytes:
+        _refused(challenge)
+        self._client.set_server_first(challenge)  # reads, and computes nothing yet
+        iterations = int(self._client.iterations)
+        if iterations > MAX_ITERATIONS:
+            detail = f"SCRAM: {iterations} iterations, at most {MAX_ITERATIONS} are computed"
+            raise Failure(Stage.AUTH, Reason.PROTOCOL, detail)
+        return str(self._client.get_client_final()).encode()
 
-    def _verify(self, challenge: bytes) -> None:
-        fields = _fields(challenge)
-        if "e" in fields:
-            raise Failure(Stage.AUTH, Reason.AUTH, "SCRAM: the broker refuses user or password")
-        if not hmac.compare_digest(base64.b64decode(fields["v"], validate=True), self._signature or b""):
-            raise Failure(Stage.AUTH, Reason.PROTOCOL, "SCRAM: the broker does not know the password itself")
+    def _verify(self, challenge: str) -> None:
+        _refused(challenge)
+        self._client.set_server_final(challenge)
 
-    def _hmac(self, key: bytes, message: bytes) -> bytes:
-        return hmac.new(key, message, self._digest).digest()
+
+class _Verbatim:
+    """A password as it is: Kafka, unlike RFC 5802, does not normalise it (SASLprep), so nor must its clients."""
+
+    def __init__(self, password: str) -> None:
+        self._password = password
+
+    def __bytes__(self) -> bytes:
+        return self._password.encode()
+
+
+def _refused(challenge: str) -> None:
+    if challenge.startswith("e="):
+        raise Failure(Stage.AUTH, Reason.AUTH, "SCRAM: the broker refuses user or password")
+
+
+async def log_in(ask: Callable[[Any], Awaitable[Any]], mechanism: str, user: str, password: str) -> None:
+    """Log in over a connection that has just agreed on versions.
+
+    Raises:
+        Failure: The broker does not offer the mechanism, refuses the login, or says what it must not.
+    """
+    answer = await ask(SaslHandShakeRequest(mechanism))
+    if answer.error_code:
+        offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
+        raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
+    steps = dialogue(mechanism, user, password)
+    token = steps.step(b"")
+    while token is not None:
+        answer = await ask(SaslAuthenticateRequest(token))
+        if answer.error_code:
+            raise failure_of_code(answer.error_code, "login", Stage.AUTH)
+        token = await asyncio.to_thread(steps.step, answer.sasl_auth_bytes or b"")
 
 
 def dialogue(mechanism: str, user: str, password: str) -> Dialogue:
     """Begin a login by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
-    if mechanism == "PLAIN":
-        return Plain(user, password)
-    return Scram({"SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}[mechanism], user, password)
-
-
-def _fields(message: bytes) -> dict[str, str]:
-    return {name: value for name, _, value in (part.partition("=") for part in message.decode().split(","))}
+    return Plain(user, password) if mechanism == "PLAIN" else Scram(mechanism, user, password)

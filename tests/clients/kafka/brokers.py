@@ -42,6 +42,8 @@ class API:
     LOGIN = 36
 
 
+_SALT = b"salt of sixteen "
+
 _REQUESTS = {
     request.API_KEY: request
     for request in (
@@ -121,6 +123,8 @@ class FakeCluster:
     iterations: int = 4096
     impostor: bool = False
     """Whether SCRAM ends with a signature that proves nothing."""
+    on_peer: Callable[[Any], None] | None = None
+    """Is told the client's certificate of each connection."""
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
     served: dict[int, Served] = field(default_factory=dict)
 
@@ -144,6 +148,8 @@ class FakeCluster:
     def _talk(self, node: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             login: list[Any] = []
+            if self.on_peer is not None:
+                self.on_peer(writer.get_extra_info("peercert"))
             while True:
                 size = int.from_bytes(await reader.readexactly(4), "big")
                 frame = await reader.readexactly(size)
@@ -255,12 +261,12 @@ class FakeCluster:
         if len(login) == 1:
             bare = request.sasl_auth_bytes.decode().removeprefix("n,,")
             user, nonce = (part[2:] for part in bare.split(","))
-            first = f"r={nonce}server,s={base64.b64encode(b'salt').decode()},i={self.iterations}"
+            first = f"r={nonce}server,s={base64.b64encode(_SALT).decode()},i={self.iterations}"
             login += [user.replace("=2C", ",").replace("=3D", "="), bare, first]
             return {"error_message": None, "sasl_auth_bytes": first.encode()}
         _, user, bare, first = login
         final, proof = request.sasl_auth_bytes.decode().rsplit(",p=", 1)
-        salted = hashlib.pbkdf2_hmac(digest, self.users.get(user, "").encode(), b"salt", self.iterations)
+        salted = hashlib.pbkdf2_hmac(digest, self.users.get(user, "").encode(), _SALT, self.iterations)
         signed = f"{bare},{first},{final}".encode()
         key = hmac.digest(salted, b"Client Key", digest)
         signature = hmac.digest(hashlib.new(digest, key).digest(), signed, digest)

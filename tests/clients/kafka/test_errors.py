@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from exporter.clients.kafka.errors import (
-    PartitionFault,
+    PartitionErrorReason,
     error_name,
     failure_of_code,
-    fault_of_code,
-    fault_of_failure,
+    partition_error_of_code,
+    partition_error_of_failure,
     together,
 )
 from exporter.verdict import Failure, Reason, Stage
@@ -45,17 +45,17 @@ def test_codes_have_kafkas_own_names() -> None:
     ]
 
 
-def test_every_code_of_a_partition_is_a_fault_of_the_closed_list() -> None:
+def test_every_code_of_a_partition_is_a_reason_of_the_closed_list() -> None:
     """Whatever number comes."""
-    faults = {fault_of_code(code) for code in range(-1, 130)}
-    assert faults <= set(PartitionFault)
-    assert fault_of_code(6) is PartitionFault.NOT_LEADER
+    faults = {partition_error_of_code(code) for code in range(-1, 130)}
+    assert faults <= set(PartitionErrorReason)
+    assert partition_error_of_code(6) is PartitionErrorReason.NOT_LEADER
 
 
-def test_a_broker_that_cannot_be_asked_is_a_fault_of_its_partitions() -> None:
+def test_a_broker_that_cannot_be_asked_is_a_reason_of_its_partitions() -> None:
     """Timeouts are told from refusals."""
-    assert fault_of_failure(Failure(Stage.CONNECT, Reason.CONNECT_TIMEOUT)) is PartitionFault.TIMEOUT
-    assert fault_of_failure(Failure(Stage.CONNECT, Reason.CONNECT_REFUSED)) is PartitionFault.UNREACHABLE
+    assert partition_error_of_failure(Failure(Stage.CONNECT, Reason.CONNECT_TIMEOUT)) is PartitionErrorReason.TIMEOUT
+    assert partition_error_of_failure(Failure(Stage.CONNECT, Reason.CONNECT_REFUSED)) is PartitionErrorReason.UNREACHABLE
 
 
 def test_failures_are_told_together() -> None:

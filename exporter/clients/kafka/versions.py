@@ -1,0 +1,68 @@
+"""Which requests are spoken, in which versions.
+
+The structs are `aiokafka.protocol`'s, which is not a public interface: tests/clients/kafka/test_versions.py holds every
+version spoken here against the fields that are relied on, so that an upgrade which changes them fails there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.protocol.admin import (
+    ApiVersionRequest,
+    DescribeGroupsRequest,
+    ListGroupsRequest,
+    SaslAuthenticateRequest,
+    SaslHandShakeRequest,
+)
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
+
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["BEFORE_AGREEING", "SPOKEN", "prepare"]
+
+Versions = Mapping[int, tuple[int, int]]
+"""Lowest and highest version by API key."""
+
+SPOKEN: dict[int, tuple[type[Any], int, int]] = {
+    request.API_KEY: (request, low, high)
+    for request, low, high in (
+        (OffsetRequest, 1, 3),
+        (MetadataRequest, 1, 5),
+        (OffsetFetchRequest, 1, 3),
+        (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
+        (ListGroupsRequest, 0, 1),  # aiokafka 0.14 sends version 2 as version 1
+        (SaslHandShakeRequest, 1, 1),
+        (SaslAuthenticateRequest, 0, 1),
+        (ApiVersionRequest, 0, 0),
+    )
+}
+"""Requests by API key, with the versions that are spoken here."""
+
+BEFORE_AGREEING: Versions = {ApiVersionRequest.API_KEY: (0, 0)}
+"""What may be asked of a broker that has not said yet what it speaks."""
+
+
+def prepare(request: Any, broker: Versions, stage: Stage) -> Any:
+    """Return the request in the newest version that both sides speak.
+
+    Args:
+        request: Of `aiokafka.protocol`, or one that is prepared like those.
+        broker: What the broker speaks.
+        stage: The stage under way.
+
+    Raises:
+        Failure: There is no such version.
+    """
+    kind, low, high = SPOKEN[request.API_KEY]
+    name = kind.__name__.removesuffix("Request")
+    if request.API_KEY not in broker:
+        raise Failure(stage, Reason.PROTOCOL, f"the broker does not know {name}")
+    lowest, highest = broker[request.API_KEY]
+    if max(low, lowest) > min(high, highest):
+        detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {low} to {high}"
+        raise Failure(stage, Reason.PROTOCOL, detail)
+    return request.prepare({request.API_KEY: (max(low, lowest), min(high, highest))})

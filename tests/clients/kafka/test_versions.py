@@ -1,0 +1,126 @@
+"""A canary for upgrades: aiokafka's structs are not a public interface, so what is relied on of them is held here."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as version_of
+from typing import Any
+
+import pytest
+from aiokafka.protocol import types
+
+from exporter.clients.kafka.versions import SPOKEN, prepare
+from exporter.verdict import Failure, Reason, Stage
+
+THROTTLED = "throttle_time_ms: Int32, "
+BROKERS = "brokers: [node_id: Int32, host: String, port: Int32, rack: String]"
+TOPICS = (
+    "topics: [error_code: Int16, topic: String, is_internal: Boolean, partitions: [error_code: Int16, partition: Int32, "
+    "leader: Int32, replicas: [Int32], isr: [Int32]{more}]]"
+)
+METADATA = f"{BROKERS}, cluster_id: String, controller_id: Int32, {TOPICS.format(more='')}"
+OFFSETS = "topics: [topic: String, partitions: [partition: Int32, error_code: Int16, timestamp: Int64, offset: Int64]]"
+ASKED_OFFSETS = "topics: [topic: String, partitions: [partition: Int32, timestamp: Int64]]"
+COMMITS = "topics: [topic: String, partitions: [partition: Int32, offset: Int64, metadata: String, error_code: Int16]]"
+ASKED_COMMITS = "consumer_group: String, topics: [topic: String, partitions: [Int32]]"
+GROUPS = (
+    "groups: [error_code: Int16, group: String, state: String, protocol_type: String, protocol: String, members: "
+    "[member_id: String, client_id: String, client_host: String, member_metadata: Bytes, member_assignment: Bytes]]"
+)
+LISTED = "error_code: Int16, groups: [group: String, protocol_type: String]"
+VERSIONS = "error_code: Int16, api_versions: [api_key: Int16, min_version: Int16, max_version: Int16]"
+LOGIN = "error_code: Int16, error_message: String, sasl_auth_bytes: Bytes"
+
+FIELDS = {
+    ("OffsetRequest", 1): (f"replica_id: Int32, {ASKED_OFFSETS}", OFFSETS),
+    ("OffsetRequest", 2): (f"replica_id: Int32, isolation_level: Int8, {ASKED_OFFSETS}", THROTTLED + OFFSETS),
+    ("OffsetRequest", 3): (f"replica_id: Int32, isolation_level: Int8, {ASKED_OFFSETS}", THROTTLED + OFFSETS),
+    ("MetadataRequest", 1): ("topics: [String]", METADATA.replace("cluster_id: String, ", "")),
+    ("MetadataRequest", 2): ("topics: [String]", METADATA),
+    ("MetadataRequest", 3): ("topics: [String]", THROTTLED + METADATA),
+    ("MetadataRequest", 4): ("topics: [String], allow_auto_topic_creation: Boolean", THROTTLED + METADATA),
+    ("MetadataRequest", 5): (
+        "topics: [String], allow_auto_topic_creation: Boolean",
+        f"{THROTTLED}{BROKERS}, cluster_id: String, controller_id: Int32, "
+        f"{TOPICS.format(more=', offline_replicas: [Int32]')}",
+    ),
+    ("OffsetFetchRequest", 1): (ASKED_COMMITS, COMMITS),
+    ("OffsetFetchRequest", 2): (ASKED_COMMITS, f"{COMMITS}, error_code: Int16"),
+    ("OffsetFetchRequest", 3): (ASKED_COMMITS, f"{THROTTLED}{COMMITS}, error_code: Int16"),
+    ("DescribeGroupsRequest", 0): ("groups: [String]", GROUPS),
+    ("DescribeGroupsRequest", 1): ("groups: [String]", THROTTLED + GROUPS),
+    ("DescribeGroupsRequest", 2): ("groups: [String]", THROTTLED + GROUPS),
+    ("ListGroupsRequest", 0): ("", LISTED),
+    ("ListGroupsRequest", 1): ("", THROTTLED + LISTED),
+    ("SaslHandShakeRequest", 1): ("mechanism: String", "error_code: Int16, enabled_mechanisms: [String]"),
+    ("SaslAuthenticateRequest", 0): ("sasl_auth_bytes: Bytes", LOGIN),
+    ("SaslAuthenticateRequest", 1): ("sasl_auth_bytes: Bytes", f"{LOGIN}, session_lifetime_ms: Int64"),
+    ("ApiVersionRequest", 0): ("", VERSIONS),
+}
+"""Fields of request and answer, as exporter/clients/kafka writes and reads them."""
+
+
+def fields(kind: Any) -> str:
+    """A schema in one line, names and types of its fields in their order."""
+    if isinstance(kind, types.Schema):
+        return ", ".join(f"{name}: {fields(field)}" for name, field in zip(kind.names, kind.fields, strict=True))
+    if isinstance(kind, types.Array):
+        return f"[{fields(kind.array_of)}]"
+    return kind.__name__ if isinstance(kind, type) else type(kind).__name__
+
+
+def struct_of(request: type[Any], version: int) -> Any:
+    """The struct that `prepare` takes for this version."""
+    return next((kind for kind in reversed(request._CLASSES) if version == kind.API_VERSION), None)
+
+
+SPOKEN_VERSIONS = [
+    pytest.param(request, version, id=f"{request.__name__}-{version}")
+    for request, low, high in SPOKEN.values()
+    for version in range(low, high + 1)
+]
+
+
+@pytest.mark.parametrize(("request_type", "version"), SPOKEN_VERSIONS)
+def test_aiokafkas_structs_are_as_they_are_relied_on(request_type: type[Any], version: int) -> None:
+    """Every version that is spoken: it exists, carries the old kind of header, and has these fields in this order."""
+    name = request_type.__name__
+    relied_on = f"aiokafka {version_of('aiokafka')}: {name} version {version} is not as exporter/clients/kafka relies on it"
+    struct = struct_of(request_type, version)
+    assert struct is not None, f"{relied_on}: it is not there; lower the version in versions.py"
+    assert not struct.FLEXIBLE_VERSION, f"{relied_on}: its header has tagged fields"
+    assert struct.API_KEY == request_type.API_KEY, f"{relied_on}: its key is another"
+    request, answer = FIELDS[name, version]
+    assert fields(struct.SCHEMA) == request, f"{relied_on}: the request has other fields"
+    assert fields(struct.RESPONSE_TYPE.SCHEMA) == answer, f"{relied_on}: the answer has other fields"
+
+
+def test_the_canary_knows_every_version_and_no_other() -> None:
+    """One that is spoken anew must be written down here."""
+    assert {(kind.__name__, version) for kind, low, high in SPOKEN.values() for version in range(low, high + 1)} == set(
+        FIELDS
+    )
+
+
+@pytest.mark.parametrize(("request_type", "version"), SPOKEN_VERSIONS)
+def test_a_broker_that_speaks_one_version_only_is_asked_in_it(request_type: type[Any], version: int) -> None:
+    """So that the version in the header is the one that was agreed on."""
+    made = {
+        "OffsetRequest": (-1, 0, []),
+        "MetadataRequest": (None,),
+        "OffsetFetchRequest": ("group", []),
+        "DescribeGroupsRequest": (["group"],),
+        "SaslHandShakeRequest": ("PLAIN",),
+        "SaslAuthenticateRequest": (b"token",),
+    }
+    request = request_type(*made.get(request_type.__name__, ()))
+    prepared = prepare(request, {request.API_KEY: (version, version)}, Stage.QUERY)
+    assert version == prepared.API_VERSION
+
+
+def test_a_broker_that_has_left_these_versions_behind_is_named() -> None:
+    """Rather than an exception of the library."""
+    for key, (request_type, _, high) in SPOKEN.items():
+        request = object.__new__(request_type)
+        with pytest.raises(Failure) as caught:
+            prepare(request, {key: (high + 1, high + 3)}, Stage.QUERY)
+        assert caught.value.reason is Reason.PROTOCOL
