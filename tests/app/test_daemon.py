@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from exporter.demo.processes import free_port
+from exporter.demo.ports import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from tests.app.daemon import Daemon
 

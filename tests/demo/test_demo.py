@@ -24,7 +24,8 @@ from exporter.demo import fleet as fleets
 from exporter.demo.faults import parse_order
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.main import _in_words, _say_where, run_demo
-from exporter.demo.processes import StartError, bound, descendants, listens
+from exporter.demo.ports import listens
+from exporter.demo.processes import StartError, bound, descendants
 from exporter.demo.servers.prometheus import AlertmanagerServer, PrometheusServer
 from exporter.demo.servers.springboot import SERVICES
 from tests.demo.running import fetch

@@ -28,6 +28,8 @@ DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "gat
 PROBES = {**dict.fromkeys(SERVICES, "actuator"), **DEPENDENCIES}
 INTERVAL = 2.0
 
+pytestmark = pytest.mark.xdist_group("demo")
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:

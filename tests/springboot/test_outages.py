@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo.processes import free_ports
+from exporter.demo.ports import free_ports
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.postgres import PostgresServer
