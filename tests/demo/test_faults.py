@@ -18,8 +18,6 @@ from tests.waiting import until
 Shows = Callable[[RunningFleet, str], bool]
 PATIENCE = 30.0
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 def total(demo: RunningFleet, name: str, **labels: str) -> float:
     return sum(demo.values(name, **labels).values())

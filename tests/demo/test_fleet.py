@@ -30,8 +30,6 @@ DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "gat
 PROBES = {**dict.fromkeys(SERVICES, "actuator"), **DEPENDENCIES}
 INTERVAL = 2.0
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFleet]:

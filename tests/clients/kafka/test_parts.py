@@ -344,6 +344,7 @@ async def test_more_groups_than_are_read_fail_the_part(shared: SharedClients, mo
     assert len(values(outcome, kafka.TOPIC_LAG)) == 10  # 4 partitions each
 
 
+@pytest.mark.measures
 async def test_a_thousand_partitions_cost_little(shared: SharedClients) -> None:
     """Two brokers, five groups: the attempt's own computing stays far below the interval."""
     cluster = FakeCluster(
