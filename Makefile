@@ -13,7 +13,9 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 export TMPDIR := $(CURDIR)/.cache/tmp
 export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
 export XDG_CONFIG_HOME := $(CURDIR)/.cache/xdg
-PYTEST = mkdir -p $(TMPDIR) && $(BIN)/python -m pytest --basetemp=$(TMPDIR)/pytest
+# Most tests wait rather than work: more workers than cores.
+export WORKERS ?= 4
+PYTEST = mkdir -p $(TMPDIR) && PYTHON=$(BIN)/python scripts/test
 
 .PHONY: help
 help: ## show this list
@@ -36,10 +38,20 @@ debian:
 	@mkdir -p $(TMPDIR)
 	@scripts/debian-packages
 
+.PHONY: servers
+servers: $(STAMP) debian
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m tests.fixtures.fetch
+
 .PHONY: test
 test: $(STAMP) debian ## every test, on real servers; ARGS="-k name"
+	@$(PYTEST) $(ARGS)
+
+.PHONY: coverage
+coverage: $(STAMP) debian ## the tests again, slower: which lines of exporter/ they run
 	@$(BIN)/coverage erase
-	@$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+	@$(PYTEST) --cov --cov-append --cov-report= $(ARGS)
+	@$(BIN)/coverage report --skip-covered
 
 .PHONY: e2e
 e2e: $(STAMP) debian ## faults of the whole fleet, and the pages that they lead to
@@ -64,7 +76,8 @@ generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashbo
 
 .PHONY: boot-table
 boot-table: $(STAMP) debian ## write docs/spring-boot.md from the tests against real Spring Boot applications
-	@WRITE_BOOT_TABLE=1 $(PYTEST) tests/conformance
+	@mkdir -p $(TMPDIR)
+	@WRITE_BOOT_TABLE=1 $(BIN)/python -m pytest --basetemp=$(TMPDIR)/pytest tests/conformance
 
 .PHONY: bench
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers

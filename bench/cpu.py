@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.processes import cpu_seconds, started, wait_for
-from exporter.demo.processes import free_port, free_ports
+from exporter.demo.ports import free_port, free_ports
 
 __all__ = ["CpuCost", "run"]
 

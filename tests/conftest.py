@@ -12,6 +12,7 @@ from exporter.probing.probe import Confirmation, Probe, ProbeSettings, SharedCli
 from exporter.values import Address
 
 pytest_plugins = [
+    "tests.side_by_side",
     "tests.fixtures.servers",
     "tests.fixtures.keycloak",
     "tests.fixtures.boot_applications",

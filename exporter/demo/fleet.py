@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.demo.processes import StartError, free_port
+from exporter.demo.ports import free_port
+from exporter.demo.processes import StartError
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.daemon import ExporterServer

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Child", "ServerError", "StartError", "bound", "descendants", "free_port", "free_ports", "listens"]
+from exporter.demo.ports import free_port, free_ports, listens  # for those who have always found them here
 
-_OPEN_PORTS: set[int] = set()
-"""Ports handed out by this process: the kernel may offer one again before its server listens."""
+__all__ = ["Child", "ServerError", "StartError", "bound", "descendants", "free_port", "free_ports", "listens"]
 
 
 class ServerError(RuntimeError):
@@ -24,22 +22,6 @@ class ServerError(RuntimeError):
 
 class StartError(ServerError):
     """A server did not start; the text says which, and what its log ends with."""
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody listens on, and that was not handed out before."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _OPEN_PORTS:
-            _OPEN_PORTS.add(port)
-            return port
-
-
-def free_ports(count: int) -> list[int]:
-    """Return several free ports."""
-    return [free_port() for _ in range(count)]
 
 
 class Child:
@@ -227,12 +209,3 @@ def descendants(pid: int) -> list[int]:
             for child in map(int, path.read_text().split()):
                 found += [child, *descendants(child)]
     return found
-
-
-def listens(host: str, port: int) -> bool:
-    """Tell whether something accepts connections. Blocking, for up to a fifth of a second."""
-    try:
-        with socket.create_connection((host, port), timeout=0.2):
-            return True
-    except OSError:
-        return False

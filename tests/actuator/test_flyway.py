@@ -175,17 +175,17 @@ def test_a_version_that_is_none_sorts_before_all_others(version: Any) -> None:
 
 
 def test_a_very_long_version_is_cut_and_costs_nothing() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     found = only(migration("7" * 1_000_000), migration("1." * 500_000))
     assert found.applied == "7" * MAX_TEXT
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_ten_thousand_migrations_are_read() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     found = only(*(migration(str(number)) for number in range(MAX_MIGRATIONS)))
     assert (found.applied, found.states["SUCCESS"]) == (str(MAX_MIGRATIONS - 1), MAX_MIGRATIONS)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_more_are_refused_rather_than_the_last_ones_left_out() -> None:

@@ -130,6 +130,7 @@ async def test_a_port_that_closes_at_once_says_so(shared: SharedClients) -> None
     )  # fmt: skip
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize(
     ("said", "stage"), [(b"", Stage.WAIT), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Stage.RECEIVE)]
 )
@@ -144,7 +145,7 @@ async def test_a_path_that_hangs_is_named_with_the_stage_it_hangs_in(
         took = loop.time() - started
     assert why(attempt) == (stage, Reason.TIMEOUT, "main port /x: no answer within the deadline")
     assert ups(attempt) == {"/x": 0}
-    assert took < 1.0
+    assert 0.9 < took < 0.95
 
 
 async def test_a_handshake_that_hangs_is_named_too(shared: SharedClients) -> None:

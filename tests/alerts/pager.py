@@ -6,7 +6,6 @@ Only what a deployment replaces is replaced: addresses, key files and waiting ti
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,8 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
+
+from exporter.demo.ports import free_port
 
 ALERTS = Path(__file__).parents[2] / "alerts"
 KEYS = {"pagerduty-critical": "key-of-critical", "pagerduty-warning": "key-of-warning"}
@@ -150,10 +151,3 @@ async def _ready(session: aiohttp.ClientSession, url: str, process: asyncio.subp
             except aiohttp.ClientError:
                 pass
             await asyncio.sleep(0.05)  # a server that is not there yet has nothing to await
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -18,7 +18,7 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.demo.processes import free_port
+from exporter.demo.ports import free_port
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

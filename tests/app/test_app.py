@@ -9,7 +9,7 @@ import pytest
 
 from exporter.app import App, EssentialTaskEnded
 from exporter.config.loader import load
-from exporter.demo.processes import free_port
+from exporter.demo.ports import free_port
 from exporter.engine.engine import Engine
 from exporter.engine.lag import LoopLag
 from exporter.web.backend import UnknownTarget

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -73,15 +72,6 @@ def fetch(url: str) -> bytes:
     """Get a URL."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         return bytes(answer.read())
-
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> float:
-    """Wait for something to become true; return how long it took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 @contextmanager

@@ -12,7 +12,8 @@ import pytest
 from exporter.demo.faults import FAULTS, Fault, Order, parse_order, play
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.servers.springboot import SERVICES
-from tests.demo.running import RunningFleet, running, until
+from tests.demo.running import RunningFleet, running
+from tests.waiting import until
 
 Shows = Callable[[RunningFleet, str], bool]
 PATIENCE = 30.0

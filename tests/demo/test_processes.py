@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.demo import processes
-from exporter.demo.processes import Child, StartError, bound, descendants, free_ports
+from exporter.demo.processes import Child, StartError, bound, descendants
 from exporter.demo.servers.postgres import PostgresServer
 from tests.demo.watching import state, wait_until_gone
 
@@ -155,7 +155,3 @@ def test_no_unshare_is_no_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     assert processes._namespaces_allowed() is False
     processes._namespaces_allowed.cache_clear()
-
-
-def test_free_ports_are_distinct() -> None:
-    assert len(set(free_ports(200))) == 200

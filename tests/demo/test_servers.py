@@ -13,7 +13,8 @@ import yaml
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from exporter.demo.processes import ServerError, descendants, free_port
+from exporter.demo.ports import free_port
+from exporter.demo.processes import ServerError, descendants
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.pagerduty import PagerDuty

@@ -14,7 +14,7 @@ def state(pid: int) -> str:
         return ""
 
 
-def wait_until_gone(*pids: int, seconds: float = 5.0) -> None:
+def wait_until_gone(*pids: int, seconds: float = 30.0) -> None:
     """Wait until none of them runs; one that nobody has waited for yet does not."""
     deadline = time.monotonic() + seconds
     while left := [pid for pid in pids if state(pid) not in ("", "Z")]:

@@ -19,6 +19,8 @@ from exporter.verdict import Verdict
 from tests.actuator.test_recording import MICROMETER
 from tests.probes.doing import make, on_uvloop
 
+pytestmark = pytest.mark.measures
+
 LIMIT = 0.015
 """Seconds of the event loop's thread."""
 

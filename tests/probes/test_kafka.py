@@ -201,6 +201,7 @@ async def test_a_broker_that_stands_still_is_a_timeout_and_comes_back(
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
 
 
+@pytest.mark.measures
 async def test_a_thousand_partitions_take_a_fraction_of_a_second(own_broker: BrokerServer, shared: SharedClients) -> None:
     """Computing by the probe alone, broker and its process not counted."""
     async with topics_on(own_broker, big=1000) as producer:

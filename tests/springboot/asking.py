@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +78,3 @@ def probe(port: int, timeout: float = 5.0) -> Outcome:
 def told(outcome: Outcome, family: Family, *labels: str) -> float | None:
     """Return a sample that the probe recorded, or None."""
     return outcome.samples.get(family, {}).get(labels)
-
-
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.1)

@@ -18,7 +18,8 @@ from exporter.clients.postgres.flyway import read_history
 from exporter.clients.spring import meters, metrics_json, prometheus_text
 from exporter.demo.servers.springboot import SERVICES
 from tests.fixtures.springboot import SpringFleet
-from tests.springboot.asking import V2, V3, get, meter, statuses, until
+from tests.springboot.asking import V2, V3, get, meter, statuses
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

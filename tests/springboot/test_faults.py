@@ -18,7 +18,8 @@ from exporter.probing.runner import Outcome
 from exporter.verdict import Verdict
 from tests.fixtures.springboot import SpringFleet
 from tests.probes.doing import attempt, make, reason
-from tests.springboot.asking import get, meter, probe, statuses, told, until
+from tests.springboot.asking import get, meter, probe, statuses, told
+from tests.waiting import until
 
 SERVICE = "case"
 Check = Callable[[SpringFleet, int], object]

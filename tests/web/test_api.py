@@ -151,6 +151,7 @@ async def _curl(address: Address, path: str, *options: str) -> bytes:
     return (await process.communicate())[0]
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("path", ["/api/v1/services", "/api/v1/targets?verdict=up", "/", "/services/service-3"])
 @pytest.mark.parametrize("options", [(), ("-H", "Accept-Encoding: gzip")])
 async def test_five_thousand_targets_do_not_hold_the_loop_up(path: str, options: tuple[str, ...]) -> None:

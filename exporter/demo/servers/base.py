@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from exporter.demo.processes import Child, free_port, listens
+from exporter.demo.ports import free_port, listens
+from exporter.demo.processes import Child
 
 __all__ = ["Server"]
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from exporter.demo.processes import ServerError, free_ports, listens
+from exporter.demo.ports import free_ports, listens
+from exporter.demo.processes import ServerError
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.postgres import PostgresServer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -212,6 +213,7 @@ async def test_a_topic_that_is_refused_is_told(shared: SharedClients) -> None:
     assert values(outcome, kafka.TOPIC_LAG)["billing", "orders"] == 60
 
 
+@pytest.mark.looptime
 @pytest.mark.parametrize("key", [API.LIST, API.DESCRIBE, API.COMMITS])
 async def test_a_broker_that_hangs_in_groups_costs_its_groups_and_partitions_only(shared: SharedClients, key: int) -> None:
     """It is given up in time, not asked again, and the others' series stay."""
@@ -339,6 +341,7 @@ async def test_more_groups_than_are_read_fail_the_part(shared: SharedClients, mo
     assert len(values(outcome, kafka.TOPIC_LAG)) == 10  # 4 partitions each
 
 
+@pytest.mark.measures
 async def test_a_thousand_partitions_cost_little(shared: SharedClients) -> None:
     """Two brokers, five groups: the attempt's own computing stays far below the interval."""
     cluster = FakeCluster(

@@ -122,6 +122,7 @@ def test_limits_refuse_an_answer_that_is_too_large() -> None:
     assert len(parse(b"x 1\n" * 5, {"x": ()}, max_samples=5, max_lines=6).samples["x"]) == 5
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("wanted", ["tomcat_x", "http_server_requests_seconds_bucket"])
 def test_a_megabyte_is_read_in_milliseconds(wanted: str) -> None:
     """2 ms for unwanted lines, about 14 ms where nearly all are wanted; the bound leaves room for a busy machine."""

@@ -1,0 +1,78 @@
+"""How tests are laid out over several workers: what shares a heavy server stays together, and the longest comes first.
+
+Servers that start in a moment are started by each worker that needs them. `make test` runs this with pytest-xdist; a plain
+pytest runs everything in one process, in the order of the files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+GROUPS = {
+    "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
+    "demo": ("tests/demo/test_fleet.py",),
+    "faults": ("tests/demo/test_faults.py",),
+    "simulator": ("tests/springboot/",),
+}
+"""Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
+
+HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet"})
+"""Fixtures of whole servers that take seconds of CPU to start: only for tests of a group."""
+
+LONG = ("tests/demo/", "tests/app/", "tests/web/test_browser.py", "tests/alerts/test_pages.py", "tests/cli/")
+"""Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
+    """Hands out groups, and single tests where they are in none."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid) or nodeid
+
+
+def group_of(nodeid: str) -> str | None:
+    """Return the group of a test, or None where any worker may run it."""
+    return next((name for name, beginnings in GROUPS.items() if nodeid.startswith(beginnings)), None)
+
+
+def rank(nodeid: str) -> int:
+    """Tell how late a test comes: by its group, then those that take long, then all others."""
+    group = group_of(nodeid)
+    if group is not None:
+        return list(GROUPS).index(group)
+    return len(GROUPS) + (not nodeid.startswith(LONG))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler:
+    """Use it."""
+    config.option.loadscopereorder = False  # or groups of many tests would come first, however short
+    return Scheduler(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of the tests that measure."""
+    parser.addoption(
+        "--measuring", choices=("with", "without", "only"), default="with",
+        help="run the tests marked `measures` with the others, leave them out, or run them only",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose, check and sort."""
+    choice = config.getoption("--measuring")
+    if choice != "with":
+        left_out = [item for item in items if (item.get_closest_marker("measures") is not None) is not (choice == "only")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        heavy = HEAVY.intersection(getattr(item, "fixturenames", ()))
+        if heavy and group_of(item.nodeid) is None:
+            raise pytest.UsageError(f"{item.nodeid} uses {', '.join(heavy)}: put it in a group of tests/side_by_side.py")
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
