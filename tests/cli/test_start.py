@@ -73,7 +73,9 @@ def run(code: str, arguments: list[str], folder: Path) -> tuple[subprocess.Compl
     return done, after.children_user + after.children_system - before.children_user - before.children_system
 
 
-@pytest.mark.parametrize(("arguments", "code", "told"), QUICK, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"), QUICK, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
 def test_nothing_heavy_is_imported_to_say_what_is_wrong(arguments: list[str], code: int, told: str, tmp_path: Path) -> None:
     done, _ = run(LISTS_MODULES, arguments, tmp_path)
     said, _, modules = done.stdout.partition("\nmodules:")
