@@ -8,18 +8,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
-from exporter.parsing import DURATION_PATTERN, Address, format_duration, parse_address, parse_duration
+from exporter.parsing import DURATION_PATTERN, Address, format_duration, is_host, parse_address, parse_duration
 
 __all__ = [
+    "LABEL_NAME",
     "Address",
     "AddressField",
+    "DnsName",
     "Duration",
     "Labels",
     "Settings",
     "read_secret",
 ]
 
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+LABEL_NAME = r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*"
+"""A label name as a regular expression for the whole of it; two underlines at the start are Prometheus's own."""
+
+_LABEL_NAME = re.compile(LABEL_NAME)
 
 
 class Settings(BaseModel):
@@ -57,38 +62,25 @@ AddressField = Annotated[
 ]
 """An `Address`, written as `host:port`."""
 
-RESERVED_LABELS = frozenset(
-    [
-        "service",
-        "probe",
-        "target",
-        "job",
-        "instance",
-        "le",
-        "quantile",
-        "reason",
-        "stage",
-        "phase",
-        "outcome",
-        "cause",
-        "dependency",
-        "part",
-    ]
-)
-"""Names that the exporter or Prometheus sets itself."""
+
+def _check_label_name(name: str) -> str:
+    if not _LABEL_NAME.fullmatch(name):
+        raise ValueError("expected a label name: letters, digits and _, not starting with a digit or __")
+    return name
 
 
-def _check_labels(labels: dict[str, str]) -> dict[str, str]:
-    for name in labels:
-        if not _LABEL_NAME.fullmatch(name) or name.startswith("__"):
-            raise ValueError(f"{name!r} is not a label name: letters, digits and _, not starting with a digit or __")
-        if name in RESERVED_LABELS:
-            raise ValueError(f"{name!r} is set by the exporter or by Prometheus; choose another name")
-    return labels
+Labels = dict[Annotated[str, AfterValidator(_check_label_name)], str]
+"""Extra labels, put on every series of what they are configured for. Which names are taken, `exporter.config` knows."""
 
 
-Labels = Annotated[dict[str, str], AfterValidator(_check_labels)]
-"""Extra labels, put on every series of what they are configured for."""
+def _check_dns_name(name: str) -> str:
+    if not is_host(name):
+        raise ValueError("expected a DNS name; an international one as it is looked up, xn--…")
+    return name
+
+
+DnsName = Annotated[str, AfterValidator(_check_dns_name)]
+"""A name that can be looked up, absolute or not."""
 
 
 def read_secret(path: Path) -> str:
