@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from exporter.parsing import DURATION_PATTERN, Address, format_duration, is_host, parse_address, parse_duration
 
@@ -33,6 +42,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _errors_have_a_place(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Give a place to whatever a validator lets through of a library, such as the OverflowError of `re.compile`."""
+        try:
+            return handler(value)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(f"cannot be used: {type(error).__name__}") from error
 
 
 Duration = Annotated[

@@ -210,7 +210,7 @@ class _Builder:
         result: dict[str, Any] = {}
         for key, value in node.value:
             if key.tag == _MERGE:
-                self._merge(value, location, result)
+                self._merge(key, value, location, result)
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._report(location, _mark(key), "has a key that is not a plain word")
@@ -224,14 +224,14 @@ class _Builder:
         self._depth -= 1
         return result
 
-    def _merge(self, node: yaml.Node, location: Location, result: dict[str, Any]) -> None:
+    def _merge(self, key: yaml.Node, node: yaml.Node, location: Location, result: dict[str, Any]) -> None:
         """Put in what is merged; of several mappings the first wins."""
         several = isinstance(node, yaml.SequenceNode)
         for part in reversed(node.value) if several else [node]:
             if isinstance(part, yaml.MappingNode):
                 result.update(self._mapping(part, location))
             else:
-                self._report(location, _mark(part), "<< merges a mapping, or a list of mappings")
+                self._report(location, _mark(key), "<< merges a mapping, or a list of mappings")
 
     def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
         text: str = node.value
