@@ -16,11 +16,11 @@ from exporter import __version__
 from exporter.config.errors import ConfigError
 from exporter.config.loader import load
 from exporter.config.models import Config
-from exporter.engine import metrics as m
 from exporter.engine.defects import Where
 from exporter.engine.engine import Engine
 from exporter.engine.process import watch_process
 from exporter.engine.views import FleetView
+from exporter.metrics import core as m
 from exporter.metrics.store import Store
 from exporter.probing.probe import SharedClients
 from exporter.values import Address

@@ -14,7 +14,7 @@ import click
 
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
-from exporter.engine.metrics import CORE
+from exporter.metrics.core import CORE
 from exporter.metrics.family import Family
 from exporter.probes import probe_types
 from exporter.verdict import PROBER_FAULTS, Reason, Stage

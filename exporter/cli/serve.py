@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 
 import click
-import uvloop
 
 from exporter.cli.options import config_option
-from exporter.config.loader import load
-from exporter.values import Address, parse_address
+from exporter.parsing import Address, parse_address
 
 __all__ = ["serve"]
-
-log = logging.getLogger("exporter")
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str | None) -> Address | None:
@@ -31,11 +26,15 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def serve(config_path: Path, listen: Address | None, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
-    from exporter.app import App, EssentialTaskEnded  # noqa: PLC0415 - the web server would slow every other verb's start
+    import logging
 
+    import uvloop
+
+    from exporter.app import App, EssentialTaskEnded
+    from exporter.config.loader import load
+
+    log = logging.getLogger("exporter")
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("aiokafka", "asyncio"):  # what they report reaches people as verdicts with reasons
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     config = load(config_path)
 
     async def run() -> None:

@@ -1,22 +1,28 @@
 """YAML with places: plain values, and for every path the line and column it came from.
 
-Built on PyYAML's composer, because its loader forgets places and lets a duplicate key win silently.
+Built on PyYAML's composer, because its loader forgets places and lets a duplicate key win silently. Of YAML 1.1's types only
+null, bool, int and float are known: a plain `2026-01-31` or `12:30:00` is text, as it is in YAML 1.2.
+
+No message here repeats what the file holds: any of it may be a secret that was written in the wrong place or shape.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
+from yaml.reader import ReaderError
 
 from exporter.config.errors import ConfigError, Problem
 
-__all__ = ["Document", "Place", "read_document"]
+__all__ = ["Document", "Fault", "Location", "Place", "parse_document", "read_document"]
 
 Place = tuple[int, int]
 Location = tuple[str | int, ...]
@@ -24,34 +30,43 @@ Location = tuple[str | int, ...]
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_NODES = 200_000
 _MAX_DEPTH = 40
+_MAX_NUMBER = 40
+"""Characters of a number; what is longer stays text, and is told as such where a number is expected."""
+
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\{[^}]*\}?)")
+_VARIABLE_TOLD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1""")
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+_COLLECTIONS = (_TAG + "map", _TAG + "seq")
+_NUMBERS = (_TAG + "int", _TAG + "float")
+_CONSTRUCTED = (*_NUMBERS, _TAG + "bool", _TAG + "null")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong with the text at a path."""
+
+    location: Location
+    place: Place
+    message: str
 
 
 @dataclass(slots=True)
 class Document:
-    """A parsed file: its value and the place of every path in it."""
+    """A parsed file: its value, the place of every path in it, and what was wrong with the text."""
 
     file: str
     value: Any = None
     places: dict[Location, Place] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
-    def problem(self, location: Location, message: str, key: str | None = None) -> Problem:
-        """Make a problem at a path, or at the nearest enclosing path that has a place."""
-        line, column = 0, 0
-        for end in range(len(location), -1, -1):
+    def place(self, location: Location) -> Place:
+        """Return the place of a path, or of the nearest enclosing path that has one."""
+        for end in range(len(location), 0, -1):
             if location[:end] in self.places:
-                line, column = self.places[location[:end]]
-                break
-        return Problem(self.file, line, column, dotted(location) if key is None else key, message)
-
-
-def dotted(location: Location) -> str:
-    """Write a path as people do: `services.identity.instances[0]`."""
-    text = ""
-    for item in location:
-        text += f"[{item}]" if isinstance(item, int) else f".{item}" if text else item
-    return text
+                return self.places[location[:end]]
+        return self.places.get((), (0, 0))
 
 
 def read_document(path: Path, environment: Mapping[str, str] | None = None) -> Document:
@@ -62,33 +77,98 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
     """
     name = str(path)
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise ConfigError([Problem(name, 0, 0, "", f"cannot be read: {error.strerror}")]) from error
+        raw = _read(path)
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError([Problem(name, 0, 0, "", f"is not UTF-8 text (byte {error.start})")]) from error
+        _refuse(name, _place_in(error.object[: error.start].decode("utf-8", "replace")), "is not UTF-8 text")
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        reason = error.strerror if isinstance(error, OSError) else "it is not a path"
+        _refuse(name, (0, 0), f"cannot be read: {reason}")
     if len(raw) > MAX_BYTES:
-        raise ConfigError([Problem(name, 0, 0, "", f"is larger than {MAX_BYTES} bytes")])
+        _refuse(name, (0, 0), f"is larger than {MAX_BYTES} bytes")
     return parse_document(text, name, os.environ if environment is None else environment)
+
+
+def _read(path: Path) -> bytes:
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "it is not a regular file")
+        return file.read(MAX_BYTES + 1)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, as a named pipe would have it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse_document(text: str, name: str, environment: Mapping[str, str]) -> Document:
     """Parse YAML text; see `read_document`."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _compose(text)
+    except _TooMuch as error:
+        _refuse(name, error.place, "is nested or repeated too much")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise ConfigError([Problem(name, *place, "", f"is not YAML: {error.problem or error.context}")]) from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError([Problem(name, 0, 0, "", f"is not YAML: {type(error).__name__}")]) from error
+        _refuse(name, place, f"is not YAML: {_QUOTED.sub(_punctuation, error.problem or error.context or '')}")
+    except ReaderError as error:
+        _refuse(name, _place_in(text[: error.position]), "is not YAML: has a character that text cannot have")
     document = Document(name)
     if node is None:
-        raise ConfigError([Problem(name, 1, 1, "", "is empty; expected a mapping with the key services")])
-    document.value = _Builder(document, environment).build(node, ())
+        _refuse(name, (1, 1), "is empty; expected a mapping with the key services")
+    document.value = _Builder(document, environment).build(node, (), _mark(node))
     return document
+
+
+def _refuse(file: str, place: Place, message: str) -> NoReturn:
+    raise ConfigError([Problem(file, *place, "", message)]) from None  # the cause quotes the file
+
+
+def _place_in(before: str) -> Place:
+    """Return the place that comes after a text."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _punctuation(quoted: re.Match[str]) -> str:
+    """Keep what YAML's own words quote: one character, or a token such as <block end>."""
+    inner = quoted[0][1:-1]
+    return quoted[0] if len(inner) == 1 or re.fullmatch(r"<[a-z ]+>|,' or '\]|,' or '\}", inner) else "…"
+
+
+def _mark(node: yaml.Node) -> Place:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+class _TooMuch(Exception):  # noqa: N818 - it says what is wrong
+    """There is more than any configuration has, or it is nested deeper."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+
+
+class _Composer(yaml.SafeLoader):
+    """Composes nodes within bounds: beyond them, it would take the stack or the memory."""
+
+    depth = nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.depth += 1
+        self.nodes += 1
+        if self.depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # the stubs leave it out
+            raise _TooMuch((mark.line + 1, mark.column + 1))
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def _compose(text: str) -> yaml.Node | None:
+    composer = _Composer(text)
+    try:
+        return composer.get_single_node()
+    finally:
+        composer.dispose()
 
 
 class _Builder:
@@ -97,62 +177,94 @@ class _Builder:
     def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
         self._document = document
         self._environment = environment
-        self._constructor = yaml.SafeLoader("")
+        self._yaml = yaml.SafeLoader("")
         self._nodes = 0
+        self._depth = 0
 
-    def build(self, node: yaml.Node, location: Location) -> Any:
-        self._nodes += 1
-        place = (node.start_mark.line + 1, node.start_mark.column + 1)
-        if self._nodes > _MAX_NODES or len(location) > _MAX_DEPTH:
-            raise ConfigError([Problem(self._document.file, *place, dotted(location), "is nested or repeated too much")])
-        self._document.places.setdefault(location, place)
+    def build(self, node: yaml.Node, location: Location, place: Place) -> Any:
+        """Return the value of a node. Its place is that of its key, where it has one."""
+        self._document.places[location] = place
+        if isinstance(node, yaml.ScalarNode):
+            self._spend(node)
+            return self._scalar(node, location)
+        if node.tag not in _COLLECTIONS:
+            self._report(location, _mark(node), "has a tag; none is used here")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, location)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
-        return self._scalar(node, location)
+        self._spend(node)
+        self._depth += 1
+        built = [self.build(item, (*location, index), _mark(item)) for index, item in enumerate(node.value)]
+        self._depth -= 1
+        return built
+
+    def _spend(self, node: yaml.Node) -> None:
+        self._nodes += 1
+        if self._nodes > _MAX_NODES or self._depth > _MAX_DEPTH:
+            _refuse(self._document.file, _mark(node), "is nested or repeated too much")
 
     def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, Any]:
-        own = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        """Build a mapping: what it merges (`<<`) first, so that what it says itself wins."""
+        self._spend(node)
+        self._depth += 1
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         result: dict[str, Any] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and own.count(key.value) > 1 and key.value not in result:
-                self._report((*location, key.value), key, "is given more than once")
-                result[key.value] = None
-        result.clear()
-        self._constructor.flatten_mapping(node)  # merge keys: what the mapping itself says comes last and wins
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                self._merge(key, value, location, result)
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._report(location, key, "has a key that is not a plain word")
+                self._report(location, _mark(key), "has a key that is not a plain word")
                 continue
             path = (*location, key.value)
-            self._document.places[path] = (key.start_mark.line + 1, key.start_mark.column + 1)
-            result[key.value] = self.build(value, path)
+            if keys[key.value] > 1:
+                self._report(path, _mark(key), "is given more than once")
+                keys[key.value] = 1  # told once, at the first
+            if key.tag != _MERGE:
+                result[key.value] = self.build(value, path, _mark(key))
+        self._depth -= 1
         return result
 
-    def _scalar(self, node: yaml.Node, location: Location) -> Any:
-        if not isinstance(node.value, str) or "${" not in node.value:
+    def _merge(self, key: yaml.Node, node: yaml.Node, location: Location, result: dict[str, Any]) -> None:
+        """Put in what is merged; of several mappings the first wins."""
+        several = isinstance(node, yaml.SequenceNode)
+        for part in reversed(node.value) if several else [node]:
+            if isinstance(part, yaml.MappingNode):
+                result.update(self._mapping(part, location))
+            else:
+                self._report(location, _mark(key), "<< merges a mapping, or a list of mappings")
+
+    def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
+        text: str = node.value
+        if "${" in text:
+            return _VARIABLE.sub(lambda match: self._variable(match, node, location), text)
+        implicit = self._implied_tag(node) == node.tag
+        if node.tag in _CONSTRUCTED and not (node.tag in _NUMBERS and (":" in text or len(text) > _MAX_NUMBER)):
             try:
-                return self._constructor.construct_object(node)
-            except (yaml.YAMLError, ValueError):
-                self._report(location, node, f"{node.value!r} is not a valid {node.tag.rpartition(':')[2]}")
-                return None
-        return _VARIABLE.sub(lambda match: self._variable(match, node, location), node.value)
+                return self._yaml.construct_object(node)
+            except Exception:  # PyYAML lets whatever its conversions raise through: KeyError, IndexError, AttributeError …
+                if not implicit:
+                    self._report(location, _mark(node), f"is not a valid {node.tag.removeprefix(_TAG)}")
+        elif not implicit and node.tag != _TAG + "str":
+            self._report(location, _mark(node), "has a tag; none is used here, and text that begins with ! is put in quotes")
+        return text
+
+    def _implied_tag(self, node: yaml.ScalarNode) -> Any:
+        """Return the tag that a scalar has where none is written."""
+        plain = node.style is None
+        return self._yaml.resolve(yaml.ScalarNode, node.value, (plain, not plain))  # type: ignore[no-untyped-call] # not in stubs
 
     def _variable(self, match: re.Match[str], node: yaml.Node, location: Location) -> str:
         if match[0] == "$${":
             return "${"
         name, default = match[1], match[2]
         if name is None:
-            self._report(location, node, "has ${ without a variable's name; write $${ for a plain ${")
+            self._report(location, _mark(node), "has ${ without a variable's name; write $${ for a plain ${")
             return ""
         value = self._environment.get(name) or default
         if value is None:
-            self._report(location, node, f"environment variable {name} is not set")
+            told = f" {name}" if _VARIABLE_TOLD.fullmatch(name) else ""
+            self._report(location, _mark(node), f"environment variable{told} is not set")
         return value or ""
 
-    def _report(self, location: Location, node: yaml.Node, message: str) -> None:
-        mark = node.start_mark
-        self._document.problems.append(
-            Problem(self._document.file, mark.line + 1, mark.column + 1, dotted(location), message)
-        )
+    def _report(self, location: Location, place: Place, message: str) -> None:
+        self._document.faults.append(Fault(location, place, message))

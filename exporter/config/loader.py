@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-from collections.abc import Iterator, Mapping
+import logging
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from exporter.config.document import Document, Location, read_document
+from exporter.config.document import Document, Location, Place, read_document
 from exporter.config.errors import ConfigError, Problem
+from exporter.config.labels import misnamed
+from exporter.config.messages import message_of, unknown
 from exporter.config.models import Config
+from exporter.config.paths import closest, dotted
 from exporter.probes import probe_types
 
 __all__ = ["load", "validate"]
 
+log = logging.getLogger(__name__)
+
 _INHERITED = ("interval", "timeout", "recheck_interval", "confirm")
 _GROUPS = ("dependencies", "services")
+
+MOST_TOLD = 1_000
+"""Problems that are told; of more, the number."""
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -30,29 +39,80 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         environment: Values for `${NAME}`; default: the process's.
 
     Raises:
-        ConfigError: With every problem found.
+        ConfigError: With every problem found. Nothing else is raised, whatever the file holds: what runs must go on with the
+            configuration it has.
     """
-    return validate(read_document(path, environment))
+    try:
+        return validate(read_document(path, environment))
+    except ConfigError:
+        raise
+    except Exception as error:
+        # Where it happened is logged, not what it says: that may quote the file.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("reading %s: unexpected %s\n%s", path, type(error).__name__, where)  # noqa: TRY400 - see above
+        problem = Problem(str(path), 0, 0, "", f"cannot be read: unexpected {type(error).__name__}; see the log")
+        raise ConfigError([problem]) from None
 
 
 def validate(document: Document) -> Config:
     """Validate a parsed document; see `load`."""
-    problems = list(document.problems)
+    findings = _Findings(document)
     if not isinstance(document.value, dict):
-        raise ConfigError([*problems, document.problem((), "expected a mapping with the key services")])
-    problems += _check_defaults(document)
+        findings.add((), "expected a mapping with the key services")
+        raise findings.error()
+    findings.add_all(misnamed(document.value))
+    findings.add_all(_check_defaults(document.value))
     config: Config | None = None
     try:
         config = Config.model_validate(_merge(document.value))
     except ValidationError as error:
-        known = {problem.key for problem in problems}  # a value that could not be read is not also a wrong value
-        found = (_problem(document, item) for item in error.errors(include_url=False))
-        problems += [problem for problem in found if problem.key not in known]
+        findings.add_all(_of_model(document, item) for item in error.errors(include_url=False))
     else:
-        problems += _check_references(document, config)
-    if problems or config is None:
-        raise ConfigError(problems)
+        findings.add_all(_check_references(config))
+    if findings or config is None:
+        raise findings.error()
     return config
+
+
+Finding = tuple[Location, str | Callable[[], str]]
+"""A path and what is wrong there, or how to say it, where that takes time."""
+
+
+class _Findings:
+    """What is wrong, told in the order of the file: all of it, up to a number that nobody reads."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._told = {fault.location for fault in document.faults}
+        self._found: list[tuple[Place, Finding]] = [
+            (fault.place, (fault.location, fault.message)) for fault in document.faults
+        ]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, location: Location, message: str | Callable[[], str]) -> None:
+        """Add what is wrong at a path, unless something is known of it: a value that cannot be read is not also wrong."""
+        if location not in self._told:
+            self._told.add(location)
+            self._found.append((self._document.place(location), (location, message)))
+
+    def add_all(self, findings: Iterable[Finding]) -> None:
+        """Add several."""
+        for location, message in findings:
+            self.add(location, message)
+
+    def error(self) -> ConfigError:
+        """Put it in words."""
+        self._found.sort(key=lambda item: item[0])
+        problems = []
+        for place, (location, message) in self._found[:MOST_TOLD]:
+            text = message if isinstance(message, str) else message()
+            problems.append(Problem(self._document.file, *place, dotted(location), text))
+        if len(self._found) > MOST_TOLD:
+            place = self._found[MOST_TOLD][0]
+            problems.append(Problem(self._document.file, *place, "", f"{len(self._found) - MOST_TOLD} more, here and below"))
+        return ConfigError(problems)
 
 
 def _merge(value: dict[str, Any]) -> dict[str, Any]:
@@ -93,59 +153,65 @@ def _deep(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _check_defaults(document: Document) -> Iterator[Problem]:
+def _check_defaults(value: dict[str, Any]) -> Iterator[Finding]:
     """Check `defaults.probes` even where nothing uses it; what is missing there may come from each use."""
-    defaults = document.value.get("defaults")
+    defaults = value.get("defaults")
     by_kind = defaults.get("probes") if isinstance(defaults, dict) else None
     if not isinstance(by_kind, dict):
         return
     for kind, settings in by_kind.items():
         where: Location = ("defaults", "probes", kind)
         if kind not in probe_types():
-            yield document.problem(where, _unknown(kind, list(probe_types())))
+            yield where, partial(unknown, kind, list(probe_types()))
         elif isinstance(settings, dict):
             try:
                 probe_types()[kind].settings_type.model_validate(settings)
             except ValidationError as error:
                 for item in error.errors(include_url=False):
                     if item["type"] != "missing" and item["loc"]:
-                        yield _problem(document, {**item, "loc": (*where, *item["loc"])})
+                        location = (*where, *_strip(item["loc"]))
+                        yield location, partial(message_of, item, location)
 
 
-def _check_references(document: Document, config: Config) -> Iterator[Problem]:
+def _check_references(config: Config) -> Iterator[Finding]:
     """Check what one model alone cannot see."""
     if not config.services and not config.dependencies:
-        yield document.problem((), "nothing to probe: expected services or dependencies")
-    yield from _check_names(document, config)
-    yield from _check_sizes(document, config)
+        yield (), "nothing to probe: expected services or dependencies"
+    yield from _check_names(config)
+    yield from _check_sizes(config)
 
 
-def _check_names(document: Document, config: Config) -> Iterator[Problem]:
+def _check_names(config: Config) -> Iterator[Finding]:
     names = set(config.dependencies) | set(config.services)
     for name in sorted(set(config.dependencies) & set(config.services)):
-        yield document.problem(("services", name), "a dependency has the same name; names are unique")
+        yield ("services", name), "a dependency has the same name; names are unique"
     for name, service in config.services.items():
         for index, needed in enumerate(service.depends_on):
             where = ("services", name, "depends_on", index)
             if needed == name:
-                yield document.problem(where, "a service does not depend on itself")
+                yield where, "a service does not depend on itself"
             elif needed not in names:
-                yield document.problem(where, f"{needed!r} is not a dependency or a service{_suggest(needed, names)}")
+                yield where, partial(_no_member, needed, names)
 
 
-def _check_sizes(document: Document, config: Config) -> Iterator[Problem]:
+def _no_member(needed: str, names: Collection[str]) -> str:
+    meant = closest(needed, names)
+    return "is not a dependency or a service" + (f"; did you mean {meant!r}?" if meant else "")
+
+
+def _check_sizes(config: Config) -> Iterator[Finding]:
     for group in _GROUPS:
         for name, item in getattr(config, group).items():
             if not item.probe_settings:
-                yield document.problem((group, name, "probes"), f"expected a kind of probe: {', '.join(probe_types())}")
+                yield (group, name, "probes"), f"expected a kind of probe: {', '.join(probe_types())}"
             static = item.instances.static
             if static and item.min_ready > len(static):
-                yield document.problem((group, name, "min_ready"), f"instances lists only {len(static)}")
+                yield (group, name, "min_ready"), f"instances lists only {len(static)}"
 
 
-def _problem(document: Document, error: ErrorDetails) -> Problem:
+def _of_model(document: Document, error: ErrorDetails) -> Finding:
     location = _strip(error["loc"])
-    return document.problem(_origin(document, location), _message(error, location))
+    return _origin(document, location), partial(message_of, error, location)
 
 
 def _strip(loc: tuple[int | str, ...]) -> Location:
@@ -162,89 +228,3 @@ def _origin(document: Document, location: Location) -> Location:
         if candidate in document.places:
             return candidate
     return location
-
-
-def _message(error: ErrorDetails, location: Location) -> str:
-    kind, value = error["type"], error["input"]
-    if kind == "extra_forbidden":
-        return _unknown(str(location[-1]), _keys_at(location[:-1]))
-    if kind == "missing":
-        return "is required"
-    if kind in _EXPECTED:
-        message = f"expected {_EXPECTED[kind].format(**error.get('ctx', {}))}"
-    else:
-        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if isinstance(value, str | int | float | bool) and not _is_secret(location):
-        message += f", got {str(value)[:60]!r}" if isinstance(value, str) else f", got {value}"
-    elif value is None:
-        message += ", got nothing"
-    return message
-
-
-_EXPECTED = {
-    "bool_parsing": "true or false",
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "greater_than_equal": "at least {ge}",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "less_than_equal": "at most {le}",
-    "list_type": "a list",
-    "model_type": "a mapping",
-    "string_pattern_mismatch": "text that matches {pattern}",
-    "string_too_long": "at most {max_length} characters",
-    "string_type": "text",
-    "tuple_type": "a list",
-}
-"""What people are told in place of the words of the model library, by its type of error."""
-
-
-def _unknown(key: str, known: list[str]) -> str:
-    return f"unknown key{_suggest(key, known) or '; known: ' + ', '.join(known)}"
-
-
-def _suggest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _field_at(location: Location) -> Any:
-    """Follow a path through the models; return the annotation reached, or None."""
-    annotation: Any = Config
-    for item in location:
-        model = _model_in(annotation)
-        if model is not None:
-            field = model.model_fields.get(str(item))
-            annotation = field.annotation if field else None
-        else:
-            args = [arg for arg in _flatten(annotation) if get_origin(arg) in (dict, tuple, list)]
-            annotation = get_args(args[0])[-1 if get_origin(args[0]) is dict else 0] if args else None
-    return annotation
-
-
-def _flatten(annotation: Any) -> list[Any]:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [inner for arg in get_args(annotation) for inner in _flatten(arg)]
-    return [annotation]
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    for item in _flatten(annotation):
-        if isinstance(item, type) and issubclass(item, BaseModel):
-            return item
-    return None
-
-
-def _keys_at(location: Location) -> list[str]:
-    model = _model_in(_field_at(location))
-    return list(model.model_fields) if model else []
-
-
-def _is_secret(location: Location) -> bool:
-    return (
-        any(
-            SecretStr in _flatten(_field_at(location[:end])) or "SecretStr" in str(_field_at(location[:end]))
-            for end in range(1, len(location) + 1)
-        )
-        and _model_in(_field_at(location)) is None
-    )

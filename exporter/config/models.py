@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, create_model, model_validator
 
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
-from exporter.values import Address, AddressField, Duration, Labels, Settings
+from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
 
 __all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "MemberSettings", "Server", "ServiceSettings"]
 
@@ -46,7 +46,7 @@ class Instances(Settings):
     """The instances of a service: a static list, or a DNS name whose every address is one."""
 
     static: tuple[AddressField, ...] = Field((), description="Addresses, host:port.")
-    dns: str | None = Field(None, max_length=253, description="A name; each address it has is an instance.")
+    dns: DnsName | None = Field(None, max_length=253, description="A name; each address it has is an instance.")
     port: int | None = Field(None, ge=1, le=65535, description="The port, with dns.")
     refresh: Duration = Field(30.0, description="How often the name is asked again, with dns.")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from exporter.config.labels import reserved_labels
 from exporter.config.models import Config
+from exporter.values import LABEL_NAME
 
 __all__ = ["json_schema"]
 
@@ -27,4 +29,9 @@ def json_schema() -> dict[str, Any]:
     for kind in kinds.values():  # `tls:` alone switches a probe on
         kind.pop("default", None)
     definitions["Defaults"]["properties"]["probes"] = {"$ref": "#/$defs/ProbesSettings"}
+    definitions["LabelName"] = {"pattern": f"^{LABEL_NAME}$", "not": {"enum": sorted(reserved_labels())}}
+    for definition in definitions.values():
+        labels = definition.get("properties", {}).get("labels")
+        if labels is not None:
+            labels["propertyNames"] = {"$ref": "#/$defs/LabelName"}
     return schema

@@ -9,7 +9,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import Any
 
-from exporter.engine import metrics as m
+from exporter.metrics import core as m
 from exporter.metrics.store import LabelValues, Store
 
 __all__ = ["Defects", "Where"]

@@ -8,8 +8,8 @@ import platform
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from exporter import __version__
-from exporter.engine import metrics as m
 from exporter.engine.lag import LoopLag
+from exporter.metrics import core as m
 from exporter.metrics.store import Store
 
 __all__ = ["watch_process"]

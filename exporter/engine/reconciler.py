@@ -17,7 +17,6 @@ from typing import Any
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.models import Config
 from exporter.discovery.source import Discovered
-from exporter.engine import metrics as m
 from exporter.engine.defects import Where
 from exporter.engine.discovery import Discovery
 from exporter.engine.ownership import Everything, Ownership
@@ -27,6 +26,7 @@ from exporter.engine.target import Engineering, Standing, TargetState
 from exporter.engine.target_series import ProbeSeries
 from exporter.engine.targets import Wanted, trials, wanted_targets
 from exporter.engine.time_slices import TimeSlices
+from exporter.metrics import core as m
 from exporter.probing.probe import Probe, Target
 
 __all__ = ["Reconciler"]

@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.discovery.source import Discovered
-from exporter.engine import metrics as m
 from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.target import Standing, TargetState
+from exporter.metrics import core as m
 from exporter.metrics.store import Owner, Store
 from exporter.verdict import Reason, Verdict
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from exporter.engine import metrics as m
 from exporter.engine.confirmation import Confirmed
+from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.metrics.store import Histogram, LabelValues, Store
 from exporter.probing.probe import Target

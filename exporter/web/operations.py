@@ -56,6 +56,14 @@ def _state(name: str, reason: str | None) -> web.Response:
 def _from_elsewhere(request: web.Request) -> bool:
     """Tell a browser that another site's page sent here; what is not a browser sends neither header."""
     origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is not None and _host(origin) != request.host.lower():
         return True
     return request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
+
+
+def _host(origin: str) -> str | None:
+    """Return the host and port of an origin; None for what is none, such as `null` or `http://[`."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None

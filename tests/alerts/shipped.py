@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from exporter.engine.metrics import CORE
+from exporter.metrics.core import CORE
 from exporter.metrics.family import Family, Kind
 from exporter.probes import probe_types
 

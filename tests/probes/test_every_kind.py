@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.engine.metrics import CORE
+from exporter.config.labels import reserved_labels
+from exporter.metrics.core import CORE
 from exporter.metrics.family import Family, Kind
 from exporter.probes import probe_types
 from exporter.probing.probe import ProbeSettings
-from exporter.values import RESERVED_LABELS
 
 ROOT = Path(__file__).parents[2]
 KINDS = sorted(probe_types())
@@ -71,5 +71,7 @@ def test_no_two_families_share_a_name() -> None:
 
 
 def test_labels_that_families_use_cannot_be_configured_over_them() -> None:
-    used = {label for family in CORE for label in (*family.owner_labels, *family.labels)}
-    assert used - RESERVED_LABELS - {"verdict", "version", "python"} == set()
+    """Of every family of every kind: two labels of one name in one series, and Prometheus refuses the whole scrape."""
+    used = {label for family in ALL for label in (*family.owner_labels, *family.labels)}
+    assert used - reserved_labels() == set()
+    assert {"area", "group", "version", "le"} <= used

@@ -52,6 +52,12 @@ async def test_reading_does_not_reload(client: ClientSession, backend: FakeBacke
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "http://]:9818"},
+        {"Origin": "http://℀.com"},
+        {"Origin": "http://[::1"},
+        {"Origin": "http://[v1.x]/"},
+        {"Origin": ""},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],

@@ -26,8 +26,9 @@ MAX_ERROR = 200
 MAX_NAMED = 10
 """Components named in the detail of a failure."""
 
-DEFAULT_DOWN = ("DOWN", "OUT_OF_SERVICE")
-"""Statuses that mean down, as Boot orders them."""
+DEFAULT_DOWN = ("DOWN", "OUT_OF_SERVICE", "FATAL")
+"""Statuses that mean down: those that Boot orders before UP, and the one that its manual makes up as an example of a severe
+status of one's own. Boot answers such a status with 200 unless it is told otherwise."""
 
 _ALWAYS_UP = frozenset({"UP", "UNKNOWN"})
 _SECRETS = (
@@ -153,7 +154,8 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float)
+"""No number counts here, and a float is read in linear time however many digits it has; Python refuses such an integer."""
 
 
 def _malformed(detail: str) -> Failure:

@@ -1,0 +1,105 @@
+"""How the command line starts: help, the version and errors of usage come at once; `serve` silences nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "aiohttp",
+    "aiokafka",
+    "asyncpg",
+    "cryptography",
+    "jinja2",
+    "kubernetes",
+    "pydantic",
+    "redis",
+    "rich",
+    "uvloop",
+    "yaml",
+}
+LISTS_MODULES = """
+import sys
+from exporter.cli.main import main
+sys.argv[0] = "hafnium-exporter"
+try:
+    main()
+finally:
+    print("\\nmodules:", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+FAILS_UNSEEN = """
+import asyncio, gc, sys
+import exporter.app
+
+async def fail():
+    raise RuntimeError("nobody waits for this")
+
+async def run(self):
+    asyncio.get_running_loop().create_task(fail())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+
+exporter.app.App.run = run
+from exporter.cli.main import main
+main()
+"""
+QUICK = [
+    (["--version"], 0, "hafnium-exporter, version "),
+    (["--help"], 0, "Check a configuration"),
+    (["serve", "--help"], 0, "--log-level"),
+    (["chekc"], 3, "No such command 'chekc'"),
+    (["serve", "--lisen", "x"], 3, "No such option"),
+    (["serve", "--listen", "x"], 3, "expected host:port"),
+    (["serve"], 3, "File 'config/exporter.yml' does not exist"),
+    (["serve", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
+    (["check", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
+    (["check", "--timeout", "soon"], 3, "expected a duration"),
+    (["config", "valdiate"], 3, "No such command 'valdiate'"),
+    (["demo", "--duration", "soon"], 3, "expected a duration"),
+]
+
+
+def run(code: str, arguments: list[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Run Python code; return how it ended and the CPU seconds it took."""
+    before = os.times()
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder)
+    after = os.times()
+    return done, after.children_user + after.children_system - before.children_user - before.children_system
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"), QUICK, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_nothing_heavy_is_imported_to_say_what_is_wrong(arguments: list[str], code: int, told: str, tmp_path: Path) -> None:
+    done, _ = run(LISTS_MODULES, arguments, tmp_path)
+    said, _, modules = done.stdout.partition("\nmodules:")
+    assert done.returncode == code
+    assert told in said + done.stderr
+    assert "Traceback" not in done.stderr
+    assert HEAVY & set(modules.split()) == set()
+    assert "click" in modules.split()
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["chekc"], ["serve", "--lisen"], ["serve"]], ids=" ".join)
+def test_it_costs_a_few_starts_of_python(arguments: list[str], tmp_path: Path) -> None:
+    """About eight on a quiet machine; with the libraries of every probe it was eighty."""
+    start = "from exporter.cli.main import main; main()"
+    run(start, arguments, tmp_path)  # compiles what is not compiled yet
+    costs = min(run(start, arguments, tmp_path)[1] for _ in range(3))
+    bare = min(run("pass", [], tmp_path)[1] for _ in range(3))
+    assert costs < 25 * max(bare, 0.01)
+
+
+def test_what_asyncio_complains_of_is_logged(tmp_path: Path) -> None:
+    """An exception in a task that nobody waits for reaches people through asyncio's logger alone."""
+    (tmp_path / "exporter.yml").write_text("services: {a: {instances: ['127.0.0.1:1'], probes: {tls: }}}")
+    done, _ = run(FAILS_UNSEEN, ["serve", "--config", "exporter.yml"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Task exception was never retrieved" in done.stderr
+    assert "RuntimeError: nobody waits for this" in done.stderr
