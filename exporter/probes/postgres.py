@@ -13,7 +13,7 @@ from exporter.auth.secrets import current_secret
 from exporter.clients.postgres.flyway import read_history
 from exporter.clients.postgres.session import Login, asking, open_session, reading, say_goodbye
 from exporter.metrics.family import gauge
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.verdict import Failure, Reason, Stage
@@ -153,8 +153,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             user=settings.user,
             database=settings.database,
             password=self._password,
-            tls=client_context(tls) if tls is not None else None,
-            server_name=tls.server_name if tls is not None else None,
+            tls=ClientTls(tls) if tls is not None else None,
         )
 
     async def check(self, attempt: Attempt) -> None:

@@ -20,7 +20,7 @@ from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
 from exporter.net.phases import Phases, phase_clock
 from exporter.net.resolver import Resolver
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
@@ -107,13 +107,14 @@ class RedisProbe(Probe[RedisSettings]):
 
     def __init__(self, target: Target, settings: RedisSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
-        self._tls = client_context(settings.tls) if settings.tls is not None else None
+        self._tls = ClientTls(settings.tls) if settings.tls is not None else None
         self._lookups: tuple[str, float, float] | None = None
 
     async def check(self, attempt: Attempt) -> None:
         """Connect, log in, ask, and close."""
         password = await current_secret(self.settings.password, self.settings.password_file)
-        connection = _Connection(self.target.address, self.shared.resolver, attempt, self._tls, self._server_name)
+        tls = await self._tls.context() if self._tls is not None else None
+        connection = _Connection(self.target.address, self.shared.resolver, attempt, tls, self._server_name)
         connection.log_in_as(self.settings.user, password)
         try:
             await connection.connect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from exporter.clients.postgres.wire import Guard, GuardedTransport
 from exporter.net.dial import dial, start_tls
 from exporter.net.phases import Phases, phase_clock
 from exporter.net.resolver import Resolver
+from exporter.net.tls import ClientTls
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -36,15 +36,13 @@ class Login:
         user: The role.
         database: The database.
         password: Gives the password; raises `Failure` where it cannot be read.
-        tls: Context, where TLS is wanted; a server without it is then refused.
-        server_name: Name to verify instead of the host.
+        tls: TLS, where it is wanted; a server without it is then refused.
     """
 
     user: str
     database: str
     password: Callable[[], Awaitable[str]] = field(repr=False)
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
+    tls: ClientTls | None = None
 
 
 async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> asyncpg.Connection:
@@ -53,6 +51,7 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
     Raises:
         Failure, OSError, asyncpg.PostgresError, asyncpg.InterfaceError: As `exporter.probes.postgres` names them.
     """
+    context = await login.tls.context() if login.tls is not None else None
     watched = _WatchedLoop(address, login, resolver, phases)
     try:
         return await asyncpg.connect(
@@ -61,7 +60,7 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
             user=login.user,
             database=login.database,
             password=login.password,
-            ssl=login.tls if login.tls is not None else False,
+            ssl=context if context is not None else False,
             timeout=3600,  # the attempt has the deadline
             statement_cache_size=0,  # behind pgbouncer, prepared statements belong to others
             server_settings={"application_name": APPLICATION},
@@ -150,7 +149,7 @@ class _WatchedLoop:
     def __init__(self, address: Address, login: Login, resolver: Resolver, phases: Phases) -> None:
         self._loop = asyncio.get_running_loop()
         self._login = login
-        self._name = login.server_name or address.host
+        self._name = (login.tls.server_name if login.tls is not None else None) or address.host
         self._resolver = resolver
         self._phases = phases
         self._guard: Guard | None = None
@@ -197,7 +196,7 @@ class _WatchedLoop:
         return self._transport, self._guard.inner
 
     async def start_tls(
-        self, transport: asyncio.BaseTransport, protocol: asyncio.Protocol, context: ssl.SSLContext, **_: Any
+        self, transport: asyncio.BaseTransport, protocol: asyncio.Protocol, context: Any, **_: Any
     ) -> asyncio.BaseTransport:
         """Make the connection a TLS one, for the name that is to be verified."""
         self.add_phase()
