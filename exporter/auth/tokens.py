@@ -13,7 +13,7 @@ from exporter.auth.oauth2 import Grant, OAuth2Settings, TokenRequest, read_grant
 from exporter.net.errors import failure_of
 from exporter.net.http import HttpClient
 from exporter.net.phases import NoPhases
-from exporter.net.tls import client_context
+from exporter.net.tls import ClientTls
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["TokenSource", "Tokens"]
@@ -72,7 +72,7 @@ class TokenSource:
         self._settings = settings
         self._http = http
         self._url = URL(settings.token_url)
-        self._tls = client_context(settings.tls) if self._url.scheme == "https" else None
+        self._tls = ClientTls(settings.tls) if self._url.scheme == "https" else None
         self._token: _Token | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -154,8 +154,8 @@ class TokenSource:
             form=request.form,
             max_bytes=MAX_ANSWER_BYTES,
             headers=request.headers,
-            tls=self._tls,
-            server_name=self._settings.tls.server_name if self._tls is not None else None,
+            tls=await self._tls.context() if self._tls is not None else None,
+            server_name=self._tls.server_name if self._tls is not None else None,
         )
         return read_grant(answer, request)
 

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import ssl
 from contextvars import ContextVar
-from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import Field, model_validator
 
@@ -52,11 +54,18 @@ class _TimedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-Stamps = tuple[tuple[int, int, int], ...]
+LOOK_SECONDS = 0.5
+"""Seconds before files are looked at again, once for all who share them: less than any interval between attempts."""
+
+LOOK_PATIENCE = 1.0
+"""Seconds that an attempt waits for its files; on a file system that hangs, it goes on with what was read before."""
 
 
 class ClientTls:
     """TLS as a client, by its files as they are now: what was rotated is in use at the next connection.
+
+    Equal settings share what was read, whatever name they ask for: a context that holds the system's roots takes 0.5 MB. The
+    system's own roots are read once.
 
     Blocking (reads files): make it where probes are built.
 
@@ -64,58 +73,117 @@ class ClientTls:
         settings: Roots, client certificate, name.
 
     Raises:
-        OSError: A file cannot be read.
-        ssl.SSLError: A file is not what it should be.
+        OSError: A file cannot be read; `ssl.SSLError`, for one that is not what it should be, is one.
     """
 
     def __init__(self, settings: TlsSettings) -> None:
-        self._settings = settings
-        self._files = tuple(file for file in (settings.ca_file, settings.cert_file, settings.key_file) if file is not None)
-        self._stamps = self._read_stamps()
-        self._context = _context(settings, self._stamps)
+        self._server_name = settings.server_name
+        self._files = _files_of(settings.model_copy(update={"server_name": None}))
 
     @property
     def server_name(self) -> str | None:
         """Name to ask for and to verify, where it is not the host."""
-        return self._settings.server_name
+        return self._server_name
 
     async def context(self) -> ssl.SSLContext:
-        """Return the context for the next connection: the same object as long as the files are the same.
+        """Return the context for the next connection: the same object as long as the files say the same.
 
-        Files that cannot be read, as in the middle of a rotation, leave what was read before in use.
+        Files that cannot be used, as in the middle of a rotation, leave what was read before in use.
         """
-        if self._files:
-            try:
-                stamps = await asyncio.to_thread(self._read_stamps)
-                if stamps != self._stamps:
-                    self._context = await asyncio.to_thread(_context, self._settings, stamps)
-                    self._stamps = stamps
-            except (OSError, ssl.SSLError) as error:
-                log.warning("%s: %s; what was read before stays in use", self._files[0], error)
+        return await self._files.context()
+
+
+class _Files:
+    """The files of equal settings, and the context made of what they say."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        self._settings = settings
+        self._paths = tuple(path for path in (settings.ca_file, settings.cert_file, settings.key_file) if path is not None)
+        self._look: asyncio.Task[None] | None = None
+        self._looked_at: float | None = None
+        self._complaint: str | None = None
+        self._said, self._context = self._read(None)
+
+    @property
+    def current(self) -> ssl.SSLContext:
+        """The context of what was read last."""
         return self._context
 
-    def _read_stamps(self) -> Stamps:
-        """Tell the files from those that were under their names before."""
-        found = [file.stat() for file in self._files]
-        return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in found)
+    async def context(self) -> ssl.SSLContext:
+        """Return the context for the next connection, having looked at the files if nobody has of late."""
+        look = self._look_under_way() if self._paths else None
+        if look is not None:
+            await asyncio.wait({look}, timeout=LOOK_PATIENCE)  # a caller that is cancelled leaves the look to the others
+        return self._context
+
+    def _look_under_way(self) -> asyncio.Task[None] | None:
+        loop = asyncio.get_running_loop()
+        look = self._look
+        if look is not None and not look.done() and look.get_loop() is loop:
+            return look
+        now = loop.time()
+        if self._looked_at is not None and 0 <= now - self._looked_at < LOOK_SECONDS:
+            return None
+        self._looked_at = now
+        self._look = asyncio.create_task(self._look_again(), name=f"read {self._paths[0]}")
+        return self._look
+
+    async def _look_again(self) -> None:
+        try:
+            self._said, self._context = await asyncio.to_thread(self._read, (self._said, self._context))
+        except OSError as error:
+            complaint = str(error)
+            if complaint != self._complaint:
+                log.warning("%s: %s; what was read before stays in use", ", ".join(map(str, self._paths)), complaint)
+            self._complaint = complaint
+        else:
+            if self._complaint is not None:
+                log.info("%s: can be used again", ", ".join(map(str, self._paths)))
+            self._complaint = None
+
+    def _read(self, before: tuple[bytes, ssl.SSLContext] | None) -> tuple[bytes, ssl.SSLContext]:
+        """Return what the files say, as a digest, and its context: the one from before, where that is the same.
+
+        The bytes are compared: a time stamp tells too little of a file that is written twice within one tick.
+        """
+        said = b"".join(sha256(path.read_bytes()).digest() for path in self._paths)
+        if before is not None and before[0] == said:
+            return before
+        return said, _context(self._settings)
+
+
+_shared: WeakValueDictionary[TlsSettings, _Files] = WeakValueDictionary()
+_sharing = Lock()  # probes are built in a thread
+
+
+def _files_of(settings: TlsSettings) -> _Files:
+    with _sharing:
+        files = _shared.get(settings)
+        if files is None:
+            files = _shared[settings] = _Files(settings)
+        return files
 
 
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
     """Build a client context once. To go: every user takes a `ClientTls`."""
-    return ClientTls(settings)._context
+    return _files_of(settings).current
 
 
-@lru_cache(maxsize=256)
-def _context(settings: TlsSettings, _stamps: Stamps) -> ssl.SSLContext:
-    """Build a context, once for equal settings and files: one that holds the system's roots takes 0.5 MB."""
+def _context(settings: TlsSettings) -> ssl.SSLContext:
     context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))
     else:
         context.load_default_certs()
     if settings.cert_file is not None:
-        context.load_cert_chain(str(settings.cert_file), str(settings.key_file) if settings.key_file else None)
+        key = str(settings.key_file) if settings.key_file is not None else None
+        context.load_cert_chain(str(settings.cert_file), key, password=_refuse_encrypted_key)
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _refuse_encrypted_key() -> str:
+    """Stand in for OpenSSL's own prompt, which would wait on the terminal for ever."""
+    raise ssl.SSLError("the key is encrypted")

@@ -17,7 +17,7 @@ from exporter.metrics.family import gauge
 from exporter.net.errors import timeout_reason
 from exporter.net.http import Answer
 from exporter.net.phases import Phases, phase_clock
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -107,8 +107,7 @@ class OidcProbe(Probe[OidcSettings]):
         self._path = settings.issuer_path.rstrip("/")
         self._root = URL.build(scheme=settings.scheme, host=target.address.host, port=target.address.port)
         self._discovery_url = self._at(self._path + _WELL_KNOWN)
-        self._tls = client_context(settings.tls) if settings.scheme == "https" else None
-        self._server_name = settings.tls.server_name if self._tls is not None else None
+        self._tls = ClientTls(settings.tls) if settings.scheme == "https" else None
 
     async def check(self, attempt: Attempt) -> None:
         """Take the steps one after the other; the first that fails decides."""
@@ -159,8 +158,8 @@ class OidcProbe(Probe[OidcSettings]):
             form=request.form,
             max_bytes=self.settings.max_bytes,
             headers=request.headers,
-            tls=self._tls,
-            server_name=self._server_name,
+            tls=await self._tls.context() if self._tls is not None else None,
+            server_name=self._tls.server_name if self._tls is not None else None,
         )
         return read_grant(answer, request)
 
@@ -170,8 +169,8 @@ class OidcProbe(Probe[OidcSettings]):
             phases,
             max_bytes=self.settings.max_bytes,
             headers=_ACCEPT,
-            tls=self._tls,
-            server_name=self._server_name,
+            tls=await self._tls.context() if self._tls is not None else None,
+            server_name=self._tls.server_name if self._tls is not None else None,
         )
         refused = refusal(answer)
         if refused is not None:

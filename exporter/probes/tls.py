@@ -13,7 +13,7 @@ from pydantic import Field
 from exporter.metrics.family import gauge
 from exporter.net.dial import dial, start_tls
 from exporter.net.phases import Phases
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
@@ -56,8 +56,8 @@ class TlsProbe(Probe[TlsProbeSettings]):
         ways = settings.model_dump(include={"ca_file", "cert_file", "key_file"})
         self._address = Address(target.address.host, settings.port or target.address.port)
         self._name = settings.server_name or target.address.host
-        self._verifying = client_context(TlsSettings(**ways))
-        self._trusting = client_context(TlsSettings(**ways, verify=False))
+        self._verifying = ClientTls(TlsSettings(**ways))
+        self._trusting = ClientTls(TlsSettings(**ways, verify=False))
 
     async def check(self, attempt: Attempt) -> None:
         """Shake hands; a chain that does not verify is down, with its dates known all the same."""
@@ -71,8 +71,9 @@ class TlsProbe(Probe[TlsProbeSettings]):
         attempt.record(VERIFIED, 1)
         _record(attempt, chain)
 
-    async def _presented(self, context: ssl.SSLContext, phases: Phases) -> list[bytes]:
+    async def _presented(self, tls: ClientTls, phases: Phases) -> list[bytes]:
         """Connect, shake hands, and return the certificates that the server presents, DER, its own first."""
+        context = await tls.context()
         transport, protocol = await dial(asyncio.Protocol, self._address, self.shared.resolver, phases)
         try:
             secured = await start_tls(transport, protocol, context, self._name, phases)

@@ -15,7 +15,8 @@ import pytest
 import trustme
 from pydantic import ValidationError
 
-from exporter.clients.postgres.flyway import History, read_history
+from exporter.clients.postgres.activity import STATES
+from exporter.clients.postgres.flyway import History, Migration, summed_up
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probes import postgres as p
 from exporter.probes.postgres import PostgresSettings
@@ -73,7 +74,7 @@ async def test_sessions_are_what_pg_stat_activity_says(
     expected["idle"] += 1  # this session, as the probe saw it
     found = {labels[0]: n for labels, n in outcome.samples[p.CONNECTIONS].items()}
     assert {state: n for state, n in found.items() if n} == expected
-    assert set(found) == set(p.STATES)
+    assert set(found) == set(STATES)
     assert value(outcome, p.MAX_CONNECTIONS) == 60
     assert value(outcome, p.LONGEST_TRANSACTION) >= 0.3
     assert 0.3 <= value(outcome, p.LONGEST_QUERY) < 3
@@ -569,8 +570,8 @@ async def test_cancelling_an_attempt_is_let_through(shared: SharedClients) -> No
             await task
 
 
-def row(version: str | None, kind: str = "SQL", *, success: bool = True, script: str = "") -> dict[str, Any]:
-    return {"version": version, "type": kind, "success": success, "script": script or f"V{version}"}
+def row(version: str | None, kind: str = "SQL", *, success: bool = True, script: str = "") -> Migration:
+    return Migration(version, kind, success, script or f"V{version}")
 
 
 @pytest.mark.parametrize(
@@ -588,8 +589,8 @@ def row(version: str | None, kind: str = "SQL", *, success: bool = True, script:
         ([row("1", "BASELINE"), row("2", "JDBC")], History("2", 2, 0)),
     ],
 )
-def test_a_history_comes_to(rows: list[dict[str, Any]], expected: History) -> None:
-    assert read_history(rows) == expected
+def test_a_history_comes_to(rows: list[Migration], expected: History) -> None:
+    assert summed_up(rows) == expected
 
 
 def test_two_passwords_are_refused() -> None:

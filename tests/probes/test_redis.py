@@ -290,6 +290,10 @@ async def test_peers_that_misbehave_are_named_in_time(
     [
         (b":5\r\n", "malformed"),
         (b"$24\r\nused_memory:not a number\r\n", "malformed"),
+        (b"$412\r\nused_memory:" + b"9" * 400 + b"\r\n", "malformed"),
+        (b"$15\r\nused_memory:1_0\r\n", "malformed"),
+        (b"$2000000000\r\n", "timeout"),
+        (b"*2000000000\r\n" + b"*0\r\n" * 200_000, "protocol"),
         (b"-ERR unknown command\r\n", "query_failed"),
     ],
 )
@@ -302,7 +306,7 @@ async def test_an_info_that_cannot_be_read_fails_its_part_alone(info: bytes, exp
         await silence(reader, writer)
 
     async with serving(handler) as port:
-        outcome = await attempt(make("redis", shared, "127.0.0.1", port))
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port), timeout=1.0)
     assert outcome.verdict is Verdict.UP
     assert outcome.parts["info"] is not None
     assert outcome.parts["info"].reason.value == expected

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from exporter.clients.postgres.flyway import read_history
+from exporter.clients.postgres.flyway import Migration, summed_up
 from exporter.clients.spring import meters, metrics_json, prometheus_text
 from exporter.demo.servers.springboot import SERVICES
 from tests.fixtures.springboot import SpringFleet
@@ -222,7 +222,7 @@ async def test_flyway_tells_the_table_that_flyway_writes(spring_fleet: SpringFle
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told[1]["installedOn"])
     assert "checksum" not in told[0]
     rows = await fetch(spring_fleet, "SELECT * FROM risk_engine.flyway_schema_history ORDER BY installed_rank")
-    history = read_history(rows)
+    history = summed_up(Migration(row["version"], row["type"], row["success"], row["script"]) for row in rows)
     assert (history.version, history.migrations, history.failed) == ("3.1", 3, 0)
     assert [row["checksum"] for row in rows] == [item.get("checksum") for item in told]
     schemas = await fetch(spring_fleet, "SELECT schemaname FROM pg_tables WHERE tablename = 'flyway_schema_history'")

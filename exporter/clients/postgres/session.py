@@ -1,109 +1,134 @@
-"""One session: asyncpg's, with the shared resolver, phases timed apart, and nothing left behind."""
+"""One session: phases timed apart, every answer bounded, and nothing left behind."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
-import asyncpg
-
-from exporter.clients.postgres.wire import Guard, GuardedTransport
-from exporter.net.dial import dial, start_tls
-from exporter.net.phases import Phases, phase_clock
+from exporter.clients.postgres.login import Login, log_in
+from exporter.clients.postgres.wire import MAX_ANSWER_BYTES, Frames, Row, ServerError, message, row_of, server_error, text
+from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
+from exporter.net.stream import Stream
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Login", "asking", "open_session", "reading", "say_goodbye"]
+__all__ = ["Session", "open_session", "reading"]
 
-APPLICATION = "hafnium-exporter"
-
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-
-_NAMED = (*_LOST, asyncpg.InternalClientError, Failure, MemoryError)
-"""What has a meaning already. Whatever else asyncpg raises, down to a bare `Exception`, is of an answer it cannot decode."""
+_ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
+_PASSED_OVER = (b"T", b"C", b"I", b"N", b"S", b"A")
+"""Columns, end of a statement, no statement, notice, setting, notification."""
 
 
-@dataclass(frozen=True, slots=True)
-class Login:
-    """How to get in.
-
-    Attributes:
-        user: The role.
-        database: The database.
-        password: Gives the password; raises `Failure` where it cannot be read.
-        tls: Context, where TLS is wanted; a server without it is then refused.
-        server_name: Name to verify instead of the host.
-    """
-
-    user: str
-    database: str
-    password: Callable[[], Awaitable[str]] = field(repr=False)
-    tls: ssl.SSLContext | None = None
-    server_name: str | None = None
-
-
-async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> asyncpg.Connection:
+async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Session:
     """Connect and log in, with resolve, connect, tls and auth timed apart. The caller sets the deadline.
 
     Raises:
-        Failure, OSError, asyncpg.PostgresError, asyncpg.InterfaceError: As `exporter.probes.postgres` names them.
+        Failure: As the server says, or the password cannot be read.
+        OSError: The network's errors; `ssl.SSLError` is one.
     """
-    watched = _WatchedLoop(address, login, resolver, phases)
+    password = await login.password()
+    context = await login.tls.context() if login.tls is not None else None
+    stream = await Stream.open(address, resolver, phases, MAX_ANSWER_BYTES)
     try:
-        return await asyncpg.connect(
-            host=address.host,
-            port=address.port,
-            user=login.user,
-            database=login.database,
-            password=login.password,
-            ssl=login.tls if login.tls is not None else False,
-            timeout=3600,  # the attempt has the deadline
-            statement_cache_size=0,  # behind pgbouncer, prepared statements belong to others
-            server_settings={"application_name": APPLICATION},
-            loop=watched,
-            # Left out, these are taken from PG… variables of the exporter's environment.
-            direct_tls=False,
-            target_session_attrs="any",
-            krbsrvname="postgres",
-            gsslib="gssapi",
-        )
-    except BaseException as error:
-        watched.abort()  # closing in good form would leave the socket to a server that hangs
-        if watched.failure is not None and isinstance(error, _LOST):
-            raise watched.failure from None
-        if isinstance(error, _NAMED) or not isinstance(error, Exception):
-            raise
-        raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server's answers to the login cannot be read") from error
-    finally:
-        watched.add_phase()
-
-
-@contextmanager
-def asking(session: asyncpg.Connection) -> Iterator[None]:
-    """Ask the server, and nothing else, in here: an answer that asyncpg cannot decode is the server's failure.
-
-    Raises:
-        Failure: The answer cannot be read; the session is given up.
-    """
-    try:
-        yield
-    except _NAMED:
+        if login.tls is not None and context is not None:
+            with timed(phases, Stage.TLS):
+                await _ask_for_tls(stream)
+            await stream.secure(context, login.tls.server_name or address.host, phases)
+        with timed(phases, Stage.AUTH):
+            frames = Frames(stream)
+            await log_in(frames, login, password)
+    except BaseException:
+        stream.abort()
         raise
-    except Exception as error:
-        session.terminate()
-        raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from error
+    return Session(frames)
+
+
+async def _ask_for_tls(stream: Stream) -> None:
+    stream.write(_ASK_FOR_TLS)
+    answer = await stream.exactly(1)
+    if answer == b"E":  # its words are nobody's yet: CVE-2024-10977
+        raise Failure(Stage.TLS, Reason.CONNECTION_CLOSED, "the server reports an error before it speaks TLS")
+    if answer != b"S":
+        raise Failure(Stage.TLS, Reason.TLS_FAILED, "the server does not speak TLS")
+
+
+class Session:
+    """A session that is logged in.
+
+    Attributes:
+        closed: It was given up: an answer was not read to its end, or the connection ended.
+    """
+
+    def __init__(self, frames: Frames) -> None:
+        self.closed = False
+        self._frames = frames
+
+    async def query(self, sql: str, most: int = 1) -> list[Row]:
+        """Run statements, and return their rows. Nothing is prepared: behind pgbouncer that would be others'.
+
+        Args:
+            sql: Statements.
+            most: Rows that may come.
+
+        Raises:
+            ServerError: The server reports an error.
+            Failure: The answer cannot be read, or is too much; the session is given up.
+            OSError: The connection ended; the session is given up.
+        """
+        if self.closed:
+            raise Failure(Stage.QUERY, Reason.CONNECTION_CLOSED, "the session has ended")
+        try:
+            self._frames.stream.write(message(b"Q", text(sql)))
+            rows, error = await self._answer(most)
+        except BaseException:
+            self.abort()
+            raise
+        if error is not None:
+            raise error
+        return rows
+
+    async def goodbye(self, seconds: float) -> None:
+        """End the session in good form, so that the server logs no lost client; not at the price of waiting for it."""
+        if not self.closed:
+            self._frames.stream.write(message(b"X"))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._frames.stream.closed()
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        self.closed = True
+        self._frames.stream.abort()
+
+    async def _answer(self, most: int) -> tuple[list[Row], ServerError | None]:
+        rows: list[Row] = []
+        error: ServerError | None = None
+        while True:
+            try:
+                kind, body = await self._frames.next()
+            except OSError:
+                if error is not None:  # which ended the session too
+                    raise error from None
+                raise
+            match kind:
+                case b"D" if len(rows) < most:
+                    rows.append(row_of(body))
+                case b"D":
+                    raise Failure(Stage.QUERY, Reason.TOO_LARGE, f"the server answers with more than {most} rows")
+                case b"E":
+                    error = server_error(body, Stage.QUERY)
+                case b"Z":
+                    return rows, error
+                case _ if kind not in _PASSED_OVER:
+                    raise Failure(Stage.QUERY, Reason.PROTOCOL, "the server's answer is not to what was asked")
 
 
 @asynccontextmanager
-async def reading(session: asyncpg.Connection, seconds: float) -> AsyncIterator[None]:
+async def reading(session: Session, seconds: float) -> AsyncIterator[None]:
     """Hold a read-only transaction whose statements the server itself ends: it goes on with a query whose client has left.
-
-    When it is cancelled the session is given up, since a rollback would wait for a server that may not answer.
 
     Args:
         session: Where to hold it.
@@ -111,97 +136,17 @@ async def reading(session: asyncpg.Connection, seconds: float) -> AsyncIterator[
 
     Raises:
         TimeoutError: No time is left.
+        ServerError, Failure, OSError: As for `Session.query`.
     """
     if seconds <= 0:
         raise TimeoutError
     limit = max(1, int(seconds * 1000))
-    begin = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}"
+    await session.query(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}")
     try:
-        with asking(session):
-            await session.execute(begin)
-            try:
-                yield
-            except asyncpg.PostgresError:
-                with suppress(*_LOST):  # the error that led here says more
-                    await session.execute("ROLLBACK")
-                raise
-            await session.execute("COMMIT")
-    except asyncio.CancelledError:
-        session.terminate()
+        yield
+    except Exception:
+        if not session.closed:
+            with suppress(Failure, OSError):  # what led here says more
+                await session.query("ROLLBACK")
         raise
-
-
-async def say_goodbye(session: asyncpg.Connection, seconds: float) -> None:
-    """End the session in good form, so that the server logs no lost client; not at the price of waiting for it."""
-    if session.is_closed():
-        return
-    with suppress(*_LOST):  # TimeoutError is an OSError
-        async with asyncio.timeout(seconds):
-            await session.close()
-
-
-class _WatchedLoop:
-    """The running loop, as asyncpg is given it: it connects by the shared resolver, and tells when it did.
-
-    asyncpg has no hook between connecting and logging in, and resolves names in threads. It asks its loop for connections,
-    also for one to cancel a query in; that one is refused, since nothing would bound it.
-    """
-
-    def __init__(self, address: Address, login: Login, resolver: Resolver, phases: Phases) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._login = login
-        self._name = login.server_name or address.host
-        self._resolver = resolver
-        self._phases = phases
-        self._guard: Guard | None = None
-        self._transport: asyncio.Transport | None = None
-        self._secured: GuardedTransport | None = None
-        self._phase: tuple[Stage, float] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loop, name)
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why the connection was aborted by this side."""
-        guards = (self._guard, self._secured.guard if self._secured is not None else None)
-        return next((guard.failure for guard in guards if guard is not None and guard.failure is not None), None)
-
-    def abort(self) -> None:
-        """Close the socket at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def add_phase(self) -> None:
-        """Add the time of the phase under way."""
-        if self._phase is not None:
-            stage, since = self._phase
-            self._phases.add_phase(stage, phase_clock()() - since)
-            self._phase = None
-
-    def _enter(self, stage: Stage) -> None:
-        self._phases.stage = stage
-        self._phase = (stage, phase_clock()())
-
-    async def create_connection(
-        self, factory: Callable[[], asyncio.Protocol], host: str, port: int
-    ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
-        """Connect, once."""
-        if self._guard is not None:
-            raise ConnectionResetError("one connection for one attempt")
-        plain = self._login.tls is None
-        self._transport, self._guard = await dial(
-            lambda: Guard(factory(), framed=plain), Address(host, port), self._resolver, self._phases
-        )
-        self._enter(Stage.AUTH if plain else Stage.TLS)  # whether the server speaks TLS is asked for first
-        return self._transport, self._guard.inner
-
-    async def start_tls(
-        self, transport: asyncio.BaseTransport, protocol: asyncio.Protocol, context: ssl.SSLContext, **_: Any
-    ) -> asyncio.BaseTransport:
-        """Make the connection a TLS one, for the name that is to be verified."""
-        self.add_phase()
-        secured = await start_tls(transport, protocol, context, self._name, self._phases)
-        self._enter(Stage.AUTH)
-        self._secured = GuardedTransport(secured)
-        return cast("asyncio.BaseTransport", self._secured)
+    await session.query("COMMIT")

@@ -1,20 +1,20 @@
-"""What arrives from a server, checked before asyncpg sees it.
+"""PostgreSQL's messages, protocol 3.0: what is sent, and what arrives, which is believed only as far as it is bounded.
 
-asyncpg believes the length that a message announces: a negative one sends its buffer backwards and the event loop round for
-ever, a huge one is collected. It also hashes a password as often as the server asks, on the event loop. So messages pass
-this guard, whole, and only if they can be PostgreSQL's.
+Why no library: asyncpg hashes a password on the event loop as often as the server asks, minutes for one answer of 60 bytes,
+and collects a message of 2 GB as long as it comes. Nothing public of it stands between the socket and that: one broken or
+hostile server would stop every probe. libpq, and so psycopg, hashes in the same place.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from struct import Struct
-from typing import cast
+from struct import error as struct_error
 
+from exporter.net.stream import Stream
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Guard", "GuardedTransport"]
+__all__ = ["MAX_ANSWER_BYTES", "Frames", "Row", "ServerError", "message", "row_of", "server_error", "startup", "text"]
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 """What a server may send in one session."""
@@ -22,123 +22,110 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_FIRST_BYTES = 64 * 1024
 """Length of a server's first message, past which it is no PostgreSQL: the letters of another protocol read as gigabytes."""
 
-MAX_ITERATIONS = 1_000_000
-"""Rounds of hashing that a login may ask for; a million hold the event loop for 0.25 s. A server's default is 4,096."""
-
 _HEAD = Struct("!ci")
-_ITERATIONS = re.compile(rb",i=(\d+)")
+_LENGTH = Struct("!i")
+_COUNT = Struct("!h")
+_PROTOCOL = 196608
+_FRAMES_A_TURN = 500
+"""Messages that are read before the other tasks of the loop have their turn."""
+
+Row = tuple[str | None, ...]
+"""A row as text, the only format that is asked for."""
+
+_REASONS = {
+    "28000": Reason.AUTH,  # the role may not log in, or from here
+    "28P01": Reason.AUTH,  # wrong password
+    "42501": Reason.AUTH,  # insufficient privilege
+    "53300": Reason.TOO_MANY_CONNECTIONS,
+    "57P01": Reason.STARTING,  # shutting down
+    "57P02": Reason.STARTING,  # after a crash
+    "57P03": Reason.STARTING,  # starting up, or in recovery
+    "57014": Reason.TIMEOUT,  # statement_timeout
+    "55P03": Reason.TIMEOUT,  # lock_timeout
+    "08P01": Reason.PROTOCOL,
+}
+"""Meaning of SQLSTATE; class 08 is a lost connection, anything else a failed query."""
 
 
-class Guard(asyncio.Protocol):
-    """Hands on whole messages to asyncpg's protocol; aborts the connection at the first that is not to be believed.
+class ServerError(Failure):
+    """An error that the server reports. The session can go on, unless the server closes it."""
 
-    Args:
-        inner: asyncpg's protocol.
-        framed: Whether messages arrive. The answer to a request for TLS is a single letter.
+    def __init__(self, stage: Stage, sqlstate: str, words: str) -> None:
+        default = Reason.CONNECTION_CLOSED if sqlstate.startswith("08") else Reason.QUERY_FAILED
+        super().__init__(stage, _REASONS.get(sqlstate, default), f"{sqlstate} {words}")
 
-    Attributes:
-        failure: Why the connection was aborted. asyncpg's error has it as its `__cause__`.
-    """
 
-    def __init__(self, inner: asyncio.Protocol, *, framed: bool = True) -> None:
-        self.inner = inner
-        self.failure: Failure | None = None
-        self._framed = framed
-        self._received = 0
-        self._messages = 0
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
+class Frames:
+    """The messages of one connection, whole, one by one."""
 
-    def attach(self, transport: asyncio.BaseTransport) -> None:
-        """Name what to abort, where the inner protocol has been told already."""
-        self._transport = cast("asyncio.Transport", transport)
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._count = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.attach(transport)
-        self.inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self.failure is not None:
-            return
-        self._received += len(data)
-        self._buffer += data
-        try:
-            end = self._whole()
-        except Failure as failure:
-            self._refuse(failure)
-            return
-        if end:
-            whole = bytes(self._buffer[:end])
-            del self._buffer[:end]
-            self.inner.data_received(whole)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.inner.connection_lost(self.failure or exc)
-
-    def eof_received(self) -> bool | None:
-        return self.inner.eof_received()
-
-    def pause_writing(self) -> None:
-        self.inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        self.inner.resume_writing()
-
-    def _whole(self) -> int:
-        """Return where the last whole message ends.
+    async def next(self) -> tuple[bytes, bytes]:
+        """Return the next message: its letter and its body.
 
         Raises:
-            Failure: What arrived is not to be believed.
+            Failure: What arrives cannot be PostgreSQL's, or is too much.
+            OSError: The connection ended.
         """
-        buffer, end = self._buffer, 0
-        if self._received > MAX_ANSWER_BYTES:
-            raise Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"more than {MAX_ANSWER_BYTES} bytes from the server")
-        if not self._framed:
-            return len(buffer)
-        while len(buffer) - end >= _HEAD.size:
-            kind, length = _HEAD.unpack_from(buffer, end)
-            self._check_length(length)
-            if len(buffer) - end - 1 < length:
-                break
-            if kind == b"R":
-                _check_iterations(bytes(buffer[end + _HEAD.size : end + 1 + length]))
-            self._messages += 1
-            end += 1 + length
-        return end
-
-    def _check_length(self, length: int) -> None:
+        kind, length = _HEAD.unpack(await self.stream.exactly(_HEAD.size))
         if length < 4:  # it counts itself
             raise Failure(Stage.RECEIVE, Reason.PROTOCOL, f"the server announces a message of {length} bytes")
-        if not self._messages and length > MAX_FIRST_BYTES:
+        if not self._count and length > MAX_FIRST_BYTES:
             raise Failure(Stage.AUTH, Reason.PROTOCOL, "the server does not answer as PostgreSQL does")
         if length > MAX_ANSWER_BYTES:
             raise Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"the server announces a message of {length} bytes")
-
-    def _refuse(self, failure: Failure) -> None:
-        self.failure = failure
-        self._buffer.clear()
-        if self._transport is not None:
-            self._transport.abort()
+        self._count += 1
+        if not self._count % _FRAMES_A_TURN:
+            await asyncio.sleep(0)
+        return kind, await self.stream.exactly(length - 4)
 
 
-def _check_iterations(body: bytes) -> None:
-    found = _ITERATIONS.search(body)
-    if found is not None and (len(found[1]) > 9 or not 0 < int(found[1]) <= MAX_ITERATIONS):
-        raise Failure(Stage.AUTH, Reason.PROTOCOL, f"the server asks for {found[1][:20].decode()} rounds of hashing")
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    """Make a message."""
+    return _HEAD.pack(kind, len(body) + 4) + body
 
 
-class GuardedTransport:
-    """A transport that puts a guard before the protocol it is given, as asyncpg gives it one after the TLS handshake."""
+def text(value: str) -> bytes:
+    """Make a string, ended by a zero."""
+    return value.encode() + b"\0"
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.guard: Guard | None = None
 
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
+def startup(parameters: dict[str, str]) -> bytes:
+    """Make the first message, which has no letter."""
+    body = _LENGTH.pack(_PROTOCOL) + b"".join(text(name) + text(value) for name, value in parameters.items()) + b"\0"
+    return _LENGTH.pack(len(body) + 4) + body
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Set the protocol, behind a guard."""
-        self.guard = Guard(cast("asyncio.Protocol", protocol))
-        self.guard.attach(self._transport)
-        self._transport.set_protocol(self.guard)
+
+def server_error(body: bytes, stage: Stage) -> ServerError:
+    """Read an error's fields."""
+    fields = {field[:1]: field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field}
+    return ServerError(stage, fields.get(b"C", "")[:5], fields.get(b"M", ""))
+
+
+def row_of(body: bytes) -> Row:
+    """Read a row.
+
+    Raises:
+        Failure: It is not one, or is not text.
+    """
+    row: list[str | None] = []
+    try:
+        (count,) = _COUNT.unpack_from(body)
+        position = _COUNT.size
+        for _ in range(count):
+            (length,) = _LENGTH.unpack_from(body, position)
+            position += _LENGTH.size
+            end = position + max(0, length)
+            row.append(body[position:end].decode() if length >= 0 else None)
+            position = end
+    except (struct_error, UnicodeDecodeError):
+        raise _unreadable() from None
+    if position != len(body) or count < 0:
+        raise _unreadable()
+    return tuple(row)
+
+
+def _unreadable() -> Failure:
+    return Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read")

@@ -1,0 +1,180 @@
+"""Logging in to PostgreSQL: by SCRAM, in which the server proves itself too, by MD5, or by the password itself over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from hashlib import md5
+
+from scramp import ScramClient, ScramException
+
+from exporter.clients.postgres.wire import Frames, message, server_error, startup, text
+from exporter.net.tls import ClientTls
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["MAX_ITERATIONS", "Login", "log_in"]
+
+APPLICATION = "hafnium-exporter"
+
+MAX_ITERATIONS = 1_000_000
+"""Rounds of hashing that a login may ask for; a million take a thread 0.25 s. A server's default is 4,096."""
+
+MIN_ITERATIONS = 4096
+"""Fewest rounds that are done: RFC 7677's, and scramp's. A server whose scram_iterations is less is not logged in to."""
+
+_ITERATIONS = re.compile(r",i=(\d+)", re.ASCII)
+_MECHANISM = "SCRAM-SHA-256"
+_PASSED_OVER = (b"K", b"N", b"v")
+"""Key to cancel a query, notice, and that of newer protocols nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to get in.
+
+    Attributes:
+        user: The role.
+        database: The database.
+        password: Gives the password; raises `Failure` where it cannot be read.
+        tls: TLS, where it is wanted; a server without it is then refused.
+    """
+
+    user: str
+    database: str
+    password: Callable[[], Awaitable[str]] = field(repr=False)
+    tls: ClientTls | None = None
+
+
+async def log_in(frames: Frames, login: Login, password: str) -> None:
+    """Introduce the client and prove who it is, until the server is ready for queries.
+
+    Raises:
+        Failure: The server refuses, asks for what is not done, or does not speak the protocol.
+        OSError: The connection ended.
+    """
+    proof = _Proof(login.user, password, in_private=login.tls is not None)
+    parameters = {
+        "user": login.user,
+        "database": login.database,
+        "application_name": APPLICATION,
+        "client_encoding": "UTF8",
+    }
+    frames.stream.write(startup(parameters))
+    told: set[bytes] = set()
+    while True:
+        kind, body = await frames.next()
+        match kind:
+            case b"R":
+                answer = await proof.answer(body)
+                if answer is not None:
+                    frames.stream.write(message(b"p", answer))
+            case b"E":
+                raise server_error(body, Stage.AUTH)
+            case b"S":
+                told.add(body.partition(b"\0")[0])
+            case b"Z" if proof.accepted and b"server_version" in told:
+                return
+            case _ if kind not in _PASSED_OVER:
+                raise _unexpected()
+
+
+class _Proof:
+    """Answers to what a server asks of a client that logs in.
+
+    Attributes:
+        accepted: The server lets the client in.
+    """
+
+    def __init__(self, user: str, password: str, *, in_private: bool) -> None:
+        self.accepted = False
+        self._user = user
+        self._password = password
+        self._in_private = in_private
+        self._scram: ScramClient | None = None
+        self._proven = True
+
+    async def answer(self, body: bytes) -> bytes | None:
+        """Return what to send, None where nothing is asked."""
+        try:
+            (asked,) = struct.unpack_from("!i", body)
+            return await self._answer(asked, body[4:])
+        except (struct.error, ScramException, ValueError):
+            raise _unexpected() from None  # the server's words and what was computed of them stay out of any traceback
+
+    async def _answer(self, asked: int, body: bytes) -> bytes | None:
+        match asked:
+            case 0 if self._proven:  # let in
+                self.accepted = True
+                return None
+            case 3:  # the password itself
+                return self._in_the_clear()
+            case 5 if len(body) == 4:
+                return text(f"md5{_md5(_md5(self._password.encode() + self._user.encode()).encode() + body)}")
+            case 10 if self._scram is None:  # SASL: open, prove, verify
+                return self._open(body)
+            case 11 if self._scram is not None:
+                return await self._prove(self._scram, body)
+            case 12 if self._scram is not None:
+                self._scram.set_server_final(body.decode())
+                self._proven = True
+                return None
+            case 0 | 5 | 10 | 11 | 12:
+                raise _unexpected()
+        raise Failure(Stage.AUTH, Reason.AUTH, f"the server asks for a login that is not supported: {asked}")
+
+    def _in_the_clear(self) -> bytes:
+        if not self._in_private:
+            raise Failure(Stage.AUTH, Reason.AUTH, "the server asks for the password in the clear, which needs tls")
+        return text(self._password)
+
+    def _open(self, mechanisms: bytes) -> bytes:
+        if _MECHANISM.encode() not in mechanisms.split(b"\0"):
+            raise Failure(Stage.AUTH, Reason.AUTH, f"the server has no {_MECHANISM}")
+        self._proven = False
+        self._scram = ScramClient([_MECHANISM], "*", "")  # the user was named before
+        self._scram.password = _Prepared(self._password)
+        first = str(self._scram.get_client_first()).encode()
+        return text(_MECHANISM) + struct.pack("!i", len(first)) + first
+
+    async def _prove(self, scram: ScramClient, challenge: bytes) -> bytes:
+        said = challenge.decode()
+        _check_iterations(said)
+        scram.set_server_first(said)
+        return str(await asyncio.to_thread(scram.get_client_final)).encode()
+
+
+def _check_iterations(challenge: str) -> None:
+    found = _ITERATIONS.search(challenge)
+    if found is None:
+        return  # scramp says so
+    rounds = found[1]
+    if len(rounds) > 9 or not 0 < int(rounds) <= MAX_ITERATIONS:
+        raise Failure(Stage.AUTH, Reason.PROTOCOL, f"the server asks for {rounds[:20]} rounds of hashing")
+    if int(rounds) < MIN_ITERATIONS:
+        raise Failure(
+            Stage.AUTH, Reason.AUTH, f"the server asks for {rounds} rounds of hashing; {MIN_ITERATIONS} are the least"
+        )
+
+
+class _Prepared:
+    """A password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it."""
+
+    def __init__(self, password: str) -> None:
+        try:
+            self._bytes = bytes(ScramClient([_MECHANISM], "*", password).password)
+        except ScramException:
+            self._bytes = password.encode()
+
+    def __bytes__(self) -> bytes:
+        return self._bytes
+
+
+def _md5(data: bytes) -> str:
+    return md5(data, usedforsecurity=False).hexdigest()
+
+
+def _unexpected() -> Failure:
+    return Failure(Stage.AUTH, Reason.PROTOCOL, "the server's answers to the login cannot be read")

@@ -1,0 +1,1 @@
+"""Redis and Valkey: one connection that is asked, and what INFO says."""

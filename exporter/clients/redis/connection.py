@@ -1,0 +1,82 @@
+"""One connection: phases timed apart, every answer bounded, and nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from exporter.clients.redis.resp import MAX_ANSWER_BYTES, Answer, command, read_answer
+from exporter.net.phases import Phases, timed
+from exporter.net.resolver import Resolver
+from exporter.net.stream import Stream
+from exporter.net.tls import ClientTls
+from exporter.values import Address
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["Connection", "Login", "connect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to get in.
+
+    Attributes:
+        user: ACL user; None is the default user.
+        password: Gives the password, None where none is sent; raises `Failure` where it cannot be read.
+        tls: TLS, where it is wanted.
+    """
+
+    user: str | None
+    password: Callable[[], Awaitable[str | None]] = field(repr=False)
+    tls: ClientTls | None = None
+
+
+async def connect(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Connection:
+    """Connect and log in, with resolve, connect, tls and auth timed apart. The caller sets the deadline.
+
+    Raises:
+        Failure: As the server says, or the password cannot be read.
+        OSError: The network's errors; `ssl.SSLError` is one.
+    """
+    password = await login.password()
+    context = await login.tls.context() if login.tls is not None else None
+    stream = await Stream.open(address, resolver, phases, MAX_ANSWER_BYTES)
+    connection = Connection(stream)
+    try:
+        if login.tls is not None and context is not None:
+            await stream.secure(context, login.tls.server_name or address.host, phases)
+        if password is not None:
+            with timed(phases, Stage.AUTH):
+                await connection.log_in(login.user, password)
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+class Connection:
+    """A connection that is logged in."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    async def ask(self, *words: str, stage: Stage = Stage.QUERY) -> Answer:
+        """Send a command and return its answer.
+
+        Raises:
+            ServerError: The answer is an error.
+            Failure: It is not RESP, or is too much; the connection is given up.
+            OSError: The connection ended.
+        """
+        self._stream.write(command(*words))
+        return await read_answer(self._stream, stage)
+
+    async def log_in(self, user: str | None, password: str) -> None:
+        """Log in; raises as `ask` does."""
+        words = ("AUTH", password) if user is None else ("AUTH", user, password)
+        if await self.ask(*words, stage=Stage.AUTH) != b"OK":
+            raise Failure(Stage.AUTH, Reason.PROTOCOL, "the answer to AUTH is not OK")
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        self._stream.abort()
