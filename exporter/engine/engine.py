@@ -25,8 +25,8 @@ from exporter.engine.views import ServiceView, target_view
 from exporter.metrics.store import Store
 from exporter.net.resolver import Resolver
 from exporter.probing.probe import Probe, SharedClients
-from exporter.probing.runner import run_probe
-from exporter.verdict import Verdict
+from exporter.probing.runner import Outcome, run_probe
+from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["Engine"]
 
@@ -184,7 +184,12 @@ class Engine:
             outcome = await run_probe(probe, state.timeout, self.lag.since)
         finally:
             await probe.close()
-        return state.exposition(outcome)
+        try:
+            return state.exposition(outcome)
+        except Exception as error:
+            self.defects.note(Where.TARGET, f"an attempt on demand on {state.target} could not be told", error)
+            failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
+            return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
 
     async def views(self) -> list[ServiceView]:
         """Return what people see, services first. Other tasks have their turn in between: thousands of targets take long."""
