@@ -26,7 +26,8 @@ HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_
 """Fixtures of whole servers that take seconds of CPU to start: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/web/test_browser.py", "tests/alerts/test_pages.py", "tests/cli/",
+    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/alerts/test_pages.py",
+    "tests/web/test_browser.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 
