@@ -148,6 +148,7 @@ async def test_a_path_that_hangs_is_named_with_the_stage_it_hangs_in(
     assert 0.9 < took < 0.95
 
 
+@pytest.mark.looptime
 async def test_a_handshake_that_hangs_is_named_too(shared: SharedClients) -> None:
     async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -175,6 +176,7 @@ async def test_one_path_that_fails_spares_the_others(shared: SharedClients) -> N
     assert (ups(attempt), codes(attempt)) == ({"/a": 0, "/b": 1}, {"/a": 500, "/b": 200})
 
 
+@pytest.mark.looptime
 async def test_of_several_that_fail_the_first_of_the_configuration_is_named(shared: SharedClients) -> None:
     """Also where the other fails sooner."""
     attempt = await asked(shared, {"/a": hang, "/b": answer("", 500)}, 0.5, paths=["/a", "/b"])

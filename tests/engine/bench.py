@@ -150,7 +150,7 @@ class Bench:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Run the engine's tasks, but for the one that measures stalls: on a fake clock there are none, and it wakes often."""
+        """Run the engine's tasks, but for the one that measures stalls: a fake clock has none, and it wakes often."""
         tasks = self.engine.tasks()
         tasks.pop("loop lag").close()
         self._tasks = [asyncio.create_task(work, name=name) for name, work in tasks.items()]
