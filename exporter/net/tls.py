@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field, model_validator
 
+from exporter.net.handshake import WatchedHandshake
 from exporter.net.phases import phase_clock
 from exporter.values import Settings
 
@@ -44,14 +45,19 @@ class TlsSettings(Settings):
         return self
 
 
-class _TimedContext(ssl.SSLContext):
-    """A context that notes in `handshake_started` when a handshake begins."""
+class _WatchedContext(ssl.SSLContext):
+    """A context that notes in `handshake_started` when a handshake begins, and whose handshakes are watched."""
 
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+    sslobject_class = WatchedHandshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         started = handshake_started.get()
         if started is not None:
             started.append(phase_clock()())
-        return super().wrap_bio(*args, **kwargs)
+        made = super().wrap_bio(incoming, *args, **kwargs)
+        if isinstance(made, WatchedHandshake):
+            made.watch(incoming)
+        return made
 
 
 LOOK_SECONDS = 0.5
@@ -170,7 +176,7 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
-    context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))
     else:
