@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from contextvars import ContextVar
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -170,9 +171,14 @@ def _files_of(settings: TlsSettings) -> _Files:
         return files
 
 
+@lru_cache(maxsize=256)
+def _kept_files(settings: TlsSettings) -> _Files:
+    return _files_of(settings)
+
+
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Build a client context once. To go: every user takes a `ClientTls`."""
-    return _files_of(settings).current
+    """Build a client context once, which does not follow its files. To go: every user takes a `ClientTls`."""
+    return _kept_files(settings).current
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
