@@ -61,6 +61,7 @@ class Reason(_Word):
     CONNECTION_CLOSED = "connection_closed", "The other side closed or reset the connection."
     TIMEOUT = "timeout", "No whole answer before the deadline."
     TLS_EXPIRED = "tls_expired", "A certificate has expired."
+    TLS_NOT_YET_VALID = "tls_not_yet_valid", "A certificate is not valid yet: a wrong clock, or one from the future."
     TLS_UNTRUSTED = "tls_untrusted", "The chain does not lead to a trusted root."
     TLS_NAME_MISMATCH = "tls_name_mismatch", "The certificate is for another name."
     TLS_FAILED = "tls_failed", "The handshake failed in another way."
