@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
-from exporter.clients.spring.prometheus_text import PrometheusText, Sample
+from exporter.clients.spring.prometheus_text import PrometheusText, Sample, Summed, Wanted
 
 __all__ = ["WANTED", "LatencyWindow", "OwnLatency", "Readings", "Series", "included_names", "read", "thinned"]
 
@@ -33,25 +33,25 @@ _AREAS = frozenset({"heap", "nonheap"})
 _RESULTS = frozenset({"hit", "miss", "pending"})
 POOL_STATES = ("active", "idle", "pending")
 
-WANTED: Mapping[str, tuple[str, ...]] = {
-    "http_server_requests_seconds_count": ("outcome", "status"),
-    "http_server_requests_seconds_sum": (),
-    "http_server_requests_seconds_bucket": ("le",),
+WANTED: Wanted = {
+    "http_server_requests_seconds_count": Summed(("outcome", "status")),
+    "http_server_requests_seconds_sum": Summed(()),
+    "http_server_requests_seconds_bucket": Summed(("le",)),
     "http_server_requests_seconds": ("quantile",),
-    "hikaricp_connections_active": ("pool",),
-    "hikaricp_connections_idle": ("pool",),
-    "hikaricp_connections_pending": ("pool",),
-    "hikaricp_connections_max": ("pool",),
-    "hikaricp_connections_timeout_total": ("pool",),
-    "jvm_memory_used_bytes": ("area",),
-    "jvm_memory_max_bytes": ("area",),
-    "jvm_memory_committed_bytes": ("area",),
-    "jvm_gc_pause_seconds_count": (),
-    "jvm_gc_pause_seconds_sum": (),
-    "cache_gets_total": ("cache", "name", "result"),
+    "hikaricp_connections_active": Summed(("pool",)),
+    "hikaricp_connections_idle": Summed(("pool",)),
+    "hikaricp_connections_pending": Summed(("pool",)),
+    "hikaricp_connections_max": Summed(("pool",)),
+    "hikaricp_connections_timeout_total": Summed(("pool",)),
+    "jvm_memory_used_bytes": Summed(("area",)),
+    "jvm_memory_max_bytes": Summed(("area",)),
+    "jvm_memory_committed_bytes": Summed(("area",)),
+    "jvm_gc_pause_seconds_count": Summed(()),
+    "jvm_gc_pause_seconds_sum": Summed(()),
+    "cache_gets_total": Summed(("cache", "name", "result")),
     "kafka_consumer_fetch_manager_records_lag": ("client_id", "topic", "partition"),
-    "process_uptime_seconds": (),
-    "process_start_time_seconds": (),
+    "process_uptime_seconds": Summed(()),
+    "process_start_time_seconds": Summed(()),
 }
 """Sample names and the labels read of each."""
 
