@@ -10,9 +10,20 @@ __all__ = ["FLYWAY", "METERS_BYTES", "health", "group", "meters"]
 METERS_BYTES = 98_000
 """Length of the metrics answer, within two per cent: that of a service with a latency histogram over a handful of URIs."""
 
-_URIS = ("/api/v1/customers", "/api/v1/customers/{id}", "/api/v1/cases/{id}", "/api/v1/screenings", "/api/v1/cases/{id}/audit", "UNKNOWN")
+_URIS = (
+    "/api/v1/customers",
+    "/api/v1/customers/{id}",
+    "/api/v1/cases/{id}",
+    "/api/v1/screenings",
+    "/api/v1/cases/{id}/audit",
+    "UNKNOWN",
+)
 _BOUNDS = (
-    *(f"{base * 10.0**power:.9g}" for power in range(-3, 2) for base in (1, 1.2, 1.4, 1.8, 2.1, 2.5, 3, 3.6, 4.2, 5, 6, 7, 8, 9)),
+    *(
+        f"{base * 10.0**power:.9g}"
+        for power in range(-3, 2)
+        for base in (1, 1.2, 1.4, 1.8, 2.1, 2.5, 3, 3.6, 4.2, 5, 6, 7, 8, 9)
+    ),
     "+Inf",
 )
 _POOLS = ("G1 Eden Space", "G1 Old Gen", "G1 Survivor Space", "Metaspace", "CodeCache", "Compressed Class Space")
@@ -26,7 +37,8 @@ def health(number: int) -> bytes:
         b'{"status":"UP","components":{"db":{"status":"UP","details":{"database":"PostgreSQL","validationQuery":"isValid()"}},'
         b'"diskSpace":{"status":"UP","details":{"total":1000000,"free":%d,"threshold":100,"path":"/.","exists":true}},'
         b'"livenessState":{"status":"UP"},"ping":{"status":"UP"},"readinessState":{"status":"UP"},'
-        b'"redis":{"status":"UP","details":{"version":"7.2.4"}}},"groups":["liveness","readiness"]}' % (500_000 - number % 9000)
+        b'"redis":{"status":"UP","details":{"version":"7.2.4"}}},"groups":["liveness","readiness"]}'
+        % (500_000 - number % 9000)
     )
 
 
@@ -59,7 +71,9 @@ def _lines() -> Iterator[tuple[str, float | None]]:
         areas = [("nonheap" if at > 2 else "heap", pool) for at, pool in enumerate(_POOLS)]
         yield from _family(f"jvm_memory_{name}_bytes", "gauge", [(f'area="{a}",id="{p}"', 5_000_000) for a, p in areas])
     for cause in ("count", "sum", "max"):
-        yield from _family(f"jvm_gc_pause_seconds_{cause}", "gauge", [('action="end of minor GC",cause="G1 Evacuation Pause"', 9)])
+        yield from _family(
+            f"jvm_gc_pause_seconds_{cause}", "gauge", [('action="end of minor GC",cause="G1 Evacuation Pause"', 9)]
+        )
     for name in ("live", "daemon", "peak", "started"):
         yield from _family(f"jvm_threads_{name}_threads", "gauge", [("", 40)])
     states = ("blocked", "new", "runnable", "terminated", "timed-waiting", "waiting")
@@ -71,10 +85,17 @@ def _lines() -> Iterator[tuple[str, float | None]]:
         yield from _family(f"tomcat_threads_config_{name}", "gauge", [('name="http-nio-8081"', 10)])
     levels = ("debug", "error", "info", "trace", "warn")
     yield from _family("logback_events_total", "counter", [(f'level="{level}"', 30) for level in levels])
-    caches = [(f'cache="{c}",cache_manager="cacheManager",name="{c}",result="{r}"', 50) for c in ("users", "lists") for r in ("hit", "miss")]
+    caches = [
+        (f'cache="{c}",cache_manager="cacheManager",name="{c}",result="{r}"', 50)
+        for c in ("users", "lists")
+        for r in ("hit", "miss")
+    ]
     yield from _family("cache_gets_total", "counter", caches)
     for name in ("records_lag", "records_lag_avg", "records_lag_max", "records_lead", "records_lead_min"):
-        labels = [(f'client_id="consumer-1",kafka_version="3.7",partition="{at % 3}",topic="{t}"', 4) for at, t in enumerate(_TOPICS * 3)]
+        labels = [
+            (f'client_id="consumer-1",kafka_version="3.7",partition="{at % 3}",topic="{t}"', 4)
+            for at, t in enumerate(_TOPICS * 3)
+        ]
         yield from _family(f"kafka_consumer_fetch_manager_{name}", "gauge", labels)
     yield from _requests()
 

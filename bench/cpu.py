@@ -128,9 +128,7 @@ def _exporter(settings: Mapping[str, Any], *, interval: float, timeout: float) -
     return measure
 
 
-def _daemon(
-    folder: Path, ports: Sequence[int], listen: int, settings: Mapping[str, Any]
-) -> AbstractContextManager[int]:
+def _daemon(folder: Path, ports: Sequence[int], listen: int, settings: Mapping[str, Any]) -> AbstractContextManager[int]:
     config = {
         "server": {"listen": f"127.0.0.1:{listen}"},
         "services": {

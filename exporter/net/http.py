@@ -106,6 +106,7 @@ class HttpClient:
         self._idle: dict[_Peer, list[Connection]] = {}
         self._peers: dict[Connection, _Peer] = {}
         self._sweeping: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
 
     async def close(self) -> None:
         """Close every connection."""
@@ -114,9 +115,9 @@ class HttpClient:
             self._sweeping = None
         for connection in list(self._open):
             connection.close()
-        deadline = asyncio.get_running_loop().time() + _CLOSE_PATIENCE
-        while self._open and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.001)
+        self._emptied = asyncio.get_running_loop().create_future()
+        if self._open:
+            await asyncio.wait({self._emptied}, timeout=_CLOSE_PATIENCE)
         for connection in list(self._open):
             connection.abort()
 
@@ -236,7 +237,7 @@ class HttpClient:
             if not (again and self.descriptors.give_up()):
                 break
             await asyncio.sleep(0)  # what was given up is closed by the loop
-        raise Failure(Stage.CONNECT, Reason.PROBER_DESCRIPTORS, "no file descriptor left but those kept back for the exporter")
+        raise Failure(Stage.CONNECT, Reason.PROBER_DESCRIPTORS, "no file descriptor is left for probes")
 
     async def _secure(self, connection: Connection, peer: _Peer, tls: ssl.SSLContext, phases: Phases) -> None:
         name = peer.server_name or peer.address.host
@@ -250,6 +251,8 @@ class HttpClient:
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._forget(connection)
+        if not self._open and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
 
     # --- keeping them -----------------------------------------------------------------------------------------------------
 

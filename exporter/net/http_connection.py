@@ -122,6 +122,7 @@ class Connection(asyncio.Protocol):
         )
         self._waiter: asyncio.Future[Answer] | None = None
         self._phases: Phases = _NOBODY
+        self._headers: Headers | None = None
         self._backlog = b""
         self._surplus = self._reusable = False
         self.expires = math.inf
@@ -174,7 +175,8 @@ class Connection(asyncio.Protocol):
             Failure: The answer did not come whole.
         """
         self._begin(phases, max_bytes)
-        waiter = self._waiter = self._loop.create_future()
+        waiter: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiter = waiter
         if self._transport is None:
             self._fail(_closed(Stage.SEND))
         else:
@@ -296,7 +298,7 @@ class Connection(asyncio.Protocol):
         self._phases, self._max_bytes = phases, max_bytes
         self._pairs: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
-        self._headers: Headers | None = None
+        self._headers = None
         self._length: bytes | None = None
         self._status = self._head_bytes = self._wire = self._early = self._body = 0
         self._reusable = self._ended = False
@@ -360,7 +362,7 @@ class Connection(asyncio.Protocol):
             self._pairs, self._head_bytes = [], 0
             return
         self._status = status
-        headers = self._headers = Headers(self._pairs)
+        self._headers = headers = Headers(self._pairs)
         self._early = self._wire
         self._reusable = self._parser.should_keep_alive()
         self._length = headers.raw(b"content-length")

@@ -6,11 +6,12 @@ Facts are recorded here as they are learnt, not returned at the end: when an att
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
 
 from exporter.metrics.family import Family, Kind
-from exporter.metrics.store import LabelValues
+from exporter.metrics.store import LabelValues, Samples
 from exporter.net.errors import timeout_reason
 from exporter.net.phases import phase_clock
 from exporter.verdict import Failure, Reason, Stage
@@ -68,16 +69,40 @@ class Attempt:
         """
         values = self.samples.get(family)
         if values is None:
-            if family.kind is Kind.HISTOGRAM and family.buckets:
-                raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-            values = self.samples[family] = {}
+            values = self._values_of(family)
         if labels not in values:
             if len(labels) != len(family.labels):
                 raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
-            self._count[0] += 1
-            if self._count[0] > MAX_SERIES:
-                raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
+            self._take(1)
         values[labels] = float(value)  # counts and flags come as int and bool
+
+    def record_all(self, samples: Samples) -> None:
+        """Record many samples at once, by family. The mappings are copied.
+
+        Raises:
+            ValueError: As `record` does; what came before it is recorded.
+            Failure: As `record` does.
+        """
+        for family, found in samples.items():
+            if not found:
+                continue
+            if set(map(len, found)) != {len(family.labels)}:
+                raise ValueError(f"{family.name} takes labels {family.labels}")
+            values = self._values_of(family)
+            before = len(values)
+            self._take(len(found))
+            values.update(found)
+            self._count[0] -= before + len(found) - len(values)  # the series that were there already
+
+    def _values_of(self, family: Family) -> dict[LabelValues, float]:
+        if family.kind is Kind.HISTOGRAM and family.buckets:
+            raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
+        return self.samples.setdefault(family, {})
+
+    def _take(self, series: int) -> None:
+        self._count[0] += series
+        if self._count[0] > MAX_SERIES:
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
 
     def add_phase(self, stage: Stage, seconds: float) -> None:
         """Add to the time spent in a phase."""
@@ -95,26 +120,67 @@ class Attempt:
             self.add_phase(stage, clock() - started)
         self.stage = Stage.CHECK
 
-    @asynccontextmanager
-    async def part(self, name: str, *, timeout: float | None = None) -> AsyncIterator[Attempt]:
-        """Run an optional part: its failure is recorded, and the attempt goes on.
+    def part(self, name: str, *, timeout: float | None = None) -> _Part:
+        """Run an optional part, as an `async with` block: its failure is recorded, and the attempt goes on.
 
         The part gets an attempt of its own, so its phases and stage do not mix with the path that decides the verdict; its
-        samples land with the others. Parts may run side by side.
+        samples land with the others. Parts may run side by side, in tasks that end before the attempt does. A part may come
+        in several blocks: it has worked where all have, and the first failure is told.
 
         Args:
             name: What the part is called in `probe_part_success{part}`.
             timeout: Seconds it may take, beside the attempt's own deadline.
         """
-        limit = self.deadline - _PART_MARGIN * self.timeout - self._now()
-        child = Attempt(max(0.0, limit if timeout is None else min(limit, timeout)), self._classify)
+        limit = self.part_time
+        child = Attempt(limit if timeout is None else max(0.0, min(limit, timeout)), self._classify)
         child.samples, child.parts, child._count = self.samples, self.parts, self._count
-        self.parts[name] = None
+        return _Part(name, child)
+
+    @property
+    def part_time(self) -> float:
+        """Seconds that a part has from now, if nothing else is said: ahead of the deadline, which it must not turn."""
+        return max(0.0, self.deadline - _PART_MARGIN * self.timeout - self._now())
+
+    def note_failure(self, name: str, failure: Failure) -> None:
+        """Record how a part failed, unless it has failed before."""
+        if self.parts.get(name) is None:
+            self.parts[name] = failure
+
+    def named(self, error: Exception) -> Failure:
+        """Name an error by the stage under way."""
+        return self._classify(error, self.stage)
+
+
+class _Part:
+    """The block of an optional part."""
+
+    __slots__ = ("_child", "_name", "_timeout")
+
+    def __init__(self, name: str, child: Attempt) -> None:
+        self._name = name
+        self._child = child
+        self._timeout = asyncio.timeout_at(child.deadline)
+
+    async def __aenter__(self) -> Attempt:
+        self._child.parts.setdefault(self._name, None)
+        await self._timeout.__aenter__()
+        return self._child
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        child = self._child
         try:
-            async with asyncio.timeout_at(child.deadline):
-                yield child
-        except asyncio.CancelledError:  # the attempt's deadline struck in here: the part did not work either
-            self.parts[name] = Failure(child.stage, timeout_reason(child.stage), "the attempt ended before it")
-            raise
-        except Exception as error:
-            self.parts[name] = self._classify(error, child.stage)
+            await self._timeout.__aexit__(kind, raised, traceback)
+        except TimeoutError as error:  # in place of the cancellation that ended the block
+            raised = error
+        if raised is None:
+            return False
+        if isinstance(raised, asyncio.CancelledError):  # the attempt's deadline struck in here: the part did not work either
+            why = Failure(child.stage, timeout_reason(child.stage), "the attempt ended before it")
+            child.note_failure(self._name, why)
+            return False
+        if not isinstance(raised, Exception):
+            return False
+        child.note_failure(self._name, child.named(raised))
+        return True
