@@ -22,8 +22,7 @@ MAX_SCRAPE_SECONDS = 0.020
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """A whole attempt by the shipped settings beside Prometheus, health alone beside blackbox_exporter, and a scrape of 100,000
-    series beside prometheus_client."""
+    """Measure a whole attempt beside Prometheus, health alone beside blackbox_exporter, and a scrape beside prometheus_client."""
     cost = scrape.run()
     with tempfile.TemporaryDirectory() as folder:
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-__all__ = ["FLYWAY", "METERS_BYTES", "health", "group", "meters"]
+__all__ = ["FLYWAY", "METERS_BYTES", "group", "health", "meters"]
 
 METERS_BYTES = 98_000
 """Length of the metrics answer, within two per cent: that of a service with a latency histogram over a handful of URIs."""
