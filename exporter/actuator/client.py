@@ -44,6 +44,8 @@ class ActuatorClient:
         self._context: ssl.SSLContext | None = None
         self._credentials: dict[str, str] = {}
         self._written: dict[tuple[URL, str], Request] = {}
+        self._last: Request | None = None
+        self._server_name = tls.server_name if tls is not None else None
 
     async def prepare(self, patience: float) -> None:
         """Fetch credentials and read TLS files, once for all requests of an attempt.
@@ -69,6 +71,14 @@ class ActuatorClient:
         """Take note that the credentials were refused."""
         if self._auth is not None:
             self._auth.rejected()
+
+    def distrust(self) -> None:
+        """Make a new connection for the next request: over the kept one came what is no good answer.
+
+        What answers so may be something else than the application, and may leave the next request without any answer.
+        """
+        if self._last is not None:
+            self._http.discard(self._last, tls=self._context, server_name=self._server_name)
 
     async def ask(
         self,
@@ -100,12 +110,13 @@ class ActuatorClient:
             request = Request.get(url, {**self._headers, "Accept": accepted, **self._credentials})
             if not once:
                 self._written[url, accepted] = request
+        self._last = request
         return await self._http.ask(
             request,
             phases,
             max_bytes=max_bytes,
             tls=self._context,
-            server_name=self._tls.server_name if self._tls is not None else None,
+            server_name=self._server_name,
             fresh=fresh,
             spare=spare,
         )

@@ -73,6 +73,7 @@ class MainPort:
         self._requests = {path: Request.get(base.with_path(path, encoded=True)) for path in settings.paths}
         self._turns = {path: Turns(cold_every) for path in settings.paths}
         self._tls = ClientTls(settings.tls) if settings.scheme == "https" else None
+        self._server_name = self._tls.server_name if self._tls is not None else None
         self._context: ssl.SSLContext | None = None
         self._http = http
 
@@ -107,6 +108,7 @@ class MainPort:
             part.record(STATUS_CODE, answer.status, path)
             _judge(answer)
         except Failure as failure:
+            self._http.discard(self._requests[path], tls=self._context, server_name=self._server_name)
             failures[path] = _named(failure, path)
         except TimeoutError:
             if not deadline.expired():
@@ -126,7 +128,7 @@ class MainPort:
             phases,
             max_bytes=MAX_BYTES,
             tls=self._context,
-            server_name=self._tls.server_name if self._tls is not None else None,
+            server_name=self._server_name,
             fresh=turns.fresh,
             spare=spare,
         )

@@ -216,6 +216,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         try:
             found = await self._health.read(answer)
         except Failure as malformed:
+            self._client.distrust()
             if answer.status == 401:
                 self._client.rejected()
             return health.refusal(answer.status, answer.headers) or malformed
@@ -239,13 +240,20 @@ class ActuatorProbe(Probe[ActuatorSettings]):
             except Failure as malformed:
                 raise named(health.refusal(answer.status, answer.headers) or malformed, f"group {group}") from None
             part.record(GROUP_UP, not found.down, group)
+        self._trust(attempt, "groups")
 
     async def _read_meters(self, attempt: Attempt, turn: Turn) -> None:
         async with attempt.part("metrics", timeout=turn.share * attempt.part_time) as part:
             await self._meters.read(part, spare=turn.aside)
+        self._trust(attempt, "metrics")
 
     async def _read_migrations(self, attempt: Attempt, up: bool, turn: Turn) -> None:
         await self._migrations.check(attempt, turn, up=up, restarts=self._recorder.restarts)
+
+    def _trust(self, attempt: Attempt, part: str) -> None:
+        """Go on over the same connection only if a part has worked."""
+        if attempt.parts[part] is not None:
+            self._client.distrust()
 
 
 class _Judged:
