@@ -251,6 +251,7 @@ class HttpClient:
             transport = await start_tls(connection.transport, connection, tls, name, phases)
         except BaseException:
             connection.abort()
+            self._lost(connection)  # in the middle of a handshake, asyncio does not tell
             raise
         connection.secured(transport, expiry(transport, tls))
 

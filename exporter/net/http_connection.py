@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it, with the farewell that TLS has; a peer that does not answer it is not waited for."""
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():  # closed twice, asyncio's TLS cannot be aborted any more
             return
         if self._transport.get_extra_info("sslcontext") is not None:
             self._loop.call_later(_FAREWELL, self.abort)
