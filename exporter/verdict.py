@@ -137,5 +137,10 @@ class Failure(Exception):  # noqa: N818 - it says what was found, it is not an e
         """Down, or unknown where the reason lies with the prober."""
         return Verdict.UNKNOWN if self.reason in PROBER_FAULTS else Verdict.DOWN
 
+    def bare(self) -> Failure:
+        """Return it without where it was raised and what led to it, which hold on to all that the code there had in hand."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
+
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}" + (f": {self.detail}" if self.detail else "")

@@ -167,10 +167,13 @@ class Owner:
 
     def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
         known = self._prefixes.get(family, {})
-        if len(values) == 1 == len(known):  # most families of a target are one series that stays
-            [(only, number)] = values.items()
-            if only in known:
-                self._store.block(family).chunks[self._id] = b"%b%b\n" % (known[only], format_value(number))
+        if len(values) == len(known):  # nearly always the same series again, with other values
+            try:
+                same = [b"%b%b\n" % (known[labels], format_value(value)) for labels, value in values.items()]
+            except KeyError:
+                pass
+            else:
+                self._store.block(family).chunks[self._id] = same[0] if len(same) == 1 else b"".join(same)
                 return
         prefixes: dict[LabelValues, bytes] = {}  # made anew, so that labels which vanish are forgotten
         lines: list[bytes] = []

@@ -158,15 +158,28 @@ async def test_a_handshake_that_hangs_is_named_too(shared: SharedClients) -> Non
     assert why(attempt) == (Stage.TLS, Reason.TIMEOUT, "main port /x: no answer within the deadline")
 
 
-async def test_paths_are_asked_side_by_side(shared: SharedClients) -> None:
-    """Each waits until the other was asked, too."""
-    both = asyncio.Barrier(2)
+async def test_paths_are_asked_one_after_the_other_over_one_connection(shared: SharedClients) -> None:
+    async with serve({"/livez": json_answer({"status": "UP"}), "/readyz": json_answer({"status": "UP"})}) as served:
+        attempt = await checked(port_of(shared, served.port))
+        connections = {id(request.protocol) for request in served.requests}
+    assert (why(attempt), ups(attempt)) == (None, {"/livez": 1, "/readyz": 1})
+    assert served.paths() == ["/livez", "/readyz"]
+    assert len(connections) == 1
 
-    async def together(_request: web.Request) -> web.StreamResponse:
-        await both.wait()
+
+async def test_a_path_that_hangs_is_passed_by_those_after_it(shared: SharedClients) -> None:
+    """Over a connection that is not kept; the one that hung may still answer."""
+    passed = asyncio.Event()
+
+    async def last(_request: web.Request) -> web.StreamResponse:
+        passed.set()
         return json_answer({"status": "UP"})
 
-    attempt = await asked(shared, {"/livez": together, "/readyz": together})
+    async def first(_request: web.Request) -> web.StreamResponse:
+        await passed.wait()
+        return json_answer({"status": "UP"})
+
+    attempt = await asked(shared, {"/livez": first, "/readyz": last}, 1.0)
     assert (why(attempt), ups(attempt)) == (None, {"/livez": 1, "/readyz": 1})
 
 
@@ -189,12 +202,12 @@ async def test_of_several_that_fail_the_first_of_the_configuration_is_named(shar
 async def test_cut_short_by_the_attempt_it_leaves_nothing_running(shared: SharedClients) -> None:
     async with serve({"/a": hang, "/b": answer("ok")}) as served:
         main = port_of(shared, served.port, paths=["/a", "/b"])
-        attempt = Attempt(30, unexpected)
+        attempt = Attempt(1, unexpected)
         before = asyncio.all_tasks()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3), attempt.part("main") as part:
+            async with asyncio.timeout(0.6), attempt.part("main") as part:
                 await main.check(part)
-        own = [task for task in asyncio.all_tasks() - before if "MainPort" in repr(task)]
+        own = [task for task in asyncio.all_tasks() - before if "in_turn" in repr(task) or "MainPort" in repr(task)]
     assert own == []
     assert why(attempt) == (Stage.WAIT, Reason.TIMEOUT, "the attempt ended before it")
     assert ups(attempt) == {"/a": 0, "/b": 1}

@@ -17,7 +17,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
+from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import looptime
 import pytest
@@ -31,7 +33,7 @@ from exporter.config.models import Config
 from exporter.discovery.source import Discovered
 from exporter.engine.quorum import service_verdict
 from exporter.engine.service import Key
-from exporter.engine.target import STALE_INTERVALS
+from exporter.engine.target import STALE_INTERVALS, TargetState
 from exporter.engine.targets import wanted_targets
 from exporter.metrics.family import gauge
 from exporter.probing.attempt import Attempt
@@ -75,6 +77,8 @@ class Machine(RuleBasedStateMachine):
         self.loop.set_exception_handler(self._unhandled)
         self.unhandled: list[dict[str, Any]] = []
         self.config = Config()
+        self.order = count()
+        self.numbers: WeakKeyDictionary[TargetState, int] = WeakKeyDictionary()
         self.counters: dict[str, tuple[int, float]] = {}
         self.bench = self.run(self._start())
 
@@ -228,7 +232,7 @@ class Machine(RuleBasedStateMachine):
 
     def _counters_go_on(self, samples: dict[Any, float]) -> None:
         now: dict[str, tuple[int, float]] = {}
-        states = {state.key: id(state) for each in self._services().values() for state in each.targets.values()}
+        states = {state.key: self._number(state) for each in self._services().values() for state in each.targets.values()}
         for (name, labels), value in samples.items():
             by_name = dict(labels)
             key = (by_name.get("service", ""), by_name.get("probe", ""), by_name.get("target", ""))
@@ -240,6 +244,12 @@ class Machine(RuleBasedStateMachine):
         for told, (identity, _) in self.counters.items():
             assert told in now or identity not in states.values(), f"{told} has gone"
         self.counters = now
+
+    def _number(self, state: Any) -> int:
+        """Tell targets apart that had the same key one after the other."""
+        if state not in self.numbers:
+            self.numbers[state] = next(self.order)
+        return self.numbers[state]
 
     def teardown(self) -> None:
         try:
