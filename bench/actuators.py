@@ -1,4 +1,4 @@
-"""Many actuators that answer at once: the same for every peer. `python -m bench.actuators PORT...`."""
+"""Many actuators that answer at once: the same for every peer. `python -m bench.actuators [--everywhere] PORT...`."""
 
 from __future__ import annotations
 
@@ -58,13 +58,16 @@ class Actuator(asyncio.Protocol):
             self._transport.write(route(next(self._numbers)) if route is not None else _NOT_FOUND)
 
 
-async def main(ports: list[int]) -> None:
+async def main(arguments: list[str]) -> None:
     """Listen until killed."""
     loop = asyncio.get_running_loop()
-    for port in ports:
-        await loop.create_server(Actuator, "127.0.0.1", port)
+    host = "127.0.0.1"
+    if arguments[0] == "--everywhere":  # at every address of this machine, loopback ones above all
+        host, arguments = "0.0.0.0", arguments[1:]  # noqa: S104 - 127.x.y.z is what is wanted
+    for port in arguments:
+        await loop.create_server(Actuator, host, int(port), backlog=4096)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(main([int(port) for port in sys.argv[1:]]))
+    uvloop.run(main(sys.argv[1:]))

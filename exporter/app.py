@@ -22,6 +22,7 @@ from exporter.engine.process import watch_process
 from exporter.engine.views import FleetView
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
+from exporter.net.descriptors import raise_limit
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.web.backend import UnknownTarget
@@ -70,6 +71,8 @@ class App:
             EssentialTaskEnded: A task ended that must not; the process should end with an error.
         """
         self._note_load()
+        before, limit = raise_limit()
+        log.info("%d file descriptors may be open (%d before the start)", limit, before)
         gc.collect()  # before anything waits for the loop, and while there is little to walk
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:

@@ -66,7 +66,7 @@ class Engine:
         self._slots = Slots(limits.max_in_flight, limits.max_in_flight_per_host)
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
-        handed = Engineering(store, self.defects, self.lag.since)
+        handed = Engineering(store, self.defects, self.lag)
         self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
         self._undiagnosed = asyncio.Event()
         self._causes: dict[str, frozenset[Cause]] = {}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from exporter.engine.confirmation import Confirmed
 from exporter.engine.defects import Defects, Where
+from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
 from exporter.engine.target_series import ProbeSeries, Published, TargetSeries, samples_of, times, verdict_samples
 from exporter.metrics.store import Samples, Store
@@ -62,8 +63,8 @@ class Engineering(NamedTuple):
 
     store: Store
     defects: Defects
-    loop_lag: Callable[[float], float]
-    """Tells the longest stall of the event loop since a loop time."""
+    loop_lag: LoopLag
+    """Excuses timeouts for which the event loop stood still."""
 
 
 class TargetState:
@@ -149,11 +150,13 @@ class TargetState:
 
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Make one attempt and publish it; return whether a recheck is wanted."""
+        lag = self._engine.loop_lag
+        lag.begin()
         try:
             await self._take_over()
             self._running = True
             self._series.began()
-            outcome = await run_probe(self.probe, self.timeout, self._engine.loop_lag)
+            outcome = await run_probe(self.probe, self.timeout, lag.since)
             self._complete(outcome, lateness, recheck=recheck)
             self._series.ended()
         except Exception as error:
@@ -162,6 +165,7 @@ class TargetState:
         else:
             return outcome.verdict is not Verdict.UNKNOWN and self.confirmed.unsettled
         finally:
+            lag.end()
             self._running = False
             await self._take_over()
 
