@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from exporter.clients.spring.meters import LatencyWindow, OwnLatency, Readings, Series, thinned
-from exporter.metrics.family import COUNT, SUM, Family, counter, gauge, histogram
+from exporter.metrics.family import COUNT, SUM, counter, gauge, histogram
 from exporter.probing.attempt import Attempt
 
 __all__ = ["METRICS", "Recorder"]

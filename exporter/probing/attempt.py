@@ -89,10 +89,8 @@ class Attempt:
             if set(map(len, found)) != {len(family.labels)}:
                 raise ValueError(f"{family.name} takes labels {family.labels}")
             values = self._values_of(family)
-            before = len(values)
-            self._take(len(found))
+            self._take(len(found.keys() - values.keys()) if values else len(found))
             values.update(found)
-            self._count[0] -= before + len(found) - len(values)  # the series that were there already
 
     def _values_of(self, family: Family) -> dict[LabelValues, float]:
         if family.kind is Kind.HISTOGRAM and family.buckets:
