@@ -22,7 +22,7 @@ MAX_SCRAPE_SECONDS = 0.020
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure a whole attempt beside Prometheus, health alone beside blackbox_exporter, and a scrape beside prometheus_client."""
+    """Measure attempts beside Prometheus, health beside blackbox_exporter, a scrape beside prometheus_client."""
     cost = scrape.run()
     with tempfile.TemporaryDirectory() as folder:
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)

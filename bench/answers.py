@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 __all__ = ["FLYWAY", "METERS_BYTES", "group", "health", "meters"]
 
@@ -78,8 +78,8 @@ def _lines() -> Iterator[tuple[str, float | None]]:
         yield from _family(f"jvm_threads_{name}_threads", "gauge", [("", 40)])
     states = ("blocked", "new", "runnable", "terminated", "timed-waiting", "waiting")
     yield from _family("jvm_threads_states_threads", "gauge", [(f'state="{state}"', 7) for state in states])
-    for name in ("active", "idle", "pending", "max", "min", "timeout_total", "usage_seconds_count", "usage_seconds_sum",
-                 "creation_seconds_count", "creation_seconds_sum", "acquire_seconds_count", "acquire_seconds_sum"):  # fmt: skip
+    timers = [f"{name}_seconds_{which}" for name in ("usage", "creation", "acquire") for which in ("count", "sum")]
+    for name in ("active", "idle", "pending", "max", "min", "timeout_total", *timers):
         yield from _family(f"hikaricp_connections_{name}", "gauge", [('pool="HikariPool-1"', 8)])
     for name in ("current_threads", "busy_threads", "max_threads"):
         yield from _family(f"tomcat_threads_config_{name}", "gauge", [('name="http-nio-8081"', 10)])
@@ -110,7 +110,7 @@ def _requests() -> Iterator[tuple[str, float | None]]:
             yield f"http_server_requests_seconds_{suffix}{{{labels}}}", 100 + 3 * len(_BOUNDS)
 
 
-def _family(name: str, kind: str, samples: list[tuple[str, float]]) -> Iterator[tuple[str, float | None]]:
+def _family(name: str, kind: str, samples: Sequence[tuple[str, float]]) -> Iterator[tuple[str, float | None]]:
     yield f"# HELP {name} What this is, in about as many words as Micrometer has for it", None
     yield f"# TYPE {name} {kind}", None
     for labels, value in samples:
@@ -118,7 +118,7 @@ def _family(name: str, kind: str, samples: list[tuple[str, float]]) -> Iterator[
 
 
 def _written() -> tuple[bytes, list[tuple[int, int]]]:
-    """Write the template, and the numbers that fill it: first value and what one request adds; a negative first value stays."""
+    """Write the template, and its numbers: first value and what one request adds; a negative first value stays."""
     lines, numbers = [], []
     for at, (line, value) in enumerate(_lines()):
         lines.append(line.replace("%", "%%") + ("\n" if value is None else " %d.0\n"))

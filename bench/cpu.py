@@ -121,7 +121,7 @@ def _spent(pid: int, duration: float, count: Callable[[], int]) -> CpuCost:
 def _exporter(settings: Mapping[str, Any], *, interval: float, timeout: float) -> Measure:
     def measure(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
         listen = free_port()
-        with _daemon(folder, ports, listen, {"interval": interval, "timeout": timeout} | settings) as pid:
+        with _daemon(folder, ports, listen, {"interval": interval, "timeout": timeout, **settings}) as pid:
             time.sleep(2 * interval)  # every connection is open now, and stays
             return _spent(pid, duration, lambda: _attempts(_get(_url(listen, "/metrics"))))
 

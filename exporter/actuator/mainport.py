@@ -58,8 +58,9 @@ class MainPortSettings(Settings):
 
 
 class MainPort:
-    """Asks the paths of one instance's main port, one after the other over one connection. No credentials of the actuator are
-    sent there.
+    """Asks the paths of one instance's main port, one after the other over one connection.
+
+    No credentials of the actuator are sent there.
 
     Args:
         address: The instance.

@@ -1,4 +1,4 @@
-"""File descriptors: the limit raised at start, some kept back for the listener, kept connections given up where few are left.
+"""File descriptors: the limit raised at start, some kept back for the listener, kept connections given up where few are.
 
 POSIX hands out the lowest free number. So a new descriptor's own number says how scarce they are, whoever holds the others,
 and if nothing that probes open stays at or above a number, what lies above is free for the listener and for files.
@@ -53,7 +53,7 @@ class Descriptors:
 
     @property
     def usable(self) -> int:
-        """The first number that probes leave alone: above it a tenth, or 64, are kept back for the listener and for files."""
+        """The first number that probes leave alone: from there on a tenth, or 64, are kept for the listener and files."""
         return max(1, self.limit - max(64, self.limit // 10))
 
     @property
@@ -67,7 +67,7 @@ class Descriptors:
         return len(self._kept)
 
     def admits(self, descriptor: int) -> bool:
-        """Say whether a descriptor that has just been opened may be used at all. If not, close it: `give_up` may make room."""
+        """Say whether a descriptor that was just opened may be used at all. If not, close it: `give_up` may make room."""
         return descriptor < self.usable
 
     def keep(self, connection: object, descriptor: int, close: Callable[[], None]) -> bool:

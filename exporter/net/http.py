@@ -129,7 +129,7 @@ class HttpClient:
                 self._forget(connection)
 
     def discard(self, request: Request, *, tls: ssl.SSLContext | None = None, server_name: str | None = None) -> None:
-        """Close what is kept to where a request goes: it has answered, but not so that it should be asked over that again."""
+        """Close what is kept to where a request goes: it answered, but not so that it should be asked over that again."""
         for connection in list(self._idle.get(_Peer(request.address, tls if request.secure else None, server_name), ())):
             connection.close()
             self._forget(connection)

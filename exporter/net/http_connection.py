@@ -79,7 +79,7 @@ class Answer:
     """
 
     status: int
-    headers: Headers
+    headers: Mapping[str, str]
     body: bytes
     reused: bool
 

@@ -1,4 +1,4 @@
-"""The HTTP client against peers that send on and on: each ends soon, in little memory, and holds the event loop for no time."""
+"""The HTTP client against peers that send on and on: each ends soon, in little memory, and the loop has its turns."""
 
 from __future__ import annotations
 
