@@ -33,6 +33,11 @@ __all__ = ["App", "EssentialTaskEnded"]
 log = logging.getLogger(__name__)
 
 
+_GC_THRESHOLDS = (5_000, 20, 50)
+"""Most of what attempts make is freed without the garbage collector. A full collection walks all that lives and holds the
+loop up, so it is to be rare; cycles of attempts die young, and are found by the small ones."""
+
+
 class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
     """A task without which the exporter would export frozen values has ended."""
 
@@ -74,6 +79,7 @@ class App:
         before, limit = raise_limit()
         log.info("%d file descriptors may be open (%d before the start)", limit, before)
         gc.collect()  # before anything waits for the loop, and while there is little to walk
+        gc.set_threshold(*_GC_THRESHOLDS)
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from exporter.engine.target import LastAttempt, Recent, TargetState
-from exporter.metrics.family import Kind
+from exporter.engine.target import Recent, TargetState
 from exporter.verdict import Verdict
 
 __all__ = ["AttemptView", "FleetView", "ServiceView", "TargetView", "target_view"]
@@ -105,7 +105,7 @@ def target_view(state: TargetState, next_run: float | None) -> TargetView:
         duration=recent.duration if recent else None,
         phases=last.phases if last else {},
         parts=last.parts if last else {},
-        facts=_facts(last) if last else {},
+        facts=_facts(state),
         recents=[_attempt_view(each) for each in state.recents],
     )
 
@@ -114,15 +114,10 @@ def _attempt_view(recent: Recent) -> AttemptView:
     return AttemptView(**recent._asdict())
 
 
-def _facts(last: LastAttempt) -> dict[str, float]:
-    """Flatten what was learnt, without the verdict and the buckets of histograms, to `MOST_FACTS` facts."""
+def _facts(state: TargetState) -> dict[str, float]:
+    """Flatten what was learnt to `MOST_FACTS` facts."""
     facts: dict[str, float] = {}
-    for family, values in last.facts.items():
-        if family.kind is Kind.HISTOGRAM:
-            continue
-        for labels, value in values.items():
-            if len(facts) == MOST_FACTS:
-                return facts
-            own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
-            facts[f"{family.name}{{{own}}}" if own else family.name] = value
+    for family, labels, value in islice(state.facts(), MOST_FACTS):
+        own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
+        facts[f"{family.name}{{{own}}}" if own else family.name] = value
     return facts
