@@ -7,7 +7,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Hashable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from exporter.config.models import Config
 from exporter.engine.defects import Where
 from exporter.engine.engine import Engine
 from exporter.engine.process import watch_process
-from exporter.engine.views import FleetView
+from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
 from exporter.net.descriptors import raise_limit
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
+from exporter.verdict import Verdict
 from exporter.web.backend import UnknownTarget
 from exporter.web.server import serve
 
@@ -158,15 +159,39 @@ class App:
         self._own.put(m.RELOAD_OK, {(): 0.0})
         return errors
 
+    @property
+    def edition(self) -> Hashable:
+        """What differs as soon as a verdict, a reason or the configuration is another."""
+        return self._engine.changes, self._loaded_at, self._error
+
+    def about(self) -> About:
+        """Return what is told of the exporter itself."""
+        return About(**self._about())
+
     async def fleet(self) -> FleetView:
-        """Return what people see."""
-        return FleetView(
-            generated_at=time.time(),
-            version=__version__,
-            config_loaded_at=self._loaded_at,
-            config_error=self._error,
-            services=await self._engine.views(),
-        )
+        """Return what people see first: each service with its worst targets."""
+        services = await self._engine.views()
+        return FleetView(**self._about(), services=services)
+
+    def names(self) -> list[str]:
+        """Return the names of services and dependencies."""
+        return self._engine.names
+
+    def kinds(self, service: str | None) -> list[str]:
+        """Return the kinds of the probes that a service has, or that there are."""
+        return self._engine.kinds(service)
+
+    async def service(self, name: str, most: int) -> ServiceView | None:
+        """Return one service with so many of its targets, or None where there is none of that name."""
+        return await self._engine.view(name, most)
+
+    def neighbours(self, name: str) -> Neighbours:
+        """Return what a service needs and what needs it."""
+        return self._engine.neighbours(name)
+
+    def targets(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
+        """Make the views of the targets that are asked for, one by one."""
+        return self._engine.target_views(service, probe, verdict)
 
     def render(self, *, openmetrics: bool) -> bytes:
         """Return the exposition."""
@@ -205,6 +230,14 @@ class App:
         """Note what a scrape cost."""
         self._own.put(m.SCRAPE_DURATION, {(): seconds})
         self._own.put(m.SCRAPE_SIZE, {(): float(size)})
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "generated_at": time.time(),
+            "version": __version__,
+            "config_loaded_at": self._loaded_at,
+            "config_error": self._error,
+        }
 
     def _note_load(self) -> None:
         self._own.put(m.RELOAD_OK, {(): 1.0})

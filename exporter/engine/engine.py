@@ -16,13 +16,23 @@ from exporter.engine.diagnosis import Cause, causes
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
 from exporter.engine.reconciler import Reconciler
+from exporter.engine.rollup import Key, State
 from exporter.engine.scheduler import Scheduler
 from exporter.engine.service import ServiceState
 from exporter.engine.slots import Slots
 from exporter.engine.target import Engineering, TargetState
 from exporter.engine.targets import Wanted, build
 from exporter.engine.time_slices import TimeSlices
-from exporter.engine.views import ServiceView, target_view
+from exporter.engine.views import (
+    Due,
+    Neighbours,
+    ServiceSummary,
+    ServiceView,
+    TargetView,
+    service_summary,
+    service_view,
+    target_view,
+)
 from exporter.metrics.store import Store
 from exporter.net.resolver import Resolver
 from exporter.probing.probe import Probe, SharedClients
@@ -53,6 +63,9 @@ class Engine:
         limits: How many attempts may be under way.
         make_probe: Builds the probe of a target; blocking.
         make_source: Makes the source of a service's instances.
+
+    Attributes:
+        changes: Counts the changes of verdicts, reasons and failed parts: what was made before one is out of date.
     """
 
     def __init__(
@@ -75,6 +88,7 @@ class Engine:
         self._undiagnosed = asyncio.Event()
         self._causes: dict[str, frozenset[Cause]] = {}
         self._spared = 0
+        self.changes = 0
 
     # Facts in.
 
@@ -121,6 +135,7 @@ class Engine:
         self._reconciler.found(service)
 
     def _changed(self, _service: ServiceState) -> None:
+        self.changes += 1
         self._undiagnosed.set()
 
     def _run_failed(self, key: Hashable, error: Exception) -> None:
@@ -207,33 +222,78 @@ class Engine:
             failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
             return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
 
-    async def views(self) -> list[ServiceView]:
-        """Return what people see, services first. Other tasks have their turn in between: thousands of targets take long."""
-        services = sorted(self._reconciler.services.values(), key=lambda service: not service.is_service)
-        slices = TimeSlices()
-        return [await self._view(service, slices) for service in services]
+    @property
+    def names(self) -> list[str]:
+        """Names of the services and dependencies, services first, each in the order of the configuration."""
+        services = self._reconciler.services
+        return sorted(services, key=lambda name: not services[name].is_service)
 
-    async def view(self, name: str) -> ServiceView | None:
-        """Return what people see of one service, or None where there is none of that name."""
-        service = self._reconciler.services.get(name)
-        return await self._view(service, TimeSlices()) if service is not None else None
+    def kinds(self, name: str | None = None) -> list[str]:
+        """Return the kinds of the probes that a service has, or that there are."""
+        services = self._reconciler.services
+        some = services.values() if name is None else filter(None, (services.get(name),))
+        return sorted({kind for service in some for kind in service.rollup.probes})
 
-    async def _view(self, service: ServiceState, slices: TimeSlices) -> ServiceView:
-        offset = time.time() - asyncio.get_running_loop().time()
-        targets = []
-        for state in list(service.targets.values()):
-            due = self._scheduler.next_run(state.key)
-            targets.append(target_view(state, due + offset if due is not None else None))
+    async def views(self) -> list[ServiceSummary]:
+        """Return what people see first of all services. It costs what is shown, not what there is."""
+        due, slices, found = self._due(), TimeSlices(), []
+        for name in self.names:
+            service = self._reconciler.services.get(name)
+            if service is not None:  # it may go while others have their turn
+                found.append(service_summary(service, due))
             await slices.turn()
-        return ServiceView(
-            name=service.name,
-            kind="service" if service.is_service else "dependency",
-            verdict=service.verdict,
-            depends_on=list(service.depends_on),
-            min_ready=service.settings.min_ready,
-            instances=service.instances,
-            targets=targets,
+        return found
+
+    async def view(self, name: str, most: int | None = None) -> ServiceView | None:
+        """Return what people see of one service, or None where there is none of that name.
+
+        Args:
+            name: Of the service or dependency.
+            most: How many of its targets are wanted, the worst; all where it is not said.
+        """
+        service = self._reconciler.services.get(name)
+        if service is None:
+            return None
+        slices, targets = TimeSlices(), []
+        for target in self._views_of(service, most):
+            targets.append(target)
+            await slices.turn()
+        return service_view(service, self._due(), targets)
+
+    def target_views(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
+        """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
+        for name in self.names:
+            state = self._reconciler.services.get(name)
+            if state is not None and service in (None, name):
+                yield from self._views_of(state, None, probe, verdict)
+
+    def neighbours(self, name: str) -> Neighbours:
+        """Return what a service needs, what needs it, and how each is."""
+        services = self._reconciler.services
+        needs = services[name].depends_on if name in services else ()
+        return Neighbours(
+            {other: services[other].state if other in services else State.UNKNOWN for other in needs},
+            {other.name: other.state for other in services.values() if name in other.depends_on},
         )
+
+    def _views_of(
+        self, service: ServiceState, most: int | None, probe: str | None = None, verdict: Verdict | None = None
+    ) -> Iterator[TargetView]:
+        due = self._due()
+        for key in service.rollup.worst(most):
+            state = service.targets.get(key)
+            if state is None or probe not in (None, state.target.probe) or verdict not in (None, state.standing.verdict):
+                continue
+            yield target_view(state, due(key))
+
+    def _due(self) -> Due:
+        offset = time.time() - asyncio.get_running_loop().time()
+
+        def due(key: Key) -> float | None:
+            next_run = self._scheduler.next_run(key)
+            return next_run + offset if next_run is not None else None
+
+        return due
 
     def _targets(self) -> Iterator[TargetState]:
         for service in self._reconciler.services.values():

@@ -243,7 +243,7 @@ class Reconciler:
                 service.changed(state)
                 self._publish(service)
 
-            state = TargetState(probe, self._engine, series, changed)
+            state = TargetState(probe, self._engine, series, changed, service.completed)
             service.add(state)
             self._scheduler.add(state)
             self._fresh += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import TypeVar
@@ -9,14 +10,13 @@ from typing import TypeVar
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.discovery.source import Discovered
 from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
 from exporter.metrics import core as m
 from exporter.metrics.store import Owner, Store
 from exporter.verdict import Reason, Verdict
 
 __all__ = ["Key", "ServiceState"]
-
-Key = tuple[str, str, str]
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ class ServiceState:
         settings: Its configuration as it is now.
         discovered: Its instances; None while its source has not spoken yet.
         targets: Its targets by key. Only the reconciler adds and removes.
+        rollup: The same, sorted by how they are.
+        since: When its verdict last changed, Unix seconds.
 
     Args:
         name: Its name.
@@ -43,6 +45,9 @@ class ServiceState:
         self.settings = settings
         self.discovered: Discovered | None = None
         self.targets: dict[Key, TargetState] = {}
+        self.rollup = Rollup()
+        self.since = time.time()
+        self._noted = Verdict.UNKNOWN
         self._store = store
         self._deciding = deciding_kinds(settings)
         self._standings: dict[Key, Standing] = {}
@@ -69,6 +74,11 @@ class ServiceState:
         return service_verdict(self.settings, self._tallies, complete=complete) or Verdict.UNKNOWN
 
     @property
+    def state(self) -> State:
+        """How it is, for people: up with anything wrong is degraded."""
+        return state_of(self.verdict, troubled=self.rollup.troubled)
+
+    @property
     def instances(self) -> dict[str, int]:
         """Its instances by verdict, each by the worst of the probes that decide."""
         return {verdict.value: self._instances[verdict] for verdict in Verdict}
@@ -80,11 +90,15 @@ class ServiceState:
 
     @property
     def unknown_reason(self) -> Reason:
-        """Why it cannot be told how it is: its instances were never known, or why most of its targets are unknown."""
-        if self.discovered is None or (self.discovered.failure is not None and not self.targets):
+        """Why it cannot be told how it is: its instances were never known, why most of its targets are unknown, or why it is
+        not known any more which instances there are.
+        """
+        failure = self.discovered.failure if self.discovered is not None else None
+        if self.discovered is None or (failure is not None and not self.targets):
             return Reason.NOT_DISCOVERED
         reasons = self._reasons[Verdict.UNKNOWN]
-        return max(sorted(reasons), key=reasons.__getitem__, default=Reason.NOT_YET_PROBED)
+        otherwise = failure.reason if failure is not None else Reason.NOT_YET_PROBED
+        return max(sorted(reasons), key=reasons.__getitem__, default=otherwise)
 
     def configure(self, settings: MemberSettings) -> None:
         """Take in other settings."""
@@ -100,21 +114,30 @@ class ServiceState:
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""
         self.targets[state.key] = state
-        self._count(state.key, state.standing)
+        self.changed(state)
 
     def remove(self, key: Key) -> TargetState:
         """Let go of a target, and count it no more."""
         self._count(key, None)
+        self.rollup.remove(key)
         return self.targets.pop(key)
 
     def changed(self, state: TargetState) -> None:
-        """Take in that the standing of a target has changed."""
+        """Take in that the standing of a target, or the number of its failed parts, has changed."""
         if self.targets.get(state.key) is state:
             self._count(state.key, state.standing)
+            self.rollup.put(state.key, state.standing, state.failed_parts)
+
+    def completed(self, state: TargetState) -> None:
+        """Take in that an attempt on a target has ended."""
+        if state.last is not None and self.targets.get(state.key) is state:
+            self.rollup.completed(state.key, state.last.recent.duration)
 
     def publish(self) -> Verdict:
         """Publish the verdict, and what it stands on; return it."""
         verdict, owner = self.verdict, self._owner
+        if verdict is not self._noted:
+            self._noted, self.since = verdict, time.time()
         known = verdict is not Verdict.UNKNOWN
         owner.put(m.SERVICE_UP, {(): float(verdict is Verdict.UP)} if known else {})
         owner.put(m.SERVICE_UNKNOWN, {} if known else {(self.unknown_reason.value,): 1.0})

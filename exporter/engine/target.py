@@ -77,7 +77,8 @@ class TargetState:
         probe: The probe; owned from here on.
         engine: What it is handed of the engine.
         shared_series: Series shared with the other targets of this probe.
-        changed: Called with itself and the standing before, when its standing has changed.
+        changed: Called with itself and the standing before, when its standing or the number of its failed parts has changed.
+        completed: Called with itself when an attempt has ended and is published.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TargetState:
         engine: Engineering,
         shared_series: ProbeSeries,
         changed: Callable[[TargetState, Standing], None],
+        completed: Callable[[TargetState], None] = lambda _: None,
     ) -> None:
         self.probe = probe
         self.target: Target = probe.target
@@ -98,7 +100,8 @@ class TargetState:
         self.recents: deque[Recent] = deque(maxlen=RECENTS)
         self._engine = engine
         self._changed = changed
-        self._noted = self.standing
+        self._on_completed = completed
+        self._noted = (self.standing, self.failed_parts)
         self._successor: tuple[Probe[Any], bool] | None = None
         self._running = False
         self._completed = asyncio.get_running_loop().time()
@@ -139,6 +142,11 @@ class TargetState:
     def standing(self) -> Standing:
         """What is believed of it."""
         return Standing(self.confirmed.verdict, self.confirmed.reason)
+
+    @property
+    def failed_parts(self) -> int:
+        """Optional parts of the last attempt that failed."""
+        return sum(found is not None for found in self.last.parts.values()) if self.last is not None else 0
 
     @property
     def attempted(self) -> bool:
@@ -263,6 +271,7 @@ class TargetState:
         self.last = LastAttempt(recent, phases, parts)
         self.recents.append(recent)
         self._completed = asyncio.get_running_loop().time()
+        self._tell(self._on_completed)
         self._note_change()
 
     def _fail(self, error: Exception) -> None:
@@ -284,14 +293,18 @@ class TargetState:
         self._series.publish({**times(last_run, self.last_success), **verdict_samples(self.confirmed, self.interval)})
 
     def _note_change(self) -> None:
-        """Tell of a standing that has changed. The listener's failure is not the target's: its verdict stands."""
-        before, now = self._noted, self.standing
-        if before == now:
+        """Tell of what has changed. The listener's failure is not the target's: its verdict stands."""
+        noted, now = self._noted, self.standing
+        self._noted = (now, self.failed_parts)
+        if noted == self._noted:
             return
-        self._noted = now
+        before, _ = noted
         if before.verdict is not now.verdict or self.since is None:
             self.since = time.time()
+        self._tell(lambda state: self._changed(state, before))
+
+    def _tell(self, listener: Callable[[TargetState], None]) -> None:
         try:
-            self._changed(self, before)
+            listener(self)
         except Exception as error:
             self._engine.defects.note(Where.SERVICE, f"a change of {self.target} could not be taken in", error)

@@ -1,19 +1,41 @@
-"""What people and programs see of the fleet: plain, frozen data behind the JSON API, the status page and `check`."""
+"""What people and programs see of the fleet: plain, frozen data behind the JSON API and the pages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from exporter.engine.rollup import Key, State, state_of
+from exporter.engine.service import ServiceState
 from exporter.engine.target import Recent, TargetState
 from exporter.verdict import Verdict
 
-__all__ = ["AttemptView", "FleetView", "ServiceView", "TargetView", "target_view"]
+__all__ = [
+    "About",
+    "AttemptView",
+    "Due",
+    "FleetView",
+    "Neighbours",
+    "ServiceSummary",
+    "ServiceView",
+    "TargetSummary",
+    "TargetView",
+    "View",
+    "service_summary",
+    "service_view",
+    "target_summary",
+    "target_view",
+]
 
 MOST_FACTS = 200
 """Facts of a target that people are shown."""
+
+MOST_WORST = 12
+"""Targets of a service that come with its summary."""
 
 
 class View(BaseModel):
@@ -34,13 +56,14 @@ class AttemptView(View):
     recheck: bool = Field(description="Whether it was made between grid attempts, because the one before failed.")
 
 
-class TargetView(View):
-    """One target and its last attempt."""
+class TargetSummary(View):
+    """One target and how it is."""
 
     service: str = Field(description="Name of the service or dependency.")
     probe: str = Field(description="Kind of the probe.")
     target: str = Field(description="host:port, or the service's name where the probe covers it as a whole.")
     verdict: Verdict = Field(description="The confirmed verdict.")
+    state: State = Field(description="The verdict, or degraded: up, but a part of the last attempt failed.")
     confirmed_since: float | None = Field(description="When the verdict last changed, Unix seconds.")
     stage: str | None = Field(description="Stage of the last attempt's failure.")
     reason: str | None = Field(description="Reason of the last attempt's failure, or why the verdict is unknown.")
@@ -50,64 +73,171 @@ class TargetView(View):
     last_success: float | None = Field(description="When the last attempt that came out up ended, Unix seconds.")
     next_run: float | None = Field(description="When the next attempt is due, Unix seconds.")
     duration: float | None = Field(description="Seconds the last attempt took.")
-    phases: dict[str, float] = Field(description="Seconds by phase of the last attempt.")
     parts: dict[str, str | None] = Field(description="Optional parts of the last attempt: null, or how it failed.")
+
+
+class TargetView(TargetSummary):
+    """One target, its last attempt and what that learnt."""
+
+    phases: dict[str, float] = Field(description="Seconds by phase of the last attempt.")
     facts: dict[str, float] = Field(description="What the last attempt learnt, by metric.")
     recents: list[AttemptView] = Field(description="The most recent attempts, oldest first.")
 
 
-class ServiceView(View):
-    """A service or dependency over all its instances."""
+class _Service(View):
+    """What is told of a service or dependency however much of its targets is."""
 
     name: str = Field(description="Its name.")
     kind: Literal["service", "dependency"] = Field(description="Whether it is of the fleet, or shared by it.")
     verdict: Verdict = Field(description="The verdict over all its instances.")
+    state: State = Field(description="The verdict, or degraded: up, but something is wrong with a target.")
+    reason: str | None = Field(description="Why the verdict is unknown, where it is.")
+    since: float = Field(description="When the verdict last changed, Unix seconds.")
     depends_on: list[str] = Field(description="What it needs.")
     min_ready: int = Field(description="Instances that must be up.")
     instances: dict[str, int] = Field(description="Instances by verdict.")
-    targets: list[TargetView] = Field(description="Its targets.")
+    states: dict[str, int] = Field(description="Targets by state.")
+    pending: int = Field(description="Targets that have not been probed yet; their state is unknown.")
+    failed_parts: int = Field(description="Optional parts that failed, of targets that are up.")
+    probes: dict[str, State] = Field(description="How each kind of probe finds its targets.")
+    duration: float | None = Field(description="Seconds that the slowest of the targets' last attempts took.")
+    last_run: float | None = Field(description="When the target was probed whose last attempt is the oldest, Unix seconds.")
+    next_run: float | None = Field(description="When one of its targets is due next, Unix seconds.")
+    recents: list[AttemptView] = Field(description="The most recent attempts at its worst target, oldest first.")
+
+    @property
+    def target_count(self) -> int:
+        """How many targets it has."""
+        return sum(self.states.values())
 
 
-class FleetView(View):
-    """Everything."""
+class ServiceSummary(_Service):
+    """A service or dependency over all its instances, with its worst targets."""
+
+    targets: list[TargetSummary] = Field(description=f"The targets that are worst, at the most {MOST_WORST}.")
+
+
+class ServiceView(_Service):
+    """A service or dependency over all its instances, with its targets."""
+
+    targets: list[TargetView] = Field(description="Its targets, the worst first.")
+
+
+class About(View):
+    """What is told of the exporter itself beside the fleet."""
 
     generated_at: float = Field(description="When this was made, Unix seconds.")
     version: str = Field(description="Version of the exporter.")
     config_loaded_at: float = Field(description="When the running configuration was loaded, Unix seconds.")
     config_error: str | None = Field(description="Why the last reload was refused, if it was.")
-    services: list[ServiceView] = Field(
+
+
+class FleetView(About):
+    """Everything, as far as it wants to be seen."""
+
+    services: list[ServiceSummary] = Field(
         description="Services first, then dependencies, each in the order of the configuration."
     )
 
 
-def target_view(state: TargetState, next_run: float | None) -> TargetView:
-    """Return a target as people see it.
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a service needs, and what needs it, and how each is. A name that is not configured is unknown."""
+
+    needs: Mapping[str, State]
+    needed_by: Mapping[str, State]
+
+
+Due = Callable[[Key], float | None]
+"""Tells when a target is due next, Unix seconds."""
+
+
+def target_summary(state: TargetState, next_run: float | None) -> TargetSummary:
+    """Return how a target is.
 
     Args:
         state: The target.
         next_run: When the next attempt is due, Unix seconds.
     """
+    return TargetSummary(**_summary_fields(state, next_run))
+
+
+def target_view(state: TargetState, next_run: float | None) -> TargetView:
+    """Return a target as people see it: the same, and its last attempts and what is known of it."""
+    last = state.last
+    return TargetView(
+        **_summary_fields(state, next_run),
+        phases=last.phases if last else {},
+        facts=_facts(state),
+        recents=_attempt_views(state),
+    )
+
+
+def service_summary(service: ServiceState, due: Due) -> ServiceSummary:
+    """Return a service with its worst targets. It costs what is shown, however many targets there are."""
+    targets = [target_summary(state, due(state.key)) for state in _worst(service)]
+    return ServiceSummary(**_service_fields(service, due), targets=targets)
+
+
+def service_view(service: ServiceState, due: Due, targets: list[TargetView]) -> ServiceView:
+    """Return a service with those of its targets that are given."""
+    return ServiceView(**_service_fields(service, due), targets=targets)
+
+
+def _summary_fields(state: TargetState, next_run: float | None) -> dict[str, Any]:
     last = state.last
     recent = last.recent if last is not None else None
-    return TargetView(
-        service=state.target.service,
-        probe=state.target.probe,
-        target=state.target.name,
-        verdict=state.confirmed.verdict,
-        confirmed_since=state.since if state.attempted else None,
-        stage=recent.stage if recent else None,
-        reason=state.confirmed.reason or (recent.reason if recent else None),
-        detail=recent.detail if recent else "",
-        interval=state.interval,
-        last_run=recent.finished_at if recent else None,
-        last_success=state.last_success,
-        next_run=next_run,
-        duration=recent.duration if recent else None,
-        phases=last.phases if last else {},
-        parts=last.parts if last else {},
-        facts=_facts(state),
-        recents=[_attempt_view(each) for each in state.recents],
-    )
+    verdict, reason = state.standing
+    return {
+        "service": state.target.service,
+        "probe": state.target.probe,
+        "target": state.target.name,
+        "verdict": verdict,
+        "state": state_of(verdict, troubled=state.failed_parts > 0),
+        "confirmed_since": state.since if state.attempted else None,
+        "stage": recent.stage if recent else None,
+        "reason": reason or (recent.reason if recent else None),
+        "detail": recent.detail if recent else "",
+        "interval": state.interval,
+        "last_run": recent.finished_at if recent else None,
+        "last_success": state.last_success,
+        "next_run": next_run,
+        "duration": recent.duration if recent else None,
+        "parts": last.parts if last else {},
+    }
+
+
+def _service_fields(service: ServiceState, due: Due) -> dict[str, Any]:
+    rollup, verdict = service.rollup, service.verdict
+    worst = _worst(service)
+    stalest = [service.targets[key] for key in rollup.stalest]
+    return {
+        "name": service.name,
+        "kind": "service" if service.is_service else "dependency",
+        "verdict": verdict,
+        "state": service.state,
+        "reason": service.unknown_reason if verdict is Verdict.UNKNOWN else None,
+        "since": service.since,
+        "depends_on": list(service.depends_on),
+        "min_ready": service.settings.min_ready,
+        "instances": service.instances,
+        "states": rollup.states,
+        "pending": rollup.pending,
+        "failed_parts": rollup.failed_parts,
+        "probes": rollup.probes,
+        "duration": rollup.slowest,
+        "last_run": min((state.last.recent.finished_at for state in stalest if state.last), default=None),
+        "next_run": min(filter(None, (due(state.key) for state in (*stalest, *worst))), default=None),
+        "recents": next((_attempt_views(state) for state in worst if state.recents), []),
+    }
+
+
+def _worst(service: ServiceState) -> list[TargetState]:
+    return [service.targets[key] for key in service.rollup.worst(MOST_WORST)]
+
+
+def _attempt_views(state: TargetState) -> list[AttemptView]:
+    return [_attempt_view(each) for each in state.recents]
 
 
 def _attempt_view(recent: Recent) -> AttemptView:

@@ -1,33 +1,46 @@
-"""The JSON API. Large answers are encoded in slices, so that five thousand targets do not hold the event loop up."""
+"""The JSON API. What lists thousands of targets is made while it is sent, in slices: it neither holds the event loop up nor
+is ever whole in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import Field
 
 from exporter.engine.time_slices import TimeSlices
 from exporter.engine.views import FleetView, ServiceView, TargetView, View
 from exporter.verdict import Verdict
 from exporter.web.backend import Backend
+from exporter.web.delivery import Stream
 from exporter.web.exposition import single
 from exporter.web.openapi import document
 from exporter.web.refusal import Refusal, quoted
+from exporter.web.shared import SharedAnswer
+from exporter.web.worker import Worker
 
 __all__ = ["Api", "ErrorView", "TargetsView"]
 
 _FILTERS = ("service", "probe", "verdict")
 
-_END = b"]}"
+_SLICE = 0.003
+"""Seconds for which targets are written in one go."""
+
+_PIECE = 65_536
+"""Bytes that are written in one go, at least."""
+
+_JSON: Mapping[str, str] = {hdrs.CONTENT_TYPE: "application/json; charset=utf-8"}
 
 
 class TargetsView(View):
     """Targets, over all services."""
 
     generated_at: float = Field(description="When this was made, Unix seconds.")
-    targets: list[TargetView] = Field(description="Those that were asked for.")
+    targets: list[TargetView] = Field(description="Those that were asked for, the worst of each service first.")
 
 
 class ErrorView(View):
@@ -37,11 +50,18 @@ class ErrorView(View):
 
 
 class Api:
-    """The endpoints for programs."""
+    """The endpoints for programs.
 
-    def __init__(self, backend: Backend) -> None:
+    Args:
+        backend: The daemon.
+        worker: Where answers are compressed.
+    """
+
+    def __init__(self, backend: Backend, worker: Worker) -> None:
         self._backend = backend
         self._document = document(fleet=FleetView, service=ServiceView, targets=TargetsView, error=ErrorView)
+        self._services = SharedAnswer(self._list, worker)
+        self._turn = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
@@ -52,55 +72,78 @@ class Api:
             web.get("/openapi.json", self.openapi),
         ]
 
+    async def close(self) -> None:
+        """Stop what is being made."""
+        await self._services.close()
+
     async def services(self, request: web.Request) -> web.Response:
-        """Everything."""
+        """All services with their worst targets."""
         single(request, (), "none is taken here")
-        return _json(await _Encoder().fleet(await self._backend.fleet()))
+        return await self._services.respond(request, headers=_JSON)
 
-    async def service(self, request: web.Request) -> web.Response:
-        """One service or dependency."""
+    async def service(self, request: web.Request) -> web.StreamResponse:
+        """One service or dependency with all its targets."""
         single(request, (), "none is taken here")
-        fleet = await self._backend.fleet()
-        service = _named(fleet, request.match_info["name"])
-        return _json(await _Encoder().targets(service, service.targets))
+        name = request.match_info["name"]
+        service = await self._backend.service(name, most=0)
+        if service is None:
+            raise self._no_service(name)
+        return Stream(self._pieces(service, self._backend.targets(name, None, None)), _JSON)
 
-    async def targets(self, request: web.Request) -> web.Response:
+    async def targets(self, request: web.Request) -> web.StreamResponse:
         """Targets, filtered."""
         query = single(request, _FILTERS, f"the filters are {', '.join(_FILTERS)}")
-        verdict = _verdict(query.get("verdict"))
-        fleet = await self._backend.fleet()
-        services = [_named(fleet, query["service"])] if "service" in query else fleet.services
-        targets = [target for service in services for target in service.targets]
-        if "probe" in query:
-            targets = _of_kind(targets, query["probe"])
-        if verdict is not None:
-            targets = [target for target in targets if target.verdict is verdict]
-        return _json(await _Encoder().targets(TargetsView(generated_at=fleet.generated_at, targets=[]), targets))
+        service, probe, verdict = query.get("service"), query.get("probe"), _verdict(query.get("verdict"))
+        if service is not None and service not in self._backend.names():
+            raise self._no_service(service)
+        kinds = self._backend.kinds(service)
+        if probe is not None and probe not in kinds:  # an empty list would read as good news
+            text = f"no target has a probe {quoted(probe)}; there are: {', '.join(kinds)}"
+            raise Refusal(HTTPStatus.NOT_FOUND, text)
+        around = TargetsView(generated_at=self._backend.about().generated_at, targets=[])
+        return Stream(self._pieces(around, self._backend.targets(service, probe, verdict)), _JSON)
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """The description of all this."""
-        return _json(self._document)
+        return web.Response(body=self._document, headers=_JSON)
+
+    async def _list(self) -> bytes:
+        fleet, slices = await self._backend.fleet(), TimeSlices(_SLICE)
+        pieces = [_head(fleet, "services")]
+        for number, service in enumerate(fleet.services):
+            pieces += (b"," if number else b"", service.model_dump_json().encode())
+            await slices.turn()
+        return b"".join((*pieces, b"]}"))
+
+    async def _pieces(self, around: ServiceView | TargetsView, targets: Iterator[TargetView]) -> AsyncGenerator[bytes]:
+        """Write targets, and what is around them. Readers take turns, so that the loop is held for one slice at a time."""
+        made = [_head(around, "targets")]
+        separator, more = b"", True
+        while more:
+            async with self._turn:
+                size, until = 0, time.perf_counter() + _SLICE
+                while size < _PIECE and time.perf_counter() < until:
+                    target = next(targets, None)
+                    if target is None:
+                        more = False
+                        break
+                    made += (separator, target.model_dump_json().encode())
+                    separator, size = b",", size + len(made[-1])
+            if not more:
+                made.append(b"]}")
+            yield b"".join(made)
+            made.clear()
+            await asyncio.sleep(0)
+
+    def _no_service(self, name: str) -> Refusal:
+        known = ", ".join(self._backend.names()[:50])
+        return Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency {quoted(name)}; there are: {known or 'none'}")
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json", charset="utf-8")
-
-
-def _named(fleet: FleetView, name: str) -> ServiceView:
-    for service in fleet.services:
-        if service.name == name:
-            return service
-    known = ", ".join(service.name for service in fleet.services[:50])
-    raise Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency {quoted(name)}; there are: {known or 'none'}")
-
-
-def _of_kind(targets: list[TargetView], probe: str) -> list[TargetView]:
-    """Pick by kind of probe. A kind that nobody has is a slip of the pen, and an empty list would read as good news."""
-    found = [target for target in targets if target.probe == probe]
-    if not found:
-        known = ", ".join(sorted({target.probe for target in targets}))
-        raise Refusal(HTTPStatus.NOT_FOUND, f"no target has a probe {quoted(probe)}; there are: {known or 'none'}")
-    return found
+def _head(model: View, field: str) -> bytes:
+    """Write a model up to its last field, a list whose items follow."""
+    head = model.model_dump_json(exclude={field}).encode().removesuffix(b"}")
+    return b'%b,"%b":[' % (head, field.encode())
 
 
 def _verdict(text: str | None) -> Verdict | None:
@@ -109,35 +152,3 @@ def _verdict(text: str | None) -> Verdict | None:
     except ValueError as error:
         known = ", ".join(Verdict)
         raise Refusal(HTTPStatus.BAD_REQUEST, f"no verdict {quoted(text or '')}; there are: {known}") from error
-
-
-class _Encoder:
-    """Writes views as JSON, in slices and copied only once; every list it slices is its model's last field."""
-
-    def __init__(self) -> None:
-        self._slices = TimeSlices()
-        self._pieces: list[bytes] = []
-
-    async def fleet(self, fleet: FleetView) -> bytes:
-        """Write everything."""
-        self._open(fleet, "services")
-        for number, service in enumerate(fleet.services):
-            self._pieces.append(b"," if number else b"")
-            await self._add(service, service.targets)
-        return b"".join((*self._pieces, _END))
-
-    async def targets(self, around: ServiceView | TargetsView, targets: Iterable[TargetView]) -> bytes:
-        """Write targets, and what is around them."""
-        await self._add(around, targets)
-        return b"".join(self._pieces)
-
-    async def _add(self, around: ServiceView | TargetsView, targets: Iterable[TargetView]) -> None:
-        self._open(around, "targets")
-        for number, target in enumerate(targets):
-            self._pieces += (b"," if number else b"", target.model_dump_json().encode())
-            await self._slices.turn()
-        self._pieces.append(_END)
-
-    def _open(self, model: View, field: str) -> None:
-        head = model.model_dump_json(exclude={field}).encode().removesuffix(b"}")
-        self._pieces.append(b'%b,"%b":[' % (head, field.encode()))

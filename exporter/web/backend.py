@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from typing import Protocol
 
-from exporter.engine.views import FleetView
+from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
+from exporter.verdict import Verdict
 
 __all__ = ["Backend", "UnknownTarget"]
 
@@ -16,8 +18,37 @@ class UnknownTarget(LookupError):  # noqa: N818 - it says what is the matter
 class Backend(Protocol):
     """The daemon, as the web server sees it."""
 
+    @property
+    def edition(self) -> Hashable:
+        """What differs as soon as a verdict, a reason or the configuration is another."""
+        ...
+
+    def about(self) -> About:
+        """Return what is told of the exporter itself."""
+        ...
+
     async def fleet(self) -> FleetView:
-        """Return what people see."""
+        """Return what people see first: each service with its worst targets."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of services and dependencies."""
+        ...
+
+    def kinds(self, service: str | None) -> list[str]:
+        """Return the kinds of the probes that a service has, or that there are."""
+        ...
+
+    async def service(self, name: str, most: int) -> ServiceView | None:
+        """Return one service with so many of its targets, the worst; None where there is none of that name."""
+        ...
+
+    def neighbours(self, name: str) -> Neighbours:
+        """Return what a service needs and what needs it."""
+        ...
+
+    def targets(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
+        """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
         ...
 
     def render(self, *, openmetrics: bool) -> bytes:

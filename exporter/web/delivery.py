@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from functools import partial
 from http import HTTPStatus
 from typing import TypeGuard
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from exporter.web import compression
 from exporter.web.limits import ServerLimits
-from exporter.web.negotiation import accepts_gzip
 from exporter.web.refusal import Refusal, refuse
 from exporter.web.worker import Worker
 
-__all__ = ["AnswerMiddleware"]
+__all__ = ["AnswerMiddleware", "Stream"]
 
 log = logging.getLogger(__name__)
-
-_WORTH_COMPRESSING = 1400
-"""Bytes; less fits one packet anyway."""
 
 _PIECE = 262_144
 """Bytes of a large body that are sent in one go."""
@@ -34,6 +33,19 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     hdrs.SERVER: "hafnium-exporter",
 }
+
+
+class Stream(web.StreamResponse):
+    """An answer that is made while it is sent, so that it is never whole in memory.
+
+    Args:
+        pieces: What it consists of.
+        headers: Its headers.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        self.pieces = pieces
 
 
 class AnswerMiddleware:
@@ -57,6 +69,8 @@ class AnswerMiddleware:
             response = await self._answer(request, handler)
             if isinstance(response, web.Response):
                 await self._compress(request, response)
+            elif isinstance(response, Stream):
+                self._compress_stream(request, response)
             response.headers.update(_HEADERS)
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
             return await self._send(request, response)
@@ -83,12 +97,29 @@ class AnswerMiddleware:
 
     async def _compress(self, request: web.Request, response: web.Response) -> None:
         body = response.body
-        if not isinstance(body, bytes) or len(body) < _WORTH_COMPRESSING:
+        if not isinstance(body, bytes) or not compression.worth(body) or hdrs.CONTENT_ENCODING in response.headers:
             return
-        response.headers[hdrs.VARY] = ", ".join(filter(None, (response.headers.get(hdrs.VARY), hdrs.ACCEPT_ENCODING)))
-        if accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))):
-            response.body = await self._worker.run(lambda: _gzip(body))
-            response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+        if compression.wants(request):
+            response.body = await self._worker.run(lambda: compression.pack(body))
+            compression.mark(response)
+        else:
+            compression.vary(response)
+
+    def _compress_stream(self, request: web.Request, stream: Stream) -> None:
+        if compression.wants(request):
+            stream.pieces = self._packed(stream.pieces)
+            compression.mark(stream)
+        else:
+            compression.vary(stream)
+
+    async def _packed(self, pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        packer = compression.packer()
+        async with aclosing(pieces):
+            async for piece in pieces:
+                packed = await self._worker.run(partial(packer.compress, piece))
+                if packed:
+                    yield packed
+        yield packer.flush()
 
     async def _send(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
         transport = request.transport
@@ -98,7 +129,9 @@ class AnswerMiddleware:
         # and no half-read answer stays in memory when the connection is closed.
         transport.set_write_buffer_limits(high=0)
         try:
-            async with asyncio.timeout(self._limits.send):
+            async with asyncio.timeout(self._limits.send) as deadline:
+                if isinstance(response, Stream):
+                    return await _send_stream(request, response, deadline)
                 if _is_large(response, request.method):
                     return await _send_in_pieces(request, response)
                 await response.prepare(request)
@@ -108,7 +141,28 @@ class AnswerMiddleware:
             transport.abort()
         except ConnectionError:
             log.debug("a client of %s went away", request.path)
+        except Exception:  # in the middle of a stream, whose status is sent: what is missing shows that it failed
+            log.exception("%s %s failed", request.method, request.path)
+            transport.abort()
         return response
+
+
+async def _send_stream(request: web.Request, stream: Stream, deadline: asyncio.Timeout) -> web.StreamResponse:
+    """Send what is made while it is sent; the time that the making takes is not the client's."""
+    loop = asyncio.get_running_loop()
+    async with aclosing(stream.pieces) as pieces:
+        await stream.prepare(request)
+        while request.method != hdrs.METH_HEAD:
+            began = loop.time()
+            piece = await anext(pieces, None)
+            if piece is None:
+                break
+            until = deadline.when()
+            assert until is not None  # noqa: S101 - it has one
+            deadline.reschedule(until + loop.time() - began)
+            await stream.write(piece)
+        await stream.write_eof()
+    return stream
 
 
 def _is_large(response: web.StreamResponse, method: str) -> TypeGuard[web.Response]:
@@ -140,9 +194,3 @@ def _routers(request: web.Request, error: web.HTTPException) -> Refusal:
     if status is HTTPStatus.NOT_FOUND:
         return Refusal(status, "There is nothing at this address.", lost=True)
     return Refusal(status, error.reason)
-
-
-def _gzip(body: bytes) -> bytes:
-    """Compress at the fastest level: expositions repeat themselves, and more effort gains little."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, wbits=31)
-    return packer.compress(body) + packer.flush()

@@ -23,8 +23,8 @@ ENDPOINTS = (
     Endpoint("GET", "/-/healthy", "whether the exporter is alive"),
     Endpoint("GET", "/-/ready", "whether every target has been probed"),
     Endpoint("POST", "/-/reload", "read the configuration anew"),
-    Endpoint("GET", "/api/v1/services", "everything, as JSON"),
-    Endpoint("GET", "/api/v1/services/{name}", "one service or dependency, as JSON"),
+    Endpoint("GET", "/api/v1/services", "all services and dependencies with their worst targets, as JSON"),
+    Endpoint("GET", "/api/v1/services/{name}", "one service or dependency with all its targets, as JSON"),
     Endpoint("GET", "/api/v1/targets", "targets, as JSON; filters service=, probe=, verdict="),
     Endpoint("GET", "/openapi.json", "description of the JSON API"),
 )

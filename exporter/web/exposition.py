@@ -13,6 +13,8 @@ from exporter.web.backend import Backend, UnknownTarget
 from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
+from exporter.web.shared import SharedAnswer
+from exporter.web.worker import Worker
 
 __all__ = ["OPENMETRICS", "TEXT", "Exposition"]
 
@@ -28,26 +30,43 @@ class Exposition:
     Args:
         backend: The daemon.
         limits: What clients may use.
+        worker: Where expositions are compressed.
     """
 
-    def __init__(self, backend: Backend, limits: ServerLimits) -> None:
+    def __init__(self, backend: Backend, limits: ServerLimits, worker: Worker) -> None:
         self._backend = backend
         self._limits = limits
         self._probes = 0
+        self._cost = (0.0, 0)
+        self._text = SharedAnswer(lambda: self._join(openmetrics=False), worker)
+        self._openmetrics = SharedAnswer(lambda: self._join(openmetrics=True), worker)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
         return [web.get("/metrics", self.metrics), web.get("/probe", self.probe, allow_head=False)]
 
+    async def close(self) -> None:
+        """Stop what is being made."""
+        await self._text.close()
+        await self._openmetrics.close()
+
     async def metrics(self, request: web.Request) -> web.Response:
-        """Answer a scrape from what is known: no target is asked, and the loop is held for one join."""
+        """Answer a scrape from what is known at its arrival or later: no target is asked, and the loop is held for one join.
+
+        Scrapers that come at the same moment share the join and the compression.
+        """
         openmetrics = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
+        headers = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
+        response = await (self._openmetrics if openmetrics else self._text).respond(request, headers=headers)
+        if request.method == hdrs.METH_GET:
+            self._backend.observe_scrape(*self._cost)
+        return response
+
+    async def _join(self, *, openmetrics: bool) -> bytes:
         started = time.perf_counter()
         body = self._backend.render(openmetrics=openmetrics)
-        if request.method == hdrs.METH_GET:
-            self._backend.observe_scrape(time.perf_counter() - started, len(body))
-        headers = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
-        return web.Response(body=body, headers=headers)
+        self._cost = time.perf_counter() - started, len(body)
+        return body
 
     async def probe(self, request: web.Request) -> web.Response:
         """Run one configured probe now."""

@@ -20,7 +20,7 @@ def document(*, fleet: type[BaseModel], service: type[BaseModel], targets: type[
     """Describe the API as OpenAPI 3.1 in JSON.
 
     Args:
-        fleet: The model of everything.
+        fleet: The model of the list of services.
         service: The model of one service.
         targets: The model of a list of targets.
         error: The model of every refusal.
@@ -31,8 +31,12 @@ def document(*, fleet: type[BaseModel], service: type[BaseModel], targets: type[
     schemas["TargetView"]["properties"]["facts"]["additionalProperties"] = {"type": ["number", "null"]}
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Its name."}
     paths = {
-        "/api/v1/services": _get("listServices", "All services and dependencies with their targets.", fleet, error),
-        "/api/v1/services/{name}": _get("getService", "One service or dependency.", service, error, [name], missing=True),
+        "/api/v1/services": _get(
+            "listServices", "All services and dependencies, each with its worst targets.", fleet, error
+        ),
+        "/api/v1/services/{name}": _get(
+            "getService", "One service or dependency with all its targets.", service, error, [name], missing=True
+        ),
         "/api/v1/targets": _get("listTargets", "Targets, filtered.", targets, error, _filters(), missing=True),
     }
     return json.dumps(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from http import HTTPStatus
 
 from aiohttp import web
 
-from exporter.engine.views import FleetView
+from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
 from exporter.web.charts import bars, strip
 from exporter.web.refusal import Refusal, quoted
-from exporter.web.summary import state_of_target, summarise, worst_first
+from exporter.web.shared import SharedAnswer
+from exporter.web.summary import Row, row_of, summarise
 from exporter.web.templates import fill, warm
 from exporter.web.worker import Worker
 
@@ -20,7 +21,10 @@ __all__ = ["Pages"]
 REFRESH = 15
 """Seconds after which a page is loaded anew."""
 
-MOST_PROBLEMS, MOST_FAULTS, MOST_ROWS, MOST_TARGETS = 40, 6, 400, 200
+KEEP = 1.0
+"""Seconds for which all readers of the status page see the same, unless something changes."""
+
+MOST_PROBLEMS, MOST_TROUBLED, MOST_ROWS, MOST_TARGETS = 40, 6, 400, 200
 """What a page shows at most; it says what it left out, and the API has all of it."""
 
 _FEW_TARGETS = 4
@@ -30,6 +34,8 @@ _FEW_TARGETS = 4
 class Pages:
     """The endpoints for people.
 
+    One page is made at a time: filling a template keeps the interpreter from everything else, in a thread, too.
+
     Args:
         backend: The daemon.
         worker: Where templates are filled: thousands of targets take longer than the event loop may be held.
@@ -38,26 +44,40 @@ class Pages:
     def __init__(self, backend: Backend, worker: Worker) -> None:
         self._backend = backend
         self._worker = worker
+        self._one_at_a_time = asyncio.Lock()
+        self._status = {refresh: self._shared_status(refresh) for refresh in (0, REFRESH)}
         warm()
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
         return [web.get("/", self.status), web.get("/services/{name}", self.service)]
 
+    async def close(self) -> None:
+        """Stop what is being made."""
+        for shared in self._status.values():
+            await shared.close()
+
     async def status(self, request: web.Request) -> web.Response:
         """The whole fleet."""
-        fleet, refresh = await self._backend.fleet(), _refresh(request)
-        return await self._page(lambda: _status(fleet, refresh))
+        return await self._status[_refresh(request)].respond(request, content_type="text/html", charset="utf-8")
 
     async def service(self, request: web.Request) -> web.Response:
         """One service or dependency."""
-        fleet, refresh, name = await self._backend.fleet(), _refresh(request), request.match_info["name"]
-        if all(service.name != name for service in fleet.services):
-            raise Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency is called {quoted(name)}")
-        return await self._page(lambda: _service(fleet, name, refresh))
+        refresh, name = _refresh(request), request.match_info["name"]
+        async with self._one_at_a_time:
+            view = await self._backend.service(name, MOST_TARGETS)
+            if view is None:
+                raise Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency is called {quoted(name)}")
+            row, about = row_of(view, self._backend.neighbours(name)), self._backend.about()
+            return web.Response(text=await self._worker.run(lambda: _service(about, row, refresh)), content_type="text/html")
 
-    async def _page(self, make: Callable[[], str]) -> web.Response:
-        return web.Response(text=await self._worker.run(make), content_type="text/html")
+    def _shared_status(self, refresh: int) -> SharedAnswer:
+        async def make() -> bytes:
+            async with self._one_at_a_time:
+                fleet = await self._backend.fleet()
+                return await self._worker.run(lambda: _status(fleet, refresh).encode())
+
+        return SharedAnswer(make, self._worker, keep=KEEP, edition=lambda: self._backend.edition)
 
 
 def _refresh(request: web.Request) -> int:
@@ -69,31 +89,27 @@ def _status(fleet: FleetView, refresh: int) -> str:
     summary = summarise(fleet)
     return fill(
         "status.html",
-        fleet=fleet,
+        about=fleet,
         now=fleet.generated_at,
         refresh=refresh,
         state=summary.state,
         summary=summary,
         most_problems=MOST_PROBLEMS,
-        most_faults=MOST_FAULTS,
+        most_troubled=MOST_TROUBLED,
         most_rows=MOST_ROWS,
     )
 
 
-def _service(fleet: FleetView, name: str, refresh: int) -> str:
-    summary = summarise(fleet)
-    row = next(row for row in (*summary.services, *summary.dependencies) if row.view.name == name)
+def _service(about: About, row: Row, refresh: int) -> str:
     return fill(
         "service.html",
-        fleet=fleet,
-        now=fleet.generated_at,
+        about=about,
+        now=about.generated_at,
         refresh=refresh,
         state=row.state,
         row=row,
-        targets=worst_first(row.view.targets)[:MOST_TARGETS],
-        few=len(row.view.targets) <= _FEW_TARGETS,
-        most_faults=MOST_FAULTS,
-        state_of=state_of_target,
+        few=row.view.target_count <= _FEW_TARGETS,
+        most_troubled=MOST_TROUBLED,
         bars=bars,
         strip=strip,
     )

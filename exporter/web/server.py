@@ -40,8 +40,15 @@ _protocol_log.addFilter(_is_ours)
 def make_app(backend: Backend, worker: Worker, limits: ServerLimits) -> web.Application:
     """Put the endpoints together."""
     app = web.Application(middlewares=[AnswerMiddleware(worker, limits).deliver], client_max_size=limits.body)
-    for part in (Exposition(backend, limits), Operations(backend), Api(backend), Pages(backend, worker), Assets()):
+    exposition, api, pages = Exposition(backend, limits, worker), Api(backend, worker), Pages(backend, worker)
+    for part in (exposition, Operations(backend), api, pages, Assets()):
         app.add_routes(part.routes())
+
+    async def close(_: web.Application) -> None:
+        for part in (exposition, api, pages):
+            await part.close()
+
+    app.on_cleanup.append(close)
     return app
 
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from exporter.engine.views import FleetView, ServiceView, TargetView
+from exporter.engine.rollup import State
+from exporter.engine.views import FleetView, Neighbours, ServiceSummary, ServiceView, TargetSummary
 from exporter.verdict import Reason, Verdict
 from exporter.web.charts import Segment, Strip, segments, strip
 from exporter.web.format import listing
 
-__all__ = ["Fault", "Link", "Part", "Row", "State", "Summary", "state_of_target", "summarise", "worst_first"]
+__all__ = ["FailedPart", "Link", "Row", "Summary", "TroubledTarget", "row_of", "summarise"]
 
 _PIPS = 24
 
-
-class State(StrEnum):
-    """What people are shown: a verdict, or up with something wrong. The heaviest first."""
-
-    DOWN = "down"
-    DEGRADED = "degraded"
-    UNKNOWN = "unknown"
-    UP = "up"
-
-
-_STATES = {Verdict.DOWN: State.DOWN, Verdict.UNKNOWN: State.UNKNOWN, Verdict.UP: State.UP}
 _WEIGHT = {state: weight for weight, state in enumerate(State)}
 
 
@@ -39,40 +28,49 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FailedPart:
     """An optional part of a target that did not work."""
 
-    target: TargetView
+    target: TargetSummary
     name: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class TroubledTarget:
     """A target that is not up."""
 
-    target: TargetView
+    target: TargetSummary
     state: State
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One service or dependency with all that is shown of it."""
+    """One service or dependency with all that is shown of it.
 
-    view: ServiceView
-    state: State
-    since: float | None
-    duration: float | None
-    last_run: float | None
-    next_run: float | None
+    Attributes:
+        troubled: Those of its targets that are not up and are among the worst; `troubled_count` says how many there are.
+        parts: Parts that failed of the worst targets that are up; `view.failed_parts` says how many there are.
+    """
+
+    view: ServiceSummary | ServiceView
     probes: list[Link]
     pips: list[str]
     strip: Strip
     needs: list[Link]
     needed_by: list[Link]
-    faults: list[Fault]
-    parts: list[Part]
-    pending: int
+    troubled: list[TroubledTarget]
+    parts: list[FailedPart]
+
+    @property
+    def state(self) -> State:
+        """How it is."""
+        return self.view.state
+
+    @property
+    def troubled_count(self) -> int:
+        """Targets that are not up, but for those that were not probed yet."""
+        return self.view.states[State.DOWN] + self.view.states[State.UNKNOWN] - self.view.pending
 
     @property
     def broken_needs(self) -> list[Link]:
@@ -87,7 +85,7 @@ class Row:
     @property
     def waiting(self) -> bool:
         """Whether it is unknown only because its first attempts have not ended."""
-        return self.state is State.UNKNOWN and not self.faults and self.pending > 0
+        return self.state is State.UNKNOWN and not self.troubled_count and self.view.pending > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,99 +110,64 @@ def summarise(fleet: FleetView) -> Summary:
     ordered_rows = sorted(rows, key=lambda row: (_WEIGHT[row.state], row.view.kind == "service", row.view.name))
     counts = Counter(row.state for row in rows)
     ordered = [(state.value, counts.get(state, 0)) for state in (State.UP, State.DEGRADED, State.UNKNOWN, State.DOWN)]
-    troubled = [row for row in ordered_rows if row.state is not State.UP and not row.waiting]
-    pending = sum(row.pending for row in rows)
+    pending = sum(row.view.pending for row in rows)
     return Summary(
         state=_overall(rows),
         title=_title(ordered_rows, pending),
         counts=dict(ordered),
         segments=segments(ordered),
-        targets=sum(len(row.view.targets) for row in rows),
+        targets=sum(row.view.target_count for row in rows),
         pending=pending,
-        problems=troubled,
+        problems=[row for row in ordered_rows if row.state is not State.UP and not row.waiting],
         services=[row for row in rows if row.view.kind == "service"],
         dependencies=[row for row in rows if row.view.kind == "dependency"],
     )
 
 
-def state_of_target(target: TargetView) -> State:
-    """Say how a target is: up with a part that failed is degraded."""
-    state = _STATES[target.verdict]
-    return State.DEGRADED if state is State.UP and any(target.parts.values()) else state
-
-
-def worst_first(targets: Iterable[TargetView]) -> list[TargetView]:
-    """Order targets by how much they want to be seen."""
-    return sorted(targets, key=lambda target: (_WEIGHT[state_of_target(target)], target.probe, target.target))
-
-
-def _rows(fleet: FleetView) -> list[Row]:
-    states = {service.name: _state(service) for service in fleet.services}
-    needed_by: dict[str, list[Link]] = {}
-    for service in fleet.services:
-        for name in service.depends_on:
-            needed_by.setdefault(name, []).append(Link(service.name, states[service.name]))
-    return [_row(service, states, needed_by.get(service.name, [])) for service in fleet.services]
-
-
-def _row(service: ServiceView, states: Mapping[str, State], needed_by: list[Link]) -> Row:
-    targets = worst_first(service.targets)
-    runs = [target.last_run for target in targets if target.last_run is not None]
+def row_of(view: ServiceSummary | ServiceView, neighbours: Neighbours) -> Row:
+    """Return what is shown of a service."""
+    targets: Iterable[TargetSummary] = view.targets
     return Row(
-        view=service,
-        state=states[service.name],
-        since=_since(service),
-        duration=max((target.duration for target in targets if target.duration is not None), default=None),
-        last_run=min(runs, default=None),
-        next_run=min((target.next_run for target in targets if target.next_run is not None), default=None),
-        probes=_probes(targets),
-        pips=_pips(service.instances),
-        strip=strip(next((target.recents for target in targets if target.recents), ())),
-        needs=[Link(name, states.get(name, State.UNKNOWN)) for name in service.depends_on],
-        needed_by=needed_by,
-        faults=[Fault(target, _STATES[target.verdict]) for target in targets if _is_wrong(target)],
+        view=view,
+        probes=_links(view.probes),
+        pips=_pips(view.instances),
+        strip=strip(view.recents),
+        needs=_links(neighbours.needs),
+        needed_by=_links(neighbours.needed_by),
+        troubled=[TroubledTarget(target, target.state) for target in targets if _is_troubled(target)],
         parts=[
-            Part(target, name, text)
+            FailedPart(target, name, text)
             for target in targets
             if target.verdict is Verdict.UP
             for name, text in target.parts.items()
-            if text
+            if text is not None
         ],
-        pending=sum(target.reason == Reason.NOT_YET_PROBED for target in targets),
     )
 
 
-def _probes(targets: Iterable[TargetView]) -> list[Link]:
-    """Say of each kind of probe how it finds its targets; those that were not probed yet say nothing."""
-    found: dict[str, set[State]] = {}
-    for target in targets:
-        states = found.setdefault(target.probe, set())
-        if target.reason != Reason.NOT_YET_PROBED:
-            states.add(state_of_target(target))
-    return [Link(kind, _together(states)) for kind, states in sorted(found.items())]
+def _rows(fleet: FleetView) -> list[Row]:
+    states = {service.name: service.state for service in fleet.services}
+    needed_by: dict[str, dict[str, State]] = {}
+    for service in fleet.services:
+        for name in service.depends_on:
+            needed_by.setdefault(name, {})[service.name] = service.state
+    return [
+        row_of(
+            service,
+            Neighbours(
+                {name: states.get(name, State.UNKNOWN) for name in service.depends_on}, needed_by.get(service.name, {})
+            ),
+        )
+        for service in fleet.services
+    ]
 
 
-def _together(states: set[State]) -> State:
-    worst = min(states, key=_WEIGHT.__getitem__, default=State.UNKNOWN)
-    return State.DEGRADED if worst is not State.UP and State.UP in states else worst
+def _links(states: Mapping[str, State]) -> list[Link]:
+    return [Link(name, state) for name, state in states.items()]
 
 
-def _is_wrong(target: TargetView) -> bool:
+def _is_troubled(target: TargetSummary) -> bool:
     return target.verdict is not Verdict.UP and target.reason != Reason.NOT_YET_PROBED
-
-
-def _state(service: ServiceView) -> State:
-    state = _STATES[service.verdict]
-    if state is State.UP and any(_is_wrong(target) or any(target.parts.values()) for target in service.targets):
-        return State.DEGRADED
-    return state
-
-
-def _since(service: ServiceView) -> float | None:
-    """Say since when: up since the first instance of these was, down since the last one was."""
-    times = [t.confirmed_since for t in service.targets if t.verdict is service.verdict and t.confirmed_since is not None]
-    choose = min if service.verdict is Verdict.UP else max
-    return choose(times, default=None)
 
 
 def _pips(instances: Mapping[str, int]) -> list[str]:

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from exporter.engine.views import AttemptView, FleetView, ServiceView, TargetView
-from exporter.verdict import Verdict
+from exporter.engine.rollup import State, state_of
+from exporter.engine.views import (
+    MOST_WORST,
+    About,
+    AttemptView,
+    FleetView,
+    Neighbours,
+    ServiceSummary,
+    ServiceView,
+    TargetSummary,
+    TargetView,
+)
+from exporter.verdict import Reason, Verdict
 from exporter.web.backend import UnknownTarget
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
+WORST_FIRST = (State.DOWN, State.DEGRADED, State.UNKNOWN, State.UP)
 NAMES = ("identity", "screening", "monitoring", "case", "vault", "risk-engine", "signals")
 
 
@@ -56,7 +70,10 @@ def target(service: str, probe: str, name: str, now: float, **changes: object) -
         "facts": _facts(now),
         "recents": attempts(now),
     }
-    return TargetView.model_validate(values | changes)
+    values |= changes
+    parts: Any = values["parts"]
+    values["state"] = state_of(Verdict(str(values["verdict"])), troubled=any(parts.values()))
+    return TargetView.model_validate(values)
 
 
 def _facts(now: float) -> dict[str, float]:
@@ -78,21 +95,60 @@ def _facts(now: float) -> dict[str, float]:
     }
 
 
+class Whole(About):
+    """All that the daemon knows of the fleet."""
+
+    services: list[ServiceView]
+
+
 def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **changes: object) -> ServiceView:
-    """A service over its targets."""
+    """A service over its targets, worked out the long way."""
+    targets = sorted(targets, key=_weight)
+    probed = [item for item in targets if item.reason != Reason.NOT_YET_PROBED]
+    times = [item.confirmed_since for item in targets if item.verdict is verdict and item.confirmed_since is not None]
     values: dict[str, object] = {
         "name": name,
         "kind": "service",
         "verdict": verdict,
+        "state": state_of(verdict, troubled=any(item.state is not State.UP for item in probed)),
+        "reason": next((item.reason for item in targets if item.verdict is UNKNOWN), None) if verdict is UNKNOWN else None,
+        "since": max(times, default=0.0),
         "depends_on": ["postgres", "redis", "kafka"],
         "min_ready": 1,
         "instances": {v.value: sum(item.verdict is v for item in targets) for v in Verdict},
+        "states": {state.value: sum(item.state is state for item in targets) for state in State},
+        "pending": len(targets) - len(probed),
+        "failed_parts": sum(sum(map(bool, item.parts.values())) for item in targets if item.verdict is UP),
+        "probes": {kind: _together(kind, probed) for kind in sorted({item.probe for item in targets})},
+        "duration": max((item.duration for item in targets if item.duration is not None), default=None),
+        "last_run": min((item.last_run for item in targets if item.last_run is not None), default=None),
+        "next_run": min((item.next_run for item in targets if item.next_run is not None), default=None),
+        "recents": next((item.recents for item in targets if item.recents), []),
         "targets": targets,
     }
     return ServiceView.model_validate(values | changes)
 
 
-def healthy_fleet(now: float | None = None) -> FleetView:
+def summary(view: ServiceView) -> ServiceSummary:
+    """What is told of a service first."""
+    targets = [
+        TargetSummary.model_validate({name: getattr(item, name) for name in TargetSummary.model_fields})
+        for item in view.targets[:MOST_WORST]
+    ]
+    return ServiceSummary.model_validate({**dict(view), "targets": targets})
+
+
+def _weight(item: TargetView) -> tuple[int, bool, str, str]:
+    return WORST_FIRST.index(item.state), item.reason == Reason.NOT_YET_PROBED, item.probe, item.target
+
+
+def _together(kind: str, targets: list[TargetView]) -> State:
+    states = {item.state for item in targets if item.probe == kind}
+    worst = min(states, key=WORST_FIRST.index, default=State.UNKNOWN)
+    return State.DEGRADED if worst is not State.UP and State.UP in states else worst
+
+
+def healthy_fleet(now: float | None = None) -> Whole:
     """Everything is up."""
     now = time.time() if now is None else now
     services = [
@@ -107,7 +163,7 @@ def healthy_fleet(now: float | None = None) -> FleetView:
         service(name, [target(name, probe, f"{name}:443", now, parts={})], kind="dependency", depends_on=[])
         for name, probe in shared
     ]
-    return FleetView(
+    return Whole(
         generated_at=now,
         version="0.1.0",
         config_loaded_at=now - 11_000,
@@ -116,7 +172,7 @@ def healthy_fleet(now: float | None = None) -> FleetView:
     )
 
 
-def troubled_fleet(now: float | None = None) -> FleetView:
+def troubled_fleet(now: float | None = None) -> Whole:
     """One of everything that can be wrong."""
     now = time.time() if now is None else now
     fleet = healthy_fleet(now)
@@ -203,7 +259,7 @@ def _new(now: float) -> ServiceView:
     return service("risk-engine", [target("risk-engine", "actuator", "10.4.6.11:8086", now), fresh])
 
 
-def large_fleet(targets: int, *, each: int = 8) -> FleetView:
+def large_fleet(targets: int, *, each: int = 8) -> Whole:
     """Many targets."""
     now = time.time()
     services = [
@@ -220,7 +276,7 @@ def large_fleet(targets: int, *, each: int = 8) -> FleetView:
 class FakeBackend:
     """A daemon that says what a test wants it to."""
 
-    view: FleetView = field(default_factory=healthy_fleet)
+    view: Whole = field(default_factory=healthy_fleet)
     exposition: bytes = b"# HELP probe_success Whether.\n# TYPE probe_success gauge\nprobe_success 1\n"
     unready: str | None = None
     unhealthy: str | None = None
@@ -230,13 +286,49 @@ class FakeBackend:
     scrapes: list[tuple[float, int]] = field(default_factory=list)
     runs: list[tuple[str, str, str | None]] = field(default_factory=list)
     reloads: int = 0
+    lists: int = 0
+    joins: list[bool] = field(default_factory=list)
+
+    @property
+    def edition(self) -> Hashable:
+        return id(self.view)
+
+    def about(self) -> About:
+        return About.model_validate({name: getattr(self.view, name) for name in About.model_fields})
 
     async def fleet(self) -> FleetView:
         if self.failure is not None:
             raise self.failure
-        return self.view
+        self.lists += 1
+        return FleetView(**dict(self.about()), services=[summary(each) for each in self.view.services])
+
+    def names(self) -> list[str]:
+        return [each.name for each in self.view.services]
+
+    def kinds(self, service: str | None) -> list[str]:
+        return sorted({item.probe for item in self.targets(service, None, None)})
+
+    async def service(self, name: str, most: int) -> ServiceView | None:
+        found = next((each for each in self.view.services if each.name == name), None)
+        return found.model_copy(update={"targets": found.targets[:most]}) if found is not None else None
+
+    def neighbours(self, name: str) -> Neighbours:
+        states = {each.name: each.state for each in self.view.services}
+        needs = next((each.depends_on for each in self.view.services if each.name == name), [])
+        return Neighbours(
+            {other: states.get(other, State.UNKNOWN) for other in needs},
+            {each.name: each.state for each in self.view.services if name in each.depends_on},
+        )
+
+    def targets(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
+        for each in self.view.services:
+            for item in each.targets:
+                asked = (service, each.name), (probe, item.probe), (verdict, item.verdict)
+                if all(wanted in (None, real) for wanted, real in asked):
+                    yield item
 
     def render(self, *, openmetrics: bool) -> bytes:
+        self.joins.append(openmetrics)
         return self.exposition + (b"# EOF\n" if openmetrics else b"")
 
     def ready(self) -> str | None:

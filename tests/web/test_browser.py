@@ -11,11 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from exporter.engine.views import FleetView
 from exporter.values import Address
 from exporter.verdict import Verdict
 from tests.web.browser import Browser, chromium
-from tests.web.samples import FakeBackend, healthy_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, Whole, healthy_fleet, service, target, troubled_fleet
 
 WINDOWS = tuple(product((360, 400, 768, 1280, 1920), (False, True)))
 
@@ -27,7 +26,7 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
         yield opened
 
 
-def crowded_fleet() -> FleetView:
+def crowded_fleet() -> Whole:
     """Long names, many instances, many probes, long words from servers."""
     now = time.time()
     name = "authentication-and-authorisation-gateway-for-partners"
@@ -57,7 +56,7 @@ def crowded_fleet() -> FleetView:
     ],
 )
 async def test_a_page_comes_out_well_in_every_window_and_the_browser_does_not_complain(
-    browser: Browser, address: Address, backend: FakeBackend, view: Callable[[], FleetView], path: str
+    browser: Browser, address: Address, backend: FakeBackend, view: Callable[[], Whole], path: str
 ) -> None:
     """From phones to wide screens, light and dark: all of it is inside, legible, styled, and from here."""
     backend.view = view()

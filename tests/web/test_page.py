@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from exporter.engine.views import FleetView
 from exporter.verdict import Verdict
-from tests.web.samples import FakeBackend, large_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, Whole, large_fleet, service, target, troubled_fleet
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>\"'&{{ 1234*4321 }}"
@@ -64,7 +63,7 @@ async def get(client: ClientSession, path: str = "/") -> Page:
         return Page(await answer.text())
 
 
-def fleet(view: FleetView, *services: Any) -> FleetView:
+def fleet(view: Whole, *services: Any) -> Whole:
     return view.model_copy(update={"services": list(services)})
 
 
