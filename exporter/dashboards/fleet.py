@@ -109,6 +109,13 @@ def _verdicts() -> Panels:
             "The confirmed verdict over all instances. Unknown: the exporter cannot tell. Gap: the exporter was not there.",
             Query(f"min by (service) ({up}) or (2 * max by (service) ({unknown}))", "{{service}}"), size=Size.WIDE,
         ),
+        graph(
+            8, "Suspected causes",
+            "Services that are down, by the likely cause: what lies at the end of the chain of dependencies, or their own reason.",
+            "short",
+            Query(gone_is_zero(f"count by (cause, dependency) ({of('probe_suspected_cause')})"), "{{cause}} {{dependency}}"),
+            size=Size.WIDE,
+        ),
     )  # fmt: skip
 
 
@@ -155,13 +162,17 @@ def _probes() -> Panels:
             Query(gone_is_zero(reasons), "{{service}} {{stage}} {{reason}}"),
         ),
         graph(
+            18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
+            Query(total("probe, outcome", of("probe_rechecks_total")), "{{probe}} {{outcome}}"),
+        ),
+        graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
-            Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"), size=Size.HALF,
+            Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"),
         ),
         states(
             17, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
             Query(f"min by (service, probe, part) ({of('probe_part_success')})", "{{service}} {{probe}} {{part}}"),
-            texts=("Failed", "Works"),
+            texts=("Failed", "Works"), size=Size.THIRD,
         ),
     )  # fmt: skip
 
