@@ -111,7 +111,7 @@ def _verdicts() -> Panels:
         ),
         graph(
             8, "Suspected causes",
-            "Services that are down, by the likely cause: what lies at the end of the chain of dependencies, or their own reason.",
+            "Services that are down, by likely cause: the end of a chain of dependencies, or a reason of their own.",
             "short",
             Query(gone_is_zero(f"count by (cause, dependency) ({of('probe_suspected_cause')})"), "{{cause}} {{dependency}}"),
             size=Size.WIDE,
