@@ -163,7 +163,7 @@ def _probes() -> Panels:
         ),
         graph(
             18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
-            Query(total("probe, outcome", of("probe_rechecks_total")), "{{probe}} {{outcome}}"),
+            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total"))), "{{probe}} {{outcome}}"),
         ),
         graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
