@@ -55,7 +55,7 @@ coverage: $(STAMP) debian ## the tests again, slower: which lines of exporter/ t
 
 .PHONY: e2e
 e2e: $(STAMP) debian ## faults of the whole fleet, and the pages that they lead to
-	@$(PYTEST) tests/demo tests/alerts/test_pages.py $(ARGS)
+	@$(PYTEST) tests/demo tests/alerts/test_pages.py tests/alerts/test_discovery_pages.py $(ARGS)
 
 .PHONY: check
 check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date

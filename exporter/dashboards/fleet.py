@@ -50,12 +50,12 @@ def fleet() -> dashboard.Dashboard:
 
 
 def _variables() -> list[dashboard.DatasourceVariable | dashboard.QueryVariable]:
-    datasource = dashboard.DatasourceVariable("datasource").label("Data Source").type("prometheus")
+    datasource = dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
     return [
         datasource,
         _label("job", "Job", "label_values(probe_exporter_build, job)"),
         _label("instance", "Instance", 'label_values(probe_exporter_build{job=~"$job"}, instance)'),
-        _label("service", "Service", f"label_values({own('probe_interval_seconds')}, service)"),
+        _label("service", "Service", f"label_values({own('probe_service_instances')}, service)"),
     ]
 
 
@@ -77,7 +77,7 @@ def _alerts() -> dashboard.AnnotationQuery:
 
 
 def _verdicts() -> Panels:
-    up, unknown = of("probe_service_up"), of("probe_unknown")
+    up, unknown = of("probe_service_up"), of("probe_service_unknown")
     return (
         number(2, "Up", "Services and dependencies that are up.", "short", Query(gone_is_zero(f"count({up} == 1)"), "up")),
         number(
@@ -85,8 +85,8 @@ def _verdicts() -> Panels:
             Query(gone_is_zero(f"count({up} == 0)"), "down"), scale=Scale(red=1),
         ),
         number(
-            4, "Unknown", "Targets of which the exporter cannot tell whether they are up.", "short",
-            Query(gone_is_zero(f"count(count without (reason) ({unknown}))"), "unknown"), scale=Scale(yellow=1),
+            4, "Unknown", "Services and dependencies of which the exporter cannot tell whether they are up.", "short",
+            Query(gone_is_zero(f"count({unknown})"), "unknown"), scale=Scale(yellow=1),
         ),
         number(
             5, "Failing", "Targets whose confirmed verdict is down, also where enough others are up.", "short",
@@ -108,6 +108,13 @@ def _verdicts() -> Panels:
             1, "Services and dependencies",
             "The confirmed verdict over all instances. Unknown: the exporter cannot tell. Gap: the exporter was not there.",
             Query(f"min by (service) ({up}) or (2 * max by (service) ({unknown}))", "{{service}}"), size=Size.WIDE,
+        ),
+        graph(
+            8, "Suspected causes",
+            "Services that are down, by likely cause: the end of a chain of dependencies, or a reason of their own.",
+            "short",
+            Query(gone_is_zero(f"count by (cause, dependency) ({of('probe_suspected_cause')})"), "{{cause}} {{dependency}}"),
+            size=Size.WIDE,
         ),
     )  # fmt: skip
 
@@ -155,13 +162,17 @@ def _probes() -> Panels:
             Query(gone_is_zero(reasons), "{{service}} {{stage}} {{reason}}"),
         ),
         graph(
+            18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
+            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total"))), "{{probe}} {{outcome}}"),
+        ),
+        graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
-            Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"), size=Size.HALF,
+            Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"),
         ),
         states(
             17, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
             Query(f"min by (service, probe, part) ({of('probe_part_success')})", "{{service}} {{probe}} {{part}}"),
-            texts=("Failed", "Works"),
+            texts=("Failed", "Works"), size=Size.THIRD,
         ),
     )  # fmt: skip
 
@@ -275,7 +286,14 @@ def _certificates() -> Panels:
 
 
 def _exporter() -> Panels:
-    lateness = total("service, probe, le", of("probe_lateness_seconds_bucket"))
+    return (*_knowledge(), *_work())
+
+
+def _knowledge() -> Panels:
+    """What the exporter itself does not know, and why."""
+    answered = f"time() - max by (service) ({of('probe_discovery_last_success_timestamp_seconds')})"
+    failing = f"min by (service) ({of('probe_discovery_success')}) == 0"
+    defects = f"sum by (where) (increase({own('probe_exporter_defects_total')}[$__rate_interval]))"
     return (
         states(
             60, "Exporter", "Whether Prometheus could scrape the exporter.",
@@ -285,6 +303,40 @@ def _exporter() -> Panels:
             68, "Cannot tell", "Targets without a verdict, by the exporter's reason.", "short",
             Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})"), "{{reason}}"), size=Size.HALF,
         ),
+        states(
+            72, "Discovery", "Whether the source of a service's instances gave its last answer.",
+            Query(f"min by (service) ({of('probe_discovery_success')})", "{{service}}"), texts=("Failing", "Answers"),
+        ),
+        states(
+            75, "Targets as configured",
+            "Whether a service's targets are those that its configuration and its instances ask for.",
+            Query(f"min by (service) ({of('probe_service_targets_current')})", "{{service}}"),
+            texts=("Not as configured", "As configured"),
+        ),
+        graph(
+            73, "Known instances", "Instances by the last answer of their source.", "short",
+            Query(f"max by (service) ({of('probe_discovery_instances')})", "{{service}}"), size=Size.HALF,
+        ),
+        graph(
+            74, "Age of the known instances", "Time since the last answer of a source that fails now.", "s",
+            Query(gone_is_zero(f"({answered}) and on (service) ({failing})"), "{{service}}"), size=Size.HALF,
+        ),
+        graph(
+            71, "Services that cannot be told", "Services and dependencies without a verdict, by reason.", "short",
+            Query(gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})"), "{{service}} {{reason}}"),
+            size=Size.HALF,
+        ),
+        graph(
+            77, "Defects", "Unexpected exceptions, by the part of the exporter: each is a bug.", "short",
+            Query(defects, "{{where}}"), size=Size.HALF,
+        ),
+    )  # fmt: skip
+
+
+def _work() -> Panels:
+    """What the exporter does, and what that costs."""
+    lateness = total("service, probe, le", of("probe_lateness_seconds_bucket"))
+    return (
         graph(
             61, "Lateness p99", "How long after its due time an attempt starts.", "s",
             Query(f"histogram_quantile(0.99, {lateness})", "{{service}} {{probe}}"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.alerts.pager import KEYS, Alertmanager, Pager, alert, alertmanager, pager
@@ -80,6 +81,20 @@ async def test_a_warning_that_ends_while_its_service_is_down_is_resolved(stack: 
     await stub.until(lambda: bool(stub.of("ServiceDown")))
     await running.post(alert("HighLatencyP99", "warning", ended=True, service="vault", target="a:1"))
     await stub.until(lambda: bool(stub.of("HighLatencyP99", "resolve")))
+
+
+@pytest.mark.parametrize("name", ["DiscoveryFailing", "ServiceUnknown", "TargetsNotCurrent"])
+async def test_what_one_name_server_or_file_does_to_many_services_is_one_incident(name: str, stack: Stack) -> None:
+    stub, running = stack
+    services = ("vault", "case", "signals")
+    await running.post(*(alert(name, "warning", service=service) for service in services))
+    await stub.until(lambda: bool(stub.of(name)))
+    await running.post(*(alert(name, "warning", ended=True, service=service) for service in services))
+    await stub.until(lambda: bool(stub.of(name, "resolve")))
+    assert len({event["dedup_key"] for event in stub.events}) == 1
+    page = stub.of(name)[-1]
+    assert (page["routing_key"], page["payload"]["severity"]) == (KEYS["pagerduty-warning"], "warning")
+    assert page["payload"]["source"] == "hafnium-exporter"
 
 
 async def test_the_watchdog_reaches_the_dead_mans_switch_and_never_pages(stack: Stack) -> None:

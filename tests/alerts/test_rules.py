@@ -11,12 +11,23 @@ import pytest
 import yaml
 
 from exporter.dashboards.build import render
+from exporter.metrics.core import CORE
+from exporter.metrics.family import Family
 from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, TEST_FILES, anchors, rules, runbook_table, tool, undeclared, uses
 
 SCRAPE = 15
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 STATES = {"not firing", "pending", "firing", "resolved", "absent", "flapping"}
 TESTED = sorted(set(rules()) - {"Watchdog"})
+UNASKED = {
+    "probe_duration_seconds": "its phases and the histogram of all attempts are shown",
+    "probe_last_run_timestamp_seconds": "the engine withdraws what has not run; the last success is what grows old",
+    "probe_exporter_config_last_reload_success_timestamp_seconds": "a reload that fails has an alert, whenever it was",
+    "probe_exporter_scrape_size_bytes": "how long a scrape takes is shown; its size is Prometheus' to tell",
+    "process_virtual_memory_bytes": "resident memory is shown; this is by convention",
+    "process_start_time_seconds": "by convention; Prometheus finds restarts by it",
+}
+"""Families that neither a rule nor a panel asks for, and why."""
 
 
 def seconds(duration: str) -> int:
@@ -99,10 +110,11 @@ def test_ranges_hold_enough_scrapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", TESTED)
 def test_one_lost_scrape_changes_nothing(name: str) -> None:
-    """Every series of the exporter is read over a range; `probe_success` only ends an alert."""
+    """Every series of the exporter is read over a range; a verdict that is known now only ends an alert."""
     expr = rules()[name]["expr"]
     bare = re.findall(r"\b(probe_\w+)\b(?:\{[^}]*\})?(?!\w|\{|\[)", expr)
-    assert set(bare) <= ({"probe_success"} if name == "ProbeUnknown" else set())
+    ending = {"ProbeUnknown": {"probe_success"}, "ServiceUnknown": {"probe_service_up"}}
+    assert set(bare) <= ending.get(name, set())
 
 
 def test_a_verdict_seen_once_and_then_withdrawn_cannot_page() -> None:
@@ -154,6 +166,41 @@ def test_every_alert_links_to_the_panel_that_shows_it(name: str) -> None:
 def test_alerts_reach_the_receiver_of_their_severity(labels: tuple[str, ...], receiver: str) -> None:
     config = str(ALERTS / "alertmanager.yml")
     assert tool("amtool", "config", "routes", "test", f"--config.file={config}", *labels).strip() == receiver
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_every_alert_reaches_the_receiver_of_its_severity(name: str) -> None:
+    labels = {"alertname": name, "service": "vault", **rules()[name]["labels"]}
+    receiver = {"critical": "pagerduty-critical", "warning": "pagerduty-warning", "none": "watchdog"}[labels["severity"]]
+    matchers = [f"{label}={value}" for label, value in labels.items()]
+    config = str(ALERTS / "alertmanager.yml")
+    assert tool("amtool", "config", "routes", "test", f"--config.file={config}", *matchers).strip() == receiver
+
+
+def test_routes_name_alerts_that_exist() -> None:
+    config = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
+    matchers = [matcher for route in config["route"]["routes"] for matcher in route["matchers"]]
+    named = re.findall(r'alertname =~? "([^"]*)"', " ".join(matchers))
+    assert {name for names in named for name in names.split("|")} <= set(rules())
+
+
+def test_every_alert_has_its_row_in_the_table_of_alerts() -> None:
+    rows = re.findall(r"^\| (\w+) \| (\w+) \|", (ROOT / "docs" / "alerts.md").read_text(), re.MULTILINE)
+    assert sorted(rows[1:]) == sorted(
+        [("alert", "severity"), *((name, rule["labels"]["severity"]) for name, rule in rules().items())]
+    )
+
+
+@pytest.mark.parametrize("family", CORE, ids=lambda family: family.name)
+def test_what_every_exporter_exports_is_asked_for_by_a_rule_or_a_panel(family: Family) -> None:
+    """A fact that nobody looks at is not whole: it needs an alert or a panel, or a reason here."""
+    board = json.loads(render()["hafnium-fleet.json"])
+    queries = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    queries += [variable["query"] for variable in board["templating"]["list"]]
+    queries += [json.dumps(rule) for rule in rules().values()]
+    names = {family.name, f"{family.name}_bucket", f"{family.name}_count", f"{family.name}_sum"}
+    asked = any(use.metric in names for query in queries for use in uses(query))
+    assert asked != (family.name in UNASKED)
 
 
 def test_alertmanager_accepts_its_configuration() -> None:

@@ -22,7 +22,7 @@ COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 
 def test_the_one_data_source_is_a_variable() -> None:
     source = VARIABLES["datasource"]
-    assert (source["label"], source["query"], source["type"]) == ("Data Source", "prometheus", "datasource")
+    assert (source["label"], source["query"], source["type"]) == ("Data source", "prometheus", "datasource")
     assert {panel["datasource"]["uid"] for panel in PANELS} == {"${datasource}"}
     assert {annotation["datasource"]["uid"] for annotation in BOARD["annotations"]["list"]} == {"${datasource}"}
 

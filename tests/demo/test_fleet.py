@@ -78,8 +78,10 @@ def test_every_target_has_every_contract_metric_and_is_up(service: str, demo: Ru
     kind = {"service": service, "probe": PROBES[service]}
     assert (demo.value("probe_latency_seconds_count", **kind, outcome="up") or 0) >= 1
     assert (demo.value("probe_lateness_seconds_count", **kind) or 0) >= 1
-    if service != "gateway":  # certificates do not decide over a service
-        assert demo.value("probe_service_up", service=service) == 1
+    assert demo.value("probe_service_up", service=service) == 1
+    assert demo.value("probe_service_targets_current", service=service) == 1
+    assert demo.value("probe_discovery_success", service=service) == 1
+    assert demo.value("probe_discovery_instances", service=service) == 1
 
 
 @pytest.mark.parametrize("service", SERVICES)
