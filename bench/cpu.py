@@ -1,4 +1,4 @@
-"""CPU per health probe: the daemon over kept-alive connections, and blackbox_exporter asked for the same."""
+"""CPU of the whole daemon beside peers over the same actuators: Prometheus for the meters, blackbox_exporter for health."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ import re
 import shutil
 import sys
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import yaml
 
+from bench.actuators import HEALTH, METERS
 from bench.processes import cpu_seconds, started, wait_for
 from exporter.demo.ports import free_port, free_ports
 
-__all__ = ["CpuCost", "run"]
+__all__ = ["CpuCost", "health_beside_blackbox", "shipped_beside_prometheus"]
 
-TARGETS = 250
-RATE = 500.0
-"""Probes a second, for both."""
+SHIPPED = Path(__file__).parent.parent / "config" / "exporter.yml"
+"""The configuration whose actuator settings are measured."""
+
+ROUNDS = 2
+"""Turns that each program has; what it spent is summed."""
+
 _ATTEMPTS = re.compile(rb'^probe_latency_seconds_count\{[^}]*outcome="(\w+)"[^}]*\} (\d+)$', re.MULTILINE)
+_PARTS = re.compile(rb"^probe_part_success\{[^}]*\} 0$", re.MULTILINE)
+_SCRAPES = re.compile(rb"^prometheus_target_interval_length_seconds_count\{[^}]*\} (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,122 +41,198 @@ class CpuCost:
     """What one program spent.
 
     Attributes:
-        probes: Health probes that came out up while it was measured.
+        runs: Attempts or scrapes that came out well while it was measured.
         seconds: CPU seconds, user and system.
     """
 
-    probes: int
+    runs: int
     seconds: float
 
+    def __add__(self, other: CpuCost) -> CpuCost:
+        return CpuCost(self.runs + other.runs, self.seconds + other.seconds)
+
     @property
-    def milliseconds_per_probe(self) -> float:
-        """CPU milliseconds for one probe."""
-        return 1000 * self.seconds / self.probes
+    def milliseconds(self) -> float:
+        """CPU milliseconds for one."""
+        return 1000 * self.seconds / self.runs
 
 
-def run(folder: Path, duration: float) -> tuple[CpuCost, CpuCost]:
-    """Measure the exporter and blackbox_exporter against the same actuators, in turns, the other one not running.
+Measure = Callable[[Path, Sequence[int], float], CpuCost]
+
+
+def shipped_beside_prometheus(folder: Path, duration: float, *, targets: int = 100) -> tuple[CpuCost, CpuCost]:
+    """Measure whole attempts by the shipped settings, and Prometheus's scrapes of the metrics answer, every two seconds.
 
     Raises:
-        RuntimeError: A part is missing, does not start, or a probe did not come out up.
+        RuntimeError: A part is missing, does not start, or something did not come out well.
     """
-    ports = free_ports(TARGETS)
+    settings = yaml.safe_load(SHIPPED.read_text())["defaults"]["probes"]["actuator"]
+    return _in_turns(folder, duration, targets, _exporter(settings, interval=2.0, timeout=1.9), _prometheus)
+
+
+def health_beside_blackbox(folder: Path, duration: float, *, targets: int = 250) -> tuple[CpuCost, CpuCost]:
+    """Measure health requests alone, beside blackbox_exporter asked for the same; twice a second each."""
+    return _in_turns(folder, duration, targets, _exporter({"metrics": False}, interval=0.5, timeout=0.4), _blackbox)
+
+
+def _in_turns(folder: Path, duration: float, targets: int, one: Measure, other: Measure) -> tuple[CpuCost, CpuCost]:
+    """Measure two programs against the same actuators, the one not running while the other is."""
+    ports = free_ports(targets)
     log = folder / "actuators.log"
+    costs = CpuCost(0, 0.0), CpuCost(0, 0.0)
     with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
         for port in ports:
-            wait_for(_health(port), actuators, log)
-        return _measure_exporter(folder, ports, duration), _measure_blackbox(folder, ports, duration)
+            wait_for(_url(port, HEALTH), actuators, log)
+        for _ in range(ROUNDS):
+            share = duration / ROUNDS
+            costs = costs[0] + one(folder, ports, share), costs[1] + other(folder, ports, share)
+    return costs
 
 
-def _measure_exporter(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
-    with _exporter(folder, ports) as exporter:
-        time.sleep(2 * TARGETS / RATE)  # every connection is open now, and stays
-        before, spent = _attempts(exporter.listen), cpu_seconds(exporter.pid)
-        time.sleep(duration)
-        seconds = cpu_seconds(exporter.pid) - spent
-        after = _attempts(exporter.listen)
-    if after.keys() != {"up"}:
-        raise RuntimeError(f"not every probe came out up: {after}")
-    return CpuCost(after["up"] - before["up"], seconds)
+def _url(port: int, path: str = "") -> str:
+    return f"http://127.0.0.1:{port}{path}"
 
 
-def _measure_blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
-    with _blackbox(folder) as blackbox:
-        asyncio.run(_drive(blackbox.listen, ports, 1.0))
-        spent = cpu_seconds(blackbox.pid)
-        probes = asyncio.run(_drive(blackbox.listen, ports, duration))
-        return CpuCost(probes, cpu_seconds(blackbox.pid) - spent)
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    listen: int
-    pid: int
+def _get(url: str) -> bytes:
+    with urllib.request.urlopen(url) as answer:  # noqa: S310 - a loopback URL
+        return bytes(answer.read())
 
 
 @contextmanager
-def _exporter(folder: Path, ports: Sequence[int]) -> Iterator[_Running]:
-    """Run the real daemon with `TARGETS` actuator probes of health alone."""
-    listen = free_port()
+def _running(folder: Path, name: str, command: Sequence[str], ready: str) -> Iterator[int]:
+    """Run a program as long as the block lasts; yields its process id once it is ready."""
+    log = folder / f"{name}.log"
+    with started(command, log) as process:
+        wait_for(ready, process, log)
+        yield process.pid
+
+
+def _spent(pid: int, duration: float, count: Callable[[], int]) -> CpuCost:
+    """Measure for a while what a running program spends, and how much it did."""
+    before, spent = count(), cpu_seconds(pid)
+    time.sleep(duration)
+    seconds = cpu_seconds(pid) - spent
+    return CpuCost(count() - before, seconds)
+
+
+# --- this project -------------------------------------------------------------------------------------------------------
+
+
+def _exporter(settings: Mapping[str, Any], *, interval: float, timeout: float) -> Measure:
+    def measure(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+        listen = free_port()
+        with _daemon(folder, ports, listen, {"interval": interval, "timeout": timeout, **settings}) as pid:
+            time.sleep(2 * interval)  # every connection is open now, and stays
+            return _spent(pid, duration, lambda: _attempts(_get(_url(listen, "/metrics"))))
+
+    return measure
+
+
+def _daemon(folder: Path, ports: Sequence[int], listen: int, settings: Mapping[str, Any]) -> AbstractContextManager[int]:
     config = {
         "server": {"listen": f"127.0.0.1:{listen}"},
-        "defaults": {"interval": TARGETS / RATE, "timeout": 0.4},
         "services": {
-            f"service-{n}": {"instances": [f"127.0.0.1:{port}"], "probes": {"actuator": {"metrics": False}}}
+            f"service-{n}": {"instances": [f"127.0.0.1:{port}"], "probes": {"actuator": dict(settings)}}
             for n, port in enumerate(ports)
         },
     }
-    path, log = folder / "exporter.yml", folder / "exporter.log"
+    path = folder / "exporter.yml"
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "exporter", "serve", "--config", str(path), "--log-level", "warning"]
-    with started(command, log) as process:
-        wait_for(f"http://127.0.0.1:{listen}/-/ready", process, log)
-        yield _Running(listen, process.pid)
+    return _running(folder, "exporter", command, _url(listen, "/-/ready"))
 
 
-@contextmanager
-def _blackbox(folder: Path) -> Iterator[_Running]:
-    """Run blackbox_exporter with a module that asks for the same and looks at the same."""
-    binary = shutil.which("prometheus-blackbox-exporter") or shutil.which("blackbox_exporter")
-    if binary is None:
-        raise RuntimeError("blackbox_exporter is not installed: apt-get install prometheus-blackbox-exporter")
-    listen = free_port()
+def _attempts(exposition: bytes) -> int:
+    """Count the attempts so far.
+
+    Raises:
+        RuntimeError: Not all came out up, or a part of one did not work.
+    """
+    found: dict[bytes, int] = {}
+    for outcome, count in _ATTEMPTS.findall(exposition):
+        found[outcome] = found.get(outcome, 0) + int(count)
+    if found.keys() != {b"up"} or _PARTS.search(exposition):
+        raise RuntimeError(f"not every attempt came out up, with all its parts: {found}")
+    return found[b"up"]
+
+
+# --- peers --------------------------------------------------------------------------------------------------------------
+
+
+def _installed(package: str, *names: str) -> str:
+    for name in names:
+        binary = shutil.which(name)
+        if binary is not None:
+            return binary
+    raise RuntimeError(f"{names[0]} is not installed: apt-get install {package}")
+
+
+def _prometheus(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    """Measure Prometheus, which scrapes the same targets as often."""
+    listen, path = free_port(), folder / "prometheus.yml"
+    job = {
+        "job_name": "actuators",
+        "scrape_interval": "2s",
+        "scrape_timeout": "1900ms",
+        "metrics_path": METERS,
+        "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}],
+    }
+    path.write_text(json.dumps({"scrape_configs": [job]}))
+    command = [
+        _installed("prometheus", "prometheus"), f"--config.file={path}", f"--storage.tsdb.path={folder}/tsdb-{listen}",
+        f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error",
+    ]  # fmt: skip
+    with _running(folder, "prometheus", command, _url(listen, "/-/ready")) as pid:
+        time.sleep(5)  # every series is there now: making them costs more than adding to them
+        cost = _spent(pid, duration, lambda: _scrapes(listen))
+        if _value(listen, "count(up == 1 and scrape_samples_scraped > 400)") != len(ports):
+            raise RuntimeError("not every scrape of Prometheus came out well")
+        return cost
+
+
+def _scrapes(listen: int) -> int:
+    return sum(int(count) for count in _SCRAPES.findall(_get(_url(listen, "/metrics"))))
+
+
+def _value(listen: int, expression: str) -> float:
+    found = json.loads(_get(_url(listen, f"/api/v1/query?query={urllib.parse.quote(expression)}")))["data"]["result"]
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+_BLACKBOX_RATE = 500.0
+"""Probes a second that blackbox_exporter is asked for: as many as this project makes."""
+
+
+def _blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
+    """Measure blackbox_exporter with a module that asks for the same and looks at the same."""
+    listen, path = free_port(), folder / "blackbox.json"
     modules = {"modules": {"health": {"prober": "http", "timeout": "4s", "http": {
         "preferred_ip_protocol": "ip4", "fail_if_body_not_matches_regexp": ['^{"status":"UP"']}}}}  # fmt: skip
-    path, log = folder / "blackbox.json", folder / "blackbox.log"
     path.write_text(json.dumps(modules))
-    command = [binary, f"--config.file={path}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error"]
-    with started(command, log) as process:
-        wait_for(f"http://127.0.0.1:{listen}/-/healthy", process, log)
-        yield _Running(listen, process.pid)
+    command = [
+        _installed("prometheus-blackbox-exporter", "prometheus-blackbox-exporter", "blackbox_exporter"),
+        f"--config.file={path}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error",
+    ]  # fmt: skip
+    with _running(folder, "blackbox", command, _url(listen, "/-/healthy")) as pid:
+        asyncio.run(_drive(listen, ports, 1.0))
+        spent = cpu_seconds(pid)
+        probes = asyncio.run(_drive(listen, ports, duration))
+        return CpuCost(probes, cpu_seconds(pid) - spent)
 
 
 async def _drive(listen: int, ports: Sequence[int], duration: float) -> int:
     """Ask blackbox_exporter for probes at the rate, as Prometheus does, over kept-alive connections; return how many."""
     loop = asyncio.get_running_loop()
-    async with aiohttp.ClientSession(base_url=f"http://127.0.0.1:{listen}") as session:
+    async with aiohttp.ClientSession(base_url=_url(listen)) as session:
 
         async def probe(port: int) -> None:
-            async with session.get("/probe", params={"module": "health", "target": _health(port)}) as answer:
+            async with session.get("/probe", params={"module": "health", "target": _url(port, HEALTH)}) as answer:
                 if b"\nprobe_success 1\n" not in await answer.read():
                     raise RuntimeError("blackbox_exporter reports a failed probe")
 
-        started_at, count = loop.time(), int(duration * RATE)
+        started_at, count = loop.time(), int(duration * _BLACKBOX_RATE)
         async with asyncio.TaskGroup() as group:
             for n in range(count):
-                await asyncio.sleep(max(0.0, started_at + n / RATE - loop.time()))
+                await asyncio.sleep(max(0.0, started_at + n / _BLACKBOX_RATE - loop.time()))
                 group.create_task(probe(ports[n % len(ports)]))
         return count
-
-
-def _health(port: int) -> str:
-    return f"http://127.0.0.1:{port}/actuator/health"
-
-
-def _attempts(listen: int) -> dict[str, int]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{listen}/metrics") as answer:
-        text = answer.read()
-    found: dict[str, int] = {}
-    for outcome, count in _ATTEMPTS.findall(text):
-        found[outcome.decode()] = found.get(outcome.decode(), 0) + int(count)
-    return found

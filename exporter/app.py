@@ -22,6 +22,7 @@ from exporter.engine.process import watch_process
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
+from exporter.net.descriptors import raise_limit
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Verdict
@@ -31,6 +32,11 @@ from exporter.web.server import serve
 __all__ = ["App", "EssentialTaskEnded"]
 
 log = logging.getLogger(__name__)
+
+
+_GC_THRESHOLDS = (5_000, 20, 50)
+"""Most of what attempts make is freed without the garbage collector. A full collection walks all that lives and holds the
+loop up, so it is to be rare; cycles of attempts die young, and are found by the small ones."""
 
 
 class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
@@ -71,7 +77,10 @@ class App:
             EssentialTaskEnded: A task ended that must not; the process should end with an error.
         """
         self._note_load()
+        before, limit = raise_limit()
+        log.info("%d file descriptors may be open (%d before the start)", limit, before)
         gc.collect()  # before anything waits for the loop, and while there is little to walk
+        gc.set_threshold(*_GC_THRESHOLDS)
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)

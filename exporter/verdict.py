@@ -61,6 +61,7 @@ class Reason(_Word):
     CONNECTION_CLOSED = "connection_closed", "The other side closed or reset the connection."
     TIMEOUT = "timeout", "No whole answer before the deadline."
     TLS_EXPIRED = "tls_expired", "A certificate has expired."
+    TLS_NOT_YET_VALID = "tls_not_yet_valid", "A certificate is not valid yet: a wrong clock, or one from the future."
     TLS_UNTRUSTED = "tls_untrusted", "The chain does not lead to a trusted root."
     TLS_NAME_MISMATCH = "tls_name_mismatch", "The certificate is for another name."
     TLS_FAILED = "tls_failed", "The handshake failed in another way."
@@ -135,6 +136,11 @@ class Failure(Exception):  # noqa: N818 - it says what was found, it is not an e
     def verdict(self) -> Verdict:
         """Down, or unknown where the reason lies with the prober."""
         return Verdict.UNKNOWN if self.reason in PROBER_FAULTS else Verdict.DOWN
+
+    def bare(self) -> Failure:
+        """Return it without where it was raised and what led to it, which hold on to all that the code there had in hand."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}" + (f": {self.detail}" if self.detail else "")

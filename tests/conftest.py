@@ -15,7 +15,6 @@ pytest_plugins = [
     "tests.side_by_side",
     "tests.fixtures.servers",
     "tests.fixtures.keycloak",
-    "tests.fixtures.boot_applications",
     "tests.fixtures.springboot",
     "tests.conformance.subjects",
 ]

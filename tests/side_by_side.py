@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 GROUPS = {
-    "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
     "demo": ("tests/demo/test_fleet.py",),
+    "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
+    "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "faults": ("tests/demo/test_faults.py",),
-    "simulator": ("tests/springboot/",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
 HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet"})
 """Fixtures of whole servers that take seconds of CPU to start: only for tests of a group."""
 
-LONG = ("tests/demo/", "tests/app/", "tests/web/test_browser.py", "tests/alerts/test_pages.py", "tests/cli/")
+LONG = (
+    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/alerts/test_pages.py",
+    "tests/web/test_browser.py",
+)  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-__all__ = ["until"]
+__all__ = ["SLACK", "until"]
 
 SLACK = 3
 """Times as long as on an idle machine: workers share its cores. It costs nothing where what is waited for happens."""

@@ -8,11 +8,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from yarl import URL
+
+from exporter.actuator.client import ActuatorClient, accept, parsed
+from exporter.actuator.meter_reader import JSON_ACCEPT
 from exporter.metrics.family import gauge
+from exporter.metrics.store import LabelValues, Samples
 from exporter.probing.attempt import Attempt
+from exporter.probing.cadence import Every, Turn
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["METRICS", "Migrations", "parse", "record"]
+__all__ = ["METRICS", "RUNS", "MigrationReader", "Migrations", "parse", "samples_of"]
+
+RUNS = 20
+"""Attempts between two questions for migrations: they change when an application starts, and each asks its database."""
 
 VERSION = gauge(
     "probe_flyway_version",
@@ -85,15 +94,71 @@ def parse(body: bytes) -> list[Migrations]:
         raise Failure(Stage.CHECK, Reason.MALFORMED, "flyway: the answer is not what Boot's endpoint gives") from None
 
 
-def record(attempt: Attempt, found: list[Migrations]) -> None:
-    """Record what was read."""
+class MigrationReader:
+    """Asks an application for its migrations now and then, and after a restart; what was found holds in between.
+
+    Args:
+        client: Asks the actuator.
+        base: URL of the actuator.
+        max_bytes: Longest answer that is read.
+    """
+
+    def __init__(self, client: ActuatorClient, base: URL, max_bytes: int) -> None:
+        self._client = client
+        self._url = base / "flyway"
+        self._max_bytes = max_bytes
+        self._question = Every(RUNS)
+        self._found: list[Migrations] | Failure | None = None
+        self._samples: Samples = {}
+        self._restarts = 0
+
+    async def check(self, attempt: Attempt, turn: Turn, *, up: bool, restarts: int) -> None:
+        """Record what is known, having asked if it is time to, as the part `flyway`.
+
+        Args:
+            attempt: Receives it.
+            turn: How long it may take.
+            up: The application is; one that is not is not asked: its answer takes connections of a pool that may have none.
+            restarts: Of its process so far.
+        """
+        if restarts != self._restarts:
+            self._question.at_once()
+            self._restarts, self._found = restarts, None
+        if self._question.due and up:
+            self._question.done()
+            self._found = await self._ask(attempt, turn)
+            self._samples = samples_of(self._found) if isinstance(self._found, list) else {}
+        self._question.passed()
+        match self._found:
+            case None:  # not asked yet; not exposed, or not to us: nothing that could be mended here
+                attempt.parts.pop("flyway", None)
+            case Failure() as failure:
+                attempt.parts["flyway"] = failure
+            case _:
+                async with attempt.part("flyway") as part:
+                    part.record_all(self._samples)
+
+    async def _ask(self, attempt: Attempt, turn: Turn) -> list[Migrations] | Failure | None:
+        async with attempt.part("flyway", timeout=turn.share * attempt.part_time) as part:
+            answer = await self._client.ask(self._url, JSON_ACCEPT, part, self._max_bytes, spare=turn.aside)
+            if answer.status in {401, 403, 404}:
+                return None
+            accept(answer, "flyway")
+            return await parsed(parse, answer.body)
+        return attempt.parts["flyway"]
+
+
+def samples_of(found: list[Migrations]) -> Samples:
+    """Return what is recorded of it."""
+    versions: dict[LabelValues, float] = {}
+    states: dict[LabelValues, float] = {}
     for item in found:
         for which, version in (("expected", item.expected), ("applied", item.applied)):
             if version is not None:
-                attempt.record(VERSION, 1, item.bean, which, version)
+                versions[item.bean, which, version] = 1.0
         for state, count in item.states.items():
-            attempt.record(MIGRATIONS, count, item.bean, state)
-        attempt.record(BEHIND, item.behind, item.bean)
+            states[item.bean, state] = float(count)
+    return {VERSION: versions, MIGRATIONS: states, BEHIND: {(item.bean,): float(item.behind) for item in found}}
 
 
 def _read(bean: str, migrations: list[dict[str, Any]]) -> Migrations:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exporter.clients.spring import health
 from exporter.metrics.family import Family, gauge
 from exporter.metrics.store import LabelValues
+from exporter.verdict import Failure
 
 __all__ = ["METRICS", "HealthSamples"]
 
@@ -26,11 +27,15 @@ class HealthSamples:
     """What one health answer is recorded as; made anew only when the answer says something else.
 
     An application's components rarely change, and this is the path that every attempt takes.
+
+    Attributes:
+        tree: What was read.
+        failure: Why it is down; None where it is up.
+        samples: What is recorded.
     """
 
-    code: int
     tree: health.Health
-    down: bool
+    failure: Failure | None
     samples: Mapping[Family, dict[LabelValues, float]]
 
     @classmethod
@@ -45,4 +50,9 @@ class HealthSamples:
             COMPONENT_UP: ups,
             COMPONENT_STATUS: statuses,
         }
-        return cls(code, found, health.canonical(found.status) in down, samples)
+        return cls(found, health.judge(code, found, down_statuses), samples)
+
+    @property
+    def down(self) -> bool:
+        """Whether it says that the application is down."""
+        return self.failure is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -16,10 +17,11 @@ from exporter.actuator.connections import Turns
 from exporter.clients.spring import health
 from exporter.metrics.family import gauge
 from exporter.net.errors import timeout_reason
-from exporter.net.http import Answer, HttpClient
+from exporter.net.http import Answer, HttpClient, Request
 from exporter.net.phases import NoPhases, phase_clock
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
+from exporter.probing.cadence import Step, Turn, in_turn
 from exporter.values import Address, Settings
 from exporter.verdict import Failure
 
@@ -31,6 +33,9 @@ SECONDS = gauge("probe_main_port_seconds", "Time that a path of the main port to
 METRICS = (UP, STATUS_CODE, SECONDS)
 
 MAX_BYTES = 1_048_576
+
+_PATIENCE = 0.2
+"""Share of the part's time after which a path that hangs is no longer waited for before the others are asked."""
 
 _SHARE = 0.98
 """Share of the part's time that a path has, so that its failure is its own and names it, also where it hangs."""
@@ -53,7 +58,9 @@ class MainPortSettings(Settings):
 
 
 class MainPort:
-    """Asks the paths of one instance's main port. No credentials of the actuator are sent there.
+    """Asks the paths of one instance's main port, one after the other over one connection.
+
+    No credentials of the actuator are sent there.
 
     Args:
         address: The instance.
@@ -64,54 +71,67 @@ class MainPort:
 
     def __init__(self, address: Address, settings: MainPortSettings, http: HttpClient, cold_every: int = 0) -> None:
         base = URL.build(scheme=settings.scheme, host=address.host, port=settings.port or address.port)
-        self._urls = {path: base.with_path(path, encoded=True) for path in settings.paths}
+        self._requests = {path: Request.get(base.with_path(path, encoded=True)) for path in settings.paths}
         self._turns = {path: Turns(cold_every) for path in settings.paths}
-        self._tls: ssl.SSLContext | None = client_context(settings.tls) if settings.scheme == "https" else None
-        self._server_name = settings.tls.server_name if self._tls is not None else None
+        self._tls = ClientTls(settings.tls) if settings.scheme == "https" else None
+        self._server_name = self._tls.server_name if self._tls is not None else None
+        self._context: ssl.SSLContext | None = None
         self._http = http
 
     async def check(self, part: Attempt) -> None:
         """Ask every path.
 
         Raises:
-            Failure: Of the first of them that does not answer well.
+            Failure: Of the first of them, as they are configured, that does not answer well.
         """
-        results = await asyncio.gather(*(self._check(part, path) for path in self._urls), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        if self._tls is not None:
+            context = await self._tls.context()
+            if self._context is not None and self._context is not context:
+                self._http.retire(self._context)
+            self._context = context
+        failures: dict[str, Failure] = {}
+        steps: list[Step] = [partial(self._check, part, path, failures) for path in self._requests]
+        for path in self._requests:
+            part.record(UP, 0, path)
+        await in_turn(steps, _PATIENCE * part.remaining)
+        for path in self._requests:
+            if path in failures:
+                raise failures[path]
 
-    async def _check(self, part: Attempt, path: str) -> None:
+    async def _check(self, part: Attempt, path: str, failures: dict[str, Failure], turn: Turn) -> None:
         clock = phase_clock()
         started = clock()
-        part.record(UP, 0, path)
         own = NoPhases()
         try:
-            async with asyncio.timeout(_SHARE * part.remaining) as deadline:
-                answer = await self._get(path, own)
+            async with asyncio.timeout(_SHARE * turn.share * part.remaining) as deadline:
+                answer = await self._get(path, own, spare=turn.aside)
             part.record(SECONDS, clock() - started, path)
             part.record(STATUS_CODE, answer.status, path)
             _judge(answer)
         except Failure as failure:
-            raise _named(failure, path) from None
+            self._http.discard(self._requests[path], tls=self._context, server_name=self._server_name)
+            failures[path] = _named(failure, path)
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise _named(Failure(own.stage, timeout_reason(own.stage), "no answer within the deadline"), path) from None
+            why = Failure(own.stage, timeout_reason(own.stage), "no answer within the deadline")
+            failures[path] = _named(why, path)
         except asyncio.CancelledError:
             part.stage = own.stage  # the attempt's own deadline struck here
             raise
-        part.record(UP, 1, path)
+        else:
+            part.record(UP, 1, path)
 
-    async def _get(self, path: str, phases: NoPhases) -> Answer:
+    async def _get(self, path: str, phases: NoPhases, *, spare: bool) -> Answer:
         turns = self._turns[path]
-        answer = await self._http.get(
-            self._urls[path],
+        answer = await self._http.ask(
+            self._requests[path],
             phases,
             max_bytes=MAX_BYTES,
-            tls=self._tls,
+            tls=self._context,
             server_name=self._server_name,
             fresh=turns.fresh,
+            spare=spare,
         )
         turns.worked(answer.reused)
         return answer

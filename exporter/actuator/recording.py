@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
 
 from exporter.clients.spring.meters import LatencyWindow, OwnLatency, Readings, Series, thinned
-from exporter.metrics.family import COUNT, SUM, Family, counter, gauge, histogram
+from exporter.metrics.family import COUNT, SUM, counter, gauge, histogram
 from exporter.probing.attempt import Attempt
 
 __all__ = ["METRICS", "Recorder"]
@@ -64,25 +66,28 @@ RESTARTS = counter(
     "Times that the application's process was found to be another than at the attempt before.",
 )
 
-_SERIES: tuple[tuple[Family, Callable[[Readings], Series]], ...] = (
-    (REQUESTS, lambda readings: readings.requests),
-    (REQUEST_SECONDS, lambda readings: readings.request_seconds),
-    (CONNECTIONS, lambda readings: readings.connections),
-    (CONNECTIONS_MAX, lambda readings: readings.connections_max),
-    (CONNECTION_TIMEOUTS, lambda readings: readings.connection_timeouts),
-    (MEMORY_USED, lambda readings: readings.memory_used),
-    (MEMORY_MAX, lambda readings: readings.memory_max),
-    (MEMORY_COMMITTED, lambda readings: readings.memory_committed),
-    (GC_SECONDS, lambda readings: readings.gc_seconds),
-    (GC_PAUSES, lambda readings: readings.gc_pauses),
-    (CACHE_GETS, lambda readings: readings.cache_gets),
-    (KAFKA_LAG, lambda readings: readings.lag),
-    (UPTIME, lambda readings: readings.uptime),
-    (STARTED, lambda readings: readings.started),
+_SERIES = (
+    (REQUESTS, "requests"),
+    (REQUEST_SECONDS, "request_seconds"),
+    (CONNECTIONS, "connections"),
+    (CONNECTIONS_MAX, "connections_max"),
+    (CONNECTION_TIMEOUTS, "connection_timeouts"),
+    (MEMORY_USED, "memory_used"),
+    (MEMORY_MAX, "memory_max"),
+    (MEMORY_COMMITTED, "memory_committed"),
+    (GC_SECONDS, "gc_seconds"),
+    (GC_PAUSES, "gc_pauses"),
+    (CACHE_GETS, "cache_gets"),
+    (KAFKA_LAG, "lag"),
+    (UPTIME, "uptime"),
+    (STARTED, "started"),
 )
 
+_read_all = attrgetter(*(name for _, name in _SERIES))
+_FAMILIES = tuple(family for family, _ in _SERIES)
+
 METRICS = (
-    *(family for family, _ in _SERIES),
+    *_FAMILIES,
     REQUEST_DURATION,
     REQUEST_P99,
     SATURATION,
@@ -93,6 +98,22 @@ METRICS = (
 
 _SAME_START = 1.0
 """Seconds by which one process's start may be told differently: endpoints round it."""
+
+
+class _Counted(NamedTuple):
+    """What is kept of a reading, to tell the next one by."""
+
+    at: float
+    uptime: float | None
+    gc_seconds: float | None
+    cache_gets: Series
+
+
+class _Process(NamedTuple):
+    """What tells one process from the next."""
+
+    started: float | None
+    uptime: float | None
 
 
 class Recorder:
@@ -107,9 +128,8 @@ class Recorder:
         self._window = LatencyWindow()
         self._own_latency = OwnLatency()
         self._has_p99 = False
-        self._process: Readings | None = None
-        self._last: Readings | None = None
-        self._last_at = 0.0
+        self._process: _Process | None = None
+        self._last: _Counted | None = None
 
     def take_own_latency(self, attempt: Attempt, seconds: float) -> None:
         """Take in how long the application took for a request of the probe's own."""
@@ -122,18 +142,17 @@ class Recorder:
 
         Args:
             attempt: Where to.
-            readings: What was read; it is kept, and bounded here once more.
+            readings: What was read; bounded here.
             whole: All was read. Of counters that are missing in a reading that was cut short nothing can be told.
         """
         readings.bound()
-        for family, series_of in _SERIES:
-            for labels, value in series_of(readings).items():
-                attempt.record(family, value, *labels)
+        attempt.record_all(dict(zip(_FAMILIES, _read_all(readings), strict=True)))
         self._record_latency(attempt, readings)
-        for (pool,), most in readings.connections_max.items():
-            active = readings.connections.get((pool, "active"))
-            if active is not None and most > 0:
-                attempt.record(SATURATION, active / most, pool)
+        attempt.record_all({SATURATION: {
+            (pool,): readings.connections[pool, "active"] / most
+            for (pool,), most in readings.connections_max.items()
+            if most > 0 and (pool, "active") in readings.connections
+        }})  # fmt: skip
         self._note_restart(attempt, readings)
         if whole:
             self._compare(attempt, readings)
@@ -153,38 +172,44 @@ class Recorder:
     def _note_restart(self, attempt: Attempt, readings: Readings) -> None:
         if not (readings.uptime or readings.started):
             return
-        if self._process is not None and _restarted(self._process, readings):
+        process = _Process(readings.started.get(()), readings.uptime.get(()))
+        if self._process is not None and _restarted(self._process, process):
             self.restarts += 1
             self._last = None  # its counters are another process's
-        self._process = readings
+        self._process = process
         attempt.record(RESTARTS, self.restarts)
 
     def _compare(self, attempt: Attempt, readings: Readings) -> None:
-        now = asyncio.get_running_loop().time()
-        last, elapsed = self._last, now - self._last_at
-        self._last, self._last_at = readings, now
+        now = _Counted(
+            at=asyncio.get_running_loop().time(),
+            uptime=readings.uptime.get(()),
+            gc_seconds=readings.gc_seconds.get(()),
+            cache_gets=readings.cache_gets,
+        )
+        last, self._last = self._last, now
         if last is not None:
-            _record_gc_ratio(attempt, last, readings, elapsed)
-            _record_hit_ratios(attempt, last, readings)
+            _record_gc_ratio(attempt, last, now)
+            _record_hit_ratios(attempt, last, now)
 
 
-def _restarted(before: Readings, now: Readings) -> bool:
-    started, started_before = now.started.get(()), before.started.get(())
-    if started is not None and started_before is not None:
-        return abs(started - started_before) > _SAME_START
-    return now.uptime.get((), math.inf) < before.uptime.get((), 0.0)
+def _restarted(before: _Process, now: _Process) -> bool:
+    if now.started is not None and before.started is not None:
+        return abs(now.started - before.started) > _SAME_START
+    return now.uptime is not None and before.uptime is not None and now.uptime < before.uptime
 
 
-def _record_gc_ratio(attempt: Attempt, before: Readings, now: Readings, elapsed: float) -> None:
+def _record_gc_ratio(attempt: Attempt, before: _Counted, now: _Counted) -> None:
     """By the application's own clock where it tells it: an attempt's reading may come late within the attempt."""
-    if () in now.uptime and () in before.uptime:
-        elapsed = now.uptime[()] - before.uptime[()]
-    paused = now.gc_seconds.get((), 0.0) - before.gc_seconds.get((), 0.0)
-    if () in now.gc_seconds and elapsed > 0 and paused >= 0:
-        attempt.record(GC_RATIO, min(1.0, paused / elapsed))
+    elapsed = now.at - before.at
+    if now.uptime is not None and before.uptime is not None:
+        elapsed = now.uptime - before.uptime
+    if now.gc_seconds is not None and elapsed > 0:
+        paused = now.gc_seconds - (before.gc_seconds or 0.0)
+        if paused >= 0:
+            attempt.record(GC_RATIO, min(1.0, paused / elapsed))
 
 
-def _record_hit_ratios(attempt: Attempt, before: Readings, now: Readings) -> None:
+def _record_hit_ratios(attempt: Attempt, before: _Counted, now: _Counted) -> None:
     def looked_up(cache: str, result: str) -> float:
         return now.cache_gets.get((cache, result), 0.0) - before.cache_gets.get((cache, result), 0.0)
 
@@ -195,15 +220,23 @@ def _record_hit_ratios(attempt: Attempt, before: Readings, now: Readings) -> Non
 
 
 def _record_histogram(attempt: Attempt, readings: Readings) -> None:
-    kept: Mapping[float, float] = thinned(readings.buckets)
+    kept = thinned(readings.buckets)
     if math.inf not in kept:
         return
     reached = 0.0
+    values: Series = {}
     for bound, count in kept.items():
         reached = max(reached, math.floor(count))  # URIs with other bounds than the rest make sums by bound go back
-        attempt.record(REQUEST_DURATION, reached, "+Inf" if math.isinf(bound) else repr(bound))
-    attempt.record(REQUEST_DURATION, reached, COUNT)
-    attempt.record(REQUEST_DURATION, readings.request_seconds.get((), 0.0), SUM)
+        values[_le(bound)] = float(reached)
+    values[COUNT,] = float(reached)
+    values[SUM,] = readings.request_seconds.get((), 0.0)
+    attempt.record_all({REQUEST_DURATION: values})
+
+
+@lru_cache(maxsize=2048)
+def _le(bound: float) -> tuple[str]:
+    """Write a bound as the label that it is."""
+    return ("+Inf" if math.isinf(bound) else repr(bound),)
 
 
 def _record_p99(attempt: Attempt, source: str, seconds: float | None) -> None:

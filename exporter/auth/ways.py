@@ -103,9 +103,9 @@ class Authenticator:
             token = self._sent = await self._source.token(within, other_than=self._refused)
             return {"Authorization": f"Bearer {token}"}
         if self._bearer is not None:
-            return {"Authorization": f"Bearer {await _static(self._bearer)}"}
+            return {"Authorization": f"Bearer {await _bearer_token(self._bearer)}"}
         if self._basic is not None:
-            return {"Authorization": f"Basic {await _pair(self._basic)}"}
+            return {"Authorization": f"Basic {await _basic_pair(self._basic)}"}
         return {}
 
     def rejected(self) -> None:
@@ -113,14 +113,14 @@ class Authenticator:
         self._refused = self._sent
 
 
-async def _static(settings: BearerSettings) -> str:
+async def _bearer_token(settings: BearerSettings) -> str:
     token = (await current_secret(settings.token, settings.token_file, "token_file") or "").strip()
     if not is_header_token(token):
         raise _unusable("token_file", settings.token_file)
     return token
 
 
-async def _pair(settings: BasicSettings) -> str:
+async def _basic_pair(settings: BasicSettings) -> str:
     password = await current_secret(settings.password, settings.password_file, "password_file") or ""
     if not password.isprintable():
         raise _unusable("password_file", settings.password_file)

@@ -1,7 +1,8 @@
 """Paths of a configuration: what the models know of them, and which of their keys may be shown.
 
 A key can be a secret too, written where a mapping was not expected: `bearer: {TOKEN: }`. So a key is shown if the models
-know it, if it is close to one that they know, if it is the name of a service, or if it is a plain word; else it is `…`.
+know it, if it is close to one that they know, if it is the name of a service, or if it is a plain word in a place that has
+to do with no secret; else it is `…`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from exporter.config.document import Location
 from exporter.config.models import Config, ProbesSettings
@@ -55,12 +57,30 @@ def closest(word: str, known: Collection[str]) -> str | None:
 
 
 def _may_be_shown(above: Location, key: str) -> bool:
-    known = known_keys(above)
-    if known:
-        return key in known or closest(key, known) is not None
-    if not any(get_origin(arg) is dict for arg in _flatten(_annotation_at(above))):
+    annotation = _annotation_at(above)
+    model = _model_in(annotation)
+    if model is not None:
+        known = model.model_fields
+        plain = _WORD.fullmatch(key) is not None and not _has_to_do_with_secrets(model)
+        return key in known or plain or closest(key, known) is not None
+    if not any(get_origin(arg) is dict for arg in _flatten(annotation)):
         return False  # there should be no keys at all
     return (_NAME if above in _GROUPS else _WORD).fullmatch(key) is not None
+
+
+@cache
+def _has_to_do_with_secrets(model: type[BaseModel]) -> bool:
+    """Say whether a model, or one right below it, has a secret."""
+    annotations = [field.annotation for field in model.model_fields.values()]
+    below = [_model_in(annotation) for annotation in annotations]
+    annotations += [field.annotation for inner in below if inner for field in inner.model_fields.values()]
+    return any(SecretStr in _within(annotation) for annotation in annotations)
+
+
+def _within(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _within(argument)
 
 
 def _annotation_at(location: Location) -> Any:

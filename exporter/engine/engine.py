@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator
 from typing import Any
@@ -35,8 +36,8 @@ from exporter.engine.views import (
 from exporter.metrics.store import Store
 from exporter.net.resolver import Resolver
 from exporter.probing.probe import Probe, SharedClients
-from exporter.probing.runner import run_probe
-from exporter.verdict import Verdict
+from exporter.probing.runner import Outcome, run_probe
+from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["Engine"]
 
@@ -45,6 +46,9 @@ MakeSource = Callable[[Instances, Resolver], Source]
 
 SWEEP = 1.0
 """Seconds between looks for targets that have become stale."""
+
+_WORTH_SPARING = 0.02
+"""Share by which the targets that were attempted must have grown."""
 
 SETTLE = 0.1
 """Seconds that the diagnosis waits for more to change."""
@@ -79,10 +83,11 @@ class Engine:
         self._slots = Slots(limits.max_in_flight, limits.max_in_flight_per_host)
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
-        handed = Engineering(store, self.defects, self.lag.since)
+        handed = Engineering(store, self.defects, self.lag)
         self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
         self._undiagnosed = asyncio.Event()
         self._causes: dict[str, frozenset[Cause]] = {}
+        self._spared = 0
         self.changes = 0
 
     # Facts in.
@@ -144,12 +149,23 @@ class Engine:
 
     async def _sweep_once(self) -> None:
         loop, slices = asyncio.get_running_loop(), TimeSlices()
-        for state in list(self._targets()):
+        states = list(self._targets())
+        self._spare_the_collector(sum(state.attempted for state in states))
+        for state in states:
             try:
                 state.sweep(loop.time())
             except Exception as error:
                 self.defects.note(Where.TARGET, f"{state.target} could not be swept", error)
             await slices.turn()
+
+    def _spare_the_collector(self, attempted: int) -> None:
+        """Take what new targets have come to hold out of the garbage collector's sight: walking it would hold the loop up.
+
+        Only while targets are added: what is garbage in that moment stays, and so may not be frozen again and again.
+        """
+        if attempted > self._spared * (1 + _WORTH_SPARING):
+            gc.freeze()
+            self._spared = attempted
 
     async def _diagnose(self) -> None:
         """Publish the likely causes of what is down whenever that has changed, for ever."""
@@ -199,7 +215,12 @@ class Engine:
             outcome = await run_probe(probe, state.timeout, self.lag.since)
         finally:
             await probe.close()
-        return state.exposition(outcome)
+        try:
+            return state.exposition(outcome)
+        except Exception as error:
+            self.defects.note(Where.TARGET, f"an attempt on demand on {state.target} could not be told", error)
+            failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
+            return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
 
     @property
     def names(self) -> list[str]:

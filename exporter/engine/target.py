@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from exporter.engine.confirmation import Confirmed
 from exporter.engine.defects import Defects, Where
+from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
-from exporter.engine.target_series import ProbeSeries, Published, TargetSeries, samples_of, times, verdict_samples
-from exporter.metrics.store import Samples, Store
+from exporter.engine.target_series import ProbeSeries, TargetSeries, samples_of, times, verdict_samples
+from exporter.metrics.family import Family
+from exporter.metrics.store import LabelValues, Store
 from exporter.probing.probe import Probe, Scope, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Reason, Stage, Verdict
@@ -46,15 +48,11 @@ class Recent(NamedTuple):
 
 
 class LastAttempt(NamedTuple):
-    """What is kept of the last attempt. Its facts are the mappings that are published: nothing is held twice."""
+    """What is kept of the last attempt, beside what is published of it."""
 
     recent: Recent
     phases: dict[str, float]
     parts: dict[str, str | None]
-    facts: Samples
-    """What the probe learnt, without what every target exports."""
-    published: Published
-    """Everything that was published, the verdict included."""
 
 
 class Engineering(NamedTuple):
@@ -62,8 +60,8 @@ class Engineering(NamedTuple):
 
     store: Store
     defects: Defects
-    loop_lag: Callable[[float], float]
-    """Tells the longest stall of the event loop since a loop time."""
+    loop_lag: LoopLag
+    """Excuses timeouts for which the event loop stood still."""
 
 
 class TargetState:
@@ -157,11 +155,13 @@ class TargetState:
 
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Make one attempt and publish it; return whether a recheck is wanted."""
+        lag = self._engine.loop_lag
+        lag.begin()
         try:
             await self._take_over()
             self._running = True
             self._series.began()
-            outcome = await run_probe(self.probe, self.timeout, self._engine.loop_lag)
+            outcome = await run_probe(self.probe, self.timeout, lag.since)
             self._complete(outcome, lateness, recheck=recheck)
             self._series.ended()
         except Exception as error:
@@ -170,6 +170,7 @@ class TargetState:
         else:
             return outcome.verdict is not Verdict.UNKNOWN and self.confirmed.unsettled
         finally:
+            lag.end()
             self._running = False
             await self._take_over()
 
@@ -195,9 +196,12 @@ class TargetState:
         self.target, self.settings = probe.target, probe.settings
         self.confirmed.rule = probe.settings.confirm
         self.shared_series = shared_series
-        if self._series.relabel(self.target):
-            self._republish()
+        self._series.relabel(self.target)
         return superseded
+
+    def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what the last attempt learnt, as it is published; nothing while that is withdrawn."""
+        return self._series.facts()
 
     def sweep(self, now: float) -> None:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
@@ -264,7 +268,7 @@ class TargetState:
         self.shared_series.observe(outcome, lateness)
         phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
-        self.last = LastAttempt(recent, phases, parts, outcome.samples, samples)
+        self.last = LastAttempt(recent, phases, parts)
         self.recents.append(recent)
         self._completed = asyncio.get_running_loop().time()
         self._tell(self._on_completed)
@@ -287,13 +291,6 @@ class TargetState:
         """Publish the verdict alone, and when it was formed: what an attempt learnt is withdrawn."""
         last_run = self.last.recent.finished_at if self.last is not None else None
         self._series.publish({**times(last_run, self.last_success), **verdict_samples(self.confirmed, self.interval)})
-
-    def _republish(self) -> None:
-        """Publish again what was published, under the labels of now."""
-        if self.last is None or self.confirmed.reason in {Reason.STALE, Reason.INTERNAL}:
-            self._publish_verdict()
-        else:
-            self._series.publish({**self.last.published, **verdict_samples(self.confirmed, self.interval)})
 
     def _note_change(self) -> None:
         """Tell of what has changed. The listener's failure is not the target's: its verdict stands."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from exporter.engine.confirmation import Confirmed
 from exporter.metrics import core as m
@@ -16,6 +16,8 @@ from exporter.verdict import Verdict
 __all__ = ["ProbeSeries", "Published", "TargetSeries", "samples_of", "times", "verdict_samples"]
 
 Published = dict[Family, Mapping[LabelValues, float]]
+
+_OF_EVERY_TARGET = frozenset(m.CORE)
 
 
 class ProbeSeries:
@@ -50,26 +52,24 @@ class TargetSeries:
     """
 
     def __init__(self, store: Store, target: Target) -> None:
-        self._store = store
         self._counters: dict[Family, Counter[LabelValues]] = {
             m.FAILURES: Counter(), m.RECHECKS: Counter(), m.MISSED: Counter({(): 0}), m.PART_FAILURES: Counter()
         }  # fmt: skip
-        self._open(target)
-
-    def _open(self, target: Target) -> None:
         self._labels = target.series_labels
-        self._owner = self._store.owner(self._labels)
+        self._owner = store.owner(self._labels)
         for family, counter in self._counters.items():
             self._owner.put(family, counter)
         self._owner.put(m.IN_FLIGHT, {(): 0.0})
 
-    def relabel(self, target: Target) -> bool:
-        """Take in a target's labels; return whether they are others, in which case the verdict is to be published anew."""
-        if target.series_labels == self._labels:
-            return False
-        self._owner.close()
-        self._open(target)
-        return True
+    def relabel(self, target: Target) -> None:
+        """Take in a target's labels: what is published stays, under other labels."""
+        if target.series_labels != self._labels:
+            self._labels = target.series_labels
+            self._owner.relabel(self._labels)
+
+    def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what the last attempt learnt, without what every target exports and without histograms."""
+        return (fact for fact in self._owner.published() if fact[0] not in _OF_EVERY_TARGET)
 
     def began(self) -> None:
         """Say that an attempt is under way."""

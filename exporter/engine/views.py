@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter.engine.rollup import Key, State, state_of
 from exporter.engine.service import ServiceState
-from exporter.engine.target import LastAttempt, Recent, TargetState
-from exporter.metrics.family import Kind
+from exporter.engine.target import Recent, TargetState
 from exporter.verdict import Verdict
 
 __all__ = [
@@ -168,7 +168,7 @@ def target_view(state: TargetState, next_run: float | None) -> TargetView:
     return TargetView(
         **_summary_fields(state, next_run),
         phases=last.phases if last else {},
-        facts=_facts(last) if last else {},
+        facts=_facts(state),
         recents=_attempt_views(state),
     )
 
@@ -244,15 +244,10 @@ def _attempt_view(recent: Recent) -> AttemptView:
     return AttemptView(**recent._asdict())
 
 
-def _facts(last: LastAttempt) -> dict[str, float]:
-    """Flatten what was learnt, without the verdict and the buckets of histograms, to `MOST_FACTS` facts."""
+def _facts(state: TargetState) -> dict[str, float]:
+    """Flatten what was learnt to `MOST_FACTS` facts."""
     facts: dict[str, float] = {}
-    for family, values in last.facts.items():
-        if family.kind is Kind.HISTOGRAM:
-            continue
-        for labels, value in values.items():
-            if len(facts) == MOST_FACTS:
-                return facts
-            own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
-            facts[f"{family.name}{{{own}}}" if own else family.name] = value
+    for family, labels, value in islice(state.facts(), MOST_FACTS):
+        own = ",".join(f"{name}={text}" for name, text in zip(family.labels, labels, strict=True))
+        facts[f"{family.name}{{{own}}}" if own else family.name] = value
     return facts

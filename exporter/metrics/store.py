@@ -10,8 +10,9 @@ Everything here runs on the event loop's thread: there are no locks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from typing import TypeVar, cast
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
 from exporter.metrics.family import COUNT, SUM, Family, Kind
@@ -20,6 +21,12 @@ __all__ = ["Histogram", "LabelValues", "Owner", "Samples", "Store"]
 
 LabelValues = tuple[str, ...]
 Samples = Mapping[Family, Mapping[LabelValues, float]]
+Shape = tuple[LabelValues, ...]
+"""The labels of a family's series, in the order of their lines."""
+
+_UNLABELLED: Shape = ((),)
+_MOST_SHARED = 20_000
+H = TypeVar("H", bound=Hashable)
 
 
 class _Block:
@@ -43,6 +50,7 @@ class Store:
     def __init__(self) -> None:
         self._blocks: dict[str, _Block] = {}
         self._next_owner = 0
+        self._shared: dict[Hashable, Hashable] = {}
 
     def owner(self, labels: Mapping[str, str]) -> Owner:
         """Make a publisher whose series all carry `labels`, in the given order."""
@@ -69,6 +77,23 @@ class Store:
         block = self._blocks.get(family.name)
         if block is not None and block.family is family:
             block.chunks.pop(owner_id, None)
+
+    def chunk(self, family: Family, owner_id: int) -> bytes:
+        """Return the lines that an owner has published of a family."""
+        block = self._blocks.get(family.name)
+        return block.chunks.get(owner_id, b"") if block is not None else b""
+
+    def rewrite(self, owner_id: int, before: bytes, after: bytes) -> None:
+        """Replace a text in all lines of an owner."""
+        for block in self._blocks.values():
+            if owner_id in block.chunks:
+                block.chunks[owner_id] = block.chunks[owner_id].replace(before, after)
+
+    def shared(self, item: H) -> H:
+        """Return the first of equal items: what thousands of owners have alike is kept once."""
+        if len(self._shared) >= _MOST_SHARED:
+            self._shared.clear()
+        return cast("H", self._shared.setdefault(item, item))
 
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Join everything published so far into one exposition. Reads only; costs one join."""
@@ -97,19 +122,19 @@ class Owner:
     live on across observations: counters, histograms, verdicts. One family belongs to one of the two ways.
     """
 
-    __slots__ = ("_base", "_closed", "_id", "_prefixes", "_published", "_put", "_store")
+    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_shapes", "_store")
 
     def __init__(self, store: Store, owner_id: int, labels: Mapping[str, str]) -> None:
         self._store = store
         self._id = owner_id
         self._base = label_pairs(labels.items())
-        self._prefixes: dict[Family, dict[LabelValues, bytes]] = {}
-        self._published: Samples = {}
+        self._shapes: dict[Family, Shape] = {}
+        self._published: frozenset[Family] = frozenset()
         self._put: set[Family] = set()
         self._closed = False
 
     def publish(self, samples: Samples) -> None:
-        """Replace this owner's observation by `samples`. The mapping is kept: do not change it afterwards.
+        """Replace this owner's observation by `samples`. Nothing of them is kept but their encoded lines.
 
         When it raises, because of a sample that cannot be written, the whole observation is withdrawn.
         """
@@ -118,17 +143,31 @@ class Owner:
         old = self._published
         try:
             for family, values in samples.items():
-                if family not in old or old[family] != values:
-                    self._write(family, values)
-            for family in old:
-                if family not in samples:
-                    self._remove(family)
+                self._write(family, values)
         except BaseException:  # half an observation is none: what would be left is of nobody knows when
-            self._published = {}
+            self._published = frozenset()
             for family in {*old, *samples}:
                 self._remove(family)
             raise
-        self._published = samples
+        if samples.keys() != old:
+            for family in old - samples.keys():
+                self._remove(family)
+            self._published = self._store.shared(frozenset(samples))
+
+    def published(self) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what `publish` has published, read back from its lines; of histograms nothing. It is for people."""
+        for family in sorted(self._published, key=lambda family: family.name):
+            shape = self._shape_of(family)
+            if family.kind is not Kind.HISTOGRAM and shape is not None:
+                lines = self._store.chunk(family, self._id)[:-1].split(b"\n")
+                for labels, line in zip(shape, lines, strict=True):
+                    yield family, labels, float(line.rpartition(b" ")[2])
+
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        """Give every series other labels of the owner; their values stay."""
+        before, self._base = self._base, label_pairs(labels.items())
+        # No label value can hold the old text: it has quotes, and quotes in values are escaped.
+        self._store.rewrite(self._id, f"{{{before}".encode(), f"{{{self._base}".encode())
 
     def put(self, family: Family, values: Mapping[LabelValues, float]) -> None:
         """Set one family's series outside observations; an empty mapping removes them."""
@@ -162,28 +201,33 @@ class Owner:
         self.publish({})
         for family in list(self._put):
             self.drop(family)
-        self._prefixes.clear()
         self._closed = True
 
     def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
-        known = self._prefixes.get(family, {})
-        if len(values) == 1 == len(known):  # most families of a target are one series that stays
-            [(only, number)] = values.items()
-            if only in known:
-                self._store.block(family).chunks[self._id] = b"%b%b\n" % (known[only], format_value(number))
-                return
-        prefixes: dict[LabelValues, bytes] = {}  # made anew, so that labels which vanish are forgotten
-        lines: list[bytes] = []
-        for labels, value in values.items():
-            prefix = known.get(labels) or self._prefix(family, labels)
-            prefixes[labels] = prefix
-            lines.append(b"%b%b\n" % (prefix, format_value(value)))
-        self._prefixes[family] = prefixes
+        shape: Shape = tuple(values)
+        if not shape:
+            self._remove(family)
+            return
         chunks = self._store.block(family).chunks
-        if lines:
-            chunks[self._id] = lines[0] if len(lines) == 1 else b"".join(lines)
+        old = chunks.get(self._id)
+        known = self._shape_of(family) if old is not None else None
+        if old is not None and known == shape:  # nearly always the same series again, with other values
+            prefixes = _prefixes(old)
         else:
-            chunks.pop(self._id, None)
+            reused = dict(zip(known, _prefixes(old), strict=True)) if old is not None and known is not None else {}
+            prefixes = [reused.get(labels) or self._prefix(family, labels) for labels in shape]
+            if family.labels:
+                self._shapes[family] = self._store.shared(shape)
+        if len(prefixes) == 1:
+            chunks[self._id] = b"%b%b\n" % (prefixes[0], format_value(values[shape[0]]))
+        else:
+            chunks[self._id] = b"".join(
+                [b"%b%b\n" % (prefix, format_value(value)) for prefix, value in zip(prefixes, values.values(), strict=True)]
+            )
+
+    def _shape_of(self, family: Family) -> Shape | None:
+        """Return the labels that a family was written with last, in the order of its lines."""
+        return self._shapes.get(family) if family.labels else _UNLABELLED
 
     def _prefix(self, family: Family, labels: LabelValues) -> bytes:
         if len(labels) != len(family.labels):
@@ -197,7 +241,12 @@ class Owner:
 
     def _remove(self, family: Family) -> None:
         self._store.withdraw(family, self._id)
-        self._prefixes.pop(family, None)
+        self._shapes.pop(family, None)
+
+
+def _prefixes(chunk: bytes) -> list[bytes]:
+    """Return of each line what comes before its value: kept there, it need not be kept a second time."""
+    return [line[: line.rindex(b" ") + 1] for line in chunk[:-1].split(b"\n")]
 
 
 class Histogram:

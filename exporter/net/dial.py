@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
+from weakref import WeakKeyDictionary
 
+from exporter.net.handshake import ClientCertificateRefused, Seen, handshake_seen
 from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver, is_ip
 from exporter.values import Address
@@ -18,6 +21,10 @@ ADDRESS_PATIENCE = 1.0
 """Seconds after which the next address of the same name is tried."""
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+_seen: WeakKeyDictionary[asyncio.BaseTransport, Seen] = WeakKeyDictionary()
+"""What is seen of the handshake over each transport. asyncio shakes hands in the context of who asks for TLS, uvloop in that
+of who connected: both are given the same."""
 
 
 async def dial(
@@ -34,14 +41,14 @@ async def dial(
         with timed(phases, Stage.RESOLVE):
             hosts = await resolver.resolve(address.host)
     loop = asyncio.get_running_loop()
-    with timed(phases, Stage.CONNECT):
+    with timed(phases, Stage.CONNECT), _watched(Seen()) as seen:
         for host in hosts[:-1]:
             try:
                 async with asyncio.timeout(ADDRESS_PATIENCE):
-                    return await loop.create_connection(factory, host, address.port)
+                    return _noted(seen, await loop.create_connection(factory, host, address.port))
             except OSError:  # TimeoutError is one; the next address may do
                 continue
-        return await loop.create_connection(factory, hosts[-1], address.port)
+        return _noted(seen, await loop.create_connection(factory, hosts[-1], address.port))
 
 
 async def start_tls(
@@ -50,11 +57,42 @@ async def start_tls(
     """Make an open connection a TLS one, as a client that asks for `name`. No certificate has the dot that ends a full name.
 
     Raises:
-        OSError: The handshake failed, or the connection went away; `ssl.SSLError` is one.
+        OSError: The handshake failed, or the connection went away; `ssl.SSLError` is one, and of these
+            `ClientCertificateRefused`, where the server had asked for a certificate.
     """
-    with timed(phases, Stage.TLS):
-        plain = cast("asyncio.Transport", transport)
-        secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=name.rstrip("."))
-        if secured is None:
-            raise ConnectionResetError("the connection was closed during the TLS handshake")
-        return secured
+    seen = _seen.get(transport, Seen())
+    try:
+        with timed(phases, Stage.TLS), _watched(seen):
+            return await _handshake(transport, protocol, context, name)
+    except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        if seen.certificate_asked:  # many a server hangs up so fast that its alert is lost
+            raise ClientCertificateRefused("closed") from error
+        raise
+
+
+async def _handshake(
+    transport: asyncio.BaseTransport, protocol: asyncio.BaseProtocol, context: ssl.SSLContext, name: str
+) -> asyncio.Transport:
+    plain = cast("asyncio.Transport", transport)
+    if plain.is_closing():  # nobody would tell the handshake, which would wait for its deadline
+        raise ConnectionResetError("the connection was closed before the TLS handshake")
+    secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=name.rstrip("."))
+    # Where the connection ends in the middle, asyncio may return nothing, and uvloop a transport without TLS.
+    if secured is None or secured.get_extra_info("ssl_object") is None:
+        (secured or plain).abort()
+        raise ConnectionResetError("the connection was closed during the TLS handshake")
+    return secured
+
+
+@contextmanager
+def _watched(seen: Seen) -> Iterator[Seen]:
+    token = handshake_seen.set(seen)
+    try:
+        yield seen
+    finally:
+        handshake_seen.reset(token)
+
+
+def _noted(seen: Seen, made: tuple[asyncio.Transport, P]) -> tuple[asyncio.Transport, P]:
+    _seen[made[0]] = seen
+    return made

@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 
+from exporter.net.handshake import ClientCertificateRefused
 from exporter.verdict import PROBER_FAULTS, Failure, Reason, Stage
 
 __all__ = ["failure_of"]
@@ -38,12 +39,13 @@ _ERRNO = {
     errno.EACCES: Reason.PROBER_NETWORK,
 }
 
-_X509_EXPIRED = {9, 10}  # not yet valid, expired
+_X509_NOT_YET_VALID, _X509_EXPIRED = 9, 10
 _X509_NAME = {62, 63, 64}  # host name, e-mail, IP address mismatch
 _TLS_TEXT = re.compile(r"\[SSL: ([A-Z0-9_]+)\]")
 _ERRNO_TEXT = re.compile(r"\[Errno (\d+)\]")
 _CERTIFICATE_ALERT = re.compile(
     r"ALERT_(?:CERTIFICATE|BAD_CERTIFICATE|UNSUPPORTED_CERTIFICATE|NO_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)"
+    r"|CLIENT_CERTIFICATE_REFUSED"
 )
 _CLASSES: tuple[tuple[type[OSError], Reason], ...] = (
     (ConnectionRefusedError, Reason.CONNECT_REFUSED),
@@ -129,8 +131,10 @@ def _reason_without_errno(error: OSError, text: str) -> Reason | None:
 
 def _tls_reason(error: ssl.SSLError) -> Reason:
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _X509_EXPIRED:
+        if error.verify_code == _X509_EXPIRED:
             return Reason.TLS_EXPIRED
+        if error.verify_code == _X509_NOT_YET_VALID:
+            return Reason.TLS_NOT_YET_VALID
         return Reason.TLS_NAME_MISMATCH if error.verify_code in _X509_NAME else Reason.TLS_UNTRUSTED
     return _alert_reason(getattr(error, "reason", None) or "")  # the attribute is there only when OpenSSL gave one
 
@@ -143,6 +147,8 @@ def _alert_reason(reason: str) -> Reason:
 def _tls_detail(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
+    if isinstance(error, ClientCertificateRefused):
+        return error.words
     return _in_words(getattr(error, "reason", None) or str(error))
 
 

@@ -1,170 +1,138 @@
-"""HTTP over kept-alive connections: phases timed, size bounded, redirects refused, failures named."""
+"""HTTP over kept-alive connections: phases timed, answers bounded, redirects not followed, failures named."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any
+from typing import NamedTuple
+from urllib.parse import urlencode
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from exporter import __version__
+from exporter.net.descriptors import Descriptors
+from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
-from exporter.net.phases import Phases, phase_clock
-from exporter.net.resolver import AiohttpResolver, Resolver
-from exporter.net.tls import handshake_started
+from exporter.net.http_connection import Answer, Connection, expiry
+from exporter.net.phases import Phases
+from exporter.net.resolver import Resolver
+from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Answer", "HttpClient"]
+__all__ = ["Answer", "HttpClient", "Request"]
 
-_MAX_HEADER_BYTES = 16_384
-_KEEPALIVE = 90.0
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"hafnium-exporter/{__version__}"}
+KEEPALIVE = 90.0
+"""Seconds for which a connection is kept without being used."""
+
+_CLOSE_PATIENCE = 2.0
+"""Seconds for connections to say farewell when the client is closed."""
+
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"hafnium-exporter/{__version__}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer.
+class Request:
+    """A request, written once to be sent many times.
 
     Attributes:
-        status: HTTP status code.
-        headers: Response headers, case-insensitive.
-        body: The body, whole and not decoded.
-        reused: The connection was kept from an earlier request.
+        address: Where to.
+        secure: Over TLS.
+        data: As it is sent.
+        repeatable: It may be sent again where a kept connection turns out to be closed: GET may, POST may not.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    reused: bool
+    address: Address
+    secure: bool
+    data: bytes
+    repeatable: bool = True
+
+    @classmethod
+    def get(cls, url: URL, headers: Mapping[str, str] | None = None) -> Request:
+        """Write a GET.
+
+        Raises:
+            Failure: `internal`, where the URL is not http or https, or a header has characters that it cannot carry.
+        """
+        return cls(_address(url), url.scheme == "https", _written("GET", url, headers or {}))
+
+    @classmethod
+    def post_form(cls, url: URL, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Request:
+        """Write a POST of fields, form-urlencoded; raises as `get` does."""
+        body = urlencode(form).encode()
+        entity = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": str(len(body))}
+        head = _written("POST", url, {**(headers or {}), **entity})
+        return cls(_address(url), url.scheme == "https", head + body, repeatable=False)
 
 
-class _Exchange:
-    """The times of one exchange, filled in by aiohttp's trace signals."""
-
-    __slots__ = ("connecting", "handshakes", "mark", "now", "phases", "reused", "timing")
-
-    def __init__(self, phases: Phases) -> None:
-        self.phases = phases
-        self.now = phase_clock()
-        self.mark = 0.0
-        self.timing = False
-        self.connecting = False
-        self.reused = False
-        self.handshakes: list[float] = []
-
-    def begin(self, stage: Stage, *, reused: bool) -> None:
-        """Start timing: on a new connection, or on one kept from before."""
-        self.mark = self.now()
-        self.timing = True
-        self.reused = reused
-        self.connecting = not reused
-        self.handshakes.clear()
-        self.phases.stage = stage
-
-    def lap(self, done: Stage, following: Stage) -> None:
-        """End one phase and begin another."""
-        now = self.now()
-        self.phases.add_phase(done, now - self.mark)
-        self.mark = now
-        self.phases.stage = following
-
-    def connected(self) -> None:
-        """End connecting, and the TLS handshake where there was one."""
-        self._split_handshake()
-        self.lap(self.phases.stage, Stage.SEND)
-        self.connecting = False
-
-    def cut(self) -> None:
-        """End early: the phase under way still counts, and names what ended it."""
-        self._split_handshake()
-        if self.timing:
-            self.lap(self.phases.stage, self.phases.stage)
-            self.timing = False
-
-    def _split_handshake(self) -> None:
-        """Tell connecting from handshaking: no signal says when a handshake begins, the context does."""
-        if self.connecting and self.handshakes:
-            began = self.handshakes[-1]  # of several addresses tried, the last is the one that counts
-            self.phases.add_phase(Stage.CONNECT, began - self.mark)
-            self.mark = began
-            self.phases.stage = Stage.TLS
+def _address(url: URL) -> Address:
+    if url.scheme not in {"http", "https"} or not url.raw_host or not url.port:
+        raise Failure(Stage.INTERNAL, Reason.INTERNAL, "the URL is not valid")
+    return Address(url.raw_host, url.port)
 
 
-def _trace() -> aiohttp.TraceConfig:
-    """Signals for an exchange; the exchange itself comes along as the request's context."""
+def _written(method: str, url: URL, headers: Mapping[str, str]) -> bytes:
+    sent = {name.lower(): f"{name}: {value}" for name, value in (*_HEADERS.items(), *headers.items())}
+    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}", *sent.values()]
+    if any(not line.isprintable() for line in lines):
+        raise Failure(Stage.INTERNAL, Reason.INTERNAL, "a header has characters that it cannot carry")
+    return "\r\n".join([*lines, "", ""]).encode()
 
-    async def create_start(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.begin(Stage.CONNECT, reused=False)
 
-    async def resolve_start(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.phases.stage = Stage.RESOLVE
+class _Peer(NamedTuple):
+    """Whom a connection leads to: kept ones are used again only for exactly this."""
 
-    async def resolve_end(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.lap(Stage.RESOLVE, Stage.CONNECT)
-
-    async def create_end(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.connected()
-
-    async def reused(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.begin(Stage.SEND, reused=True)
-
-    async def headers_sent(_s: Any, context: SimpleNamespace, _p: Any) -> None:
-        context.trace_request_ctx.lap(Stage.SEND, Stage.WAIT)
-
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_start.append(create_start)
-    trace.on_dns_resolvehost_start.append(resolve_start)
-    trace.on_dns_resolvehost_end.append(resolve_end)
-    trace.on_connection_create_end.append(create_end)
-    trace.on_connection_reuseconn.append(reused)
-    trace.on_request_headers_sent.append(headers_sent)
-    trace.freeze()
-    return trace
+    address: Address
+    tls: ssl.SSLContext | None
+    server_name: str | None
 
 
 class HttpClient:
     """A client for probes. It follows no redirect, keeps no cookie and wants answers that are not compressed.
 
     The caller sets the deadline: nothing here waits longer than the task around it.
+
+    Args:
+        resolver: Resolves names.
+        descriptors: Says which connections may be kept; one for the whole process.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, descriptors: Descriptors | None = None) -> None:
         self._resolver = resolver
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
-
-    def _open(self, *, fresh: bool) -> aiohttp.ClientSession:
-        """Return the session that keeps connections, or the one that makes a new one for each request."""
-        session = self._sessions.get(fresh)
-        if session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=AiohttpResolver(self._resolver),
-                use_dns_cache=False,  # the resolver has its own, shared with the other probes
-                limit=0,  # the scheduler bounds what is in flight
-                **{"force_close": True} if fresh else {"keepalive_timeout": _KEEPALIVE},
-            )
-            session = self._sessions[fresh] = aiohttp.ClientSession(
-                connector=connector,
-                headers=_HEADERS,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # identity is asked for; a bomb is refused by its header
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                trace_configs=[_trace()],
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-            )
-        return session
+        self.descriptors = descriptors or Descriptors()
+        self._open: set[Connection] = set()
+        self._idle: dict[_Peer, list[Connection]] = {}
+        self._peers: dict[Connection, _Peer] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
 
     async def close(self) -> None:
         """Close every connection."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        for connection in list(self._open):
+            connection.close()
+        self._emptied = asyncio.get_running_loop().create_future()
+        if self._open:
+            await asyncio.wait({self._emptied}, timeout=_CLOSE_PATIENCE)
+        for connection in list(self._open):
+            connection.abort()
+
+    def retire(self, tls: ssl.SSLContext) -> None:
+        """Close what is kept over a context that is no longer in use: its roots or its certificate were replaced."""
+        for connection, peer in list(self._peers.items()):
+            if peer.tls is tls:
+                connection.close()
+                self._forget(connection)
+
+    def discard(self, request: Request, *, tls: ssl.SSLContext | None = None, server_name: str | None = None) -> None:
+        """Close what is kept to where a request goes: it answered, but not so that it should be asked over that again."""
+        for connection in list(self._idle.get(_Peer(request.address, tls if request.secure else None, server_name), ())):
+            connection.close()
+            self._forget(connection)
 
     async def get(
         self,
@@ -177,21 +145,11 @@ class HttpClient:
         server_name: str | None = None,
         fresh: bool = False,
     ) -> Answer:
-        """GET a URL.
-
-        Args:
-            url: What to get.
-            phases: Receives the phases (resolve, connect and tls only where a connection was made) and the stage.
-            max_bytes: A longer body is refused, as `too_large`, without reading on.
-            headers: Request headers.
-            tls: Context for https.
-            server_name: Name to ask for and verify, instead of the URL's host.
-            fresh: Make a new connection for this request alone, also where one is kept.
-
-        Raises:
-            Failure: The answer did not come whole. Any status is an answer; a redirect is for the caller to judge.
-        """
-        return await self._timed(url, phases, max_bytes, headers, tls, server_name, fresh=fresh)
+        """GET a URL: `ask` with a request that is written for this once."""
+        phases.stage = Stage.CONNECT
+        return await self.ask(
+            Request.get(url, headers), phases, max_bytes=max_bytes, tls=tls, server_name=server_name, fresh=fresh
+        )
 
     async def post_form(
         self,
@@ -204,107 +162,155 @@ class HttpClient:
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
     ) -> Answer:
-        """POST fields to a URL, form-urlencoded; the rest is as for `get`."""
-        return await self._timed(url, phases, max_bytes, headers, tls, server_name, form)
-
-    async def _timed(
-        self,
-        url: URL,
-        phases: Phases,
-        max_bytes: int,
-        headers: Mapping[str, str] | None,
-        tls: ssl.SSLContext | None,
-        server_name: str | None,
-        form: Mapping[str, str] | None = None,
-        *,
-        fresh: bool = False,
-    ) -> Answer:
-        exchange = _Exchange(phases)
+        """POST fields to a URL, form-urlencoded, over a connection of its own: it cannot be sent a second time."""
         phases.stage = Stage.CONNECT
-        token = handshake_started.set(exchange.handshakes) if tls is not None else None
-        try:
-            return await self._exchange(exchange, url, max_bytes, headers, tls, server_name, form, fresh=fresh)
-        except (asyncio.CancelledError, Failure):
-            exchange.cut()  # a deadline is named after the stage it struck in
-            raise
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            exchange.cut()
-            raise _failure(error, phases.stage) from error
-        finally:
-            if token is not None:
-                handshake_started.reset(token)
+        request = Request.post_form(url, form, headers)
+        return await self.ask(request, phases, max_bytes=max_bytes, tls=tls, server_name=server_name, fresh=True)
 
-    async def _exchange(
+    async def ask(
         self,
-        exchange: _Exchange,
-        url: URL,
-        max_bytes: int,
-        headers: Mapping[str, str] | None,
-        tls: ssl.SSLContext | None,
-        server_name: str | None,
-        form: Mapping[str, str] | None,
+        request: Request,
+        phases: Phases,
         *,
-        fresh: bool,
+        max_bytes: int,
+        tls: ssl.SSLContext | None = None,
+        server_name: str | None = None,
+        fresh: bool = False,
+        spare: bool = False,
     ) -> Answer:
-        async with self._open(fresh=fresh).request(
-            "GET" if form is None else "POST",
-            url,
-            headers=headers,
-            data=form,
-            allow_redirects=False,
-            ssl=tls if tls is not None else True,
-            server_hostname=server_name,
-            trace_request_ctx=exchange,
-        ) as response:
-            exchange.lap(Stage.WAIT, Stage.RECEIVE)
-            _refuse_encoding(response)
-            body = await _read(response, max_bytes)
-            exchange.lap(Stage.RECEIVE, Stage.CHECK)
-            exchange.timing = False
-            return Answer(response.status, response.headers, body, exchange.reused)
+        """Send a request and return its answer.
+
+        Args:
+            request: What to send, and where to.
+            phases: Receives the phases (resolve, connect and tls only where a connection was made) and the stage.
+            max_bytes: A longer body is refused, as `too_large`, without reading on.
+            tls: Context for https.
+            server_name: Name to ask for and verify, instead of the URL's host.
+            fresh: Make a new connection for this request alone, also where one is kept.
+            spare: Keep no connection that has to be made for this request.
+
+        Raises:
+            Failure: The answer did not come whole. Any status is an answer; a redirect is for the caller to judge.
+        """
+        peer = _Peer(request.address, tls if request.secure else None, server_name)
+        connection = None if fresh else self._take(peer)
+        if connection is not None:
+            try:
+                answer = await connection.exchange(request.data, phases, max_bytes)
+            except Failure as failure:
+                # Closed by the server at the moment of use, as any server may: that is not an answer, nor a failure.
+                if not (connection.silent and request.repeatable and failure.reason is Reason.CONNECTION_CLOSED):
+                    raise
+            else:
+                self._put_aside(peer, connection)
+                return answer
+        connection = await self._connect(peer, phases, secure=request.secure)
+        answer = await connection.exchange(request.data, phases, max_bytes)
+        if fresh or spare:
+            connection.close()
+        else:
+            self._put_aside(peer, connection)
+        return answer
+
+    # --- making connections -----------------------------------------------------------------------------------------------
+
+    async def _connect(self, peer: _Peer, phases: Phases, *, secure: bool) -> Connection:
+        phases.stage = Stage.CONNECT
+        if secure and peer.tls is None:
+            raise Failure(Stage.INTERNAL, Reason.INTERNAL, "https without a TLS context")
+        try:
+            connection = await self._dial(peer.address, phases)
+            if peer.tls is not None:
+                await self._secure(connection, peer, peer.tls, phases)
+        except (OSError, ValueError) as error:
+            raise _failure(error, phases.stage) from error
+        return connection
+
+    async def _dial(self, address: Address, phases: Phases) -> Connection:
+        """Connect; where there is no descriptor left for it, in the place of a connection that is kept for nobody yet."""
+        for again in (True, False):
+            try:
+                transport, connection = await dial(lambda: Connection(self._lost), address, self._resolver, phases)
+            except OSError as error:
+                failure = failure_of(error, phases.stage)
+                if failure is None or failure.reason is not Reason.PROBER_DESCRIPTORS:
+                    raise
+            else:
+                if self.descriptors.admits(connection.descriptor):
+                    self._open.add(connection)
+                    return connection
+                transport.abort()
+            if not (again and self.descriptors.give_up()):
+                break
+            await asyncio.sleep(0)  # what was given up is closed by the loop
+        raise Failure(Stage.CONNECT, Reason.PROBER_DESCRIPTORS, "no file descriptor is left for probes")
+
+    async def _secure(self, connection: Connection, peer: _Peer, tls: ssl.SSLContext, phases: Phases) -> None:
+        name = peer.server_name or peer.address.host
+        try:
+            transport = await start_tls(connection.transport, connection, tls, name, phases)
+        except BaseException:
+            connection.abort()
+            self._lost(connection)  # in the middle of a handshake, asyncio does not tell
+            raise
+        connection.secured(transport, expiry(transport, tls))
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._forget(connection)
+        if not self._open and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    # --- keeping them -----------------------------------------------------------------------------------------------------
+
+    def _take(self, peer: _Peer) -> Connection | None:
+        """Return a kept connection that still holds, the last used first."""
+        kept = self._idle.get(peer)
+        while kept:
+            connection = kept[-1]
+            self._forget(connection)
+            if connection.open and connection.expires > time.time():
+                return connection
+            connection.close()
+        return None
+
+    def _put_aside(self, peer: _Peer, connection: Connection) -> None:
+        if not (connection.reusable and self.descriptors.keep(connection, connection.descriptor, connection.close)):
+            connection.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._peers[connection] = peer
+        self._idle.setdefault(peer, []).append(connection)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(KEEPALIVE, self._sweep)
+
+    def _forget(self, connection: Connection) -> None:
+        """Take a connection out of what is kept."""
+        peer = self._peers.pop(connection, None)
+        if peer is not None:
+            kept = self._idle[peer]
+            kept.remove(connection)
+            if not kept:
+                del self._idle[peer]
+            self.descriptors.forget(connection)
+
+    def _sweep(self) -> None:
+        """Close what nobody has used for long."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - KEEPALIVE
+        for connection in list(self._peers):
+            if connection.idle_since <= oldest:
+                connection.close()
+                self._forget(connection)
+        self._sweeping = loop.call_later(KEEPALIVE / 3, self._sweep) if self._peers else None
 
 
-def _refuse_encoding(response: aiohttp.ClientResponse) -> None:
-    encoding = response.headers.get("Content-Encoding")
-    if encoding is not None and encoding.strip().lower() != "identity":
-        raise Failure(Stage.RECEIVE, Reason.PROTOCOL, "the answer is compressed, which was not asked for")
-
-
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    announced = response.content_length
-    if announced is not None and announced > max_bytes:
-        raise _too_large(max_bytes)
-    body = await response.content.read(max_bytes + 1)
-    if response.content.at_eof() and len(body) <= max_bytes:
-        return body
-    parts, size = [body], len(body)
-    while True:
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        part = await response.content.read(max_bytes + 1 - size)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
-        size += len(part)
-
-
-def _too_large(max_bytes: int) -> Failure:
-    return Failure(Stage.RECEIVE, Reason.TOO_LARGE, f"the answer is longer than {max_bytes} bytes")
-
-
-def _failure(error: Exception, stage: Stage) -> Failure:  # noqa: PLR0911 - a table of types
-    """Name what aiohttp raised. `ClientConnectorError` and its like are `OSError`s or carry one as their cause."""
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientConnectionResetError):
-        return Failure(stage, Reason.CONNECTION_CLOSED, "the server closed the connection without an answer")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Failure(stage, Reason.CONNECTION_CLOSED, "the connection was closed before the answer was whole")
-    if isinstance(error, aiohttp.ClientSSLError) and error.__cause__ is not None:
-        return failure_of(error.__cause__, Stage.TLS) or Failure(Stage.TLS, Reason.TLS_FAILED)
+def _failure(error: Exception, stage: Stage) -> Failure:
+    """Name what kept a connection from being made."""
     found = failure_of(error, stage)
     if found is not None:
         return found
-    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Failure(Stage.INTERNAL, Reason.INTERNAL, "the URL is not valid")
     if stage is Stage.TLS:
         return Failure(stage, Reason.TLS_FAILED, str(error))
-    return Failure(stage, Reason.PROTOCOL, f"not an HTTP answer: {getattr(error, 'message', '') or type(error).__name__}")
+    return Failure(stage, Reason.UNREACHABLE, str(error))

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiodns
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["AiohttpResolver", "Resolver", "is_ip"]
+__all__ = ["Resolver", "is_ip"]
 
 _NOT_FOUND = {aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME}
 _MAX_TTL = 30.0
@@ -121,30 +120,3 @@ def _failure(host: str, error: aiodns.error.DNSError) -> Failure:
     if code in _NOT_FOUND:
         return Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, f"{host} does not exist")
     return Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"{host}: {text or 'no name server answered'}")
-
-
-class AiohttpResolver(AbstractResolver):
-    """The same resolver, as aiohttp wants it."""
-
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Resolve for aiohttp; raises `Failure` as `Resolver.resolve` does."""
-        addresses = await self._resolver.resolve(host)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing of its own to close."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from contextvars import ContextVar
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -14,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field, model_validator
 
+from exporter.net.handshake import WatchedHandshake
 from exporter.net.phases import phase_clock
 from exporter.values import Settings
 
@@ -44,14 +46,19 @@ class TlsSettings(Settings):
         return self
 
 
-class _TimedContext(ssl.SSLContext):
-    """A context that notes in `handshake_started` when a handshake begins."""
+class _WatchedContext(ssl.SSLContext):
+    """A context that notes in `handshake_started` when a handshake begins, and whose handshakes are watched."""
 
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+    sslobject_class = WatchedHandshake
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         started = handshake_started.get()
         if started is not None:
             started.append(phase_clock()())
-        return super().wrap_bio(*args, **kwargs)
+        made = super().wrap_bio(incoming, *args, **kwargs)
+        if isinstance(made, WatchedHandshake):
+            made.watch(incoming)
+        return made
 
 
 LOOK_SECONDS = 0.5
@@ -164,13 +171,18 @@ def _files_of(settings: TlsSettings) -> _Files:
         return files
 
 
+@lru_cache(maxsize=256)
+def _kept_files(settings: TlsSettings) -> _Files:
+    return _files_of(settings)
+
+
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Build a client context once. To go: every user takes a `ClientTls`."""
-    return _files_of(settings).current
+    """Build a client context once, which does not follow its files. To go: every user takes a `ClientTls`."""
+    return _kept_files(settings).current
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:
-    context = _TimedContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))
     else:

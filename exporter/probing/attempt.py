@@ -6,9 +6,10 @@ Facts are recorded here as they are learnt, not returned at the end: when an att
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
+from types import TracebackType
 
 from exporter.metrics.family import Family, Kind
 from exporter.metrics.store import LabelValues, Samples
@@ -69,39 +70,43 @@ class Attempt:
         """
         values = self.samples.get(family)
         if values is None:
-            if family.kind is Kind.HISTOGRAM and family.buckets:
-                raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-            values = self.samples[family] = {}
+            values = self._values_of(family)
         if labels not in values:
             if len(labels) != len(family.labels):
                 raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
-            self._count[0] += 1
-            if self._count[0] > MAX_SERIES:
-                raise _too_many()
+            self._take(1)
         values[labels] = float(value)  # counts and flags come as int and bool
 
     def record_all(self, samples: Samples) -> None:
         """Record many samples at once, at a fraction of the cost of one by one: for a cluster's thousands.
 
         Raises:
-            ValueError: As `record` has it.
+            ValueError: As `record` has it; what came before it is recorded.
             Failure: The attempt has more series than `MAX_SERIES`; those that there was room for are recorded.
         """
-        for family, values in samples.items():
-            if not values:
+        for family, found in samples.items():
+            if not found:
                 continue
-            if family.kind is Kind.HISTOGRAM and family.buckets:
-                raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-            if not {len(family.labels)}.issuperset(map(len, values)):
+            if not {len(family.labels)}.issuperset(map(len, found)):
                 raise ValueError(f"{family.name} takes labels {family.labels}")
-            known = self.samples.setdefault(family, {})
-            new = len(values.keys() - known.keys()) if known else len(values)
-            self._count[0] += new
-            if self._count[0] > MAX_SERIES:
-                room = max(0, new - (self._count[0] - MAX_SERIES))
-                known.update(islice(((labels, float(values[labels])) for labels in values if labels not in known), room))
-                raise _too_many()
-            known.update(zip(values, map(float, values.values()), strict=True))
+            values = self._values_of(family)
+            new = len(found.keys() - values.keys()) if values else len(found)
+            room = max(0, MAX_SERIES - self._count[0])
+            if new > room:
+                values.update(islice(((labels, float(found[labels])) for labels in found if labels not in values), room))
+            self._take(new)
+            values.update(zip(found, map(float, found.values()), strict=True))
+
+    def _values_of(self, family: Family) -> dict[LabelValues, float]:
+        if family.kind is Kind.HISTOGRAM and family.buckets:
+            raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
+        return self.samples.setdefault(family, {})
+
+    def _take(self, series: int) -> None:
+        """Count series that are new."""
+        self._count[0] = min(self._count[0] + series, MAX_SERIES + 1)
+        if self._count[0] > MAX_SERIES:
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
 
     def add_phase(self, stage: Stage, seconds: float) -> None:
         """Add to the time spent in a phase."""
@@ -119,34 +124,71 @@ class Attempt:
             self.add_phase(stage, clock() - started)
         self.stage = Stage.CHECK
 
-    @asynccontextmanager
-    async def part(self, name: str, *, timeout: float | None = None) -> AsyncIterator[Attempt]:
-        """Run an optional part: its failure is recorded, and the attempt goes on.
+    def part(self, name: str, *, timeout: float | None = None) -> _Part:
+        """Run an optional part, as an `async with` block: its failure is recorded, and the attempt goes on.
 
         The part gets an attempt of its own, so its phases and stage do not mix with the path that decides the verdict; its
-        samples land with the others. Parts may run side by side.
+        samples land with the others. Parts may run side by side, in tasks that end before the attempt does. A part may come
+        in several blocks: it has worked where all have, and the first failure is told.
 
         Args:
             name: What the part is called in `probe_part_success{part}`.
             timeout: Seconds it may take, beside the attempt's own deadline.
         """
-        limit = self.deadline - _PART_MARGIN * self.timeout - self._now()
-        child = Attempt(max(0.0, limit if timeout is None else min(limit, timeout)), self._classify)
+        limit = self.part_time
+        child = Attempt(limit if timeout is None else max(0.0, min(limit, timeout)), self._classify)
         child.samples, child.parts, child._count = self.samples, self.parts, self._count
-        self.parts[name] = None
-        try:
-            async with asyncio.timeout_at(child.deadline):
-                yield child
-        except asyncio.CancelledError:  # the attempt's deadline struck in here: the part did not work either
-            self.parts[name] = Failure(child.stage, timeout_reason(child.stage), "the attempt ended before it")
-            raise
-        except Exception as error:
-            self.parts[name] = self._classify(error, child.stage)
+        return _Part(name, child)
+
+    @property
+    def part_time(self) -> float:
+        """Seconds that a part has from now, if nothing else is said: ahead of the deadline, which it must not turn."""
+        return max(0.0, self.deadline - _PART_MARGIN * self.timeout - self._now())
+
+    def note_failure(self, name: str, failure: Failure) -> None:
+        """Record how a part failed, unless it has failed before."""
+        if self.parts.get(name) is None:
+            self.parts[name] = failure
 
     def note_part(self, name: str, error: Exception | None) -> None:
         """Note how an optional part ended that a client has bounded in time itself; None where all of it worked."""
         self.parts[name] = None if error is None else self._classify(error, Stage.INTERNAL)
 
+    def named(self, error: Exception) -> Failure:
+        """Name an error by the stage under way."""
+        return self._classify(error, self.stage)
 
-def _too_many() -> Failure:
-    return Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
+
+class _Part:
+    """The block of an optional part."""
+
+    __slots__ = ("_child", "_name", "_timeout")
+
+    def __init__(self, name: str, child: Attempt) -> None:
+        self._name = name
+        self._child = child
+        self._timeout = asyncio.timeout_at(child.deadline)
+
+    async def __aenter__(self) -> Attempt:
+        self._child.parts.setdefault(self._name, None)
+        await self._timeout.__aenter__()
+        return self._child
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        child = self._child
+        try:
+            await self._timeout.__aexit__(kind, raised, traceback)
+        except TimeoutError as error:  # in place of the cancellation that ended the block
+            raised = error
+        if raised is None:
+            return False
+        if isinstance(raised, asyncio.CancelledError):  # the attempt's deadline struck in here: the part did not work either
+            why = Failure(child.stage, timeout_reason(child.stage), "the attempt ended before it")
+            child.note_failure(self._name, why)
+            return False
+        if not isinstance(raised, Exception):
+            return False
+        child.note_failure(self._name, child.named(raised))
+        return True

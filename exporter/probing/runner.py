@@ -68,22 +68,28 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
     try:
         async with asyncio.timeout_at(attempt.deadline) as deadline:
             await probe.check(attempt)
+        if deadline.expired():  # a library took the cancellation for itself, and went on
+            failure = _late(attempt)
     except Exception as error:
         if isinstance(error, TimeoutError) and deadline.expired():
-            failure = Failure(attempt.stage, timeout_reason(attempt.stage), f"no answer within {timeout:g} s")
+            failure = _late(attempt)
         else:
             failure = classify(error, attempt.stage, probe)
     if failure is not None and failure.reason in _TIMEOUTS:
         failure = _excuse(failure, loop_lag(started), timeout)
     return Outcome(
         verdict=Verdict.UP if failure is None else failure.verdict,
-        failure=failure,
+        failure=failure.bare() if failure is not None else None,
         finished_at=time.time(),
         duration=clock() - clocked,
         phases=attempt.phases,
         samples=attempt.samples,
-        parts=attempt.parts,
+        parts={name: found.bare() if found is not None else None for name, found in attempt.parts.items()},
     )
+
+
+def _late(attempt: Attempt) -> Failure:
+    return Failure(attempt.stage, timeout_reason(attempt.stage), f"no answer within {attempt.timeout:g} s")
 
 
 def classify(error: Exception, stage: Stage, probe: Probe[Any]) -> Failure:

@@ -206,7 +206,7 @@ def test_of_many_beans_the_first_by_name_are_kept_with_short_names() -> None:
 async def recorded(body: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """What is exported of an answer."""
     attempt = Attempt(5, lambda error, stage: Failure(stage, Reason.INTERNAL))
-    flyway.record(attempt, parse(body))
+    attempt.record_all(flyway.samples_of(parse(body)))
     assert attempt.samples.keys() <= set(flyway.METRICS)
     return exported(published(attempt.samples))
 

@@ -148,6 +148,7 @@ async def test_a_path_that_hangs_is_named_with_the_stage_it_hangs_in(
     assert 0.9 < took < 0.95
 
 
+@pytest.mark.looptime
 async def test_a_handshake_that_hangs_is_named_too(shared: SharedClients) -> None:
     async def never(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
@@ -157,15 +158,28 @@ async def test_a_handshake_that_hangs_is_named_too(shared: SharedClients) -> Non
     assert why(attempt) == (Stage.TLS, Reason.TIMEOUT, "main port /x: no answer within the deadline")
 
 
-async def test_paths_are_asked_side_by_side(shared: SharedClients) -> None:
-    """Each waits until the other was asked, too."""
-    both = asyncio.Barrier(2)
+async def test_paths_are_asked_one_after_the_other_over_one_connection(shared: SharedClients) -> None:
+    async with serve({"/livez": json_answer({"status": "UP"}), "/readyz": json_answer({"status": "UP"})}) as served:
+        attempt = await checked(port_of(shared, served.port))
+        connections = {id(request.protocol) for request in served.requests}
+    assert (why(attempt), ups(attempt)) == (None, {"/livez": 1, "/readyz": 1})
+    assert served.paths() == ["/livez", "/readyz"]
+    assert len(connections) == 1
 
-    async def together(_request: web.Request) -> web.StreamResponse:
-        await both.wait()
+
+async def test_a_path_that_hangs_is_passed_by_those_after_it(shared: SharedClients) -> None:
+    """Over a connection that is not kept; the one that hung may still answer."""
+    passed = asyncio.Event()
+
+    async def last(_request: web.Request) -> web.StreamResponse:
+        passed.set()
         return json_answer({"status": "UP"})
 
-    attempt = await asked(shared, {"/livez": together, "/readyz": together})
+    async def first(_request: web.Request) -> web.StreamResponse:
+        await passed.wait()
+        return json_answer({"status": "UP"})
+
+    attempt = await asked(shared, {"/livez": first, "/readyz": last}, 1.0)
     assert (why(attempt), ups(attempt)) == (None, {"/livez": 1, "/readyz": 1})
 
 
@@ -175,6 +189,7 @@ async def test_one_path_that_fails_spares_the_others(shared: SharedClients) -> N
     assert (ups(attempt), codes(attempt)) == ({"/a": 0, "/b": 1}, {"/a": 500, "/b": 200})
 
 
+@pytest.mark.looptime
 async def test_of_several_that_fail_the_first_of_the_configuration_is_named(shared: SharedClients) -> None:
     """Also where the other fails sooner."""
     attempt = await asked(shared, {"/a": hang, "/b": answer("", 500)}, 0.5, paths=["/a", "/b"])
@@ -187,12 +202,12 @@ async def test_of_several_that_fail_the_first_of_the_configuration_is_named(shar
 async def test_cut_short_by_the_attempt_it_leaves_nothing_running(shared: SharedClients) -> None:
     async with serve({"/a": hang, "/b": answer("ok")}) as served:
         main = port_of(shared, served.port, paths=["/a", "/b"])
-        attempt = Attempt(30, unexpected)
+        attempt = Attempt(1, unexpected)
         before = asyncio.all_tasks()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3), attempt.part("main") as part:
+            async with asyncio.timeout(0.6), attempt.part("main") as part:
                 await main.check(part)
-        own = [task for task in asyncio.all_tasks() - before if "MainPort" in repr(task)]
+        own = [task for task in asyncio.all_tasks() - before if "in_turn" in repr(task) or "MainPort" in repr(task)]
     assert own == []
     assert why(attempt) == (Stage.WAIT, Reason.TIMEOUT, "the attempt ended before it")
     assert ups(attempt) == {"/a": 0, "/b": 1}

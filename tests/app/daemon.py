@@ -19,6 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.ports import free_port
+from tests.waiting import SLACK
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -46,8 +47,8 @@ class Daemon:
         self.wait(lambda: self.status("/-/ready" if ready else "/-/healthy") == 200)
 
     def wait(self, condition: Any, seconds: float = 20.0) -> None:
-        """Wait for something to become true."""
-        deadline = time.monotonic() + seconds
+        """Wait for something to become true, which on an idle machine takes less than these seconds."""
+        deadline = time.monotonic() + SLACK * seconds
         while not condition():
             assert self.process is not None
             assert self.process.poll() is None, f"the daemon ended:\n{self.log}"
@@ -58,7 +59,7 @@ class Daemon:
         """End it; return its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(20 * SLACK)
 
     @property
     def log(self) -> str:

@@ -140,6 +140,11 @@ def test_a_variable_with_a_secret_is_not_told(path: Location, written: str, secr
         (("dependencies", "cache", "instances"), [f"u:{MARK}@cache:6379"], "instances[0]: expected host:port"),
         (BEARER, {MARK: None}, "bearer.…: unknown key; known: token, token_file"),
         (BEARER, {"tokn": MARK}, "bearer.tokn: unknown key; did you mean 'token'?"),
+        (BEARER, {"correcthorse": None}, "bearer.…: unknown key"),
+        (BEARER[:-1], {"correcthorse": None}, "auth.…: unknown key"),
+        (("dependencies", "cache", "probes", "redis"), {"correcthorse": 1}, "redis.…: unknown key"),
+        (("dependencies", "cache", "probes", "redis", "password"), {"correcthorse": {}}, "password: expected text"),
+        (("server",), {"nonsense": 1}, "server.nonsense: unknown key; known: listen"),
         (("dependencies", "cache", "probes", "redis", "password"), 123456789, "password: expected text; put a number"),
         (("dependencies", "cache", "probes", "redis", "password"), [MARK], "password: expected text"),
         (
@@ -156,6 +161,7 @@ def test_what_is_said_instead_helps(path: Location, value: Any, expected: str) -
     assert expected in text
     assert MARK not in text
     assert "123456789" not in text
+    assert "correcthorse" not in text
 
 
 @pytest.mark.parametrize("written", ["2026-99-99", "2026-01-31", "0x_", "12:34:56", "0b_", "1_000:59", "=", "<<"])

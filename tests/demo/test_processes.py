@@ -16,6 +16,7 @@ from exporter.demo import processes
 from exporter.demo.processes import Child, StartError, bound, descendants
 from exporter.demo.servers.postgres import PostgresServer
 from tests.demo.watching import state, wait_until_gone
+from tests.waiting import until
 
 STUBBORN = 'trap "" TERM; sleep 1000 & echo ready; while :; do wait; done'
 
@@ -73,9 +74,9 @@ def test_a_paused_family_does_not_run_until_it_is_resumed(tmp_path: Path) -> Non
     family = family_of(child)
     for _ in range(2):  # pausing twice is pausing once
         child.pause()
-    assert [state(pid) for pid in family] == ["T", "T"]
+    until(lambda: [state(pid) for pid in family] == ["T", "T"], 5, "both are stopped")  # the kernel takes its time
     child.resume()
-    assert "T" not in [state(pid) for pid in family]
+    until(lambda: "T" not in [state(pid) for pid in family], 5, "both run again")
     child.pause()
     child.stop()
     wait_until_gone(*family)

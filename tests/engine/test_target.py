@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from exporter.engine.defects import Defects
+from exporter.engine.lag import LoopLag
 from exporter.engine.target import Engineering, Standing, TargetState
 from exporter.engine.target_series import ProbeSeries
 from exporter.engine.views import target_view
@@ -48,7 +49,7 @@ class Bench:
         self.store = Store()
         self.changes: list[Verdict] = []
         self.shared_series = ProbeSeries(self.store, probe.target)
-        handed = Engineering(self.store, Defects(self.store), lambda _: 0.0)
+        handed = Engineering(self.store, Defects(self.store), LoopLag())
         self.state = TargetState(probe, handed, self.shared_series, self.changed)
 
     def changed(self, state: TargetState, before: Standing) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
-from exporter.metrics.family import Family, counter, gauge, histogram
+from exporter.metrics.family import counter, gauge, histogram
 from exporter.metrics.store import Histogram, Store
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
@@ -188,10 +188,51 @@ def test_a_wrong_declaration_says_what_is_wrong(declare: Any, message: str) -> N
         declare()
 
 
-def test_forgotten_labels_leave_no_encoded_prefix_behind() -> None:
+def test_forgotten_labels_leave_nothing_behind() -> None:
     """Labels that come and go, as pod names do, must not grow memory."""
     owner = Store().owner(BASE)
     for number in range(100):
         owner.publish({HEAP: {(str(number),): 1.0}})
-    prefixes: dict[Family, dict[Any, bytes]] = owner._prefixes
-    assert len(prefixes[HEAP]) == 1
+    assert owner._shapes == {HEAP: (("99",),)}
+    assert len(owner._store.render().splitlines()) == 3
+
+
+def test_what_owners_have_alike_is_kept_once_and_not_for_ever() -> None:
+    store = Store()
+    owners = [store.owner({"target": str(number)}) for number in range(3)]
+    for owner in owners:
+        owner.publish({HEAP: {("heap",): 1.0, ("nonheap",): 2.0}})
+    assert len({id(owner._shapes[HEAP]) for owner in owners}) == 1
+    for number in range(50_000):
+        store.shared((number,))
+    assert len(store._shared) <= 20_000
+
+
+def test_labels_that_come_and_go_among_others_are_written_right() -> None:
+    owner = Store().owner(BASE)
+    steps: list[dict[tuple[str, ...], float]] = [
+        {("a",): 1.0, ("b",): 2.0}, {("b",): 3.0, ("a",): 4.0}, {("c",): 5.0, ("b",): 6.0}, {("c",): 7.5}
+    ]  # fmt: skip
+    for values in steps:
+        owner.publish({HEAP: values})
+        found = [line.split(b'area="')[1] for line in owner._store.series_of(HEAP.name)]
+        assert found == [b'%b"} %g' % (labels[0].encode(), value) for labels, value in values.items()]
+
+
+def test_a_new_label_of_the_owner_is_on_all_its_series_and_on_no_other() -> None:
+    store = Store()
+    owner, other = store.owner({"service": "a", "probe": "p"}), store.owner({"service": "a", "probe": "p2"})
+    odd = '{service="a",probe="p"}\n\r x'
+    for each in (owner, other):
+        each.publish({HEAP: {(odd,): 1.0, ("b",): 2.5}})
+    owner.put(GETS, {("x",): 3.0})
+    before = [line for line in store.render().split(b"\n") if b'probe="p2"' in line]
+    owner.relabel({"service": "a", "probe": "p", "team": "t"})
+    lines = [line for line in store.render().split(b"\n") if line and not line.startswith(b"#")]
+    assert [line for line in lines if b'probe="p2"' in line] == before
+    mine = [line for line in lines if line not in before]
+    assert len(mine) == 3
+    assert all(b'{service="a",probe="p",team="t"' in line for line in mine)
+    assert [(labels, value) for _, labels, value in owner.published()] == [((odd,), 1.0), (("b",), 2.5)]
+    owner.publish({HEAP: {("b",): 9.0}})
+    assert b'team="t",area="b"} 9' in store.render()

@@ -13,7 +13,7 @@ from dnslib.server import BaseResolver, DNSLogger, DNSServer
 from yarl import URL
 
 from exporter.net.http import HttpClient
-from exporter.net.resolver import AiohttpResolver, Resolver, is_ip
+from exporter.net.resolver import Resolver, is_ip
 from exporter.verdict import Failure, Reason, Stage
 from tests.net.servers import answer, serve
 from tests.net.test_http import Recorder
@@ -171,17 +171,6 @@ async def test_closing_ends_what_is_under_way(zone: tuple[Zone, str]) -> None:
     await resolver.close()
     await asyncio.wait({caller}, timeout=2)
     assert caller.done()
-
-
-async def test_aiohttp_gets_every_address_with_its_family(resolver: Resolver) -> None:
-    wrapped = AiohttpResolver(resolver)
-    found = await wrapped.resolve("identity.example.test.", 8081)
-    await wrapped.close()
-    assert [(item["host"], item["family"], item["port"]) for item in found] == [
-        ("127.0.0.1", socket.AF_INET, 8081),
-        ("127.0.0.9", socket.AF_INET, 8081),
-        ("::1", socket.AF_INET6, 8081),
-    ]
 
 
 async def test_a_request_by_name_has_a_resolve_phase(resolver: Resolver) -> None:

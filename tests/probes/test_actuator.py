@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import uvloop
 from aiohttp import web
 from pydantic import ValidationError
 
-from exporter.actuator import health_samples, recording
+from exporter.actuator import health_samples, meter_reader, recording
+from exporter.clients.spring import prometheus_text
 from exporter.metrics.family import Family
 from exporter.probes import actuator
 from exporter.probes.actuator import ActuatorProbe, ActuatorSettings
@@ -429,20 +430,23 @@ async def test_meters_that_hang_do_not_turn_the_verdict(shared: SharedClients) -
     assert (part.stage, part.reason) == (Stage.WAIT, Reason.TIMEOUT)
 
 
-async def test_a_long_answer_is_read_in_a_thread(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    threaded: list[Callable[..., object]] = []
-    real = asyncio.to_thread
+async def test_a_long_answer_is_read_in_pieces_between_which_the_loop_has_its_turn(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[int] = []
+    read = prometheus_text.Reader.read
 
-    async def noting(function: Callable[..., object], *args: object) -> object:
-        threaded.append(function)
-        return await real(function, *args)
+    def noting(reader: prometheus_text.Reader, piece: bytes) -> None:
+        pieces.append(len(piece))
+        read(reader, piece)
 
-    monkeypatch.setattr(asyncio, "to_thread", noting)
+    monkeypatch.setattr(prometheus_text.Reader, "read", noting)
     body = METERS + "other_total 1\n" * 40_000
     outcome = await probed(shared, {HEALTH: health(UP), PROMETHEUS: meters(body)}, metrics=True)
     assert outcome.parts == {"metrics": None}
     assert values(outcome, recording.UPTIME) == {(): 12.5}
-    assert len(threaded) == 1
+    assert len(pieces) > 5
+    assert max(pieces) < 140_000
 
 
 async def test_p99_comes_from_the_histogram_between_two_attempts(shared: SharedClients) -> None:
@@ -526,7 +530,7 @@ async def test_the_metrics_endpoint_is_asked_where_prometheus_is_not_exposed(sha
 
 
 async def test_prometheus_is_asked_again_after_a_while(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actuator, "FALLBACK_RUNS", 2)
+    monkeypatch.setattr(meter_reader, "FALLBACK_RUNS", 2)
     routes: dict[str, Route] = {HEALTH: health(UP), METRICS: health({"names": []})}
     async with serve(routes) as served:
         probe = probe_of(shared, served.port, metrics=True)

@@ -20,6 +20,7 @@ import pytest
 
 from exporter.clients.spring import prometheus_text
 from exporter.engine.defects import Defects
+from exporter.engine.lag import LoopLag
 from exporter.engine.target import Engineering, TargetState
 from exporter.engine.target_series import ProbeSeries
 from exporter.metrics.store import Store
@@ -308,7 +309,7 @@ class Kept(TargetState):
 
 
 def kept(probe: Probe[Any], store: Store, series: ProbeSeries) -> Kept:
-    return Kept(probe, Engineering(store, Defects(store), lambda _: 0.0), series, lambda _state, _before: None)
+    return Kept(probe, Engineering(store, Defects(store), LoopLag()), series, lambda _state, _before: None)
 
 
 class Seen:

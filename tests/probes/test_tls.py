@@ -154,6 +154,7 @@ async def test_a_second_handshake_that_fails_is_named_and_the_first_still_decide
     [
         (["api.internal"], NOW - timedelta(days=1), {}, "tls_expired"),
         (["other.internal"], NOW + timedelta(days=9), {}, "tls_name_mismatch"),
+        (["api.internal"], NOW + timedelta(days=90), {}, "tls_not_yet_valid"),
         (["api.internal"], NOW + timedelta(days=9), {"ca_file": None}, "tls_untrusted"),
     ],
 )
@@ -166,7 +167,8 @@ async def test_what_does_not_verify_is_down_and_its_dates_are_known(
     trusted: dict[str, str],
     shared: SharedClients,
 ) -> None:
-    leaf = authority.issue_cert(*names, not_before=NOW - timedelta(days=2), not_after=after)
+    before = NOW + timedelta(days=1) if expected == "tls_not_yet_valid" else NOW - timedelta(days=2)
+    leaf = authority.issue_cert(*names, not_before=before, not_after=after)
     async with presenting(leaf) as port:
         outcome = await attempt(make("tls", shared, "127.0.0.1", port, **{**trusted, **settings}))
     assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("tls", expected))

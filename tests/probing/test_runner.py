@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -215,3 +217,71 @@ async def test_a_part_that_is_cut_off_is_not_told_as_fine() -> None:
     cut = attempt.parts["slow"]
     assert cut is not None
     assert (cut.stage, cut.reason) == (Stage.QUERY, Reason.TIMEOUT)
+
+
+@pytest.mark.looptime
+async def test_a_library_that_keeps_the_cancellation_to_itself_is_not_up_after_its_deadline() -> None:
+    async def swallow(attempt: Attempt) -> None:
+        attempt.stage = Stage.QUERY
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+
+    outcome = await run_probe(ScriptedProbe(swallow), 5.0)
+    assert outcome.failure is not None
+    assert (outcome.failure.stage, outcome.failure.reason) == (Stage.QUERY, Reason.TIMEOUT)
+
+
+async def test_an_outcome_holds_on_to_nothing_of_where_its_failures_were_raised() -> None:
+    """A traceback holds the frames, and those what was parsed in them."""
+
+    class Parsed:
+        pass
+
+    def fail() -> None:
+        parsed = Parsed()
+        try:
+            dict[Parsed, int]()[parsed]
+        except KeyError as error:
+            raise Failure(Stage.CHECK, Reason.MALFORMED, "x") from error
+
+    async def check(attempt: Attempt) -> None:
+        async with attempt.part("one"):
+            fail()
+        fail()
+
+    outcome = await run_probe(ScriptedProbe(check), 5.0)
+    part = outcome.parts["one"]
+    assert outcome.failure is not None
+    assert part is not None
+    for failure in (outcome.failure, part):
+        assert (failure.__traceback__, failure.__context__, failure.__cause__) == (None, None, None)
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if isinstance(thing, Parsed)]
+
+
+async def test_a_part_in_several_blocks_has_worked_where_all_have_and_tells_the_first_failure() -> None:
+    async def check(attempt: Attempt) -> None:
+        for reason in (None, Reason.MALFORMED, Reason.TIMEOUT, None):
+            async with attempt.part("groups"):
+                if reason is not None:
+                    raise Failure(Stage.CHECK, reason)
+
+    outcome = await run_probe(ScriptedProbe(check), 5.0)
+    part = outcome.parts["groups"]
+    assert part is not None
+    assert part.reason is Reason.MALFORMED
+
+
+async def test_many_samples_at_once_are_counted_checked_and_not_shared() -> None:
+    attempt = Attempt(1.0, lambda error, stage: Failure(stage, Reason.INTERNAL))
+    mine: dict[tuple[str, ...], float] = {(str(number),): 1.0 for number in range(MAX_SERIES - 1)}
+    attempt.record_all({FACT: mine})
+    attempt.record_all({FACT: {("0",): 2.0, ("1",): 2.0}})
+    attempt.record(FACT, 3.0, "new")
+    assert (len(attempt.samples[FACT]), attempt.samples[FACT][("0",)], mine[("0",)]) == (MAX_SERIES, 2.0, 1.0)
+    with pytest.raises(Failure, match="series"):
+        attempt.record_all({FACT: {("too", "many")[:1]: 1.0, ("many",): 1.0}})
+    with pytest.raises(ValueError, match="takes labels"):
+        attempt.record_all({FACT: {("a", "b"): 1.0}})
+    with pytest.raises(ValueError, match="kept by the engine"):
+        attempt.record_all({histogram("probe_test_seconds", "x", buckets=(1.0,)): {(): 1.0}})

@@ -11,8 +11,9 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 
-from exporter.clients.spring.prometheus_text import PrometheusText, Sample
+from exporter.clients.spring.prometheus_text import PrometheusText, Sample, Summed, Wanted
 
 __all__ = ["WANTED", "LatencyWindow", "OwnLatency", "Readings", "Series", "included_names", "read", "thinned"]
 
@@ -33,25 +34,25 @@ _AREAS = frozenset({"heap", "nonheap"})
 _RESULTS = frozenset({"hit", "miss", "pending"})
 POOL_STATES = ("active", "idle", "pending")
 
-WANTED: Mapping[str, tuple[str, ...]] = {
-    "http_server_requests_seconds_count": ("outcome", "status"),
-    "http_server_requests_seconds_sum": (),
-    "http_server_requests_seconds_bucket": ("le",),
+WANTED: Wanted = {
+    "http_server_requests_seconds_count": Summed(("outcome", "status")),
+    "http_server_requests_seconds_sum": Summed(()),
+    "http_server_requests_seconds_bucket": Summed(("le",)),
     "http_server_requests_seconds": ("quantile",),
-    "hikaricp_connections_active": ("pool",),
-    "hikaricp_connections_idle": ("pool",),
-    "hikaricp_connections_pending": ("pool",),
-    "hikaricp_connections_max": ("pool",),
-    "hikaricp_connections_timeout_total": ("pool",),
-    "jvm_memory_used_bytes": ("area",),
-    "jvm_memory_max_bytes": ("area",),
-    "jvm_memory_committed_bytes": ("area",),
-    "jvm_gc_pause_seconds_count": (),
-    "jvm_gc_pause_seconds_sum": (),
-    "cache_gets_total": ("cache", "name", "result"),
+    "hikaricp_connections_active": Summed(("pool",)),
+    "hikaricp_connections_idle": Summed(("pool",)),
+    "hikaricp_connections_pending": Summed(("pool",)),
+    "hikaricp_connections_max": Summed(("pool",)),
+    "hikaricp_connections_timeout_total": Summed(("pool",)),
+    "jvm_memory_used_bytes": Summed(("area",)),
+    "jvm_memory_max_bytes": Summed(("area",)),
+    "jvm_memory_committed_bytes": Summed(("area",)),
+    "jvm_gc_pause_seconds_count": Summed(()),
+    "jvm_gc_pause_seconds_sum": Summed(()),
+    "cache_gets_total": Summed(("cache", "name", "result")),
     "kafka_consumer_fetch_manager_records_lag": ("client_id", "topic", "partition"),
-    "process_uptime_seconds": (),
-    "process_start_time_seconds": (),
+    "process_uptime_seconds": Summed(()),
+    "process_start_time_seconds": Summed(()),
 }
 """Sample names and the labels read of each."""
 
@@ -113,12 +114,22 @@ class Readings:
 
         Nothing that is read here can be negative, and a sum of hostile numbers may be infinite: such values are left out.
         """
-        for item in fields(self):
-            series = getattr(self, item.name)
-            if isinstance(series, dict) and item.name != "buckets":
+        for name in _SERIES:
+            series = getattr(self, name)
+            if series and not _is_bounded(series):
                 cut = sorted(pair for pair in series.items() if 0 <= pair[1] < math.inf)[:MAX_VALUES]
-                setattr(self, item.name, {tuple(text[:MAX_LABEL] for text in labels): value for labels, value in cut})
+                setattr(self, name, {tuple(text[:MAX_LABEL] for text in labels): value for labels, value in cut})
         return self
+
+
+_SERIES = tuple(item.name for item in fields(Readings) if item.name not in {"buckets", "quantile"})
+
+
+def _is_bounded(series: Series) -> bool:
+    """Say whether there is nothing to cut, as there nearly never is."""
+    if len(series) > MAX_VALUES or any(len(text) > MAX_LABEL for labels in series for text in labels):
+        return False
+    return all(0 <= value < math.inf for value in series.values())
 
 
 def read(text: PrometheusText) -> Readings:
@@ -126,7 +137,7 @@ def read(text: PrometheusText) -> Readings:
     of = text.samples
     connections: Series = {}
     for state in POOL_STATES:
-        for labels, value in _valid(of[f"hikaricp_connections_{state}"]):
+        for labels, value in of[f"hikaricp_connections_{state}"]:
             connections[(*labels, state)] = value
     return Readings(
         requests=_sum((_outcome(*labels), value) for labels, value in of["http_server_requests_seconds_count"]),
@@ -192,11 +203,16 @@ def thinned(cumulative: Mapping[float, float]) -> dict[float, float]:
     The last two are always kept: up to there, and beyond. Where there are few, as with objectives alone, all are. Which are
     kept depends on the bounds alone, so that instances of one application can be summed.
     """
-    bounds = sorted(cumulative)
+    return {bound: cumulative[bound] for bound in _thinned(tuple(cumulative))}
+
+
+@lru_cache(maxsize=64)
+def _thinned(unordered: tuple[float, ...]) -> tuple[float, ...]:
+    bounds = sorted(unordered)
     if len(bounds) > len(_GRID) + 2:
         kept = {bounds[at] for latency in _GRID if (at := bisect_left(bounds, latency)) < len(bounds)}
         bounds = sorted(kept.union(bounds[-2:]))
-    return {bound: cumulative[bound] for bound in bounds}
+    return tuple(bounds)
 
 
 class LatencyWindow:
@@ -247,11 +263,6 @@ class OwnLatency:
         return self._sorted[-2] if len(self._sorted) >= 20 else None
 
 
-def _valid(samples: Iterable[Sample]) -> Iterable[Sample]:
-    """Drop what none of these meters can be: negative, infinite, not a number."""
-    return ((labels, value) for labels, value in samples if 0 <= value < math.inf)
-
-
 def _positive(samples: Iterable[Sample]) -> Iterable[Sample]:
     """Drop -1, by which a memory pool says that it has no limit, and areas that no JVM has."""
     return ((labels, value) for labels, value in samples if value > 0 and labels[0] in _AREAS)
@@ -259,8 +270,9 @@ def _positive(samples: Iterable[Sample]) -> Iterable[Sample]:
 
 def _sum(samples: Iterable[Sample]) -> Series:
     series: Series = {}
-    for labels, value in _valid(samples):
-        series[labels] = series.get(labels, 0.0) + value
+    for labels, value in samples:
+        if 0 <= value < math.inf:  # nothing read here can be negative, infinite or not a number
+            series[labels] = series.get(labels, 0.0) + value
     return series
 
 
@@ -270,22 +282,25 @@ def _outcome(outcome: str, status: str) -> tuple[str]:
 
 
 def _buckets(samples: Iterable[Sample]) -> dict[float, float]:
-    """Sum over URIs and methods by the text of the bound; there are thousands of samples and few bounds."""
-    by_text: dict[str, float] = {}
-    for (bound,), value in samples:
-        if 0 <= value < math.inf:
-            by_text[bound] = by_text.get(bound, 0.0) + value
+    """Sum by bound what the reader has summed by its text, over URIs and methods; two texts may say the same number."""
+    by_text = list(samples)
     if len(by_text) > MAX_BOUNDS:
         return {}
     buckets: dict[float, float] = {}
-    for text, count in by_text.items():
-        try:
-            bound_value = float(text)
-        except ValueError:
-            continue
-        if bound_value > 0 and count < math.inf:
-            buckets[bound_value] = buckets.get(bound_value, 0.0) + count
+    for (text,), count in by_text:
+        bound = _bound(text)
+        if bound > 0 and 0 <= count < math.inf:
+            buckets[bound] = buckets.get(bound, 0.0) + count
     return buckets
+
+
+@lru_cache(maxsize=2048)
+def _bound(text: str) -> float:
+    """Read a bound; 0 where it is none. Those of Micrometer are some hundred texts in all."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _quantile(samples: Iterable[Sample]) -> float | None:

@@ -1,24 +1,39 @@
-"""A fast, bounded reader of Prometheus text 0.0.4, for wanted samples only.
+"""A fast, bounded reader of Prometheus text 0.0.4, for wanted samples only, in pieces.
 
 An application's answer has thousands of lines, of which a probe wants a part. Lines are told apart by name before anything
 else is looked at. Labels are found by splitting at the quotes: what lies between the values, the *shape*, is the same for
-all series of a family, so it is checked once and then recognised.
+all series of a family, so it is checked once and then recognised. A histogram's buckets differ in their bound alone, which
+comes last: what is before it is recognised as a whole.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import add
 
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["PrometheusText", "Wanted", "parse"]
+__all__ = ["PrometheusText", "Reader", "Summed", "Wanted", "parse", "pieces"]
 
 MAX_LINES = 100_000
 MAX_SAMPLES = 50_000
 
-Wanted = Mapping[str, tuple[str, ...]]
+PIECE_BYTES = 65_536
+"""About as much as is read at once: less than a millisecond's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """Labels to sum a name's samples by. What no total can have, negative, infinite, not a number, is left out."""
+
+    labels: tuple[str, ...]
+
+
+Wanted = Mapping[str, tuple[str, ...] | Summed]
 """Sample names (`x_total`, `x_seconds_bucket`), each with the labels to keep, in order."""
 
 Sample = tuple[tuple[str, ...], float]
@@ -31,6 +46,16 @@ _PAIR = re.compile(rb'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.
 _ESCAPE = re.compile(rb'\\([\\n"])')
 _ESCAPED = {b"\\": b"\\", b"n": b"\n", b'"': b'"'}
 _TIMESTAMP = re.compile(rb"[+-]?\d+")
+_NO_RUN = b"\n"
+"""What no line begins with."""
+
+_NUMERIC = b"+-.0123456789EINaefn"
+"""Of what a bound and a value consist, `+Inf` and `1.5E-5` included: what is left without it must be `_SKELETON`."""
+
+_SKELETON = b'"} \n'
+
+_KEPT_BLOCK = 1024
+"""Longest labels whose shape is remembered beyond one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +63,8 @@ class PrometheusText:
     """What was read.
 
     Attributes:
-        samples: Samples by name; names without any are there too, with an empty list.
+        samples: Samples by name; names without any are there too, with an empty list. Of `Summed` names one for each set of
+            labels.
         malformed: Lines of wanted names that could not be read and were skipped.
     """
 
@@ -49,54 +75,183 @@ class PrometheusText:
 class _Column:
     """One wanted name: the labels to keep, the shapes seen, the samples found."""
 
-    __slots__ = ("decoded", "labels", "last_heads", "last_picks", "samples", "shapes")
+    __slots__ = ("bounds", "decoded", "labels", "last_heads", "last_picks", "samples", "shapes", "sums", "texts", "totals")
 
-    def __init__(self, labels: tuple[str, ...], samples: list[Sample]) -> None:
-        self.labels = tuple(label.encode() for label in labels)
-        self.samples = samples
+    def __init__(self, wanted: tuple[str, ...] | Summed) -> None:
+        names = wanted.labels if isinstance(wanted, Summed) else wanted
+        self.labels = tuple(label.encode() for label in names)
+        self.samples: list[Sample] = []
+        self.sums: dict[tuple[str, ...], float] | None = {} if isinstance(wanted, Summed) else None
+        self.texts: dict[bytes, float] = {}
+        """Sums by the text of the only label, as it was written: of buckets, which are the most by far."""
+        self.bounds: list[bytes] = []
+        self.totals: list[float] = []
+        """Sums of a whole row of buckets, which is nearly always the same row again."""
         self.shapes: dict[tuple[bytes, ...], tuple[int, ...] | None] = {}
         self.decoded: dict[bytes, tuple[str]] = {}
         self.last_heads: list[bytes] | None = None
         self.last_picks: tuple[int, ...] | None = None
 
+    def found(self) -> list[Sample]:
+        """Return the samples, or the sums."""
+        if self.sums is None:
+            return self.samples
+        sums = self.sums
+        self.add_row([], [])
+        for text, total in self.texts.items():
+            labels = (text.decode("utf-8", "replace"),)
+            sums[labels] = sums.get(labels, 0.0) + total
+        self.texts = {}
+        return list(sums.items())
+
+    def add_row(self, bounds: list[bytes], values: list[float]) -> None:
+        """Add the buckets of one series."""
+        if bounds == self.bounds:
+            self.totals = list(map(add, self.totals, values))
+            return
+        for text, total in zip(self.bounds, self.totals, strict=True):
+            self.texts[text] = self.texts.get(text, 0.0) + total
+        self.bounds, self.totals = bounds, values
+
 
 def parse(body: bytes, wanted: Wanted, *, max_lines: int = MAX_LINES, max_samples: int = MAX_SAMPLES) -> PrometheusText:
-    """Read the wanted samples of an answer.
+    """Read the wanted samples of an answer at once.
 
     Raises:
         Failure: `too_large`, where there are more lines or more wanted samples than the limits.
     """
-    if body.count(b"\n") >= max_lines:
+    reader = Reader(wanted, max_lines=max_lines, max_samples=max_samples)
+    for piece in pieces(body, max_lines=max_lines):
+        reader.read(piece)
+    return reader.result()
+
+
+def pieces(body: bytes, *, max_lines: int = MAX_LINES) -> Iterator[bytes]:
+    """Cut an answer at line ends, into pieces that are short to read.
+
+    Raises:
+        Failure: `too_large`, at once, where there are more lines than the limit.
+    """
+    if len(body) >= max_lines <= body.count(b"\n"):
         raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {max_lines} lines of metrics")
-    found: dict[str, list[Sample]] = {name: [] for name in wanted}
-    columns = {name.encode(): _Column(labels, found[name]) for name, labels in wanted.items()}
-    column_of = columns.get
-    left, malformed = max_samples, 0
-    for line in body.split(b"\n"):
-        name, brace, rest = line.partition(b"{")
-        if not brace:
-            name, _, rest = line.strip().replace(b"\t", b" ").partition(b" ")
-        column = column_of(name.strip())
-        if column is None:
-            continue
-        labels: tuple[str, ...] | None
+    at = 0
+    while len(body) - at > 2 * PIECE_BYTES:
+        end = body.find(b"\n", at + PIECE_BYTES)
+        if end < 0:
+            break
+        yield body[at:end]
+        at = end + 1
+    yield body[at:] if at else body
+
+
+class Reader:
+    """Reads an answer piece by piece.
+
+    Args:
+        wanted: What to read.
+        max_lines: More lines in one piece are not believed.
+        max_samples: Nor more wanted samples in all.
+    """
+
+    def __init__(self, wanted: Wanted, *, max_lines: int = MAX_LINES, max_samples: int = MAX_SAMPLES) -> None:
+        self._columns = {name.encode(): _Column(labels) for name, labels in wanted.items()}
+        self._max_samples = self._left = max_samples
+        self._malformed = 0
+        self._run = _NO_RUN
+        self._row: list[bytes] = []
+        self._of: _Column | None = None
+
+    def result(self) -> PrometheusText:
+        """Return what was read so far."""
+        return PrometheusText({name.decode(): column.found() for name, column in self._columns.items()}, self._malformed)
+
+    def read(self, piece: bytes) -> None:
+        """Read whole lines.
+
+        Raises:
+            Failure: `too_large`, where there are more wanted samples than the limit.
+        """
+        column_of = self._columns.get
+        run, row = self._run, self._row
+        start = len(run)
+        for line in piece.split(b"\n"):
+            if line.startswith(run):  # another bucket of the same series
+                row.append(line[start:])
+                continue
+            name, brace, rest = line.partition(b"{")
+            if not brace:
+                if line.startswith(b"#"):
+                    continue
+                name, _, rest = line.strip().replace(b"\t", b" ").partition(b" ")
+            column = column_of(name) or column_of(name.strip())
+            if column is not None and self._take(column, line, bool(brace), rest):
+                run, row = self._run, self._row
+                start = len(run)
+        self._end_row()
+        if self._left < 0:
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {self._max_samples} samples of the wanted metrics")
+
+    def _take(self, column: _Column, line: bytes, brace: bool, rest: bytes) -> bool:
+        """Take a line of a wanted name; return whether what it begins with is recognised from here on."""
+        block = b""
+        labels: tuple[str, ...] | None = ("",) * len(column.labels)
         if brace:
             block, closing, rest = rest.rpartition(b"}")  # nothing after the labels has a brace
             labels = _labels(column, block) if closing else None
-        else:
-            labels = ("",) * len(column.labels)
-        try:
-            value = float(rest) if b"_" not in rest else None  # Python takes 1_000, Prometheus does not
-        except ValueError:
-            value = _value_with_timestamp(rest)
+        value = _value(rest)
         if labels is None or value is None:
-            malformed += 1
-            continue
-        left -= 1
-        if left < 0:
-            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {max_samples} samples of the wanted metrics")
-        column.samples.append((labels, value))
-    return PrometheusText(found, malformed)
+            self._malformed += 1
+            return False
+        self._left -= 1
+        if column.sums is None:
+            column.samples.append((labels, value))
+        elif 0 <= value < math.inf:
+            column.sums[labels] = column.sums.get(labels, 0.0) + value
+            if len(labels) == 1:
+                return self._begin_row(column, line, block)
+        return False
+
+    def _begin_row(self, column: _Column, line: bytes, block: bytes) -> bool:
+        """Recognise lines that differ from this one in the value of the last label, the wanted one, and in their value."""
+        picks, heads = column.last_picks, column.last_heads
+        if not (block.endswith(b'"') and picks and heads and picks[0] == 2 * len(heads) - 3) or b"\\" in block:
+            return False
+        self._end_row()
+        before = block[:-1].rpartition(b'"')[0]
+        self._run = line[: line.index(b"{") + 1] + before + b'"'
+        self._of = column
+        return True
+
+    def _end_row(self) -> None:
+        """Take the lines that were recognised: all at once where they are as they always are."""
+        row, column = self._row, self._of
+        if not row or column is None:
+            return
+        self._row = []
+        text = b"\n".join(row)
+        if text.translate(None, _NUMERIC) == (_SKELETON * len(row))[:-1]:
+            both = text.replace(b'"} ', b"\n").split(b"\n")
+            try:
+                values = list(map(float, both[1::2]))
+            except ValueError:
+                values = [math.nan]
+            if sum(values) < math.inf and min(values) >= 0:
+                self._left -= len(row)
+                column.add_row(both[::2], values)
+                return
+        run, self._run = self._run, _NO_RUN
+        for tail in row:
+            self._take(column, run + tail, True, (run + tail).partition(b"{")[2])  # noqa: FBT003 - it has a brace
+        self._run, self._row = run, []
+
+
+def _value(text: bytes) -> float | None:
+    if b"_" in text:  # Python takes 1_000, Prometheus does not
+        return _value_with_timestamp(text)
+    try:
+        return float(text)
+    except ValueError:
+        return _value_with_timestamp(text)
 
 
 def _value_with_timestamp(text: bytes) -> float | None:
@@ -121,7 +276,8 @@ def _labels(column: _Column, block: bytes) -> tuple[str, ...] | None:
     else:
         shape = tuple(heads)
         if shape not in column.shapes:
-            column.shapes[shape] = _picks(shape, column.labels)
+            find = _known_picks if len(block) <= _KEPT_BLOCK else _picks
+            column.shapes[shape] = find(shape, column.labels)
         picks = column.last_picks = column.shapes[shape]
         column.last_heads = heads
     if picks is None:
@@ -147,6 +303,10 @@ def _picks(shape: tuple[bytes, ...], wanted: tuple[bytes, ...]) -> tuple[int, ..
     if not (_END.fullmatch(end) if heads else not end.strip()):
         return None
     return tuple(places.get(label, 0) for label in wanted)
+
+
+_known_picks = lru_cache(maxsize=1024)(_picks)
+"""The shapes that a fleet's applications have are few, and the same at each attempt."""
 
 
 def _escaped_labels(wanted: tuple[bytes, ...], block: bytes) -> tuple[str, ...] | None:

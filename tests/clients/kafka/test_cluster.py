@@ -24,6 +24,7 @@ from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.net.phases import NoPhases
+from exporter.net.tls import LOOK_SECONDS
 from exporter.probes import kafka
 from exporter.probing.attempt import MAX_SERIES
 from exporter.probing.probe import SharedClients
@@ -225,9 +226,11 @@ async def test_rotated_roots_are_in_use_at_the_next_attempt(shared: SharedClient
         assert (first.verdict, second.verdict) == (Verdict.UP, Verdict.UP)
         assert (brokers.connections(1), brokers.connections(2)) == (1, 1)
         replace_file(roots, other.ca_file.read_bytes())
+        await asyncio.sleep(LOOK_SECONDS)
         untrusted = await run_probe(probe, 5.0)
         assert failure(untrusted) == (Stage.TLS, Reason.TLS_UNTRUSTED)
         replace_file(roots, trusted.ca_file.read_bytes())
+        await asyncio.sleep(LOOK_SECONDS)
         again = await run_probe(probe, 5.0)
         assert dict(again.parts) == {"groups": None, "offsets": None}
         await probe.close()
@@ -248,6 +251,7 @@ async def test_a_rotated_client_certificate_is_shown_to_every_broker(shared: Sha
         await run_probe(probe, 5.0)
         assert len(shown) == 2
         certificates.client_pem()  # writes another over it
+        await asyncio.sleep(LOOK_SECONDS)
         outcome = await run_probe(probe, 5.0)
         await probe.close()
     assert dict(outcome.parts) == {"groups": None, "offsets": None}
