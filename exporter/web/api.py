@@ -129,11 +129,11 @@ class Api:
                         break
                     made += (separator, target.model_dump_json().encode())
                     separator, size = b",", size + len(made[-1])
+                await asyncio.sleep(0)  # in here, so that nobody else has theirs in the same turn of the loop
             if not more:
                 made.append(b"]}")
             yield b"".join(made)
             made.clear()
-            await asyncio.sleep(0)
 
     def _no_service(self, name: str) -> Refusal:
         known = ", ".join(self._backend.names()[:50])

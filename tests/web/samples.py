@@ -306,7 +306,7 @@ class FakeBackend:
         return [each.name for each in self.view.services]
 
     def kinds(self, service: str | None) -> list[str]:
-        return sorted({item.probe for item in self.targets(service, None, None)})
+        return sorted({kind for each in self.view.services if service in (None, each.name) for kind in each.probes})
 
     async def service(self, name: str, most: int) -> ServiceView | None:
         found = next((each for each in self.view.services if each.name == name), None)

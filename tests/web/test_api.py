@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import gzip
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +10,7 @@ import pytest
 from aiohttp import ClientSession
 from jsonschema import Draft202012Validator
 
-from exporter.values import Address
-from exporter.web.server import serve
-from tests.web.conftest import ANYWHERE
-from tests.web.samples import FakeBackend, large_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, service, target, troubled_fleet
 
 OPENAPI = json.loads(Path(__file__).with_name("openapi-3.1.schema.json").read_text("utf-8"))
 
@@ -132,44 +125,3 @@ async def test_a_wrong_answer_would_be_noticed(client: ClientSession, backend: F
     wrong = (await backend.fleet()).model_dump(mode="json")
     wrong["services"][0]["targets"][0]["verdict"] = "broken"
     assert not validator.is_valid(wrong)
-
-
-async def _longest_hold(stop: asyncio.Event) -> float:
-    """Return the most CPU seconds that the loop's thread spent without giving this task its turn."""
-    longest, before = 0.0, time.thread_time()
-    while not stop.is_set():
-        await asyncio.sleep(0)
-        now = time.thread_time()
-        longest, before = max(longest, now - before), now
-    return longest
-
-
-async def _curl(address: Address, path: str, *options: str) -> bytes:
-    process = await asyncio.create_subprocess_exec(
-        "curl", "-sS", *options, f"http://{address}{path}", stdout=asyncio.subprocess.PIPE
-    )
-    return (await process.communicate())[0]
-
-
-@pytest.mark.measures
-@pytest.mark.parametrize("path", ["/api/v1/services", "/api/v1/targets?verdict=up", "/", "/services/service-3"])
-@pytest.mark.parametrize("options", [(), ("-H", "Accept-Encoding: gzip")])
-async def test_five_thousand_targets_do_not_hold_the_loop_up(path: str, options: tuple[str, ...]) -> None:
-    """In CPU time of the loop's thread, so that a busy machine does not matter; the client is another process.
-
-    The test run's own objects are frozen: walking them is not what is measured.
-    """
-    gc.collect()
-    gc.freeze()
-    async with serve(FakeBackend(view=large_fleet(5000)), ANYWHERE) as address:
-        stop = asyncio.Event()
-        watch = asyncio.create_task(_longest_hold(stop))
-        body = await _curl(address, path, *options)
-        stop.set()
-        held = await watch
-    gc.unfreeze()
-    assert held < 0.05
-    text = gzip.decompress(body) if options else body
-    assert len(text) > 40_000
-    if path == "/api/v1/services":
-        assert sum(len(item["targets"]) for item in json.loads(text)["services"]) == 5000

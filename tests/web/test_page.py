@@ -161,6 +161,25 @@ async def test_a_service_without_instances_says_so(client: ClientSession, backen
     assert "No instance of it is known." in (await get(client, "/services/case")).words
 
 
+@pytest.mark.parametrize("path", ["/", "/services/case"])
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("not_discovered", "The instances of the service have never been known. not_discovered"),
+        ("prober_dns", "The resolver does not answer. prober_dns"),
+    ],
+)
+async def test_a_service_that_is_unknown_for_no_targets_sake_says_why(
+    client: ClientSession, backend: FakeBackend, path: str, reason: str, says: str
+) -> None:
+    """It said that no instance of it is known, and nothing of why."""
+    up = [target("case", "actuator", "h:1", time.time())] if reason == "prober_dns" else []
+    backend.view = fleet(backend.view, service("case", up, Verdict.UNKNOWN, reason=reason))
+    words = (await get(client, path)).words
+    assert says in words
+    assert "case" in words
+
+
 @pytest.mark.usefixtures("troubled")
 async def test_a_service_shows_phases_parts_facts_and_attempts(client: ClientSession) -> None:
     page = await get(client, "/services/case")
