@@ -1,4 +1,4 @@
-"""A fleet of 5,000 instances by the shipped settings: what it costs to keep, how late it runs, how long the loop stands still.
+"""A fleet of 5,000 instances by the shipped settings: what it costs, how late it runs, how long the loop stands still.
 
 Every instance has an address of its own, 127.x.y.z, and one process answers for all of them. `python -m bench.fleet`.
 """

@@ -87,6 +87,7 @@ class Reason(_Word):
     CREDENTIALS = "credentials", "The exporter cannot read its credentials."
     INTERNAL = "internal", "A defect of the exporter; its log says more."
     NOT_DISCOVERED = "not_discovered", "The instances of the service have never been known."
+    NOT_BUILT = "not_built", "The probes that the service asks for cannot be made, as when a certificate file has gone."
     NOT_YET_PROBED = "not_yet_probed", "No attempt has ended yet."
     UNCONFIRMED = "unconfirmed", "The first attempts failed, too few to call it down."
     STALE = "stale", "No attempt has ended for three intervals."
@@ -103,6 +104,7 @@ PROBER_FAULTS = frozenset(
         Reason.CREDENTIALS,
         Reason.INTERNAL,
         Reason.NOT_DISCOVERED,
+        Reason.NOT_BUILT,
         Reason.NOT_YET_PROBED,
         Reason.UNCONFIRMED,
         Reason.STALE,

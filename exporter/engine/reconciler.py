@@ -210,16 +210,21 @@ class Reconciler:
         _log_change(service, known.discovered)
         service.discovered = known.discovered
         service.publish_discovery(known.last_success)
+        current = False
         try:
-            return await self._bring_about_targets(service)
+            current = await self._bring_about_targets(service)
         finally:
+            service.current = current
             self._publish(service)
+        return current
 
     async def _bring_about_targets(self, service: ServiceState) -> bool:
-        """Remove targets that are gone, add new ones, replace the probes of those that changed; say whether all could be."""
+        """Add targets, replace the probes of those that changed, remove those that are gone; say whether all could be.
+
+        In this order: while it is under way, a service that is given other instances must not look as if it had too few.
+        """
         instances = service.discovered.instances if service.discovered is not None else ()
         wanted = {item.target.key: item for item in wanted_targets(service.name, service.settings, instances)}
-        await self._drop(service, [key for key in service.targets if key not in wanted])
         changed = [item for key, item in wanted.items() if _differs(service.targets.get(key), item)]
         whole = True
         slices = TimeSlices()
@@ -231,6 +236,7 @@ class Reconciler:
                 else:
                     await self._put(service, built)
                     await slices.turn()
+        await self._drop(service, [key for key in service.targets if key not in wanted])
         return whole
 
     async def _put(self, service: ServiceState, probe: Probe[Any]) -> None:

@@ -31,6 +31,7 @@ class ServiceState:
         settings: Its configuration as it is now.
         discovered: Its instances; None while its source has not spoken yet.
         targets: Its targets by key. Only the reconciler adds and removes.
+        current: Whether they are those that configuration and instances ask for; None before they were brought about.
         rollup: The same, sorted by how they are.
         since: When its verdict last changed, Unix seconds.
 
@@ -45,6 +46,7 @@ class ServiceState:
         self.settings = settings
         self.discovered: Discovered | None = None
         self.targets: dict[Key, TargetState] = {}
+        self.current: bool | None = None
         self.rollup = Rollup()
         self.since = time.time()
         self._noted = Verdict.UNKNOWN
@@ -70,7 +72,7 @@ class ServiceState:
     @property
     def verdict(self) -> Verdict:
         """What its targets add up to."""
-        complete = self.discovered is not None and self.discovered.complete
+        complete = self.current is True and self.discovered is not None and self.discovered.complete
         return service_verdict(self.settings, self._tallies, complete=complete) or Verdict.UNKNOWN
 
     @property
@@ -91,13 +93,15 @@ class ServiceState:
     @property
     def unknown_reason(self) -> Reason:
         """Why it cannot be told how it is: its instances were never known, why most of its targets are unknown, or why it is
-        not known any more which instances there are.
+        not known any more which instances there are, or that not all can be probed.
         """
         failure = self.discovered.failure if self.discovered is not None else None
         if self.discovered is None or (failure is not None and not self.targets):
             return Reason.NOT_DISCOVERED
         reasons = self._reasons[Verdict.UNKNOWN]
         otherwise = failure.reason if failure is not None else Reason.NOT_YET_PROBED
+        if self.current is False:
+            otherwise = Reason.NOT_BUILT
         return max(sorted(reasons), key=reasons.__getitem__, default=otherwise)
 
     def configure(self, settings: MemberSettings) -> None:

@@ -222,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         tallies: dict[str, Counter[Verdict]] = {}
         for state in service.targets.values():
             tallies.setdefault(state.key[1], Counter())[state.confirmed.verdict] += 1
-        complete = service.discovered is not None and service.discovered.complete
+        complete = service.current is True and service.discovered is not None and service.discovered.complete
         verdict = service_verdict(service.settings, tallies, complete=complete)
         assert service.verdict is verdict
         labels = frozenset({"service": service.name, **service.settings.labels}.items())

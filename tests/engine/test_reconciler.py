@@ -9,7 +9,7 @@ import weakref
 import pytest
 
 from exporter.config.errors import ConfigError
-from exporter.verdict import Failure, Reason, Stage
+from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.engine.bench import at, config, down, failed, hang, running, up
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
@@ -184,6 +184,42 @@ async def test_what_cannot_be_built_is_that_services_and_is_tried_again() -> Non
         await asyncio.sleep(31)
         assert bench.values("probe_service_targets_current", "service") == {"case": 1, "db": 1}
         assert set(bench.values("probe_interval_seconds")) == {"a:1", "b:1", "d:1"}
+
+
+async def test_a_service_of_which_nothing_can_be_probed_is_unknown_and_not_down() -> None:
+    """A certificate file that has gone is the exporter's trouble: the service may be well."""
+    async with running() as bench:
+        bench.names["case"] = at("a")
+        await bench.configure(BY_NAME)
+        await asyncio.sleep(16)
+        bench.unbuildable |= {"b:1", "c:1"}
+        await bench.say("case", at("b", "c"))
+        assert bench.values("probe_service_up", "service") == {}
+        assert bench.values("probe_service_unknown", "reason") == {"not_built": 1}
+        bench.unbuildable.clear()
+        await asyncio.sleep(50)
+        assert bench.values("probe_service_up", "service") == {"case": 1}
+
+
+async def test_other_instances_do_not_make_a_service_down_on_their_way() -> None:
+    async with running() as bench:
+        bench.names["case"] = at("a", "b", "c")
+        await bench.configure(BY_NAME.replace("probes:", "min_ready: 3, probes:"))
+        await asyncio.sleep(16)
+        seen: list[dict[str, float]] = []
+        service = bench.engine._reconciler.services["case"]
+        publish = service.publish
+
+        def watched() -> Verdict:
+            verdict = publish()
+            seen.append(bench.values("probe_service_up", "service"))
+            return verdict
+
+        service.publish = watched  # type: ignore[method-assign] # every verdict that is published is looked at
+        await bench.say("case", at("d", "e", "f"))
+        await asyncio.sleep(16)
+        assert {"case": 0.0} not in seen
+        assert seen[-1] == {"case": 1}
 
 
 async def test_a_source_that_raises_is_a_defect_of_its_own_service_and_runs_anew(caplog: pytest.LogCaptureFixture) -> None:

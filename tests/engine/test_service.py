@@ -77,6 +77,7 @@ class Fed(ServiceState):
 
 def fed(*kinds: str, complete: bool = True) -> Fed:
     service = Fed("s", settings(*kinds), Store())
+    service.current = True
     service.discovered = Discovered((), None if complete else Failure(Stage.RESOLVE, Reason.PROBER_DNS))
     return service
 
