@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from bench import cpu, scrape
+from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
+from bench.fleet import FleetCost, StartCost
 from bench.scrape import ScrapeCost
 
 MAX_ATTEMPT_RATIO = 1.0
@@ -19,17 +21,25 @@ MIN_PLAIN_RATIO = 20.0
 MIN_PACKED_RATIO = 10.0
 MIN_LOOP_RATIO = 40.0
 MAX_AT_ONCE_RATIO = 4.0
+MAX_START_SECONDS = 0.15
+MAX_IDLE_CORES = 0.001
+MAX_FLEET_CORES = 0.3
+MAX_FLEET_MIB = 400
+MIN_ON_TIME = 0.99
+MAX_STALL_SECONDS = 0.05
 
 
 @click.command()
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts beside Prometheus, health beside blackbox_exporter, a scrape beside prometheus_client."""
+    """Measure attempts, scrapes and health beside peers, a fleet of 5,000 instances, and the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
         health = cpu.health_beside_blackbox(Path(folder), duration / 2)
+        start = fleet.measure_start(Path(folder))
+        many = fleet.measure_fleet(Path(folder), 2 * duration)
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
@@ -37,6 +47,14 @@ def main(duration: float, output: str) -> None:
         "CPU of a compressed scrape": cost.packed_ratio >= MIN_PACKED_RATIO,
         "a scrape on the loop": cost.loop_ratio >= MIN_LOOP_RATIO,
         "scrapes at once": cost.at_once_ratio <= MAX_AT_ONCE_RATIO,
+        "CPU of --version": start.version <= MAX_START_SECONDS,
+        "CPU of bad usage": start.usage <= MAX_START_SECONDS,
+        "CPU when idle": start.idle <= MAX_IDLE_CORES,
+        "CPU of the fleet": many.cores <= MAX_FLEET_CORES,
+        "memory of the fleet": many.rss <= MAX_FLEET_MIB,
+        "the fleet on time": many.on_time >= MIN_ON_TIME,
+        "stalls at the start": many.start_stall <= MAX_STALL_SECONDS,
+        "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS,
     }
     if output == "json":
         click.echo(json.dumps({
@@ -57,6 +75,8 @@ def main(duration: float, output: str) -> None:
             "packed_scrape_ratio": cost.packed_ratio,
             "loop_ratio": cost.loop_ratio,
             "at_once_ratio": cost.at_once_ratio,
+            "start": asdict(start),
+            "fleet": asdict(many),
             "ok": checks,
         }))  # fmt: skip
     else:
@@ -66,6 +86,7 @@ def main(duration: float, output: str) -> None:
         )  # fmt: skip
         _print_pair("CPU of a health request alone", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO)
         _print_scrape(cost)
+        _print_fleet(start, many)
     missed = [name for name, ok in checks.items() if not ok]
     if missed:
         click.echo(f"missed: {', '.join(missed)}", err=True)
@@ -101,6 +122,20 @@ def _print_scrape(cost: ScrapeCost) -> None:
         f"  gzip   {scrape.AT_ONCE} at once         {whole:8.1f} ms   whole daemon, of it {loop:.1f} the event loop's"
     )
     click.echo(f"  gzip   as many scrapes    {cost.at_once_ratio:8.1f}      at most {MAX_AT_ONCE_RATIO}")
+
+
+def _print_fleet(start: StartCost, cost: FleetCost) -> None:
+    click.echo("The command line, and a daemon with nothing due:")
+    click.echo(f"  --version, usage   {start.version:8.3f} s    and {start.usage:.3f}, at most {MAX_START_SECONDS}")
+    click.echo(f"  idle               {100 * start.idle:8.3f} %    of a core, at most {100 * MAX_IDLE_CORES:g}")
+    click.echo(f"A fleet of {cost.instances:,} instances, every 15 s, by the shipped settings:")
+    click.echo(f"  CPU                {cost.cores:8.2f}      cores, at most {MAX_FLEET_CORES}")
+    click.echo(f"  resident memory    {cost.rss:8.0f} MiB  at most {MAX_FLEET_MIB}")
+    click.echo(f"  within 50 ms       {100 * cost.on_time:8.2f} %    of attempts, at least {100 * MIN_ON_TIME:g}")
+    stalls = (cost.start_stall, cost.steady_stall, cost.outage_stall)
+    names = ("start", "steady", f"outage of all ({cost.outage_down:,} told down)")
+    for name, seconds in zip(names, stalls, strict=True):
+        click.echo(f"  longest stall      {1000 * seconds:8.0f} ms   {name}, at most {1000 * MAX_STALL_SECONDS:g}")
 
 
 if __name__ == "__main__":
