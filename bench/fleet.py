@@ -5,6 +5,7 @@ Every instance has an address of its own, 127.x.y.z, and one process answers for
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import resource
@@ -164,8 +165,10 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _scrape(listen: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{listen}/metrics") as answer:
-        return str(answer.read().decode())
+    """Scrape as Prometheus does, compressed."""
+    request = urllib.request.Request(f"http://127.0.0.1:{listen}/metrics", headers={"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request) as answer:
+        return gzip.decompress(answer.read()).decode()
 
 
 def _worst_stall(listen: int, seconds: float) -> float:

@@ -56,6 +56,8 @@ class App:
         self._path = config_path
         self._config = config
         self._listen = listen or config.server.listen
+        before, limit = raise_limit()
+        log.info("%d file descriptors may be open (%d before the start)", limit, before)
         self._store = Store()
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
@@ -77,8 +79,6 @@ class App:
             EssentialTaskEnded: A task ended that must not; the process should end with an error.
         """
         self._note_load()
-        before, limit = raise_limit()
-        log.info("%d file descriptors may be open (%d before the start)", limit, before)
         gc.collect()  # before anything waits for the loop, and while there is little to walk
         gc.set_threshold(*_GC_THRESHOLDS)
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)

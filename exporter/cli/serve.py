@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def serve(config_path: Path, listen: Address | None, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes while it starts must not end it: the file is read anyway
     import logging
 
     import uvloop

@@ -62,7 +62,7 @@ class Discovery:
     def configure(self, wanted: Mapping[str, Instances]) -> None:
         """Run a source for each service; one whose settings are the same runs on.
 
-        Where settings changed, what was known stays until the new source has spoken, which it does within seconds.
+        Where settings changed, what was known stays until the new source can tell.
         """
         for name in [name for name, feed in self._feeds.items() if wanted.get(name) != feed.settings]:
             self._feeds.pop(name).task.cancel()
@@ -96,14 +96,16 @@ class Discovery:
                 raise RuntimeError("a source of instances ended")  # noqa: TRY301 - it is a defect like any other
             except Exception as error:
                 self._defects.note(Where.DISCOVERY, f"the source of the instances of {name} failed", error)
-                last = self._known[name].discovered
-                failure = Failure(Stage.INTERNAL, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log")
-                report(Discovered(last.instances if last is not None else (), failure))
+                text = f"unexpected {type(error).__name__}: see the log"
+                report(Discovered((), Failure(Stage.INTERNAL, Reason.INTERNAL, text)))
             await asyncio.sleep(BACKOFF)
 
     def _take(self, name: str, found: Discovered) -> None:
+        """Keep a report. One that cannot tell takes nothing away, whoever knew it: the source of before may have."""
         known = self._known[name]
-        known.discovered = found
         if found.complete:
             known.last_success = time.time()
+        elif known.discovered is not None:
+            found = Discovered(known.discovered.instances, found.failure)
+        known.discovered = found
         self._found(name)

@@ -80,7 +80,8 @@ class Engine:
         self.lag = LoopLag()
         self.defects = Defects(store)
         self._make_probe: Callable[[Wanted], Probe[Any]] = lambda wanted: make_probe(wanted, shared)
-        self._slots = Slots(limits.max_in_flight, limits.max_in_flight_per_host)
+        self._descriptors = shared.http.descriptors
+        self._slots = Slots(*self._bounds(limits))
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
@@ -89,6 +90,10 @@ class Engine:
         self._causes: dict[str, frozenset[Cause]] = {}
         self._spared = 0
         self.changes = 0
+
+    def _bounds(self, limits: Limits) -> tuple[int, int]:
+        """Bound the attempts under way by the descriptors too: each takes one, and a few take a second."""
+        return min(limits.max_in_flight, max(1, self._descriptors.usable * 3 // 4)), limits.max_in_flight_per_host
 
     # Facts in.
 
@@ -102,7 +107,7 @@ class Engine:
 
     def configure(self, config: Config) -> None:
         """Put a configuration to use; `settled` tells when it is. Targets keep what is believed of them."""
-        self._slots.resize(config.limits.max_in_flight, config.limits.max_in_flight_per_host)
+        self._slots.resize(*self._bounds(config.limits))
         self._reconciler.configure(config)
         self._undiagnosed.set()
 

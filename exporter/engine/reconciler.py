@@ -268,6 +268,7 @@ class Reconciler:
             await asyncio.gather(*batch)
 
     async def _drop_target(self, state: TargetState) -> None:
+        state.withdraw()  # before anything that may take long
         try:
             await self._scheduler.remove(state.key)
         finally:
@@ -287,7 +288,7 @@ class Reconciler:
             service.withdraw()
 
     def _series_of(self, target: Target) -> ProbeSeries:
-        key = (target.service, target.probe, tuple(target.labels.items()))
+        key = (target.service, target.probe, tuple(sorted(target.labels.items())))  # in whatever order they are written
         series = self._probe_series.get(key)
         if series is None:
             series = self._probe_series[key] = ProbeSeries(self._engine.store, target)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ FIRST_WITHIN = 15.0
 
 TICK = 0.020
 """Seconds between looks at what is due: runs that are due closely together start together, which saves waking up."""
+
+REMOVE_PATIENCE = 2.0
+"""Seconds that a run may take to end once it is cancelled."""
 
 SOONEST_RECHECK = 0.5
 """Seconds after a run before which there is no recheck."""
@@ -66,8 +70,8 @@ class Job(Protocol):
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Run once; return whether it wants a recheck. It must not raise: what it does raise is a defect."""
 
-    def missed(self) -> None:
-        """Count a grid time that was not kept."""
+    def missed(self, count: int = 1) -> None:
+        """Count grid times that were not kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +116,7 @@ class Scheduler:
         self._order = count()
         self._wake = asyncio.Event()
         self._stopped = False
+        self._stuck: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -128,20 +133,28 @@ class Scheduler:
         self._begin(entry)
 
     async def remove(self, key: Hashable) -> None:
-        """Unschedule a job; a run of it is cancelled and has ended when this returns."""
+        """Unschedule a job; a run of it is cancelled, and has ended when this returns. One that does not take the
+        cancellation is a defect, and left to itself.
+        """
         entry = self._entries.pop(key)
         self._forget(entry)
         entry.event = -1
         if entry.task is not None:
             entry.task.cancel()
-            await asyncio.wait([entry.task])
+            _, stuck = await asyncio.wait([entry.task], timeout=REMOVE_PATIENCE)
+            for task in stuck:
+                self._stuck.add(task)
+                task.add_done_callback(self._stuck.discard)
+                self._defect(key, TimeoutError(f"a run does not end {REMOVE_PATIENCE:g} s after it was cancelled"))
         del entry.job  # its event may stay in the queue for hours; what it is of must not
 
     def reschedule(self, key: Hashable) -> None:
-        """Take in that a job's interval has changed: its next run comes as soon as that of a new job; none is cut off."""
+        """Take in that a job's interval has changed: its next run comes as soon as that of a new job, and not after it would
+        have come; none is cut off.
+        """
         entry = self._entries[key]
         self._forget(entry)
-        self._begin(entry)
+        self._begin(entry, latest=entry.due)
 
     def next_run(self, key: Hashable) -> float | None:
         """Return the loop time of a job's next grid run."""
@@ -181,11 +194,11 @@ class Scheduler:
             await asyncio.wait(pending)
         return len(pending)
 
-    def _begin(self, entry: _Entry) -> None:
+    def _begin(self, entry: _Entry, latest: float = math.inf) -> None:
         """Schedule the first run soon; those after it at a place in the interval that few others have."""
         now, interval = asyncio.get_running_loop().time(), entry.job.interval
         place, soon = _fraction(entry.job.key), min(interval, FIRST_WITHIN)
-        entry.grid = now + place * (1 - JITTER) * soon
+        entry.grid = min(now + place * (1 - JITTER) * soon, max(now, latest))
         self._push(entry, entry.grid)
         if interval > FIRST_WITHIN:
             entry.grid = now + place * interval
@@ -205,9 +218,10 @@ class Scheduler:
     def _push(self, entry: _Entry, now: float) -> None:
         """Schedule the entry's next grid time, counting those that have passed."""
         interval = entry.job.interval
-        while entry.grid + interval <= now:
-            entry.job.missed()
-            entry.grid += interval
+        passed = int((now - entry.grid) // interval)
+        if passed > 0:
+            entry.job.missed(passed)
+            entry.grid += passed * interval
         entry.due = entry.grid + self._jitter() * JITTER * min(interval, FIRST_WITHIN)
         entry.grid += interval
         entry.event = next(self._order)

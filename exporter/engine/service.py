@@ -13,7 +13,7 @@ from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
 from exporter.metrics import core as m
-from exporter.metrics.store import Owner, Store
+from exporter.metrics.store import Store
 from exporter.verdict import Reason, Verdict
 
 __all__ = ["Key", "ServiceState"]
@@ -50,14 +50,13 @@ class ServiceState:
         self.rollup = Rollup()
         self.since = time.time()
         self._noted = Verdict.UNKNOWN
-        self._store = store
         self._deciding = deciding_kinds(settings)
         self._standings: dict[Key, Standing] = {}
         self._tallies: dict[str, Counter[Verdict]] = {}
         self._reasons: dict[Verdict, Counter[Reason]] = {Verdict.DOWN: Counter(), Verdict.UNKNOWN: Counter()}
         self._by_instance: dict[str, dict[str, Verdict]] = {}
         self._instances: Counter[Verdict] = Counter()
-        self._owner = self._open()
+        self._owner = store.owner(self._labels)
 
     @property
     def is_service(self) -> bool:
@@ -112,8 +111,7 @@ class ServiceState:
             self._deciding = deciding
             self._recount()
         if before.labels != settings.labels:
-            self._owner.close()
-            self._owner = self._open()
+            self._owner.relabel(self._labels)
 
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""
@@ -176,8 +174,9 @@ class ServiceState:
         """Withdraw its series."""
         self._owner.close()
 
-    def _open(self) -> Owner:
-        return self._store.owner({"service": self.name, **self.settings.labels})
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"service": self.name, **self.settings.labels}
 
     def _recount(self) -> None:
         for key in list(self._standings):

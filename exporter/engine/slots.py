@@ -96,18 +96,19 @@ class Slots:
     async def take(self, host: str, lane: Lane) -> None:
         """Wait for a place. The host's comes first, so that waiting for a busy host blocks no other; then the lane's."""
         pools = self._pools(host, lane)
-        held = []
+        held: list[_Pool] = []
         try:
             for pool in pools:
                 await pool.take()
                 held.append(pool)
         except BaseException:
-            self._give(host, held)
+            self._give(host, pools[0], held)
             raise
 
     def give(self, host: str, lane: Lane) -> None:
         """Give a place back."""
-        self._give(host, self._pools(host, lane))
+        pools = self._pools(host, lane)
+        self._give(host, pools[0], pools)
 
     def _pools(self, host: str, lane: Lane) -> list[_Pool]:
         pool = self._hosts.get(host)
@@ -115,10 +116,10 @@ class Slots:
             pool = self._hosts[host] = _Pool(self._per_host)
         return [pool, self._troubled, self._all] if lane is Lane.TROUBLED else [pool, self._all]
 
-    def _give(self, host: str, pools: list[_Pool]) -> None:
-        for pool in reversed(pools):
+    def _give(self, host: str, of_host: _Pool, held: list[_Pool]) -> None:
+        for pool in reversed(held):
             pool.give()
-        if self._hosts[host].idle:
+        if of_host.idle and self._hosts.get(host) is of_host:  # another may have found it idle before
             del self._hosts[host]
 
 

@@ -21,6 +21,9 @@ from exporter.verdict import Reason, Stage, Verdict
 
 __all__ = ["RECENTS", "Engineering", "LastAttempt", "Recent", "Standing", "TargetState"]
 
+CLOSE_PATIENCE = 2.0
+"""Seconds that a probe may take to close."""
+
 RECENTS = 12
 """Attempts remembered for people."""
 
@@ -96,6 +99,8 @@ class TargetState:
         self.confirmed = Confirmed(probe.settings.confirm)
         self.since: float | None = None
         self.last: LastAttempt | None = None
+        self.attempted = False
+        """Whether an attempt has ended, one that ended in a defect included."""
         self.last_success: float | None = None
         self.recents: deque[Recent] = deque(maxlen=RECENTS)
         self._engine = engine
@@ -148,11 +153,6 @@ class TargetState:
         """Optional parts of the last attempt that failed."""
         return sum(found is not None for found in self.last.parts.values()) if self.last is not None else 0
 
-    @property
-    def attempted(self) -> bool:
-        """Whether an attempt has completed."""
-        return self.last is not None
-
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Make one attempt and publish it; return whether a recheck is wanted."""
         lag = self._engine.loop_lag
@@ -174,9 +174,9 @@ class TargetState:
             self._running = False
             await self._take_over()
 
-    def missed(self) -> None:
-        """Count a grid attempt that was not made."""
-        self._series.missed()
+    def missed(self, count: int = 1) -> None:
+        """Count grid attempts that were not made."""
+        self._series.missed(count)
 
     def adopt(self, probe: Probe[Any], shared_series: ProbeSeries) -> Probe[Any] | None:
         """Take in the target as it is now: its addresses, labels and settings, with the probe that was built for them.
@@ -193,6 +193,8 @@ class TargetState:
         """
         superseded = self._successor[0] if self._successor is not None else None
         self._successor = (probe, probe.settings == self.probe.settings)
+        if probe.settings.interval != self.settings.interval:  # what was often enough until now is not too seldom
+            self._completed = asyncio.get_running_loop().time()
         self.target, self.settings = probe.target, probe.settings
         self.confirmed.rule = probe.settings.confirm
         self.shared_series = shared_series
@@ -220,9 +222,13 @@ class TargetState:
         scratch.owner(self.target.series_labels).publish(samples)
         return scratch.render()
 
-    async def close(self) -> None:
-        """Withdraw the series and close the probe. Nothing is published afterwards."""
+    def withdraw(self) -> None:
+        """Withdraw the series for good: nothing is published afterwards."""
         self._series.close()
+
+    async def close(self) -> None:
+        """Withdraw the series and close the probe."""
+        self.withdraw()
         try:
             await self._take_over()
         finally:
@@ -233,16 +239,30 @@ class TargetState:
         if self._successor is None or self._running:
             return
         (probe, same_settings), self._successor = self._successor, None
-        if same_settings and self.probe.retarget(probe.target):
-            await self._close_probe(probe)
-            return
-        old, self.probe = self.probe, probe
-        await self._close_probe(old)
+        unused = probe
+        if not (same_settings and self._retarget(probe.target)):
+            unused, self.probe = self.probe, probe
+        await self._close_probe(unused)
+
+    def _retarget(self, target: Target) -> bool:
+        try:
+            return self.probe.retarget(target)
+        except Exception as error:
+            self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not take in its addresses", error)
+            return False
 
     async def _close_probe(self, probe: Probe[Any]) -> None:
-        try:
-            await probe.close()
-        except Exception as error:
+        """Close a probe. One that does not end is left to itself, also when whoever waits is cancelled."""
+        closing = asyncio.create_task(probe.close(), name=f"close {self.target}")
+        closing.add_done_callback(self._note_closed)
+        await asyncio.wait({closing}, timeout=CLOSE_PATIENCE)
+        if not closing.done():
+            text = f"the probe of {self.target} does not close within {CLOSE_PATIENCE:g} s"
+            self._engine.defects.note(Where.PROBE, text, TimeoutError(text))
+
+    def _note_closed(self, closing: asyncio.Task[None]) -> None:
+        error = closing.exception() if not closing.cancelled() else None
+        if isinstance(error, Exception):
             self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not be closed", error)
 
     def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool) -> None:
@@ -270,14 +290,19 @@ class TargetState:
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
         self.last = LastAttempt(recent, phases, parts)
         self.recents.append(recent)
-        self._completed = asyncio.get_running_loop().time()
+        self._note_end()
         self._tell(self._on_completed)
         self._note_change()
+
+    def _note_end(self) -> None:
+        self.attempted = True
+        self._completed = asyncio.get_running_loop().time()
 
     def _fail(self, error: Exception) -> None:
         """Withdraw the verdict after a defect. What fails here too is held by taking away all that is published."""
         defects = self._engine.defects
         defects.note(Where.TARGET, f"an attempt on {self.target} could not be judged or published", error)
+        self._note_end()
         self.confirmed.feed(Verdict.UNKNOWN, Reason.INTERNAL)
         try:
             self._series.ended()

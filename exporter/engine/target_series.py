@@ -79,9 +79,9 @@ class TargetSeries:
         """Say that none is."""
         self._owner.put(m.IN_FLIGHT, {(): 0.0})
 
-    def missed(self) -> None:
-        """Count a grid attempt that was not made."""
-        self._count(m.MISSED, ())
+    def missed(self, count: int) -> None:
+        """Count grid attempts that were not made."""
+        self._count(m.MISSED, (), count)
 
     def count(self, outcome: Outcome, *, recheck: bool) -> None:
         """Count what failed in an attempt."""
@@ -106,9 +106,9 @@ class TargetSeries:
         """Withdraw every series."""
         self._owner.close()
 
-    def _count(self, family: Family, labels: LabelValues) -> None:
+    def _count(self, family: Family, labels: LabelValues, count: int = 1) -> None:
         counter = self._counters[family]
-        counter[labels] += 1
+        counter[labels] += count
         self._owner.put(family, counter)  # it is encoded at once, and not kept
 
 

@@ -48,8 +48,8 @@ class Recorder:
             self.running -= 1
         return self.failing
 
-    def missed(self) -> None:
-        self.misses += 1
+    def missed(self, count: int = 1) -> None:
+        self.misses += count
 
 
 @asynccontextmanager
