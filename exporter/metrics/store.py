@@ -10,7 +10,7 @@ Everything here runs on the event loop's thread: there are no locks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
@@ -20,6 +20,11 @@ __all__ = ["Histogram", "LabelValues", "Owner", "Samples", "Store"]
 
 LabelValues = tuple[str, ...]
 Samples = Mapping[Family, Mapping[LabelValues, float]]
+
+_Template = tuple[tuple[LabelValues, ...], bytes]
+"""The series of a family in the order of their lines, and the lines with `_VALUE` in place of values."""
+
+_VALUE = b"%b\n"
 
 
 class _Block:
@@ -91,13 +96,13 @@ class Owner:
     live on across observations: counters, histograms, verdicts. One family belongs to one of the two ways.
     """
 
-    __slots__ = ("_base", "_closed", "_id", "_prefixes", "_published", "_put", "_store")
+    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_store", "_templates")
 
     def __init__(self, store: Store, owner_id: int, labels: Mapping[str, str]) -> None:
         self._store = store
         self._id = owner_id
         self._base = label_pairs(labels.items())
-        self._prefixes: dict[Family, dict[LabelValues, bytes]] = {}
+        self._templates: dict[Family, _Template] = {}
         self._published: Samples = {}
         self._put: set[Family] = set()
         self._closed = False
@@ -147,31 +152,26 @@ class Owner:
         self.publish({})
         for family in list(self._put):
             self.drop(family)
-        self._prefixes.clear()
+        self._templates.clear()
         self._closed = True
 
     def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
-        known = self._prefixes.get(family, {})
-        if len(values) == len(known):  # nearly always the same series again, with other values
-            try:
-                same = [b"%b%b\n" % (known[labels], format_value(value)) for labels, value in values.items()]
-            except KeyError:
-                pass
-            else:
-                self._store.block(family).chunks[self._id] = same[0] if len(same) == 1 else b"".join(same)
-                return
-        prefixes: dict[LabelValues, bytes] = {}  # made anew, so that labels which vanish are forgotten
-        lines: list[bytes] = []
-        for labels, value in values.items():
-            prefix = known.get(labels) or self._prefix(family, labels)
-            prefixes[labels] = prefix
-            lines.append(b"%b%b\n" % (prefix, format_value(value)))
-        self._prefixes[family] = prefixes
         chunks = self._store.block(family).chunks
-        if lines:
-            chunks[self._id] = lines[0] if len(lines) == 1 else b"".join(lines)
-        else:
+        if not values:
+            self._templates.pop(family, None)
             chunks.pop(self._id, None)
+            return
+        known = self._templates.get(family)
+        labels = tuple(values)
+        if known is None or known[0] != labels:  # nearly always they are the same series again, with other values
+            known = self._templates[family] = (labels, self._template(family, labels, known))
+        chunks[self._id] = known[1] % tuple(map(format_value, values.values()))
+
+    def _template(self, family: Family, labels: Sequence[LabelValues], known: _Template | None) -> bytes:
+        """Write the lines of a family's series but for their values, made anew, so that labels that vanish are forgotten."""
+        before = dict(zip(known[0], known[1].split(_VALUE), strict=False)) if known is not None else {}
+        lines = [before.get(item) or self._prefix(family, item).replace(b"%", b"%%") for item in labels]
+        return b"".join([line + _VALUE for line in lines])
 
     def _prefix(self, family: Family, labels: LabelValues) -> bytes:
         if len(labels) != len(family.labels):
@@ -185,7 +185,7 @@ class Owner:
 
     def _remove(self, family: Family) -> None:
         self._store.block(family).chunks.pop(self._id, None)
-        self._prefixes.pop(family, None)
+        self._templates.pop(family, None)
 
 
 class Histogram:

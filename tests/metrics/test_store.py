@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
-from exporter.metrics.family import Family, counter, gauge, histogram
+from exporter.metrics.family import counter, gauge, histogram
 from exporter.metrics.store import Histogram, Store
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
@@ -193,5 +193,17 @@ def test_forgotten_labels_leave_no_encoded_prefix_behind() -> None:
     owner = Store().owner(BASE)
     for number in range(100):
         owner.publish({HEAP: {(str(number),): 1.0}})
-    prefixes: dict[Family, dict[Any, bytes]] = owner._prefixes
-    assert len(prefixes[HEAP]) == 1
+    ((labels, template),) = owner._templates.values()
+    assert (labels, template.count(b"\n")) == ((("99",),), 1)
+
+
+def test_series_that_come_go_and_change_places_keep_their_values() -> None:
+    """Lines are prepared for all series of a family together; a label may look like a place for a value."""
+    store = Store()
+    owner = store.owner(BASE)
+    for names in (["%b", "%%", "b"], ["b", "%b"], ["new", "%b", "%d"], []):
+        owner.publish({HEAP: {(name,): float(at) for at, name in enumerate(names)}})
+        lines = [line.rpartition(b"} ") for line in store.series_of(HEAP.name)]
+        assert [(head.rpartition(b'="')[2], value) for head, _, value in lines] == [
+            (name.encode() + b'"', b"%d" % at) for at, name in enumerate(names)
+        ]
