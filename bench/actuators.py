@@ -12,7 +12,10 @@ import uvloop
 
 from bench import answers
 
-__all__ = ["HEALTH", "METERS"]
+__all__ = ["COUNT", "HEALTH", "METERS"]
+
+COUNT = "/asked-for-meters"
+"""Path at which any of the actuators tells how often all of them were asked for meters."""
 
 HEALTH = "/actuator/health"
 METERS = "/actuator/prometheus"
@@ -43,6 +46,12 @@ class Actuator(asyncio.Protocol):
     """Answers every request of a connection."""
 
     _numbers = itertools.count()
+    _asked = 0
+
+    @classmethod
+    def asked(cls) -> bytes:
+        """Say how often meters were asked for."""
+        return b"%d" % cls._asked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""
@@ -54,8 +63,13 @@ class Actuator(asyncio.Protocol):
         self._buffer += data
         while b"\r\n\r\n" in self._buffer:
             request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-            route = _ROUTES.get(request.split(b" ", 2)[1].partition(b"?")[0])
+            path = request.split(b" ", 2)[1].partition(b"?")[0]
+            Actuator._asked += path == METERS.encode()
+            route = _ROUTES.get(path)
             self._transport.write(route(next(self._numbers)) if route is not None else _NOT_FOUND)
+
+
+_ROUTES[COUNT.encode()] = lambda _: _answer(Actuator.asked())
 
 
 async def main(arguments: list[str]) -> None:

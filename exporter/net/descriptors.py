@@ -51,12 +51,12 @@ class Descriptors:
         """Most that the process may have open."""
         return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) if self._given is None else self._given
 
-    @property
+    @cached_property
     def usable(self) -> int:
         """The first number that probes leave alone: from there on a tenth, or 64, are kept for the listener and files."""
         return max(1, self.limit - max(64, self.limit // 10))
 
-    @property
+    @cached_property
     def keepable(self) -> int:
         """The first number that is not kept between attempts: a quarter of what is usable is for what is under way."""
         return self.usable - self.usable // 4

@@ -10,9 +10,8 @@ import asyncio
 import math
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -67,8 +66,7 @@ class Headers(Mapping[str, str]):
         return self._values.get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole HTTP answer.
 
     Attributes:
@@ -99,6 +97,7 @@ class Connection(asyncio.Protocol):
         lost: Called once the connection is closed, by whichever side.
 
     Attributes:
+        descriptor: Its number among the process's open files.
         expires: Unix time at which what was verified of the peer no longer holds.
         idle_since: Loop time at which it was put aside.
         silent: Not a byte of an answer to the last request has come.
@@ -108,7 +107,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_backlog", "_body", "_clock", "_early", "_ended", "_head_bytes", "_headers", "_length", "_loop", "_lost", "_mark",
         "_max_bytes", "_pairs", "_parser", "_phases", "_pieces", "_reusable", "_status", "_surplus", "_transport", "_waiter",
-        "_wire", "expires", "idle_since", "silent", "used",
+        "_wire", "descriptor", "expires", "idle_since", "silent", "used",
     )  # fmt: skip
 
     def __init__(self, lost: _Lost) -> None:
@@ -125,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._headers: Headers | None = None
         self._backlog = b""
         self._surplus = self._reusable = False
+        self.descriptor = -1
         self.expires = math.inf
         self.idle_since = 0.0
         self.silent = True
@@ -152,11 +152,6 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             raise ConnectionResetError("the connection was closed at once")
         return self._transport
-
-    @property
-    def descriptor(self) -> int:
-        """Its number among the process's open files; -1 where it is closed."""
-        return int(self._transport.get_extra_info("socket").fileno()) if self._transport is not None else -1
 
     def secured(self, transport: asyncio.Transport, expires: float) -> None:
         """Go on over TLS."""
@@ -213,6 +208,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self.descriptor = transport.get_extra_info("socket").fileno()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come. What nobody asked for must never be taken for the answer to the next request."""

@@ -236,3 +236,15 @@ def test_a_new_label_of_the_owner_is_on_all_its_series_and_on_no_other() -> None
     assert [(labels, value) for _, labels, value in owner.published()] == [((odd,), 1.0), (("b",), 2.5)]
     owner.publish({HEAP: {("b",): 9.0}})
     assert b'team="t",area="b"} 9' in store.render()
+
+
+def test_series_that_come_go_and_change_places_keep_their_values() -> None:
+    """Lines are prepared for all series of a family together; a label may look like a place for a value."""
+    store = Store()
+    owner = store.owner(BASE)
+    for names in (["%b", "%%", "b"], ["b", "%b"], ["new", "%b", "%d"], []):
+        owner.publish({HEAP: {(name,): float(at) for at, name in enumerate(names)}})
+        lines = [line.rpartition(b"} ") for line in store.series_of(HEAP.name)]
+        assert [(head.rpartition(b'="')[2], value) for head, _, value in lines] == [
+            (name.encode() + b'"', b"%d" % at) for at, name in enumerate(names)
+        ]

@@ -72,14 +72,24 @@ class PrometheusText:
     malformed: int
 
 
+_last_shapes: dict[tuple[bytes, tuple[bytes, ...]], tuple[list[bytes], tuple[int, ...]]] = {}
+"""For each wanted name what was between the label values of the last line that was odd, and where the wanted ones are: the
+applications of a fleet write the same. As many as there are wanted names."""
+
+
 class _Column:
     """One wanted name: the labels to keep, the shapes seen, the samples found."""
 
-    __slots__ = ("bounds", "decoded", "labels", "last_heads", "last_picks", "samples", "shapes", "sums", "texts", "totals")
+    __slots__ = (
+        "bounds", "decoded", "ends_in_wanted", "heads", "labels", "last_heads", "last_picks", "length", "lines", "name",
+        "picks", "samples", "shapes", "sums", "texts", "totals",
+    )  # fmt: skip
 
-    def __init__(self, wanted: tuple[str, ...] | Summed) -> None:
+    def __init__(self, name: bytes, wanted: tuple[str, ...] | Summed) -> None:
         names = wanted.labels if isinstance(wanted, Summed) else wanted
+        self.name = name
         self.labels = tuple(label.encode() for label in names)
+        self.lines = 0
         self.samples: list[Sample] = []
         self.sums: dict[tuple[str, ...], float] | None = {} if isinstance(wanted, Summed) else None
         self.texts: dict[bytes, float] = {}
@@ -91,12 +101,27 @@ class _Column:
         self.decoded: dict[bytes, tuple[str]] = {}
         self.last_heads: list[bytes] | None = None
         self.last_picks: tuple[int, ...] | None = None
+        self._recognise(*_last_shapes.get((name, self.labels), ([], ())))
+
+    def _recognise(self, heads: list[bytes], picks: tuple[int, ...]) -> None:
+        self.heads, self.picks = heads, picks
+        self.length = 2 * len(heads) + 1
+        self.ends_in_wanted = self.sums is not None and picks == (self.length - 2,)
+
+    def remember(self, line: bytes, picks: tuple[int, ...], *, keep: bool) -> None:
+        """Recognise lines of the same shape as this one, which was read; in other answers too, if it is to be kept."""
+        heads = line.split(b'"')[:-1:2]
+        self._recognise(heads, picks)
+        if keep:
+            _last_shapes[self.name, self.labels] = heads, picks
 
     def found(self) -> list[Sample]:
         """Return the samples, or the sums."""
         if self.sums is None:
             return self.samples
         sums = self.sums
+        if not self.bounds and not self.texts:
+            return list(sums.items())
         self.add_row([], [])
         for text, total in self.texts.items():
             labels = (text.decode("utf-8", "replace"),)
@@ -154,7 +179,8 @@ class Reader:
     """
 
     def __init__(self, wanted: Wanted, *, max_lines: int = MAX_LINES, max_samples: int = MAX_SAMPLES) -> None:
-        self._columns = {name.encode(): _Column(labels) for name, labels in wanted.items()}
+        self._wanted = wanted
+        self._columns: dict[bytes, _Column | None] = dict.fromkeys(_encoded(tuple(wanted)))
         self._max_samples = self._left = max_samples
         self._malformed = 0
         self._run = _NO_RUN
@@ -163,7 +189,8 @@ class Reader:
 
     def result(self) -> PrometheusText:
         """Return what was read so far."""
-        return PrometheusText({name.decode(): column.found() for name, column in self._columns.items()}, self._malformed)
+        columns = zip(self._wanted, self._columns.values(), strict=True)
+        return PrometheusText({name: column.found() if column else [] for name, column in columns}, self._malformed)
 
     def read(self, piece: bytes) -> None:
         """Read whole lines.
@@ -171,7 +198,7 @@ class Reader:
         Raises:
             Failure: `too_large`, where there are more wanted samples than the limit.
         """
-        column_of = self._columns.get
+        columns = self._columns
         run, row = self._run, self._row
         start = len(run)
         for line in piece.split(b"\n"):
@@ -183,8 +210,14 @@ class Reader:
                 if line.startswith(b"#"):
                     continue
                 name, _, rest = line.strip().replace(b"\t", b" ").partition(b" ")
-            column = column_of(name) or column_of(name.strip())
-            if column is not None and self._take(column, line, bool(brace), rest):
+            if name not in columns:
+                name = name.strip()
+                if name not in columns:
+                    continue
+            column = columns[name]
+            if column is None:
+                column = columns[name] = _Column(name, self._wanted[name.decode()])
+            if self._take(column, line, bool(brace), rest):
                 run, row = self._run, self._row
                 start = len(run)
         self._end_row()
@@ -193,6 +226,23 @@ class Reader:
 
     def _take(self, column: _Column, line: bytes, brace: bool, rest: bytes) -> bool:
         """Take a line of a wanted name; return whether what it begins with is recognised from here on."""
+        if brace and b"\\" not in line:
+            parts = line.split(b'"')
+            tail = parts[-1]
+            if len(parts) == column.length and parts[:-1:2] == column.heads and tail.startswith(b"}") and b"_" not in tail:
+                try:
+                    value = float(tail[1:])
+                except ValueError:
+                    pass  # there may be a timestamp
+                else:
+                    labels = tuple([parts[at].decode("utf-8", "replace") if at else "" for at in column.picks])
+                    self._add(column, labels, value)
+                    return column.ends_in_wanted and column.lines > 1 and self._begin_row(column, line, parts)
+        self._take_odd(column, line, brace, rest)
+        return False
+
+    def _take_odd(self, column: _Column, line: bytes, brace: bool, rest: bytes) -> None:
+        """Take a line that is not of the same shape as the one of its name before it."""
         block = b""
         labels: tuple[str, ...] | None = ("",) * len(column.labels)
         if brace:
@@ -201,24 +251,23 @@ class Reader:
         value = _value(rest)
         if labels is None or value is None:
             self._malformed += 1
-            return False
+            return
+        if block.endswith(b'"') and b"\\" not in block and column.last_picks is not None:
+            column.remember(line, column.last_picks, keep=len(block) <= _KEPT_BLOCK)
+        self._add(column, labels, value)
+
+    def _add(self, column: _Column, labels: tuple[str, ...], value: float) -> None:
         self._left -= 1
+        column.lines += 1
         if column.sums is None:
             column.samples.append((labels, value))
         elif 0 <= value < math.inf:
             column.sums[labels] = column.sums.get(labels, 0.0) + value
-            if len(labels) == 1:
-                return self._begin_row(column, line, block)
-        return False
 
-    def _begin_row(self, column: _Column, line: bytes, block: bytes) -> bool:
+    def _begin_row(self, column: _Column, line: bytes, parts: list[bytes]) -> bool:
         """Recognise lines that differ from this one in the value of the last label, the wanted one, and in their value."""
-        picks, heads = column.last_picks, column.last_heads
-        if not (block.endswith(b'"') and picks and heads and picks[0] == 2 * len(heads) - 3) or b"\\" in block:
-            return False
         self._end_row()
-        before = block[:-1].rpartition(b'"')[0]
-        self._run = line[: line.index(b"{") + 1] + before + b'"'
+        self._run = line[: -len(parts[-1]) - len(parts[-2]) - 1]
         self._of = column
         return True
 
@@ -243,6 +292,11 @@ class Reader:
         for tail in row:
             self._take(column, run + tail, True, (run + tail).partition(b"{")[2])  # noqa: FBT003 - it has a brace
         self._run, self._row = run, []
+
+
+@lru_cache(maxsize=16)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(name.encode() for name in names)
 
 
 def _value(text: bytes) -> float | None:
