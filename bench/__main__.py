@@ -96,9 +96,9 @@ def _print_scrape(cost: ScrapeCost) -> None:
         click.echo(f"  {name:5}  prometheus_client  {theirs * 1000:8.1f} ms   generate_latest, its samples being ready")
         click.echo(f"  {name:5}  ratio              {ratio:8.1f}      at least {least}")
     click.echo(f"  gzip   loop alone, ratio  {cost.loop_ratio:8.1f}      at least {MIN_LOOP_RATIO}")
-    whole, loop = cost.at_once.whole * 1000, cost.at_once.loop * 1000
+    whole, on_loop = cost.at_once.whole * 1000, cost.at_once.loop * 1000
     click.echo(
-        f"  gzip   {scrape.AT_ONCE} at once         {whole:8.1f} ms   whole daemon, of it {loop:.1f} the event loop's"
+        f"  gzip   {scrape.AT_ONCE} at once         {whole:8.1f} ms   whole daemon, of it {on_loop:.1f} the event loop's"
     )
     click.echo(f"  gzip   as many scrapes    {cost.at_once_ratio:8.1f}      at most {MAX_AT_ONCE_RATIO}")
 
