@@ -86,14 +86,17 @@ def test_nothing_heavy_is_imported_to_say_what_is_wrong(arguments: list[str], co
     assert "click" in modules.split()
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["chekc"], ["serve", "--lisen"], ["serve"]], ids=" ".join)
-def test_it_costs_a_few_starts_of_python(arguments: list[str], tmp_path: Path) -> None:
-    """About eight on a quiet machine; with the libraries of every probe it was eighty."""
+def test_it_costs_little_more_than_the_library_of_commands(arguments: list[str], tmp_path: Path) -> None:
+    """Half as much again on a quiet machine; with the libraries of every probe it was twelve times as much."""
     start = "from exporter.cli.main import main; main()"
     run(start, arguments, tmp_path)  # compiles what is not compiled yet
-    costs = min(run(start, arguments, tmp_path)[1] for _ in range(3))
-    bare = min(run("pass", [], tmp_path)[1] for _ in range(3))
-    assert costs < 25 * max(bare, 0.01)
+    costs, bare = 0.0, 0.0
+    for _ in range(5):  # in turns, and summed: the kernel counts in ticks of 10 ms
+        costs += run(start, arguments, tmp_path)[1]
+        bare += run("import click", [], tmp_path)[1]
+    assert costs < 3 * bare
 
 
 def test_what_asyncio_complains_of_is_logged(tmp_path: Path) -> None:

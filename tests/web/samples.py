@@ -112,7 +112,7 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "verdict": verdict,
         "state": state_of(verdict, troubled=any(item.state is not State.UP for item in probed)),
         "reason": next((item.reason for item in targets if item.verdict is UNKNOWN), None) if verdict is UNKNOWN else None,
-        "since": max(times, default=0.0),
+        "since": max(times, default=time.time() - 61),
         "depends_on": ["postgres", "redis", "kafka"],
         "min_ready": 1,
         "instances": {v.value: sum(item.verdict is v for item in targets) for v in Verdict},

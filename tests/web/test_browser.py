@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from exporter.values import Address
 from exporter.verdict import Verdict
 from tests.web.browser import Browser, chromium
-from tests.web.samples import FakeBackend, Whole, healthy_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, Whole, healthy_fleet, large_fleet, service, target, troubled_fleet
 
 WINDOWS = tuple(product((360, 400, 768, 1280, 1920), (False, True)))
 
@@ -44,9 +44,20 @@ def crowded_fleet() -> Whole:
     return troubled.model_copy(update={"services": [crowded, *troubled.services], "config_error": "e" * 400})
 
 
+def thousand_targets() -> Whole:
+    """A fleet of 1,000, of which a service has never been found and another is down with hundreds of targets."""
+    now = time.time()
+    down = [target("s-down", "actuator", f"h:{n}", now, verdict=Verdict.DOWN, reason="timeout") for n in range(300)]
+    lost = service("s-lost", [], Verdict.UNKNOWN, reason="not_discovered")
+    large = large_fleet(696)
+    return large.model_copy(update={"services": [service("s-down", down, Verdict.DOWN), lost, *large.services]})
+
+
 @pytest.mark.parametrize(
     ("view", "path"),
     [
+        (thousand_targets, "/"),
+        (thousand_targets, "/services/s-lost"),
         (healthy_fleet, "/"),
         (troubled_fleet, "/"),
         (troubled_fleet, "/services/case"),
