@@ -142,7 +142,7 @@ class Recorder:
 
         Args:
             attempt: Where to.
-            readings: What was read; bounded here.
+            readings: What was read; bounded here, since a reading that was cut short is not yet.
             whole: All was read. Of counters that are missing in a reading that was cut short nothing can be told.
         """
         readings.bound()

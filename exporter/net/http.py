@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from exporter import __version__
 from exporter.net.descriptors import Descriptors
 from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of
-from exporter.net.http_connection import Answer, Connection, expiry
+from exporter.net.http_connection import Answer, Connection
 from exporter.net.phases import Phases
 from exporter.net.resolver import Resolver
 from exporter.values import Address
@@ -253,7 +254,7 @@ class HttpClient:
             connection.abort()
             self._lost(connection)  # in the middle of a handshake, asyncio does not tell
             raise
-        connection.secured(transport, expiry(transport, tls))
+        connection.secured(transport, _expiry(transport, tls))
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -314,3 +315,11 @@ def _failure(error: Exception, stage: Stage) -> Failure:
     if stage is Stage.TLS:
         return Failure(stage, Reason.TLS_FAILED, str(error))
     return Failure(stage, Reason.UNREACHABLE, str(error))
+
+
+def _expiry(transport: asyncio.BaseTransport, context: ssl.SSLContext) -> float:
+    """Return the Unix time at which the peer's certificate expires, or infinity where it was not verified."""
+    if context.verify_mode is ssl.CERT_NONE:
+        return math.inf
+    certificate = transport.get_extra_info("ssl_object").getpeercert()
+    return float(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else math.inf

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import NamedTuple, Protocol, cast
@@ -19,7 +18,7 @@ from exporter.net.errors import failure_of
 from exporter.net.phases import NoPhases, Phases, phase_clock
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Answer", "Connection", "Headers", "expiry"]
+__all__ = ["Answer", "Connection", "Headers"]
 
 MAX_HEADER_BYTES = 16_384
 """Of one answer, names and values together, trailers included."""
@@ -398,11 +397,3 @@ def _closed(stage: Stage) -> Failure:
 
 def _ends_in_chunked(encoding: bytes | None) -> bool:
     return encoding is not None and encoding.rstrip().lower().endswith(b"chunked")
-
-
-def expiry(transport: asyncio.BaseTransport, context: ssl.SSLContext) -> float:
-    """Return the Unix time at which the peer's certificate expires, or infinity where it was not verified."""
-    if context.verify_mode is ssl.CERT_NONE:
-        return math.inf
-    certificate = transport.get_extra_info("ssl_object").getpeercert()
-    return float(ssl.cert_time_to_seconds(certificate["notAfter"])) if certificate else math.inf

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 
 from exporter.clients.spring.prometheus_text import PrometheusText, Sample, Summed, Wanted
 
@@ -114,8 +115,7 @@ class Readings:
 
         Nothing that is read here can be negative, and a sum of hostile numbers may be infinite: such values are left out.
         """
-        for name in _SERIES:
-            series = getattr(self, name)
+        for name, series in zip(_SERIES, _all_series(self), strict=True):
             if series and not _is_bounded(series):
                 cut = sorted(pair for pair in series.items() if 0 <= pair[1] < math.inf)[:MAX_VALUES]
                 setattr(self, name, {tuple(text[:MAX_LABEL] for text in labels): value for labels, value in cut})
@@ -123,13 +123,20 @@ class Readings:
 
 
 _SERIES = tuple(item.name for item in fields(Readings) if item.name not in {"buckets", "quantile"})
+_all_series = attrgetter(*_SERIES)
 
 
 def _is_bounded(series: Series) -> bool:
     """Say whether there is nothing to cut, as there nearly never is."""
-    if len(series) > MAX_VALUES or any(len(text) > MAX_LABEL for labels in series for text in labels):
+    if len(series) > MAX_VALUES:
         return False
-    return all(0 <= value < math.inf for value in series.values())
+    for labels, value in series.items():
+        if not 0 <= value < math.inf:
+            return False
+        for text in labels:
+            if len(text) > MAX_LABEL:
+                return False
+    return True
 
 
 def read(text: PrometheusText) -> Readings:
@@ -234,7 +241,7 @@ class LatencyWindow:
         if started is not None and started_before is not None and abs(started - started_before) > 1:
             return None
         served = {bound: count - before[bound] for bound, count in now.items()}
-        if any(count < 0 for count in served.values()):
+        if served and min(served.values()) < 0:
             return None
         return quantile_of(0.99, served)
 
