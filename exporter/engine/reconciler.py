@@ -8,7 +8,6 @@ learnt late can undo what was learnt later, and a burst of changes of one servic
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -43,9 +42,6 @@ RETRY = 30.0
 
 _BATCH = 32
 """Probes that are built in a thread in one go, and targets that are closed side by side."""
-
-_FREEZE_SHARE = 0.25
-"""Share of all targets that must be new before they are taken out of the garbage collector's sight."""
 
 
 class Reconciler:
@@ -85,7 +81,6 @@ class Reconciler:
         self._retries: dict[str, asyncio.TimerHandle] = {}
         self._probe_series: dict[tuple[str, str, tuple[tuple[str, str], ...]], ProbeSeries] = {}
         self._own = engine.store.owner({})
-        self._fresh = 0
 
     # The facts, each set by whoever learns it.
 
@@ -144,7 +139,6 @@ class Reconciler:
                 await self._reconcile(name)
             self._own.put(m.TARGETS, {(): float(len(self._scheduler))})
             self._order()
-            self._freeze()
             if not self._dirty:
                 self._settled.set()
 
@@ -252,7 +246,6 @@ class Reconciler:
             state = TargetState(probe, self._engine, series, changed, service.completed)
             service.add(state)
             self._scheduler.add(state)
-            self._fresh += 1
             return
         interval = state.interval
         self._release(state.shared_series)
@@ -306,12 +299,6 @@ class Reconciler:
         names = self._config.everything
         if list(self.services) != [name for name in names if name in self.services]:
             self.services = {name: self.services[name] for name in names if name in self.services}
-
-    def _freeze(self) -> None:
-        """Take what is new and stays out of the garbage collector's sight: a full collection would hold the loop up."""
-        if self._fresh > _FREEZE_SHARE * len(self._scheduler):
-            gc.freeze()
-            self._fresh = 0
 
 
 def _built(make_probe: MakeProbe, wanted: Wanted) -> Probe[Any] | ConfigError:

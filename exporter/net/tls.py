@@ -1,12 +1,10 @@
-"""TLS client settings, contexts that tell when a handshake starts, and facts of a served certificate."""
+"""TLS client settings, and contexts that follow their files and whose handshakes are watched."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
-from contextvars import ContextVar
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -16,18 +14,11 @@ from weakref import WeakValueDictionary
 from pydantic import Field, model_validator
 
 from exporter.net.handshake import WatchedHandshake
-from exporter.net.phases import phase_clock
 from exporter.values import Settings
 
-__all__ = ["ClientTls", "TlsSettings", "handshake_started"]
+__all__ = ["ClientTls", "TlsSettings"]
 
 log = logging.getLogger(__name__)
-
-handshake_started: ContextVar[list[float] | None] = ContextVar("handshake_started", default=None)
-"""A list that receives the time, by `phase_clock`, at which a TLS handshake starts.
-
-Neither asyncio nor aiohttp tell connecting from handshaking; `SSLContext.wrap_bio` is the public call between the two.
-"""
 
 
 class TlsSettings(Settings):
@@ -47,14 +38,11 @@ class TlsSettings(Settings):
 
 
 class _WatchedContext(ssl.SSLContext):
-    """A context that notes in `handshake_started` when a handshake begins, and whose handshakes are watched."""
+    """A context whose handshakes are watched."""
 
     sslobject_class = WatchedHandshake
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        started = handshake_started.get()
-        if started is not None:
-            started.append(phase_clock()())
         made = super().wrap_bio(incoming, *args, **kwargs)
         if isinstance(made, WatchedHandshake):
             made.watch(incoming)
@@ -111,11 +99,6 @@ class _Files:
         self._complaint: str | None = None
         self._said, self._context = self._read(None)
 
-    @property
-    def current(self) -> ssl.SSLContext:
-        """The context of what was read last."""
-        return self._context
-
     async def context(self) -> ssl.SSLContext:
         """Return the context for the next connection, having looked at the files if nobody has of late."""
         look = self._look_under_way() if self._paths else None
@@ -169,16 +152,6 @@ def _files_of(settings: TlsSettings) -> _Files:
         if files is None:
             files = _shared[settings] = _Files(settings)
         return files
-
-
-@lru_cache(maxsize=256)
-def _kept_files(settings: TlsSettings) -> _Files:
-    return _files_of(settings)
-
-
-def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Build a client context once, which does not follow its files. To go: every user takes a `ClientTls`."""
-    return _kept_files(settings).current
 
 
 def _context(settings: TlsSettings) -> ssl.SSLContext:

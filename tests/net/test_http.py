@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from yarl import URL
 
 from exporter.net.http import Answer, HttpClient
 from exporter.net.resolver import Resolver
-from exporter.net.tls import TlsSettings, client_context
+from exporter.net.tls import ClientTls, TlsSettings
 from exporter.verdict import Failure, Reason, Stage
 from tests.net.servers import Certificates, answer, handshake_only, says, serve, serve_raw
 
@@ -46,10 +47,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+@cache
+def client_tls(settings: TlsSettings) -> ClientTls:
+    """Keep it, as a probe does: a context of its own is a connection of its own."""
+    return ClientTls(settings)
+
+
 async def get(
     client: HttpClient, port: int, phases: Recorder | None = None, *, scheme: str = "http", tls: TlsSettings | None = None
 ) -> Answer:
-    context = client_context(tls) if tls is not None else None
+    context = await client_tls(tls).context() if tls is not None else None
     async with asyncio.timeout(10):
         return await client.get(
             URL(f"{scheme}://127.0.0.1:{port}/x"),
@@ -256,7 +263,7 @@ async def test_a_handshake_that_hangs_is_a_timeout_in_tls(client: HttpClient) ->
 
     phases = Recorder()
     async with serve_raw(hang) as served:
-        url, context = URL(f"https://127.0.0.1:{served.port}/"), client_context(TlsSettings(verify=False))
+        url, context = URL(f"https://127.0.0.1:{served.port}/"), await ClientTls(TlsSettings(verify=False)).context()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.get(url, phases, max_bytes=9, tls=context), 0.2)
     assert phases.stage is Stage.TLS

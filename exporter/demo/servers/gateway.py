@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 __all__ = ["Gateway"]
+
+
+HANDSHAKE_SECONDS = 10.0
+"""Seconds that a client may take to shake hands."""
 
 
 class Gateway:
@@ -35,20 +43,35 @@ class Gateway:
         self._authority_key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = directory / "gateway.pem"
         self._key = directory / "gateway.key"
-        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, days: float = 90) -> None:
         """Issue a certificate for so many days, and listen."""
         await asyncio.to_thread(self._issue, days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._certificate, self._key)
-        self._server = await asyncio.start_server(_hang_up, "127.0.0.1", self.port, ssl=context)
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
+        listener.settimeout(0)
+        self._begin(self._accept(listener, context)).add_done_callback(lambda _: listener.close())
 
     async def stop(self) -> None:
-        """Stop listening."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Stop listening, and break off the handshakes that are under way, which asyncio's own server would leave open."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            self._begin(_shake_hands(connection, context))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=f"gateway on {self.port}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def renew(self, days: float) -> None:
         """Present another certificate."""
@@ -89,5 +112,10 @@ def _certificate(subject: x509.Name, key: ec.EllipticCurvePublicKey, days: float
     )
 
 
-async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
+async def _shake_hands(connection: socket.socket, context: ssl.SSLContext) -> None:
+    loop = asyncio.get_running_loop()
+    with suppress(OSError):  # the other side went away, or does not like the certificate
+        transport, _ = await loop.connect_accepted_socket(
+            asyncio.Protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_SECONDS
+        )
+        transport.abort()
