@@ -6,8 +6,10 @@ import asyncio
 import gc
 import gzip
 import threading
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 import pytest
 from aiohttp import ClientSession
@@ -153,7 +155,16 @@ async def test_nothing_is_held_on_to_after_a_scrape(client: ClientSession, backe
     await asyncio.sleep(0.05)
     gc.collect()
     kept = [item for item in _bytes_reached() if len(item) > 1_000 and item is not backend.exposition]
-    assert [item for item in kept if item.startswith((b"# x\n", b"\x1f\x8b"))] == []
+    assert [item for item in kept if b"# x\n# x\n" in (item[:8], _unpacked(item))] == []
+
+
+def _unpacked(item: bytes) -> bytes:
+    """Return the first bytes of what is packed; other tests of this process may hold on to packed bytes of their own."""
+    if not item.startswith(b"\x1f\x8b"):
+        return b""
+    with suppress(zlib.error):
+        return zlib.decompressobj(wbits=31).decompress(item, 8)
+    return b""
 
 
 def _bytes_reached() -> Iterator[bytes]:
