@@ -9,6 +9,8 @@ STAMP := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+# It goes to a folder of its own, and without it every process that a test or a benchmark starts would be compiled anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Nothing is written outside this folder.
 export TMPDIR := $(CURDIR)/.cache/tmp
 export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
