@@ -28,6 +28,10 @@ MAX_FLEET_MIB = 400
 MIN_ON_TIME = 0.99
 MAX_STALL_SECONDS = 0.05
 
+REFERENCE_MS = 1.24
+"""What Prometheus pays for a scrape of the metrics answer, by this very benchmark, on the machine that the limits in seconds
+are for. They are stretched by as much as this machine is slower in the same run."""
+
 
 @click.command()
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
@@ -39,7 +43,8 @@ def main(duration: float, output: str) -> None:
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
         health = cpu.health_beside_blackbox(Path(folder), duration / 2)
         start = fleet.measure_start(Path(folder))
-        many = fleet.measure_fleet(Path(folder), 2 * duration)
+        slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
+        many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
@@ -50,11 +55,12 @@ def main(duration: float, output: str) -> None:
         "CPU of --version": start.version <= MAX_START_SECONDS,
         "CPU of bad usage": start.usage <= MAX_START_SECONDS,
         "CPU when idle": start.idle <= MAX_IDLE_CORES,
-        "CPU of the fleet": many.cores <= MAX_FLEET_CORES,
+        "CPU of the fleet": many.cores <= MAX_FLEET_CORES * slowness,
         "memory of the fleet": many.rss <= MAX_FLEET_MIB,
         "the fleet on time": many.on_time >= MIN_ON_TIME,
-        "stalls at the start": many.start_stall <= MAX_STALL_SECONDS,
-        "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS,
+        "stalls at the start": many.start_stall <= MAX_STALL_SECONDS * slowness,
+        "stalls while nothing happens": many.steady_stall <= MAX_STALL_SECONDS * slowness,
+        "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS * slowness,
     }
     if output == "json":
         click.echo(json.dumps({
@@ -76,6 +82,7 @@ def main(duration: float, output: str) -> None:
             "loop_ratio": cost.loop_ratio,
             "at_once_ratio": cost.at_once_ratio,
             "start": asdict(start),
+            "slowness": slowness,
             "fleet": asdict(many),
             "ok": checks,
         }))  # fmt: skip
@@ -86,7 +93,7 @@ def main(duration: float, output: str) -> None:
         )  # fmt: skip
         _print_pair("CPU of a health request alone", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO)
         _print_scrape(cost)
-        _print_fleet(start, many)
+        _print_fleet(start, many, slowness)
     missed = [name for name, ok in checks.items() if not ok]
     if missed:
         click.echo(f"missed: {', '.join(missed)}", err=True)
@@ -124,18 +131,23 @@ def _print_scrape(cost: ScrapeCost) -> None:
     click.echo(f"  gzip   as many scrapes    {cost.at_once_ratio:8.1f}      at most {MAX_AT_ONCE_RATIO}")
 
 
-def _print_fleet(start: StartCost, cost: FleetCost) -> None:
+def _print_fleet(start: StartCost, cost: FleetCost, slowness: float) -> None:
     click.echo("The command line, and a daemon with nothing due:")
     click.echo(f"  --version, usage   {start.version:8.3f} s    and {start.usage:.3f}, at most {MAX_START_SECONDS}")
     click.echo(f"  idle               {100 * start.idle:8.3f} %    of a core, at most {100 * MAX_IDLE_CORES:g}")
-    click.echo(f"A fleet of {cost.instances:,} instances, every 15 s, by the shipped settings:")
-    click.echo(f"  CPU                {cost.cores:8.2f}      cores, at most {MAX_FLEET_CORES}")
+    most_cores, most_stall = MAX_FLEET_CORES * slowness, MAX_STALL_SECONDS * slowness
+    click.echo(f"A fleet of {cost.instances:,} instances, every 15 s, by the shipped settings. Prometheus' scrape takes")
+    click.echo(
+        f"{slowness:.1f} times the {REFERENCE_MS} ms of the machine that the limits are for; those of time are stretched:"
+    )
+    click.echo(f"  CPU                {cost.cores:8.2f}      cores, at most {most_cores:.2f}")
     click.echo(f"  resident memory    {cost.rss:8.0f} MiB  at most {MAX_FLEET_MIB}")
-    click.echo(f"  within 50 ms       {100 * cost.on_time:8.2f} %    of attempts, at least {100 * MIN_ON_TIME:g}")
+    on_time = f"{100 * cost.on_time:8.2f} %    of attempts, at least {100 * MIN_ON_TIME:g}"
+    click.echo(f"  within {1000 * cost.within:3.0f} ms      {on_time}")
     stalls = (cost.start_stall, cost.steady_stall, cost.outage_stall)
     names = ("start", "steady", f"outage of all ({cost.outage_down:,} told down)")
     for name, seconds in zip(names, stalls, strict=True):
-        click.echo(f"  longest stall      {1000 * seconds:8.0f} ms   {name}, at most {1000 * MAX_STALL_SECONDS:g}")
+        click.echo(f"  longest stall      {1000 * seconds:8.0f} ms   {name}, at most {1000 * most_stall:.0f}")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ INTERVAL = 15.0
 SETTLE = 2 * INTERVAL + 5
 """Seconds after the start until every connection is open and every target has been asked twice."""
 
-ON_TIME = "0.05"
-"""The bound, in seconds, of the lateness histogram's bucket that is compared with the limit."""
+ON_TIME_SECONDS = 0.05
+"""How late an attempt may start, on a machine as fast as the limits are for."""
 
 _LATENESS = re.compile(r'^probe_lateness_seconds_bucket\{[^}]*le="([^"]+)"\} (\d+)$', re.MULTILINE)
 _VALUE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
@@ -50,7 +50,8 @@ class FleetCost:
         instances: How many there were.
         cores: CPU seconds a second, user and system, the whole daemon.
         rss: Resident memory in MiB, between scrapes.
-        on_time: Share of attempts that started within 50 ms of their time.
+        within: How late an attempt may start, in seconds: the bound of a bucket of the lateness histogram.
+        on_time: Share of attempts that started no later.
         start_stall: Longest stall of the event loop while it started, in seconds.
         steady_stall: The same while nothing happened.
         outage_stall: The same while every instance went away at once.
@@ -60,6 +61,7 @@ class FleetCost:
     instances: int
     cores: float
     rss: float
+    within: float
     on_time: float
     start_stall: float
     steady_stall: float
@@ -82,8 +84,13 @@ class StartCost:
     idle: float
 
 
-def measure_fleet(folder: Path, duration: float, instances: int = 5000, services: int = 100) -> FleetCost:
+def measure_fleet(
+    folder: Path, duration: float, instances: int = 5000, services: int = 100, slowness: float = 1.0
+) -> FleetCost:
     """Run the fleet and measure it.
+
+    Args:
+        slowness: How many times slower this machine is than the one that the limits are for.
 
     Raises:
         RuntimeError: Not every instance was up, or the daemon ended.
@@ -101,12 +108,12 @@ def measure_fleet(folder: Path, duration: float, instances: int = 5000, services
             time.sleep(1)  # what the last scrape took has been given back
             rss = _resident(pid) / 2**20
             cores = (_cpu_seconds(pid) - spent) / (time.monotonic() - began)
-            on_time = _share_on_time(before, _lateness(_scrape(listen)))
+            within, on_time = _on_time(before, _lateness(_scrape(listen)), ON_TIME_SECONDS * slowness)
             _expect_up(listen, instances)
             actuators.send_signal(signal.SIGKILL)
             outage_stall = _worst_stall(listen, 2 * INTERVAL + 5)
             down = _SUCCESS.findall(_scrape(listen)).count("0")
-    return FleetCost(instances, cores, rss, on_time, start_stall, steady_stall, outage_stall, down)
+    return FleetCost(instances, cores, rss, within, on_time, start_stall, steady_stall, outage_stall, down)
 
 
 def measure_start(folder: Path) -> StartCost:
@@ -197,8 +204,10 @@ def _lateness(exposition: str) -> dict[str, int]:
     return found
 
 
-def _share_on_time(before: dict[str, int], after: dict[str, int]) -> float:
-    return (after[ON_TIME] - before[ON_TIME]) / (after["+Inf"] - before["+Inf"])
+def _on_time(before: dict[str, int], after: dict[str, int], most: float) -> tuple[float, float]:
+    """Return the widest bucket that is no wider than what is allowed, and the share of attempts in it."""
+    bound = max((bound for bound in after if float(bound) <= most), key=float)
+    return float(bound), (after[bound] - before[bound]) / (after["+Inf"] - before["+Inf"])
 
 
 def _expect_up(listen: int, instances: int) -> None:

@@ -27,8 +27,8 @@ from tests.web.samples import FakeBackend
 FACT = gauge("probe_stall_fact", "A fact.", "number")
 SERVICES = 100
 READERS = 10
-MOST_HELD = 0.020
-"""Seconds of the loop's thread."""
+MOST_HELD = 3.0
+"""Times what a fixed piece of work takes: about 20 ms where that takes seven."""
 
 
 async def learn(attempt: Attempt) -> None:
@@ -109,6 +109,16 @@ async def _longest_hold(stop: asyncio.Event) -> float:
     return longest
 
 
+def _piece_of_work() -> float:
+    """Return the CPU seconds of a fixed piece of work, the most of some: as slow as this machine is now and then."""
+    spent = []
+    for _ in range(20):
+        before = time.thread_time()
+        json.loads(json.dumps([{"name": str(n), "value": n * 1.5} for n in range(3000)]))
+        spent.append(time.thread_time() - before)
+    return max(spent)
+
+
 async def _curl(address: Address, path: str, output: Path, *options: str) -> None:
     """Read an answer into a file: taking it into this process would hold its loop up."""
     process = await asyncio.create_subprocess_exec("curl", "-sS", "-o", str(output), *options, f"http://{address}{path}")
@@ -122,8 +132,10 @@ async def test_ten_readers_of_five_thousand_targets_do_not_hold_the_loop_up(
 ) -> None:
     """F12: ten readers at once held it for up to 0.47 s.
 
-    In CPU time of the loop's thread, so that a busy machine does not matter; the clients are other processes.
+    In CPU time of the loop's thread, beside that of a fixed piece of work: neither a busy nor a slow machine matters. The
+    clients are other processes.
     """
+    most = MOST_HELD * _piece_of_work()
     async with daemon(5000) as address:
         for path in ("/api/v1/services", "/api/v1/targets", "/api/v1/targets?verdict=down", "/", "/services/s3"):
             stop = asyncio.Event()
@@ -131,7 +143,7 @@ async def test_ten_readers_of_five_thousand_targets_do_not_hold_the_loop_up(
             files = [tmp_path / str(n) for n in range(READERS)]
             await asyncio.gather(*(_curl(address, path, file, *options) for file in files))
             stop.set()
-            assert await watch < MOST_HELD, path
+            assert await watch < most, path
             texts = [gzip.decompress(file.read_bytes()) if options else file.read_bytes() for file in files]
             assert min(map(len, texts)) > 20_000
             if path == "/api/v1/targets":
@@ -155,5 +167,7 @@ async def _cpu(targets: int, path: str) -> float:
 @pytest.mark.measures
 @pytest.mark.parametrize("path", ["/", "/api/v1/services"])
 async def test_what_lists_services_costs_the_same_however_many_targets_they_have(path: str) -> None:
-    """F12: 1.0 s of CPU at 5,000 targets. Fifteen targets of a service already fill what is shown of it."""
-    assert await _cpu(5000, path) < 1.5 * await _cpu(1500, path)
+    """F12: 1.0 s of CPU at 5,000 targets. Fifteen targets of a service already fill what is shown of it; four times as many
+    must not cost twice as much.
+    """
+    assert await _cpu(6000, path) < 2.0 * await _cpu(1500, path)
