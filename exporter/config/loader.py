@@ -122,11 +122,22 @@ def _merge(value: dict[str, Any]) -> dict[str, Any]:
         defaults = {}
     common = {key: defaults[key] for key in _INHERITED if key in defaults}
     by_kind = defaults.get("probes") if isinstance(defaults.get("probes"), dict) else {}
+    limits = defaults.get("thresholds")
     merged = dict(value)
     for group in _GROUPS:
         if isinstance(value.get(group), dict):
-            merged[group] = {name: _merge_one(item, common, by_kind or {}) for name, item in value[group].items()}
+            merged[group] = {
+                name: _merge_thresholds(_merge_one(item, common, by_kind or {}), limits)
+                for name, item in value[group].items()
+            }
     return merged
+
+
+def _merge_thresholds(item: Any, defaults: Any) -> Any:
+    if not isinstance(item, dict) or not isinstance(defaults, dict):
+        return item
+    own = item.get("thresholds", {})
+    return {**item, "thresholds": {**defaults, **own}} if isinstance(own, dict) else item
 
 
 def _merge_one(item: Any, common: dict[str, Any], by_kind: dict[str, Any]) -> Any:
@@ -221,7 +232,11 @@ def _strip(loc: tuple[int | str, ...]) -> Location:
 
 def _origin(document: Document, location: Location) -> Location:
     """Find where a merged value was written: at the probe, under its kind's defaults, or under the defaults."""
-    if location in document.places or len(location) < 5 or location[0] not in _GROUPS or location[2] != "probes":
+    if location in document.places or len(location) < 4 or location[0] not in _GROUPS:
+        return location
+    if location[2] == "thresholds" and ("defaults", *location[2:]) in document.places:
+        return ("defaults", *location[2:])
+    if len(location) < 5 or location[2] != "probes":
         return location
     kind, rest = location[3], location[4:]
     for candidate in (("defaults", "probes", kind, *rest), ("defaults", *rest)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, create_model, model_validator
 
+from exporter.config.thresholds import Thresholds
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
@@ -37,6 +38,7 @@ class Defaults(Settings):
     timeout: Duration | None = Field(None, description="Deadline of one attempt.")
     recheck_interval: Duration | None = Field(None, description="Time between rechecks while failing.")
     confirm: Confirmation | None = Field(None, description="Confirmation of verdicts.")
+    thresholds: Thresholds = Field(default_factory=Thresholds, description="From where on something is wrong.")
     probes: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings by kind of probe, merged under each use of that kind."
     )
@@ -90,6 +92,9 @@ class MemberSettings(Settings):
 
     instances: Instances = Field(description="Where it runs: a list of host:port, or a DNS name and a port.")
     labels: Labels = Field(default_factory=dict, description="Extra labels on all its series.")
+    thresholds: Thresholds = Field(
+        default_factory=Thresholds, description="From where on something is wrong; what is not said is that of the defaults."
+    )
     min_ready: int = Field(1, ge=0, le=10_000, description="Instances that must be up for the whole to be up.")
     probes: ProbesSettings = Field(description="What to probe it with, by kind.")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from exporter.config.models import MemberSettings, ServiceSettings
+from exporter.config.thresholds import THRESHOLDS
 from exporter.discovery.source import Discovered
 from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.rollup import Key, Rollup, State, state_of
@@ -57,6 +58,7 @@ class ServiceState:
         self._by_instance: dict[str, dict[str, Verdict]] = {}
         self._instances: Counter[Verdict] = Counter()
         self._owner = store.owner(self._labels)
+        self._publish_limits()
 
     @property
     def is_service(self) -> bool:
@@ -112,6 +114,7 @@ class ServiceState:
             self._recount()
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
+        self._publish_limits()
 
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""
@@ -173,6 +176,17 @@ class ServiceState:
     def close(self) -> None:
         """Withdraw its series."""
         self._owner.close()
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Its thresholds, of those that its probes have a use for."""
+        kinds = self.settings.probe_settings.keys()
+        return {name: float(getattr(self.settings.thresholds, name)) for name, (_, of) in THRESHOLDS.items() if of & kinds}
+
+    def _publish_limits(self) -> None:
+        limits = self.limits
+        for name, (family, _) in THRESHOLDS.items():
+            self._owner.put(family, {(): limits[name]} if name in limits else {})
 
     @property
     def _labels(self) -> dict[str, str]:

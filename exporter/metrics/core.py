@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter.metrics.family import Family, counter, gauge, histogram
+from exporter.metrics.limits import LIMITS
 
 __all__ = ["CORE"]
 
@@ -80,10 +81,32 @@ DISCOVERY_INSTANCES = gauge(
 )
 SUSPECTED_CAUSE = gauge(
     "probe_suspected_cause",
-    "1 for each likely cause while the service is down: what it needs, over any number of steps, that is down and needs "
-    "nothing that is down itself (dependency_down), or else the reasons of its own targets; absent while it is not down.",
+    "1 for each cause that the diagnosis holds likely while a service is down or slow: the root, over any number of steps "
+    "of what needs what, and what it lies in; `unknown` where nothing speaks for any. Absent while all is well.",
     "cause",
     "dependency",
+    owner=_SERVICE,
+)
+CAUSE_EVIDENCE = gauge(
+    "probe_suspected_cause_evidence",
+    "What speaks for a suspected cause: the value that was seen, with what it is in words.",
+    "cause",
+    "dependency",
+    "evidence",
+    owner=_SERVICE,
+)
+LAG_CAUSE = gauge(
+    "probe_suspected_lag_cause",
+    "1 for each cause that the diagnosis holds likely of a consumer group whose lag is above its threshold.",
+    "group",
+    "cause",
+    owner=_SERVICE,
+)
+INCIDENT = gauge(
+    "probe_incident",
+    "1 while the service is down: the incident that its page belongs to, named after the root cause. It does not change "
+    "while the service and the root are down.",
+    "incident",
     owner=_SERVICE,
 )
 LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
@@ -102,6 +125,12 @@ RELOAD_OK = gauge(
 RELOAD_TIME = gauge(
     "probe_exporter_config_last_reload_success_timestamp_seconds", "Unix time of the last load that worked.", owner=_SELF
 )
+READY = gauge(
+    "probe_exporter_ready",
+    "1 once everything that the configuration names has a verdict or a reason for having none: what has no series then is "
+    "not configured.",
+    owner=_SELF,
+)
 TARGETS = gauge("probe_exporter_targets", "Targets that are scheduled.", owner=_SELF)
 SCRAPE_DURATION = gauge("probe_exporter_scrape_duration_seconds", "How long joining the last scrape took.", owner=_SELF)
 SCRAPE_SIZE = gauge("probe_exporter_scrape_size_bytes", "Size of the last scrape before compression.", owner=_SELF)
@@ -115,7 +144,8 @@ MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.
 CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
-    DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, DEFECTS, LOOP_LAG, BUILD,
+    DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
+    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,
     RELOAD_OK, RELOAD_TIME, TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

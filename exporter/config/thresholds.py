@@ -1,0 +1,56 @@
+"""From where on something is wrong: numbers that a person sets once, exported so that rules, dashboards and pages follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Annotated
+
+from pydantic import Field
+
+from exporter.metrics import limits
+from exporter.metrics.family import Family
+from exporter.values import Duration, Settings
+
+__all__ = ["THRESHOLDS", "Thresholds"]
+
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class Thresholds(Settings):
+    """From where on something is wrong. What a service says itself wins over the defaults."""
+
+    latency_p99: Duration = Field(0.5, description="99th percentile of HTTP request time.")
+    error_ratio: Ratio = Field(0.05, description="Share of HTTP requests that end in a server error.")
+    availability: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.999, description="Objective: share of HTTP requests over 30 days that do not end in a server error."
+    )
+    heap_ratio: Ratio = Field(0.9, description="Share of the heap that is in use.")
+    pool_ratio: Ratio = Field(0.9, description="Share of a connection pool that is in use.")
+    certificate: Duration = Field(14 * 86400.0, description="Time that a certificate is still valid for.")
+    connections_ratio: Ratio = Field(0.8, description="Share of PostgreSQL's max_connections that is in use.")
+    idle_connections: int = Field(10, ge=0, description="PostgreSQL sessions that have been idle for over an hour.")
+    longest_query: Duration = Field(60.0, description="Age of the longest query that PostgreSQL is running.")
+    longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")
+    hit_ratio: Ratio = Field(0.8, description="Share of lookups of Redis that found their key.")
+    redis_memory_ratio: Ratio = Field(0.9, description="Share of Redis' maxmemory that is in use.")
+    consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
+    dead_letters: int = Field(0, ge=0, description="Messages by which a dead-letter topic may grow within 15 minutes.")
+
+
+THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
+    "latency_p99": (limits.LATENCY_P99, {"actuator"}),
+    "error_ratio": (limits.ERROR_RATIO, {"actuator"}),
+    "availability": (limits.AVAILABILITY, {"actuator"}),
+    "heap_ratio": (limits.HEAP_RATIO, {"actuator"}),
+    "pool_ratio": (limits.POOL_RATIO, {"actuator"}),
+    "certificate": (limits.CERTIFICATE, {"tls", "actuator", "oidc"}),
+    "connections_ratio": (limits.CONNECTIONS_RATIO, {"postgres"}),
+    "idle_connections": (limits.IDLE_CONNECTIONS, {"postgres"}),
+    "longest_query": (limits.LONGEST_QUERY, {"postgres"}),
+    "longest_transaction": (limits.LONGEST_TRANSACTION, {"postgres"}),
+    "hit_ratio": (limits.HIT_RATIO, {"redis"}),
+    "redis_memory_ratio": (limits.REDIS_MEMORY_RATIO, {"redis"}),
+    "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),
+    "dead_letters": (limits.DEAD_LETTERS, {"kafka"}),
+}
+"""Of each threshold the family that exports it, and the kinds of probes one of which a service must have for it."""

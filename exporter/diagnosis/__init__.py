@@ -1,0 +1,1 @@
+"""From verdicts and facts to likely causes and incidents: pure, over frozen snapshots."""

@@ -1,0 +1,150 @@
+"""What a diagnosis is made of: a frozen snapshot goes in, suspicions with their evidence come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from exporter.metrics.family import Family
+from exporter.verdict import Reason, Verdict
+
+__all__ = ["Cause", "Confidence", "Diagnosis", "Evidence", "Member", "Reading", "Snapshot", "Suspicion", "Symptom"]
+
+
+class Symptom(StrEnum):
+    """What is wrong with a service or dependency, as people meet it."""
+
+    DOWN = "down"
+    SLOW = "slow"
+    LAGGING = "lagging"
+
+
+class Confidence(StrEnum):
+    """How far a suspicion goes."""
+
+    HIGH = "high"
+    """Seen directly: the dependency's own probe, the service's own words."""
+    MEDIUM = "medium"
+    """Concluded from what several services say, or from one fact that fits."""
+    LOW = "low"
+    """Nothing speaks for anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One entry of the closed list of causes.
+
+    Attributes:
+        name: Value of the label `cause`.
+        meaning: What it says to people; `{dependency}` is filled in where it lies in one.
+        section: Anchor in docs/runbook.md.
+        steps: What the runbook says to do, one line each; `{service}` and `{dependency}` are filled in.
+    """
+
+    name: str
+    meaning: str
+    section: str
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for a cause.
+
+    Attributes:
+        text: For people, a short noun phrase without the value: `threads waiting for a connection of HikariPool-1`.
+        value: The value.
+        series: The series that it was read from, as PromQL selects it.
+    """
+
+    text: str
+    value: float
+    series: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A likely cause.
+
+    Attributes:
+        cause: Which.
+        dependency: What it lies in; empty where that is the service itself.
+        confidence: How far it goes.
+        evidence: What speaks for it, the strongest first; never more than five.
+    """
+
+    cause: Cause
+    dependency: str = ""
+    confidence: Confidence = Confidence.HIGH
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What is likely wrong with one service or dependency.
+
+    Attributes:
+        service: Its name.
+        symptom: What is wrong.
+        causes: Why, the likeliest first; never empty: a cause that is not known is the cause `unknown`.
+        takes_down: What else that is down has its cause in it, sorted by name.
+    """
+
+    service: str
+    symptom: Symptom
+    causes: tuple[Suspicion, ...]
+    takes_down: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A fact that a target's last attempt published."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A service or dependency in a snapshot.
+
+    Attributes:
+        name: Its name.
+        verdict: Its confirmed verdict.
+        since: When that changed last, Unix seconds.
+        needs: What it needs, by name; names that are not in the snapshot do not matter.
+        kinds: The kinds of its probes.
+        reasons: Why those of its targets are not up that decide, and how many.
+        facts: What the last attempts on its targets published, by family; `service` is left out of the labels, `target` is
+            in them. Of a service with thousands of instances not all.
+        limits: Its thresholds by the name of the field of `config.thresholds.Thresholds`.
+    """
+
+    name: str
+    verdict: Verdict
+    since: float
+    needs: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
+    reasons: Mapping[Reason, int] = field(default_factory=dict)
+    facts: Mapping[Family, tuple[Reading, ...]] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    def readings(self, family: Family, **labels: str) -> Iterator[Reading]:
+        """Yield the readings of a family that have these labels."""
+        for reading in self.facts.get(family, ()):
+            if all(reading.labels.get(name) == value for name, value in labels.items()):
+                yield reading
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is known at a moment.
+
+    Attributes:
+        at: When, Unix seconds.
+        members: Services and dependencies by name.
+    """
+
+    at: float
+    members: Mapping[str, Member]

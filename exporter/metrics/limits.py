@@ -1,0 +1,41 @@
+"""Families that export the thresholds of each service, so that rules, dashboards and pages need no numbers of their own."""
+
+from __future__ import annotations
+
+from exporter.metrics.family import Family, gauge
+
+__all__ = ["LIMITS"]
+
+_SERVICE = ("service",)
+
+
+def _limit(name: str, meaning: str) -> Family:
+    return gauge(name, f"Threshold of the configuration: {meaning}", owner=_SERVICE)
+
+
+LATENCY_P99 = _limit("probe_http_server_request_p99_seconds_limit", "p99 request time above which a service is slow.")
+ERROR_RATIO = _limit("probe_http_server_error_ratio_limit", "share of server errors above which requests fail too often.")
+AVAILABILITY = _limit(
+    "probe_http_server_availability_ratio_limit", "objective for the share of requests without a server error over 30 days."
+)
+HEAP_RATIO = _limit("probe_jvm_memory_used_ratio_limit", "share of the heap above which memory is short.")
+POOL_RATIO = _limit("probe_hikari_saturation_ratio_limit", "share of a connection pool above which it is exhausted.")
+CERTIFICATE = _limit("probe_ssl_cert_validity_seconds_limit", "time left below which a certificate is to be renewed.")
+CONNECTIONS_RATIO = _limit("probe_postgres_connections_ratio_limit", "share of max_connections above which they run out.")
+IDLE_CONNECTIONS = _limit(
+    "probe_postgres_idle_connections_over_1h_limit", "sessions idle for over an hour that are too many."
+)
+LONGEST_QUERY = _limit("probe_postgres_longest_query_seconds_limit", "age above which a running query is slow.")
+LONGEST_TRANSACTION = _limit(
+    "probe_postgres_longest_transaction_seconds_limit", "age above which an open transaction is forgotten."
+)
+HIT_RATIO = _limit("probe_redis_hit_ratio_limit", "share of lookups that find their key below which a cache serves badly.")
+REDIS_MEMORY_RATIO = _limit("probe_redis_memory_used_ratio_limit", "share of maxmemory above which it runs out.")
+CONSUMER_LAG = _limit("probe_kafka_consumer_group_topic_lag_limit", "messages above which a consumer group is behind.")
+DEAD_LETTERS = _limit("probe_kafka_dlq_messages_increase_limit", "growth of a dead-letter topic in 15 min that is too much.")
+
+LIMITS: tuple[Family, ...] = (
+    LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
+    LONGEST_QUERY, LONGEST_TRANSACTION, HIT_RATIO, REDIS_MEMORY_RATIO, CONSUMER_LAG, DEAD_LETTERS,
+)  # fmt: skip
+"""All of them, in the order of the configuration."""
