@@ -74,8 +74,9 @@ def causes() -> Panels:
     suspected = f"max by (service, cause, dependency) ({of('probe_suspected_cause')})"
     return (
         graph(
-            80, "What each incident takes down", "What is down because of it, itself included, by the cause that the page is named after.",
-            "short", Query(gone_is_zero(incidents), "{{incident}}"),
+            80, "What each incident takes down",
+            "What is down because of it, itself included, by the cause that the page is named after.", "short",
+            Query(gone_is_zero(incidents), "{{incident}}"),
         ),
         graph(
             8, "Suspected causes",
