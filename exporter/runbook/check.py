@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.diagnosis.causes import CAUSES
 from exporter.runbook import boards, document, routing, rules
 from exporter.runbook.boards import Board
 from exporter.runbook.document import Document
@@ -61,6 +62,7 @@ def check(files: Files, labels: Collection[str] = CONFIGURED) -> list[Finding]:
         *_names(alerts),
         *_table(page, alerts),
         *_sections(page, alerts),
+        *_causes(page),
         *_routes(routes, alerts),
         *_links(dashboards, alerts),
         *_panels(dashboards, labels),
@@ -118,6 +120,16 @@ def _sections(page: Document, alerts: Sequence[Rule]) -> Iterator[Finding]:
     for section in page.sections:
         if section.of_alerts and section.title not in names:
             yield Finding(page.path, section.line, f"{section.title}: a section of an alert that no rule makes")
+
+
+def _causes(page: Document) -> Iterator[Finding]:
+    """Hold what the status page and `explain` link to against the runbook."""
+    causes: dict[str, list[str]] = {}
+    for cause in CAUSES.values():
+        causes.setdefault(cause.section, []).append(cause.name)
+    for anchor, names in causes.items():
+        if anchor not in page.anchors:
+            yield Finding(page.path, 1, f"has no section #{anchor}, to which causes lead: {', '.join(names)}")
 
 
 def _routes(routes: Routing, alerts: Sequence[Rule]) -> Iterator[Finding]:
