@@ -170,7 +170,7 @@ class Watch:
     def _is_told_in_time(self, at: float, name: str, member: Condition, told: Mapping[str, str]) -> None:
         assert member.verdict is not UP or name not in self.chosen
         assert member.verdict is DOWN or name not in told
-        assert member.verdict is not DOWN or at - member.since < SETTLE_WITHIN or name in told
+        assert member.verdict is not DOWN or at < member.since + SETTLE_WITHIN or name in told
 
     def _is_kept(self, name: str, was: Mapping[str, Chosen]) -> None:
         if name in was and name in self.chosen and was[name].incident != self.chosen[name].incident:
@@ -180,7 +180,7 @@ class Watch:
     def _is_left(self, at: float, name: str, told: Mapping[str, str]) -> None:
         root = told.get(name, name)
         if root != name and root in self.well_since:
-            assert at - self.well_since[root] < RECOVERED_FOR
+            assert at < self.well_since[root] + RECOVERED_FOR
 
     def _would_be_the_same_after_a_restart(self, at: float) -> None:
         """It follows from what is known then alone, in whatever order that is learnt."""
