@@ -185,6 +185,18 @@ def _links(dashboards: Sequence[Board], alerts: Sequence[Rule]) -> Iterator[Find
             yield _at(rule, f"there is no dashboard {found[1]}")
         elif found[2] is None or int(found[2]) not in by_uid[found[1]].numbers:
             yield _at(rule, f"{by_uid[found[1]].path} has no panel {found[2] or '(none is named)'}")
+        else:
+            yield from _shown(rule, by_uid[found[1]], int(found[2]))
+
+
+def _shown(rule: Rule, board: Board, number: int) -> Iterator[Finding]:
+    """Hold the panel that an alert leads to against what its rule asks for."""
+    asked = {use.metric for use in parse(rule.expr).uses}
+    for panel in board.panels:
+        if panel.number == number:
+            shown = {use.metric for query in panel.queries for use in parse(query).uses}
+            if asked and not asked & shown:
+                yield _at(rule, f"panel {number} ({panel.title}) of {board.path} shows nothing that it asks for")
 
 
 def _panels(dashboards: Sequence[Board], labels: Collection[str]) -> Iterator[Finding]:

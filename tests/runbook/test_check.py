@@ -178,6 +178,10 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
         lambda f: board(f, lambda made: made.update(panels=[p for p in made["panels"] if p["id"] != 87])),  # type: ignore[attr-defined]
         r"data\.yml:\d+: RedisMemoryHigh: .*hafnium-fleet\.json has no panel 87", "",
     ),
+    "a panel shows another thing": (
+        lambda f: edit_rule(f, "RedisMemoryHigh", "viewPanel=87", "viewPanel=88"),
+        r"RedisMemoryHigh: panel 88 \(Growth of dead letters\) of .*hafnium-fleet\.json shows nothing that it asks for", "",
+    ),
     "the dashboard has another uid": (
         lambda f: board(f, lambda made: made.update(uid="other")),
         r"ServiceDown: there is no dashboard hafnium-fleet", "",
