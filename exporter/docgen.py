@@ -1,4 +1,4 @@
-"""What is generated from code: the metric reference, the JSON Schema of the configuration, the dashboards.
+"""What is generated from code: the references of metrics and causes, the JSON Schema of the configuration, the dashboards.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """
@@ -14,6 +14,7 @@ import click
 
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
+from exporter.diagnosis.reference import diagnosis_reference
 from exporter.metrics.core import CORE
 from exporter.metrics.family import Family
 from exporter.probes import probe_types
@@ -92,6 +93,7 @@ def files() -> dict[str, str]:
     """Return every generated file: path below the repository, and text."""
     makers: dict[str, Callable[[], str]] = {
         "docs/metrics.md": metric_reference,
+        "docs/diagnosis.md": lambda: diagnosis_reference(_MARK),
         "config/exporter.schema.json": schema_text,
     }
     made = {path: make() for path, make in makers.items()}
