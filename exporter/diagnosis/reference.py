@@ -27,8 +27,9 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
 - A health component that is down although its dependency answers the exporter: the pool, if threads wait or it is full
   (`pool_exhausted`), else network, credentials or client (`dependency_unreachable`).
 - Two or more services with the same component down: that dependency, whether a probe of it is configured or not. Where its
-  own probe says that it is up, they cannot reach it, and it is their incident even so. A component lies in the dependency of its name, else in that of its kind among what the
-  service needs. Components that speak of the process itself (disk space, liveness …) are left out.
+  own probe says that it is up, they cannot reach it, and it is their incident even so. A component lies in the dependency of
+  its name, else in that of its kind among what the service needs. Components that speak of the process itself (disk space,
+  liveness …) are left out.
 - Else what the service's process says or said within the last minutes: a full heap (`memory_short`), restarts
   (`restarting`). Else the reason why its targets fail. Else `unknown`: nothing is guessed.
 - **Slow**: the p99 is over the service's threshold. What it needs is slow or down, over any number of steps; its pool, its
