@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, TEST_FILES, anchors, 
 
 SCRAPE = 15
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-STATES = {"not firing", "pending", "firing", "resolved", "absent", "flapping"}
 ENTRIES = tuple(alerts())
 TESTED = sorted(set(rules()) - {"Watchdog"})
 UNASKED = {
@@ -71,18 +69,6 @@ def test_the_runbooks_alerts_exist_by_exactly_its_names_severities_and_actions()
         "MemoryPressure",
         "CertificateExpiring",
     ]
-
-
-@pytest.mark.parametrize("name", TESTED)
-def test_every_state_of_every_alert_has_a_test(name: str) -> None:
-    shown = defaultdict(set)
-    for path in TEST_FILES:
-        for group in yaml.safe_load(path.read_text())["tests"]:
-            alert, states = group["name"].split(": ")
-            shown[alert].update(states.split(", "))
-            names = json.dumps(group.get("alert_rule_test", [])) + json.dumps(group.get("promql_expr_test", []))
-            assert alert in names, f"{group['name']} tests another alert"
-    assert STATES - shown[name] == set()
 
 
 @pytest.mark.parametrize("name", sorted(rules()))
@@ -159,16 +145,7 @@ def test_every_alert_links_to_the_panel_that_shows_it(name: str) -> None:
     panels = {panel["id"]: panel for panel in json.loads(render()[f"{found[1]}.json"])["panels"]}
     shown = {use.metric for target in panels[int(found[2])]["targets"] for use in uses(target["expr"])}
     asked = {use.metric for use in uses(rule["expr"])}
-    if name not in {
-        "ExporterDown",
-        "ExporterReplicaDown",
-        "ExporterAbsent",
-        "ExporterNoTargets",
-        "ExporterConfigRejected",
-        "ProbeStale",
-        "ProbeNeverSucceeded",
-    }:
-        assert shown & asked
+    assert shown & asked or not asked  # `up` is Prometheus' own
 
 
 @pytest.mark.parametrize(
