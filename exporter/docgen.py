@@ -1,4 +1,5 @@
-"""What is generated from code: the references of metrics and causes, the JSON Schema of the configuration, the dashboards.
+"""What is generated from code: the references of metrics, causes and alerts, the JSON Schema of the configuration, the
+dashboards, the alerts.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from exporter.alerts import build as alerts
+from exporter.alerts.reference import reference
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
 from exporter.diagnosis.reference import diagnosis_reference
@@ -92,11 +95,13 @@ def schema_text() -> str:
 def files() -> dict[str, str]:
     """Return every generated file: path below the repository, and text."""
     makers: dict[str, Callable[[], str]] = {
+        "docs/alerts.md": reference,
         "docs/metrics.md": metric_reference,
         "docs/diagnosis.md": lambda: diagnosis_reference(_MARK),
         "config/exporter.schema.json": schema_text,
     }
     made = {path: make() for path, make in makers.items()}
+    made |= {f"alerts/{name}": text for name, text in alerts.render().items()}
     return made | {f"grafana/{name}": text for name, text in dashboards.render().items()}
 
 
