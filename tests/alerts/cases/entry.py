@@ -26,6 +26,7 @@ class Entry:
         missed: It fires when there is no series: that is what it is about.
         scrape: Seconds between scrapes; more than shipped for windows of days.
         heard: Part of each annotation that must be said when it fires, by the annotation's name.
+        variant: What distinguishes it where a rule has several ways to fire.
     """
 
     good: Mapping[str, Sample]
@@ -39,3 +40,4 @@ class Entry:
     missed: bool = False
     scrape: float = 15.0
     heard: Mapping[str, str] = field(default_factory=dict)
+    variant: str = ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ from tests.alerts.cases.rules import with_what_it_reads
 
 __all__ = ["Outcome", "run"]
 
-_QUERY = re.compile(r'^ +expr: ".* # (\w+): ([^"]*)", time: .*$', re.MULTILINE)
-_ALERT = re.compile(r"^ +alertname: (\w+), time: .*$", re.MULTILINE)
+_QUERY = re.compile(r'^ +expr: ".* # ([\w ]+): ([^"]*)", time: .*$', re.MULTILINE)
+_ALERT = re.compile(r"^ +name: ([\w ]+): firing,$", re.MULTILINE)
 _LISTED = re.compile(r"^ +(Labels|Annotations):(\{.*\})$", re.MULTILINE)
 _PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*")')
 
@@ -37,15 +39,15 @@ class Outcome:
     fired: list[tuple[dict[str, str], dict[str, str]]] = field(default_factory=list)
 
 
-def run(promtool: str, cases: Mapping[str, Cases], folder: Path) -> dict[str, Outcome]:
+def run(promtool: str, cases: Iterable[Cases], folder: Path) -> dict[str, Outcome]:
     """Run the cases of all alerts in two processes; raise if promtool cannot read them."""
-    outcomes = {name: Outcome() for name in cases}
-    for each in cases.values():
+    outcomes = {each.key: Outcome() for each in cases}
+    for each in cases:
         rules = {"groups": [{"name": "one", "rules": with_what_it_reads(each.name)}]}
         (folder / f"{each.name}.rules.yml").write_text(yaml.safe_dump(rules))
-    for found, text in _failures(promtool, {each: list(each.groups()) for each in cases.values()}, _QUERY, folder):
+    for found, text in _failures(promtool, {each: list(each.groups()) for each in cases}, _QUERY, folder):
         outcomes[found[1]].failed[found[2]] += text
-    for found, text in _failures(promtool, {each: [each.firing()] for each in cases.values()}, _ALERT, folder):
+    for found, text in _failures(promtool, {each: [each.firing()] for each in cases}, _ALERT, folder):
         outcomes[found[1]].fired += _listed(text)
     return outcomes
 
@@ -56,7 +58,7 @@ def _failures(
     """Return what promtool says failed, where it begins and all of it."""
     paths = []
     for cases, tests in groups.items():
-        path = folder / f"{cases.name}.tests.yml"
+        path = folder / f"{cases.key}.tests.yml"
         document = {
             "rule_files": [f"{cases.name}.rules.yml"],
             "evaluation_interval": f"{round(cases.evaluation)}s",
@@ -65,14 +67,15 @@ def _failures(
         path.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, width=100_000))
         paths.append(path.name)
     done = subprocess.run(
-        [promtool, "test", "rules", *paths], capture_output=True, text=True, timeout=120, check=False, cwd=folder
-    )
+        [promtool, "test", "rules", *paths], capture_output=True, text=True, timeout=300, check=False, cwd=folder,
+        env=os.environ | {"GOGC": "400"},
+    )  # fmt: skip
     said = done.stdout + done.stderr
     found = list(begin.finditer(said))
     if done.returncode != 0 and not found:
         raise RuntimeError(said)
-    ends = [*(match.start() for match in found[1:]), len(said)]
-    return [(match, said[match.start() : end]) for match, end in zip(found, ends, strict=True)]
+    begins = [*(match.start() for match in found), len(said)]
+    return [(match, said[begin:end]) for match, (begin, end) in zip(found, pairwise(begins), strict=True)]
 
 
 def _listed(text: str) -> list[tuple[dict[str, str], dict[str, str]]]:
