@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def last_is(stub: Pager, expected: str, services: int, key: str = CRITICAL) -> C
     return lambda: (
         bool(found := triggers(stub, key)) and summary(found[-1]) == expected and len(firing(found[-1])) == services
     )
+
+
+def said(stub: Pager, action: str) -> bool:
+    return any(event["event_action"] == action for event in stub.events)
+
+
+def both(heard: Callable[[Pager, str], list[Alert]], stub: Pager, key: str) -> bool:
+    """Tell whether a team has heard of two alerts, and on-call of one."""
+    return len(heard(stub, key)) >= 2 and bool(heard(stub, CRITICAL))
 
 
 async def test_one_cause_is_one_page_that_says_cause_and_extent(stack: Stack) -> None:
@@ -193,9 +203,7 @@ async def test_whatever_fires_is_seen_and_resolved(stack: Stack, labels: dict[st
         if not severity:
             del bare["labels"]["severity"]
         await running.post(bare)
-        await stub.until(
-            lambda action="resolve" if ended else "trigger": any(e["event_action"] == action for e in stub.events)
-        )
+        await stub.until(partial(said, stub, "resolve" if ended else "trigger"))
     key = CRITICAL if severity == "critical" else WARNING
     assert {event["routing_key"] for event in stub.events} == {key}
     (page,) = triggers(stub, key)
@@ -213,7 +221,7 @@ async def test_a_team_gets_its_warnings_alone_and_critical_ones_beside_on_call(s
             down("postgres", "postgres", ended=ended, team=team),
         )
         heard = resolves if ended else triggers
-        await stub.until(lambda heard=heard: len(heard(stub, key)) >= 2 and bool(heard(stub)))
+        await stub.until(partial(both, heard, stub, key))
     assert {event["routing_key"] for event in stub.events} == {CRITICAL, key}
     assert {summary(event) for event in triggers(stub)} == {"postgres is down"}
     assert {summary(event) for event in triggers(stub, key)} == {"OfTheirs summary", "postgres is down"}
@@ -223,12 +231,12 @@ async def test_a_team_gets_its_warnings_alone_and_critical_ones_beside_on_call(s
 async def test_a_warning_that_ends_while_its_service_is_down_is_resolved(stack: Stack) -> None:
     """The reason for having no inhibition: Alertmanager would hold this resolve back, and the incident stay open."""
     stub, running = stack
-    slow = {"service": "vault", "incident": "vault", "team": "on-call"}
-    await running.post(alert("HighLatencyP99", "warning", **slow))
+    slow = partial(alert, "HighLatencyP99", "warning", service="vault", incident="vault", team="on-call")
+    await running.post(slow())
     await stub.until(lambda: bool(triggers(stub, WARNING)))
     await running.post(down("vault", "vault"))
     await stub.until(lambda: bool(triggers(stub)))
-    await running.post(alert("HighLatencyP99", "warning", ended=True, **slow))
+    await running.post(slow(ended=True))
     await stub.until(lambda: bool(resolves(stub, WARNING)))
 
 

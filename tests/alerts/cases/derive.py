@@ -78,7 +78,7 @@ class Cases:
         """Return the case in which promtool says, as a failure, what labels and annotations the alert has."""
         line = Line(self.entry.scrape)
         line.go_on(State.GOOD, self._settle)
-        fired = line.go_on(State.BAD, self.entry.fires + self._step) - self._step
+        fired = line.go_on(State.BAD, self.entry.fires + self._step)
         test = {"eval_time": _at(fired), "alertname": self.name, "exp_alerts": []}
         return self._group("firing", line) | {"alert_rule_test": [test]}
 
@@ -117,7 +117,7 @@ class Cases:
 
     def _in_trouble(self) -> dict[str, Any]:
         line = Line(self._step)
-        began = line.go_on(State.GOOD, self._settle)
+        began = line.go_on(State.GOOD, self._settle) + self._step
         tests = self._pending(began + self.entry.fires - self.rule.wait / 2) if self.rule.wait else []
         line.go_on(State.BAD, self._long)
         if not self.entry.missed:  # who is not there is neither scraped nor started anew
@@ -141,7 +141,7 @@ class Cases:
         case, line = "absent series", Line(self._step)
         missed = line.go_on(State.GONE, self._long) if self.entry.missed else None
         tests = [] if missed is not None else [self._silent(case, line.go_on(State.GONE, self._long))]
-        line.go_on(State.GOOD, self._settle + self._ends)
+        line.go_on(State.GOOD, self._settle + (self._ends if missed is not None else 0))
         line.go_on(State.BAD, self._long)
         end = line.go_on(State.GONE, self._ends + 60)
         tests.append(self._firing(case, end, 1 if self.entry.held or self.entry.missed else 0))

@@ -76,7 +76,7 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
             good={VERDICT: 1},
             bad={VERDICT: 0},
             beside={UP: 1, READY: 1},
-            fires=35,
+            fires=30,
             ends=80,
             held=True,
             labels=labels("critical"),
@@ -98,7 +98,7 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
             good={BROKEN: Growing(0.01)},
             bad={BROKEN: Growing(10)},
             beside={SERVED: Growing(10), **limit("probe_http_server_error_ratio", 0.05), **limit(AVAILABILITY, 0.5)},
-            fires=330,
+            fires=315,
             labels=labels(),
             heard={"description": "above 5%"},
         ),
@@ -115,7 +115,10 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ConnectionPoolExhausted": (
         Entry(
-            good={of("probe_hikari_saturation_ratio", **POOL): 1, of("probe_hikari_connections", **POOL, state="pending"): 0},
+            good={
+                of("probe_hikari_saturation_ratio", **POOL): 1,
+                of("probe_hikari_connections", **POOL, state="pending"): 0,
+            },
             bad={of("probe_hikari_connections", **POOL, state="pending"): 3},
             beside=limit("probe_hikari_saturation_ratio", 0.9),
             fires=120,
@@ -127,7 +130,7 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.001)},
             bad={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.01)},
-            fires=270,
+            fires=225,
             settles=1800,
             labels=labels(target="a:1"),
         ),
@@ -136,7 +139,7 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={of("probe_process_restarts_total", target="a:1"): Rising(0.0003)},
             bad={of("probe_process_restarts_total", target="a:1"): Rising(0.01)},
-            fires=180,
+            fires=150,
             labels=labels(target="a:1"),
         ),
     ),
@@ -145,7 +148,7 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
             good={BROKEN: Growing(0.01)},
             bad={BROKEN: Growing(10)},
             beside={SERVED: Growing(100), **limit(AVAILABILITY, 0.999)},
-            fires=300,
+            fires=150,
             settles=600,
             ends=1900,
             labels=labels("critical"),
@@ -153,12 +156,12 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ErrorBudgetBurnSlow": (
         Entry(
-            good={BROKEN: Growing(0.01)},
-            bad={BROKEN: Growing(0.5)},
-            beside={SERVED: Growing(100), **limit(AVAILABILITY, 0.999)},
-            fires=990,
-            settles=300,
-            ends=4500,
+            good={BROKEN: Growing(0.01), SERVED: Growing(1000)},
+            bad={BROKEN: Growing(0.5), SERVED: Growing(100)},
+            beside=limit(AVAILABILITY, 0.999),
+            fires=1005,
+            settles=60,
+            ends=1800,
             labels=labels(),
         ),
     ),
@@ -203,7 +206,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={LAG: 999.0},
             bad={LAG: Growing(10)},
             beside={MEMBERS: 3, END: Growing(100), **LAG_LIMIT},
-            fires=375,
+            fires=300,
             labels=OF_GROUP,
             heard={"cause": "Members of the group: 3"},
         ),
@@ -212,7 +215,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={LAG: 150.0},
             bad={LAG: Growing(0.5)},
             beside={MEMBERS: 3, END: Growing(100), **LAG_LIMIT},
-            fires=375,
+            fires=360,
             labels=OF_GROUP,
         ),
         Entry(
@@ -220,7 +223,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={LAG: 50.0},
             bad={LAG: Growing(2)},
             beside={MEMBERS: 3, END: Growing(2), **LAG_LIMIT},
-            fires=360,
+            fires=345,
             labels=OF_GROUP,
         ),
         Entry(
@@ -228,7 +231,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={LAG: 5.0, MEMBERS: 3},
             bad={LAG: Growing(0.2), MEMBERS: 0},
             beside={END: Growing(2), **LAG_LIMIT},
-            fires=195,
+            fires=180,
             labels=OF_GROUP,
             heard={"cause": "Members of the group: 0"},
         ),
@@ -319,7 +322,7 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
             good={HITS: Growing(10), MISSES: Growing(1)},
             bad={HITS: Growing(1), MISSES: Growing(10)},
             beside=limit("probe_redis_hit_ratio", 0.8, "redis"),
-            fires=435,
+            fires=420,
             labels=OF_REDIS,
         ),
     ),
@@ -344,7 +347,10 @@ TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_la
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
-RUN, IN_TIME = of("probe_lateness_seconds_count", probe="actuator"), of("probe_lateness_seconds_bucket", probe="actuator", le="5.0")
+RUN, IN_TIME = (
+    of("probe_lateness_seconds_count", probe="actuator"),
+    of("probe_lateness_seconds_bucket", probe="actuator", le="5.0"),
+)
 EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     "ExporterDown": (Entry(good={UP: 1}, bad={UP: 0}, fires=60, labels=of_exporter("critical", **OF_JOB)),),
     "ExporterReplicaDown": (
@@ -368,7 +374,7 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
             good={RUN: Rising(1), IN_TIME: Rising(0.91)},
             bad={IN_TIME: Rising(0)},
             beside={of("probe_runs_missed_total", probe="actuator", target="a:1"): Rising(0)},
-            fires=135,
+            fires=120,
             labels=labels(probe="actuator"),
         ),
     ),
@@ -413,7 +419,7 @@ KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ProbeStale": (
         Entry(
-            good={SUCCEEDED: Ahead(-890)}, bad={SUCCEEDED: STUCK}, beside={INTERVAL: 15, VERDICT: 1}, fires=90,
+            good={SUCCEEDED: Ahead(-890)}, bad={SUCCEEDED: STUCK}, beside={INTERVAL: 15, VERDICT: 1}, fires=60,
             labels=labels(**TARGET), heard={"summary": "16m"},
         ),
     ),
