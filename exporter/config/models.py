@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, create_model, model_validator
 
-from exporter.config.thresholds import Thresholds
+from exporter.config.thresholds import THRESHOLDS, Thresholds
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
 
-__all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "MemberSettings", "Server", "ServiceSettings"]
+__all__ = [
+    "Config",
+    "Defaults",
+    "DependencySettings",
+    "Instances",
+    "Limits",
+    "Links",
+    "MemberSettings",
+    "Server",
+    "ServiceSettings",
+]
 
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -22,6 +33,13 @@ class Server(Settings):
 
     listen: AddressField = Field(Address("0.0.0.0", 9818), description="Address of the endpoints.")  # noqa: S104 - a scrape comes from elsewhere
     drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")
+
+
+class Links(Settings):
+    """Where people read on from the pages and from `explain`."""
+
+    runbook: Url | None = Field(None, description="Address of the runbook; the anchor of a section is put behind it.")
+    dashboard: Url | None = Field(None, description="Address of the fleet dashboard, as https://grafana/d/hafnium-fleet.")
 
 
 class Limits(Settings):
@@ -104,6 +122,17 @@ class MemberSettings(Settings):
         found = {kind: getattr(self.probes, kind) for kind in probe_types()}
         return {kind: settings for kind, settings in found.items() if settings is not None}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of what it needs."""
+        return ()
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Its thresholds by name, of those that its probes have a use for."""
+        kinds = self.probe_settings.keys()
+        return {name: float(getattr(self.thresholds, name)) for name, (_, of) in THRESHOLDS.items() if of & kinds}
+
 
 class DependencySettings(MemberSettings):
     """Something that services share: a database, a cache, a broker, an identity provider."""
@@ -114,11 +143,17 @@ class ServiceSettings(MemberSettings):
 
     depends_on: tuple[Name, ...] = Field((), description="Names of the dependencies and services that it needs.")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of what it needs."""
+        return self.depends_on
+
 
 class Config(Settings):
     """The whole configuration."""
 
     server: Server = Field(default_factory=Server, description="The exporter's own endpoints.")
+    links: Links = Field(default_factory=Links, description="Where people read on.")
     limits: Limits = Field(default_factory=Limits, description="What may be in flight at once.")
     defaults: Defaults = Field(default_factory=Defaults, description="What probes inherit.")
     dependencies: dict[Name, DependencySettings] = Field(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
 from typing import Any
 
 from exporter.config.models import Config, Instances, Limits
+from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.defects import Defects, Where
-from exporter.engine.diagnosis import Cause, causes
+from exporter.engine.diagnosis_views import IncidentView, incident_view
+from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
 from exporter.engine.reconciler import Reconciler
@@ -28,6 +30,7 @@ from exporter.engine.views import (
     Neighbours,
     ServiceSummary,
     ServiceView,
+    Suspected,
     TargetView,
     service_summary,
     service_view,
@@ -50,9 +53,6 @@ SWEEP = 1.0
 _WORTH_SPARING = 0.02
 """Share by which the targets that were attempted must have grown."""
 
-SETTLE = 0.1
-"""Seconds that the diagnosis waits for more to change."""
-
 
 class Engine:
     """All services, their targets and their schedule.
@@ -65,7 +65,7 @@ class Engine:
         make_source: Makes the source of a service's instances.
 
     Attributes:
-        changes: Counts the changes of verdicts, reasons and failed parts: what was made before one is out of date.
+        changes: Counts the changes of verdicts, reasons, failed parts and diagnoses: what was made before is out of date.
     """
 
     def __init__(
@@ -85,9 +85,12 @@ class Engine:
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
-        self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
-        self._undiagnosed = asyncio.Event()
-        self._causes: dict[str, frozenset[Cause]] = {}
+        self._reconciler = Reconciler(
+            self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
+        )
+        self._diagnostician = Diagnostician(
+            lambda: self._reconciler.services, self._scheduler.hasten, self.defects, self._note_change
+        )
         self._spared = 0
         self.changes = 0
 
@@ -109,7 +112,7 @@ class Engine:
         """Put a configuration to use; `settled` tells when it is. Targets keep what is believed of them."""
         self._slots.resize(*self._bounds(config.limits))
         self._reconciler.configure(config)
-        self._undiagnosed.set()
+        self._diagnostician.configure(config)
 
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""
@@ -124,7 +127,7 @@ class Engine:
             "scheduler": self._scheduler.run(),
             "reconciler": self._reconciler.run(),
             "staleness sweep": self._sweep(),
-            "diagnosis": self._diagnose(),
+            "diagnosis": self._diagnostician.run(),
         }
 
     async def drain(self, timeout: float) -> int:
@@ -139,9 +142,21 @@ class Engine:
     def _found(self, service: str) -> None:
         self._reconciler.found(service)
 
-    def _changed(self, _service: ServiceState) -> None:
+    def _changed(self, service: ServiceState) -> None:
+        self._note_change()
+        try:
+            self._diagnostician.changed(service)
+        except Exception as error:  # the verdict stands, whatever is made of it
+            self.defects.note(Where.DIAGNOSIS, f"a change of {service.name} could not be taken in", error)
+
+    def _completed(self, service: ServiceState, state: TargetState) -> None:
+        try:
+            self._diagnostician.completed(service, state)
+        except Exception as error:
+            self.defects.note(Where.DIAGNOSIS, f"an attempt on {state.target} could not be taken in", error)
+
+    def _note_change(self) -> None:
         self.changes += 1
-        self._undiagnosed.set()
 
     def _run_failed(self, key: Hashable, error: Exception) -> None:
         self.defects.note(Where.TARGET, f"a run of {key} raised", error)
@@ -171,27 +186,6 @@ class Engine:
         if attempted > self._spared * (1 + _WORTH_SPARING):
             gc.freeze()
             self._spared = attempted
-
-    async def _diagnose(self) -> None:
-        """Publish the likely causes of what is down whenever that has changed, for ever."""
-        while True:
-            await self._undiagnosed.wait()
-            await asyncio.sleep(SETTLE)
-            self._undiagnosed.clear()
-            try:
-                self._publish_causes()
-            except Exception as error:
-                self.defects.note(Where.DIAGNOSIS, "the likely causes could not be worked out", error)
-
-    def _publish_causes(self) -> None:
-        services = self._reconciler.services
-        down = {name: service.down_reasons for name, service in services.items() if service.verdict is Verdict.DOWN}
-        found = causes(down, {name: services[name].depends_on for name in down})
-        for name, service in services.items():
-            these = found.get(name, frozenset())
-            if these != self._causes.get(name, frozenset()):
-                service.publish_causes(these)
-        self._causes = found
 
     # What is asked.
 
@@ -245,7 +239,7 @@ class Engine:
         for name in self.names:
             service = self._reconciler.services.get(name)
             if service is not None:  # it may go while others have their turn
-                found.append(service_summary(service, due))
+                found.append(service_summary(service, due, self._suspected(name)))
             await slices.turn()
         return found
 
@@ -263,7 +257,7 @@ class Engine:
         for target in self._views_of(service, most):
             targets.append(target)
             await slices.turn()
-        return service_view(service, self._due(), targets)
+        return service_view(service, self._due(), self._suspected(name), targets)
 
     def target_views(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
         """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
@@ -280,6 +274,31 @@ class Engine:
             {other: services[other].state if other in services else State.UNKNOWN for other in needs},
             {other.name: other.state for other in services.values() if name in other.depends_on},
         )
+
+    def incident_views(self) -> list[IncidentView]:
+        """Return every incident as people see it, the oldest first."""
+        known, diagnoses = self._reconciler.services, self.diagnoses()
+        since = {name: service.since for name, service in known.items()}
+        found = [incident_view(name, services, since, diagnoses) for name, services in self.incidents().items()]
+        return sorted(found, key=lambda each: (each.since, each.name))
+
+    def _suspected(self, name: str) -> Suspected:
+        return Suspected(self.incident(name), self.diagnoses().get(name, ()))
+
+    def diagnoses(self) -> Mapping[str, tuple[Diagnosis, ...]]:
+        """Return what is wrong with each service or dependency that is in trouble, and why; of the others nothing."""
+        return self._diagnostician.diagnoses
+
+    def incident(self, name: str) -> str | None:
+        """Return the incident that a service's page belongs to; None while it is not down, or none is chosen yet."""
+        return self._diagnostician.incidents.get(name)
+
+    def incidents(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the services and dependencies of each incident, both sorted by name."""
+        found: dict[str, list[str]] = {}
+        for name, incident in sorted(self._diagnostician.incidents.items()):
+            found.setdefault(incident, []).append(name)
+        return {incident: tuple(found[incident]) for incident in sorted(found)}
 
     def _views_of(
         self, service: ServiceState, most: int | None, probe: str | None = None, verdict: Verdict | None = None

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from exporter.config.models import Config, MemberSettings, ServiceSettings
+from exporter.diagnosis.diagnose import examine_whole
+from exporter.diagnosis.facts import FACTS
+from exporter.diagnosis.graph import Surroundings
+from exporter.diagnosis.incidents import Condition, incidents_of, step
+from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import service_verdict
+from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
+from exporter.metrics.core import DURATION
+from exporter.metrics.family import Family
 from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
-__all__ = ["CheckResult", "ServiceResult", "TargetResult", "check_fleet"]
+__all__ = ["CheckResult", "FleetDiagnosis", "ServiceResult", "TargetResult", "check_fleet", "diagnose_fleet"]
 
 _RECHECK_AFTER = 0.2
 
@@ -144,6 +153,77 @@ async def check_fleet(config: Config, only: Collection[str], timeout: float) -> 
     finally:
         await shared.close()
     return CheckResult(tuple(services), loop.time() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDiagnosis:
+    """What is wrong with a service, as far as probing it and its surroundings once tells.
+
+    Attributes:
+        service: Its name.
+        result: What it, all that needs it, and all that any of these needs came to, over any number of steps.
+        diagnoses: What is wrong with each of them that is in trouble, and why, by name.
+        incident: The incident that the service's page would belong to; None while it is not down.
+    """
+
+    service: str
+    result: CheckResult
+    diagnoses: Mapping[str, tuple[Diagnosis, ...]]
+    incident: str | None
+
+
+async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetDiagnosis:
+    """Probe a service, all that needs it and all that any of these needs, once as `check_fleet` does, and diagnose them.
+
+    Args:
+        config: What to probe.
+        service: Name of a service or dependency of it.
+        timeout: Seconds for a target, its second attempt included.
+
+    Raises:
+        KeyError: There is none of that name.
+    """
+    everything = config.everything
+    around = Surroundings({name: settings.needs for name, settings in everything.items()})
+    dependents = {service, *around.needed_by(service)}
+    names = dependents.union(*(around.needs(each) for each in dependents)) & everything.keys()
+    everything[service]
+    result = await check_fleet(config, names, timeout)
+    now = time.time()
+    members = {each.name: _member(each, everything[each.name], now) for each in result.services}
+    findings = examine_whole(Snapshot(now, members))
+    conditions = {name: Condition(member.verdict, since=-inf) for name, member in members.items()}
+    chosen = step(0.0, {}, conditions, findings.roots, around)
+    return FleetDiagnosis(service, result, findings.diagnoses, incidents_of(chosen, conditions).get(service))
+
+
+def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Member:
+    deciding = set(deciding_kinds(settings))
+    reasons: Counter[Reason] = Counter()
+    instances: Counter[Verdict] = Counter()
+    facts: dict[Family, list[Reading]] = {}
+    for item in result.targets:
+        outcome = item.outcome
+        if item.target.probe in deciding:
+            instances[outcome.verdict] += 1
+            if outcome.failure is not None and outcome.verdict is Verdict.DOWN:
+                reasons[outcome.failure.reason] += 1
+        for family, values in {**outcome.samples, DURATION: {(): outcome.duration}}.items():
+            if family in FACTS:
+                for labels, value in values.items():
+                    named = dict(zip(family.labels, labels, strict=True))
+                    facts.setdefault(family, []).append(Reading({**named, "target": item.target.name}, value))
+    return Member(
+        result.name,
+        result.verdict,
+        now,
+        needs=settings.needs,
+        kinds=frozenset(settings.probe_settings),
+        reasons=(dict(reasons) or {Reason.NO_INSTANCES: 1}) if result.verdict is Verdict.DOWN else {},
+        facts={family: tuple(readings) for family, readings in facts.items()},
+        instances=instances,
+        limits=settings.limits,
+    )
 
 
 async def _check_service(

@@ -12,18 +12,20 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from pydantic import Field
 
+from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.time_slices import TimeSlices
-from exporter.engine.views import FleetView, ServiceView, TargetView, View
+from exporter.engine.view import View
+from exporter.engine.views import FleetView, ServiceView, TargetView
 from exporter.verdict import Verdict
 from exporter.web.backend import Backend
 from exporter.web.delivery import Stream
 from exporter.web.exposition import single
 from exporter.web.openapi import document
 from exporter.web.refusal import Refusal, quoted
-from exporter.web.shared import SharedAnswer
+from exporter.web.shared import Body, SharedAnswer
 from exporter.web.worker import Worker
 
-__all__ = ["Api", "ErrorView", "TargetsView"]
+__all__ = ["Api", "ErrorView", "IncidentsView", "TargetsView"]
 
 _FILTERS = ("service", "probe", "verdict")
 
@@ -43,6 +45,13 @@ class TargetsView(View):
     targets: list[TargetView] = Field(description="Those that were asked for, the worst of each service first.")
 
 
+class IncidentsView(View):
+    """What is down, by cause."""
+
+    generated_at: float = Field(description="When this was made, Unix seconds.")
+    incidents: list[IncidentView] = Field(description="Each is one page; the oldest first.")
+
+
 class ErrorView(View):
     """Why there is no answer."""
 
@@ -59,7 +68,9 @@ class Api:
 
     def __init__(self, backend: Backend, worker: Worker) -> None:
         self._backend = backend
-        self._document = document(fleet=FleetView, service=ServiceView, targets=TargetsView, error=ErrorView)
+        self._document = document(
+            fleet=FleetView, service=ServiceView, targets=TargetsView, incidents=IncidentsView, error=ErrorView
+        )
         self._services = SharedAnswer(self._list, worker)
         self._turn = asyncio.Lock()
 
@@ -69,6 +80,7 @@ class Api:
             web.get("/api/v1/services", self.services),
             web.get("/api/v1/services/{name}", self.service),
             web.get("/api/v1/targets", self.targets),
+            web.get("/api/v1/incidents", self.incidents),
             web.get("/openapi.json", self.openapi),
         ]
 
@@ -76,7 +88,7 @@ class Api:
         """Stop what is being made."""
         await self._services.close()
 
-    async def services(self, request: web.Request) -> web.Response:
+    async def services(self, request: web.Request) -> web.StreamResponse:
         """All services with their worst targets."""
         single(request, (), "none is taken here")
         return await self._services.respond(request, headers=_JSON)
@@ -103,17 +115,23 @@ class Api:
         around = TargetsView(generated_at=self._backend.about().generated_at, targets=[])
         return Stream(self._pieces(around, self._backend.targets(service, probe, verdict)), _JSON)
 
+    async def incidents(self, request: web.Request) -> web.Response:
+        """What is down, by cause."""
+        single(request, (), "none is taken here")
+        view = IncidentsView(generated_at=self._backend.about().generated_at, incidents=self._backend.incidents())
+        return web.Response(body=view.model_dump_json().encode(), headers=_JSON)
+
     async def openapi(self, _request: web.Request) -> web.Response:
         """The description of all this."""
         return web.Response(body=self._document, headers=_JSON)
 
-    async def _list(self) -> bytes:
+    async def _list(self) -> Body:
         fleet, slices = await self._backend.fleet(), TimeSlices(_SLICE)
         pieces = [_head(fleet, "services")]
         for number, service in enumerate(fleet.services):
             pieces += (b"," if number else b"", service.model_dump_json().encode())
             await slices.turn()
-        return b"".join((*pieces, b"]}"))
+        return Body.of(b"".join((*pieces, b"]}")))
 
     async def _pieces(self, around: ServiceView | TargetsView, targets: Iterator[TargetView]) -> AsyncGenerator[bytes]:
         """Write targets, and what is around them. Readers take turns, so that the loop is held for one slice at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Protocol
 
+from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
 from exporter.verdict import Verdict
 
@@ -43,6 +44,10 @@ class Backend(Protocol):
         """Return one service with so many of its targets, the worst; None where there is none of that name."""
         ...
 
+    def incidents(self) -> list[IncidentView]:
+        """Return every incident, the oldest first."""
+        ...
+
     def neighbours(self, name: str) -> Neighbours:
         """Return what a service needs and what needs it."""
         ...
@@ -51,7 +56,7 @@ class Backend(Protocol):
         """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
         ...
 
-    def render(self, *, openmetrics: bool) -> bytes:
+    def parts(self, *, openmetrics: bool) -> list[bytes]:
         """Return the exposition."""
         ...
 
