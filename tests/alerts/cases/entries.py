@@ -156,8 +156,8 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ErrorBudgetBurnSlow": (
         Entry(
-            good={BROKEN: Growing(0.01), SERVED: Growing(1000)},
-            bad={BROKEN: Growing(0.5), SERVED: Growing(100)},
+            good={BROKEN: Growing(0.1), SERVED: Growing(10_000)},
+            bad={BROKEN: Growing(5), SERVED: Growing(1_000)},
             beside=limit(AVAILABILITY, 0.999),
             fires=1005,
             settles=60,
