@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
 from tests.alerts.tools import DEBIAN, Tools, newer
@@ -15,3 +18,16 @@ def tools(request: pytest.FixtureRequest) -> Tools:
         return DEBIAN
     require_go()
     return newer()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unix time goes with the loop's clock: promtool's begins at 0, as that of a recording does."""
+    began: list[float] = []
+
+    def now() -> float:
+        loop = asyncio.get_running_loop()
+        began.append(loop.time())
+        return loop.time() - began[0]
+
+    monkeypatch.setattr(time, "time", now)

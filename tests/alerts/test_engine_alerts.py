@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,10 @@ from tests.alerts.recorded import Recording
 from tests.engine.bench import Bench, at, broken, down, failed, running, unknown, up
 
 # The fewer empty turns before the clock leaps the faster: the engine wakes up 20 times a second, over hours in all.
-pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=4)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=4), pytest.mark.usefixtures("clock")]
+
+EXPORTER = "hafnium-exporter"
+"""The service of an alert about the exporter itself."""
 
 FLEET = """
 services:
@@ -29,19 +31,6 @@ defaults: {interval: 5s, timeout: 4s}
 dependencies: {redis: {instances: ["redis:1"], probes: {redis: {}}}}
 services:
 """
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unix time goes with the loop's clock: promtool's begins at 0, as that of a recording does."""
-    began: list[float] = []
-
-    def now() -> float:
-        loop = asyncio.get_running_loop()
-        began.append(loop.time())
-        return loop.time() - began[0]
-
-    monkeypatch.setattr(time, "time", now)
 
 
 async def begin(bench: Bench, text: str = FLEET) -> Recording:
@@ -110,7 +99,7 @@ async def test_a_fleet_none_of_which_was_ever_known_rings_once(tmp_path: Path) -
         bench.names["case"] = failed()
         recording = await begin(bench, "\n".join(line for line in FLEET.splitlines() if "vault" not in line))
         await recording.go_on(20)
-        recording.expect(tmp_path, fired=[("ExporterNoTargets", "")], firing=[("ExporterNoTargets", "")])
+        recording.expect(tmp_path, fired=[("ExporterNoTargets", EXPORTER)], firing=[("ExporterNoTargets", EXPORTER)])
 
 
 async def test_a_source_that_fails_later_rings_and_nothing_is_down(tmp_path: Path) -> None:
@@ -172,9 +161,9 @@ async def test_a_defect_rings_and_what_it_cost_is_over_before(tmp_path: Path) ->
         await recording.go_on(0.5)
         bench.plays.clear()
         await recording.go_on(5)
-        recording.expect(tmp_path, fired=[("ExporterDefect", "")], firing=[("ExporterDefect", "")])
+        recording.expect(tmp_path, fired=[("ExporterDefect", EXPORTER)], firing=[("ExporterDefect", EXPORTER)])
         await recording.go_on(12)
-        recording.expect(tmp_path, fired=[("ExporterDefect", "")])
+        recording.expect(tmp_path, fired=[("ExporterDefect", EXPORTER)])
 
 
 async def test_a_service_with_probes_that_are_not_vital_pages_too(tmp_path: Path) -> None:
