@@ -311,8 +311,8 @@ def slow_query(options: Options) -> Alert:
 
 def migration_failed(options: Options) -> Alert:
     """Build MigrationFailed."""
-    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema")
-    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "flyway")
+    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema", "flyway")
+    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "schema", "flyway")
     return Alert(
         name="MigrationFailed",
         severity=Severity.WARNING,
@@ -325,7 +325,7 @@ def migration_failed(options: Options) -> Alert:
             "{{ $labels.service }}. A service that is started now refuses to."
         ),
         action="Mend what the migration left behind, then flywayRepair and flywayMigrate",
-        panel=33,
+        panel=89,
         meaning="Flyway's history has a failed migration, by the database or by a service",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -454,7 +454,7 @@ def replica_disconnected(options: Options) -> Alert:
             "serves is old, and a failover to it would lose data."
         ),
         action="Check the network between them and the replica's masterauth; read INFO replication on both",
-        panel=36,
+        panel=91,
         meaning="a replica has not been connected to its master for 2 min",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),

@@ -20,7 +20,7 @@ _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(), watchdog())),
+        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(options), watchdog())),
         Group(
             "knowledge",
             (
@@ -89,7 +89,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="The exporter probes nothing",
             description="The exporters of job {{ $labels.job }} have had no target for 2m. Nothing is watched now.",
             action="Check the exporter's configuration and its discovery",
-            panel=60,
+            panel=70,
             meaning="it probes nothing for 2 min",
             labels=_ITSELF,
         ),
@@ -107,7 +107,7 @@ def config_rejected(options: Options) -> Alert:
         summary="The exporter rejected its configuration",
         description="The exporter at {{ $labels.instance }} keeps its old configuration, since the last reload failed.",
         action="Run hafnium-exporter config validate",
-        panel=60,
+        panel=93,
         meaning="the last reload failed, for 2 min",
         labels=_ITSELF,
     )
@@ -133,9 +133,9 @@ def defect() -> Alert:
     )
 
 
-def _schedule() -> tuple[Alert, ...]:
+def _schedule(options: Options) -> tuple[Alert, ...]:
     every, in_time, missed = (
-        f"sum by ({OWNER}, probe) (rate({series}[5m]))"
+        f"sum by ({OWNER}, probe) (rate({series}[{options.rate}]))"
         for series in (
             "probe_lateness_seconds_count",
             'probe_lateness_seconds_bucket{le="5.0"}',
@@ -339,7 +339,7 @@ def stale(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action=_CHECK,
-        panel=14,
+        panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
         comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
     )
@@ -408,7 +408,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
             otherwise="unknown",
         ),
         action="Check the target's address and credentials in the configuration",
-        panel=14,
+        panel=92,
         meaning="a target has not succeeded once in 15 min",
         comment="No success to grow old: ProbeStale cannot see it.",
     )
