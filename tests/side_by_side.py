@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 GROUPS = {
     "demo": ("tests/demo/test_fleet.py",),
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
+    "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "faults": ("tests/demo/test_faults.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
-HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet"})
-"""Fixtures of whole servers that take seconds of CPU to start: only for tests of a group."""
+HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet", "tools"})
+"""Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/alerts/test_pages.py",
-    "tests/web/test_browser.py",
+    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/web/test_browser.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 

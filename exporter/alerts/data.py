@@ -82,7 +82,7 @@ or
         severity=Severity.WARNING,
         expr=stepping_back(expr, options),
         wait="1m",
-        hold="5m",
+        hold="6m",
         summary="{{ $labels.group }} falls behind on {{ $labels.topic }}: {{ $value | humanize }} messages",
         description=(
             "Consumer group {{ $labels.group }} is {{ $value | humanize }} messages behind on {{ $labels.topic }} "
@@ -134,6 +134,7 @@ def consumers_gone(options: Options) -> Alert:
         severity=Severity.WARNING,
         expr=f"{stepping_back(gone, options)}\n{firing('KafkaLagHigh', 'service', 'group')}",
         wait="10m",
+        hold="2m",
         summary="{{ $labels.group }} has no consumers, and messages wait",
         description=(
             "Consumer group {{ $labels.group }} ({{ $labels.service }}) has had no member for 10m, and "

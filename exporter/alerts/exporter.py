@@ -170,6 +170,7 @@ def watchdog() -> Alert:
         name="Watchdog",
         severity=Severity.NONE,
         expr="vector(1)",
+        hold="",
         summary="Alerts reach their receivers",
         description=(
             "This alert always fires. When it stops arriving, Prometheus, Alertmanager or the path between is broken."
@@ -323,7 +324,7 @@ def stale(options: Options) -> Alert:
     return Alert(
         name="ProbeStale",
         severity=Severity.WARNING,
-        expr=f"time() - {last}\n  > on (service, probe, target) {most}\n{_said_already(options)}",
+        expr=f"time() - {last}\n  > on (service, probe, target) group_left () {most}\n{_said_already(options)}",
         wait="1m",
         summary="A probe of {{ $labels.service }} has not succeeded for {{ $value | humanizeDuration }}",
         description=(
@@ -393,6 +394,7 @@ max by ({OWNER}, probe, target) (last_over_time(probe_interval_seconds[{recent}]
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
 {_said_already(options)}""",
         wait="15m",
+        hold="2m",
         summary="A probe of {{ $labels.service }} has never succeeded",
         description=(
             "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) has not succeeded once since the "

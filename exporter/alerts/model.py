@@ -130,7 +130,7 @@ class Alert:
         cause: Template: why, with evidence at the time of firing.
         team: Whose it is, where no series says otherwise.
         wait: How long it must hold; empty where the series are confirmed already.
-        hold: How long it goes on after its end.
+        hold: How long it goes on after its end: what comes back within it does not ring again.
         labels: In place of `service` and `incident` of the series, or beside them.
         section: Anchor in the runbook; by default the name in lower case.
         comment: Why the rule is as it is, for who reads the rules.
@@ -149,7 +149,7 @@ class Alert:
     cause: str = ""
     team: Team = Team.ON_CALL
     wait: str = ""
-    hold: str = ""
+    hold: str = "1m"
     labels: Mapping[str, str] = field(default_factory=dict)
     section: str = ""
     comment: str = ""

@@ -121,7 +121,6 @@ or
         name="ServiceDown",
         severity=Severity.CRITICAL,
         expr=expr,
-        hold="1m",
         summary=summary,
         description="{{ $labels.service }} is down" + known + "." + with_it,
         cause=causes(options),

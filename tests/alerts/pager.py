@@ -6,6 +6,9 @@ Only what a deployment replaces is replaced: addresses, key files and waiting ti
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +21,19 @@ import yaml
 from aiohttp import web
 
 from exporter.demo.ports import free_port
+from tests.alerts.tools import DEBIAN
 
 ALERTS = Path(__file__).parents[2] / "alerts"
-KEYS = {"pagerduty-critical": "key-of-critical", "pagerduty-warning": "key-of-warning"}
+
+_COMPLAINT = re.compile(r"level=(warn|error)", re.IGNORECASE)
+
+BATCH = 64
+"""Alerts that Prometheus sends at a time."""
+
+
+def key_of(receiver: str) -> str:
+    """Return the integration key that a receiver is given."""
+    return f"key-of-{receiver.removeprefix('pagerduty-')}"
 
 
 @dataclass
@@ -78,7 +91,7 @@ def alertmanager_config(pager_url: str, folder: Path) -> dict[str, Any]:
     for receiver in config["receivers"]:
         for section in receiver.get("pagerduty_configs", ()):
             path = folder / receiver["name"]
-            path.write_text(KEYS[receiver["name"]])
+            path.write_text(key_of(receiver["name"]))
             section["routing_key_file"] = str(path)
         for section in receiver.get("webhook_configs", ()):
             section["url"] = f"{pager_url}/watchdog"
@@ -91,11 +104,20 @@ class Alertmanager:
 
     url: str
     session: aiohttp.ClientSession
+    log: Path
 
     async def post(self, *alerts: Mapping[str, Any]) -> None:
         """Send alerts as Prometheus does."""
-        async with self.session.post(f"{self.url}/api/v2/alerts", json=list(alerts)) as answer:
-            assert answer.status == 200, await answer.text()
+        for begin in range(0, len(alerts), BATCH):
+            body = io.BytesIO(json.dumps(alerts[begin : begin + BATCH]).encode())
+            headers = {"Content-Type": "application/json"}
+            async with self.session.post(f"{self.url}/api/v2/alerts", data=body, headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+
+    def complaints(self) -> list[str]:
+        """Return what it has logged of what did not work: a template that fails, an event that is refused."""
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if _COMPLAINT.search(line) and "Truncated summary" not in line]
 
 
 def alert(name: str, severity: str, *, ended: bool = False, summary: str = "", **labels: str) -> dict[str, Any]:
@@ -107,22 +129,27 @@ def alert(name: str, severity: str, *, ended: bool = False, summary: str = "", *
         "annotations": {
             "summary": summary or f"{name} summary",
             "description": f"{name} described",
-            "dashboard": "/d/hafnium-fleet?viewPanel=1",
+            "cause": f"{name} caused",
+            "action": f"{name} to be mended",
+            "runbook_url": f"https://runbooks.test/#{name.lower()}",
+            "dashboard": "http://grafana:3000/d/hafnium-fleet?viewPanel=1",
         },
-        "startsAt": (now - timedelta(minutes=1)).isoformat(),
+        # Of an alert that is older than its group waits, Alertmanager tells at once.
+        "startsAt": (now - timedelta(minutes=1) if ended else now).isoformat(),
         "endsAt": ends.isoformat(),
     }
 
 
 @asynccontextmanager
-async def alertmanager(pager_url: str, folder: Path) -> AsyncIterator[Alertmanager]:
+async def alertmanager(pager_url: str, folder: Path, command: str = DEBIAN.alertmanager) -> AsyncIterator[Alertmanager]:
     """Run Alertmanager with the shipped configuration until the block ends."""
     config = folder / "alertmanager.yml"
     config.write_text(yaml.safe_dump(alertmanager_config(pager_url, folder)))
     url = f"http://127.0.0.1:{(port := free_port())}"
-    with (folder / "alertmanager.log").open("wb") as log:
+    path = folder / "alertmanager.log"
+    with path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            "prometheus-alertmanager",
+            command,
             f"--config.file={config}",
             f"--storage.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -133,7 +160,7 @@ async def alertmanager(pager_url: str, folder: Path) -> AsyncIterator[Alertmanag
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session:
                 await _ready(session, url, process, folder)
-                yield Alertmanager(url, session)
+                yield Alertmanager(url, session, path)
         finally:
             if process.returncode is None:
                 process.terminate()

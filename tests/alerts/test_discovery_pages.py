@@ -24,7 +24,7 @@ from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
 from exporter.probing.probe import SharedClients
 from tests.alerts.nameserver import NameServer, name_server
-from tests.alerts.pager import KEYS, Pager, alertmanager, pager
+from tests.alerts.pager import Pager, alertmanager, key_of, pager
 from tests.alerts.shipped import hurried_rules
 from tests.net.servers import Certificates, answer, serve, serve_raw
 
@@ -127,7 +127,7 @@ async def test_instances_that_cannot_be_told_ring_as_what_they_are_and_nothing_i
                     await stub.until(lambda: bool(stub.of("DiscoveryFailing", "resolve")), 60)
                 finally:
                     await asyncio.to_thread(prometheus.stop)
-        assert {event["routing_key"] for event in stub.events} == {KEYS["pagerduty-warning"]}
+        assert {event["routing_key"] for event in stub.events} == {key_of("pagerduty-warning")}
         assert {event["payload"]["class"] for event in stub.events if event["payload"]} == {
             "ServiceUnknown",
             "TargetsNotCurrent",

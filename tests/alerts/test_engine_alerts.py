@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.alerts.recorded import Recording
 from tests.engine.bench import Bench, at, broken, down, failed, running, unknown, up
 
 # The fewer empty turns before the clock leaps the faster: the engine wakes up 20 times a second, over hours in all.
-pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=4)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.looptime(noop_cycles=4), pytest.mark.usefixtures("clock")]
 
 FLEET = """
 services:
@@ -30,19 +29,6 @@ defaults: {interval: 5s, timeout: 4s}
 dependencies: {redis: {instances: ["redis:1"], probes: {redis: {}}}}
 services:
 """
-
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unix time goes with the loop's clock: promtool's begins at 0, as that of a recording does."""
-    began: list[float] = []
-
-    def now() -> float:
-        loop = asyncio.get_running_loop()
-        began.append(loop.time())
-        return loop.time() - began[0]
-
-    monkeypatch.setattr(time, "time", now)
 
 
 async def begin(bench: Bench, text: str = FLEET) -> Recording:

@@ -1,0 +1,443 @@
+"""An entry for every rule: what its series are when all is well, and when it must fire.
+
+The service carries a label `tier` of its configuration, which every alert about it must show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.alerts.cases.entry import Entry
+from tests.alerts.cases.series import STUCK, Ahead, Growing, Rising
+
+__all__ = ["ENTRIES"]
+
+SELF = "hafnium-exporter"
+DAY = 86400.0
+
+
+def of(metric: str, service: str = "vault", **labels: str) -> str:
+    """Name a series of a service, as Prometheus keeps it."""
+    return own(metric, service=service, tier="core", **labels)
+
+
+def own(metric: str, **labels: str) -> str:
+    """Name a series of the exporter itself."""
+    labels |= {"job": SELF, "instance": "x:9818"}
+    return f"{metric}{{{','.join(f'{name}={chr(34)}{value}{chr(34)}' for name, value in labels.items())}}}"
+
+
+def limit(metric: str, value: float, service: str = "vault") -> Mapping[str, float]:
+    """Return the series of a threshold."""
+    return {of(f"{metric}_limit", service): value}
+
+
+def labels(severity: str = "warning", team: str = "on-call", service: str = "vault", **others: str) -> dict[str, str]:
+    """Return the labels of an alert about a service."""
+    return {"severity": severity, "team": team, "service": service, "incident": service, "tier": "core"} | others
+
+
+def of_exporter(severity: str, **others: str) -> dict[str, str]:
+    """Return the labels of an alert about the exporter."""
+    return labels(severity, service=SELF, tier="monitoring", **others)
+
+
+UP = own("up")
+READY = own("probe_exporter_ready")
+VERDICT, INCIDENT = of("probe_service_up"), of("probe_incident", incident="vault")
+CAUSE = {"cause": "pool_exhausted", "dependency": ""}
+P99 = "probe_http_server_request_p99_seconds"
+HEAP = "probe_jvm_memory"
+SERVED = of("probe_http_server_requests_total", target="a:1", outcome="SUCCESS")
+BROKEN = of("probe_http_server_requests_total", target="a:1", outcome="SERVER_ERROR")
+POOL = {"target": "a:1", "pool": "main"}
+AVAILABILITY = "probe_http_server_availability_ratio"
+
+SERVICES: Mapping[str, tuple[Entry, ...]] = {
+    "ServiceDown": (
+        Entry(
+            good={VERDICT: 1},
+            bad={
+                VERDICT: 0,
+                INCIDENT: 1,
+                of("probe_service_instances", verdict="down"): 2,
+                of("probe_suspected_cause", **CAUSE): 1,
+                of("probe_suspected_cause_evidence", **CAUSE, evidence="threads waiting"): 7,
+            },
+            beside={UP: 1, READY: 1},
+            fires=5,
+            ends=80,
+            held=True,
+            labels=labels("critical"),
+            heard={"summary": "vault is down: pool exhausted", "cause": "threads waiting 7", "description": "2 down"},
+        ),
+        Entry(
+            variant="without a diagnosis",
+            good={VERDICT: 1},
+            bad={VERDICT: 0},
+            beside={UP: 1, READY: 1},
+            fires=30,
+            ends=80,
+            held=True,
+            labels=labels("critical"),
+            heard={"summary": "vault is down"},
+        ),
+    ),
+    "HighLatencyP99": (
+        Entry(
+            good={of(P99, target="a:1", source="own"): 0.5},
+            bad={of(P99, target="a:1", source="own"): 0.51},
+            beside={**limit(P99, 0.5), SERVED: Growing(1)},
+            fires=300,
+            labels=labels(target="a:1"),
+            heard={"summary": "510ms", "description": "above 500ms"},
+        ),
+    ),
+    "HighErrorRate": (
+        Entry(
+            good={BROKEN: Growing(0.01)},
+            bad={BROKEN: Growing(10)},
+            beside={SERVED: Growing(10), **limit("probe_http_server_error_ratio", 0.05), **limit(AVAILABILITY, 0.5)},
+            fires=315,
+            labels=labels(),
+            heard={"description": "above 5%"},
+        ),
+    ),
+    "MemoryPressure": (
+        Entry(
+            good={of(f"{HEAP}_used_bytes", target="a:1", area="heap"): 90},
+            bad={of(f"{HEAP}_used_bytes", target="a:1", area="heap"): 91},
+            beside={of(f"{HEAP}_max_bytes", target="a:1", area="heap"): 100, **limit(f"{HEAP}_used_ratio", 0.9)},
+            fires=300,
+            labels=labels(target="a:1"),
+            heard={"summary": "91%", "description": "above 90%"},
+        ),
+    ),
+    "ConnectionPoolExhausted": (
+        Entry(
+            good={
+                of("probe_hikari_saturation_ratio", **POOL): 1,
+                of("probe_hikari_connections", **POOL, state="pending"): 0,
+            },
+            bad={of("probe_hikari_connections", **POOL, state="pending"): 3},
+            beside=limit("probe_hikari_saturation_ratio", 0.9),
+            fires=120,
+            labels=labels(**POOL),
+            heard={"cause": "Threads that wait: 3"},
+        ),
+    ),
+    "ServiceFlapping": (
+        Entry(
+            good={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.001)},
+            bad={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.01)},
+            fires=225,
+            settles=1800,
+            labels=labels(target="a:1"),
+        ),
+    ),
+    "ServiceRestarting": (
+        Entry(
+            good={of("probe_process_restarts_total", target="a:1"): Rising(0.0003)},
+            bad={of("probe_process_restarts_total", target="a:1"): Rising(0.01)},
+            fires=150,
+            labels=labels(target="a:1"),
+        ),
+    ),
+    "ErrorBudgetBurn": (
+        Entry(
+            good={BROKEN: Growing(0.01)},
+            bad={BROKEN: Growing(10)},
+            beside={SERVED: Growing(100), **limit(AVAILABILITY, 0.999)},
+            fires=150,
+            settles=600,
+            ends=1900,
+            labels=labels("critical"),
+        ),
+    ),
+    "ErrorBudgetBurnSlow": (
+        Entry(
+            good={BROKEN: Growing(0.1), SERVED: Growing(10_000)},
+            bad={BROKEN: Growing(5), SERVED: Growing(1_000)},
+            beside=limit(AVAILABILITY, 0.999),
+            fires=1005,
+            settles=60,
+            ends=1800,
+            labels=labels(),
+        ),
+    ),
+}
+
+CERTIFICATE = of("probe_ssl_earliest_cert_expiry", probe="tls", target="a:443")
+CERTIFICATES: Mapping[str, tuple[Entry, ...]] = {
+    "CertificateExpiring": (
+        Entry(
+            good={CERTIFICATE: Ahead(15 * DAY)},
+            bad={CERTIFICATE: Ahead(13 * DAY)},
+            beside=limit("probe_ssl_cert_validity_seconds", 14 * DAY),
+            fires=300,
+            settles=120,
+            labels=labels(team="secops", target="a:443"),
+            heard={"summary": "13d", "description": "less than 14d"},
+        ),
+    ),
+    "CertificateExpired": (
+        Entry(
+            good={CERTIFICATE: Ahead(60)},
+            bad={CERTIFICATE: Ahead(-60)},
+            fires=60,
+            settles=120,
+            labels=labels("critical", "secops", target="a:443"),
+            heard={"description": "expired 1m 0s ago"},
+        ),
+    ),
+}
+
+TOPIC = {"group": "case", "topic": "cases"}
+LAG = of("probe_kafka_consumer_group_topic_lag", "kafka", **TOPIC)
+MEMBERS = of("probe_kafka_consumer_group_members", "kafka", group="case")
+END = of("probe_kafka_topic_end_offset", "kafka", topic="cases")
+DLQ = of("probe_kafka_dlq_messages", "kafka", topic="cases-dlq")
+LAG_LIMIT = limit("probe_kafka_consumer_group_topic_lag", 1000, "kafka")
+OF_GROUP = labels(service="kafka", **TOPIC)
+KAFKA: Mapping[str, tuple[Entry, ...]] = {
+    "KafkaLagHigh": (
+        Entry(
+            variant="high and growing",
+            good={LAG: 999.0},
+            bad={LAG: Growing(10)},
+            beside={MEMBERS: 3, END: Growing(100), **LAG_LIMIT},
+            fires=300,
+            labels=OF_GROUP,
+            heard={"cause": "Members of the group: 3"},
+        ),
+        Entry(
+            variant="steadily rising",
+            good={LAG: 150.0},
+            bad={LAG: Growing(0.5)},
+            beside={MEMBERS: 3, END: Growing(100), **LAG_LIMIT},
+            fires=360,
+            labels=OF_GROUP,
+        ),
+        Entry(
+            variant="nothing read",
+            good={LAG: 50.0},
+            bad={LAG: Growing(2)},
+            beside={MEMBERS: 3, END: Growing(2), **LAG_LIMIT},
+            fires=345,
+            labels=OF_GROUP,
+        ),
+        Entry(
+            variant="no members",
+            good={LAG: 5.0, MEMBERS: 3},
+            bad={LAG: Growing(0.2), MEMBERS: 0},
+            beside={END: Growing(2), **LAG_LIMIT},
+            fires=180,
+            labels=OF_GROUP,
+            heard={"cause": "Members of the group: 0"},
+        ),
+    ),
+    "ConsumersGone": (
+        Entry(
+            good={MEMBERS: 1},
+            bad={MEMBERS: 0},
+            beside={LAG: 20},
+            fires=660,
+            labels=labels(service="kafka", group="case"),
+            heard={"description": "20 messages"},
+        ),
+    ),
+    "DeadLettersGrowing": (
+        Entry(
+            good={DLQ: 5},
+            bad={DLQ: Growing(0.1)},
+            beside={END: Growing(2), **limit("probe_kafka_dlq_messages_increase", 0, "kafka")},
+            fires=60,
+            labels=labels(service="kafka", topic="cases-dlq"),
+        ),
+    ),
+}
+
+
+def database(metric: str, good: float, bad: float, fires: float, **heard: str) -> tuple[Entry, ...]:
+    """Describe a gauge of a database that has a threshold."""
+    return (
+        Entry(
+            good={of(metric, "postgres", target="a:1"): good},
+            bad={of(metric, "postgres", target="a:1"): bad},
+            beside=limit(metric, good, "postgres"),
+            fires=fires,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard=heard,
+        ),
+    )
+
+
+FAILED = of("probe_postgres_flyway_failed_migrations", "postgres", schema="public")
+BEHIND = of("probe_flyway_behind", target="a:1", flyway="flyway")
+POSTGRES: Mapping[str, tuple[Entry, ...]] = {
+    "DatabaseConnectionsHigh": (
+        Entry(
+            good={of("probe_postgres_connections", "postgres", target="a:1", state="idle"): 30},
+            bad={of("probe_postgres_connections", "postgres", target="a:1", state="idle"): 31},
+            beside={
+                of("probe_postgres_connections", "postgres", target="a:1", state="active"): 50,
+                of("probe_postgres_max_connections", "postgres", target="a:1"): 100,
+                **limit("probe_postgres_connections_ratio", 0.8, "postgres"),
+            },
+            fires=300,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard={"summary": "81%", "cause": "50 active, 31 idle"},
+        ),
+    ),
+    "DatabaseIdleConnections": database("probe_postgres_idle_connections_over_1h", 10, 11, 900, summary="keeps 11"),
+    "DatabaseTransactionOpen": database("probe_postgres_longest_transaction_seconds", 300, 301, 60, summary="5m 1s"),
+    "DatabaseSlowQuery": database("probe_postgres_longest_query_seconds", 60, 61, 60, summary="1m 1s"),
+    "MigrationFailed": (
+        Entry(
+            good={FAILED: 0}, bad={FAILED: 1}, fires=60,
+            labels=labels(team="dba", service="postgres", schema="public", incident="migrations"),
+        ),
+        Entry(
+            variant="by a service",
+            good={of("probe_flyway_migrations", target="a:1", flyway="flyway", state="FAILED"): 0},
+            bad={of("probe_flyway_migrations", target="a:1", flyway="flyway", state="FAILED"): 1},
+            fires=60,
+            labels=labels(team="dba", flyway="flyway", incident="migrations"),
+        ),
+    ),
+    "MigrationBehind": (
+        Entry(
+            good={BEHIND: 0}, bad={BEHIND: 1}, fires=600,
+            labels=labels(team="dba", flyway="flyway", incident="migrations"),
+        ),
+    ),
+}  # fmt: skip
+
+HITS, MISSES = (of(f"probe_redis_keyspace_{which}_total", "redis", target="a:1") for which in ("hits", "misses"))
+LINK = of("probe_redis_master_link_up", "redis", target="a:1")
+OF_REDIS = labels(team="dba", service="redis", target="a:1")
+REDIS: Mapping[str, tuple[Entry, ...]] = {
+    "RedisHitRateLow": (
+        Entry(
+            good={HITS: Growing(10), MISSES: Growing(1)},
+            bad={HITS: Growing(1), MISSES: Growing(10)},
+            beside=limit("probe_redis_hit_ratio", 0.8, "redis"),
+            fires=420,
+            labels=OF_REDIS,
+        ),
+    ),
+    "RedisMemoryHigh": (
+        Entry(
+            good={of("probe_redis_memory_used_bytes", "redis", target="a:1"): 90},
+            bad={of("probe_redis_memory_used_bytes", "redis", target="a:1"): 91},
+            beside={
+                of("probe_redis_memory_max_bytes", "redis", target="a:1"): 100,
+                **limit("probe_redis_memory_used_ratio", 0.9, "redis"),
+            },
+            fires=300,
+            labels=OF_REDIS,
+            heard={"summary": "91%"},
+        ),
+    ),
+    "RedisReplicaDisconnected": (Entry(good={LINK: 1}, bad={LINK: 0}, fires=120, labels=OF_REDIS),),
+}
+
+OTHER = UP.replace("x:9818", "y:9818")
+TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_last_reload_successful")
+DEFECTS = own("probe_exporter_defects_total", where="scheduler")
+OF_JOB = {"job": SELF}
+OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
+RUN, IN_TIME = (
+    of("probe_lateness_seconds_count", probe="actuator"),
+    of("probe_lateness_seconds_bucket", probe="actuator", le="5.0"),
+)
+EXPORTER: Mapping[str, tuple[Entry, ...]] = {
+    "ExporterDown": (Entry(good={UP: 1}, bad={UP: 0}, fires=60, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterReplicaDown": (
+        Entry(good={UP: 1}, bad={UP: 0}, beside={OTHER: 1}, fires=300, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterAbsent": (
+        Entry(good={UP: 1}, bad={UP: None}, fires=60, missed=True, labels=of_exporter("critical", **OF_JOB)),
+    ),
+    "ExporterNoTargets": (Entry(good={TARGETS: 1}, bad={TARGETS: 0}, fires=120, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterConfigRejected": (
+        Entry(good={RELOADED: 1}, bad={RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterDefect": (
+        Entry(
+            good={DEFECTS: Rising(0)}, bad={DEFECTS: Rising(0.01)}, fires=60,
+            labels=of_exporter("warning", **OF_INSTANCE, where="scheduler"),
+        ),
+    ),
+    "ProbeLate": (
+        Entry(
+            good={RUN: Rising(1), IN_TIME: Rising(0.91)},
+            bad={IN_TIME: Rising(0)},
+            beside={of("probe_runs_missed_total", probe="actuator", target="a:1"): Rising(0)},
+            fires=120,
+            labels=labels(probe="actuator"),
+        ),
+    ),
+}  # fmt: skip
+
+TARGET = {"probe": "actuator", "target": "a:1"}
+KNOWN, UNKNOWN = of("probe_success", **TARGET), of("probe_unknown", **TARGET, reason="auth")
+SUCCEEDED, INTERVAL = of("probe_last_success_timestamp_seconds", **TARGET), of("probe_interval_seconds", **TARGET)
+PART = of("probe_part_success", **TARGET, part="metrics")
+OF_ALL = labels(incident=SELF)
+KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
+    "ProbeUnknown": (
+        Entry(
+            good={KNOWN: 1}, bad={KNOWN: None, UNKNOWN: 1}, fires=300, labels=labels(**TARGET), heard={"cause": "auth"},
+        ),
+    ),
+    "ServiceUnknown": (
+        Entry(
+            good={VERDICT: 1},
+            bad={VERDICT: None, of("probe_service_unknown", reason="not_discovered"): 1},
+            beside={TARGETS: 5, of("probe_service_targets_current"): 1},
+            fires=300,
+            labels=OF_ALL,
+            heard={"cause": "its instances are not known"},
+        ),
+    ),
+    "DiscoveryFailing": (
+        Entry(
+            good={of("probe_discovery_success"): 1},
+            bad={of("probe_discovery_success"): 0},
+            beside={of("probe_discovery_instances"): 3},
+            fires=300,
+            labels=OF_ALL,
+            heard={"description": "3"},
+        ),
+    ),
+    "TargetsNotCurrent": (
+        Entry(
+            good={of("probe_service_targets_current"): 1}, bad={of("probe_service_targets_current"): 0}, fires=300,
+            labels=OF_ALL,
+        ),
+    ),
+    "ProbeStale": (
+        Entry(
+            good={SUCCEEDED: Ahead(-890)}, bad={SUCCEEDED: STUCK}, beside={INTERVAL: 15, VERDICT: 1}, fires=60,
+            labels=labels(**TARGET), heard={"summary": "16m"},
+        ),
+    ),
+    "ProbePartFailing": (
+        Entry(
+            good={PART: 1}, bad={PART: 0}, beside={VERDICT: 1}, fires=600, labels=labels(**TARGET, part="metrics"),
+            settles=120, ends=150,
+        ),
+    ),
+    "ProbeNeverSucceeded": (
+        Entry(
+            good={SUCCEEDED: Ahead(-5)}, bad={SUCCEEDED: None}, beside={INTERVAL: 15, VERDICT: 1}, fires=960,
+            labels=labels(**TARGET),
+        ),
+    ),
+}  # fmt: skip
+
+ENTRIES: Mapping[str, tuple[Entry, ...]] = {
+    **SERVICES, **CERTIFICATES, **KAFKA, **POSTGRES, **REDIS, **EXPORTER, **KNOWLEDGE,
+}  # fmt: skip
+"""All of them, by the name of the alert."""
