@@ -22,11 +22,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from exporter.dashboards.build import render
 from exporter.demo.fleet import Options
+from exporter.demo.servers.events_api import routing_key
 from exporter.demo.servers.springboot import SERVICES
 from tests.demo.running import RunningFleet, fetch, running
 from tests.waiting import until
 
-DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "gateway": "tls"}
+DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "keycloak": "oidc", "gateway": "tls"}
 PROBES = {**dict.fromkeys(SERVICES, "actuator"), **DEPENDENCIES}
 INTERVAL = 2.0
 
@@ -44,6 +45,7 @@ def target(demo: RunningFleet, service: str) -> str:
         "postgres": fleet.postgres.address,
         "redis": fleet.valkey.address,
         "kafka": "kafka",
+        "keycloak": fleet.keycloak.address,
         "gateway": f"127.0.0.1:{fleet.gateway.port}",
     }
     return addresses.get(service) or f"127.0.0.1:{fleet.services[service]}"
@@ -282,7 +284,7 @@ def test_a_dead_service_pages_through_the_shipped_rules_and_routes_and_resolves(
         assert page["payload"]["severity"] == "critical"
         assert page["payload"]["summary"] == "api-facade is down"
         assert "connect_refused in connect" in page["payload"]["custom_details"]["cause"]
-        assert page["routing_key"] == "pagerduty-critical"
+        assert page["routing_key"] == routing_key("pagerduty-critical")
     until(lambda: of("resolve"), 240, "the page is resolved")
     beats = json.loads(fetch(f"{demo.fleet.pagerduty.url}/"))["beats"]
     assert beats >= 1

@@ -18,7 +18,8 @@ __all__ = ["CACHE_ERRORS", "Cache"]
 CACHE_ERRORS = (redis.RedisError, OSError)
 """Whatever a use of the cache raises while there is none."""
 
-TIMEOUT = 0.5
+TIMEOUT = 1.0
+"""Seconds: longer than a server may take that is slow and not hung."""
 LIFETIME_MS = 3000
 
 
