@@ -1,4 +1,4 @@
-"""What is generated from code: the metric reference, the JSON Schema of the configuration, the dashboards.
+"""What is generated from code: the metric reference, the JSON Schema of the configuration, the dashboards, the alerts.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from exporter.alerts import build as alerts
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
 from exporter.metrics.core import CORE
@@ -95,6 +96,7 @@ def files() -> dict[str, str]:
         "config/exporter.schema.json": schema_text,
     }
     made = {path: make() for path, make in makers.items()}
+    made |= {f"alerts/{name}": text for name, text in alerts.render().items()}
     return made | {f"grafana/{name}": text for name, text in dashboards.render().items()}
 
 

@@ -1,0 +1,73 @@
+"""Pieces of the templates of annotations, which ask Prometheus at the time of firing."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Options
+
+__all__ = ["CAUSE", "causes", "first", "listed"]
+
+CAUSE = (
+    '{{ if eq .Labels.cause "dependency_down" }}{{ .Labels.dependency }} is down'
+    '{{ else if eq .Labels.cause "unknown" }}cause unknown'
+    '{{ else }}{{ reReplaceAll "_" " " .Labels.cause }}{{ with .Labels.dependency }} ({{ . }}){{ end }}{{ end }}'
+)
+"""A suspected cause in words, where `.` is its sample."""
+
+
+def first(query: str, arguments: str, then: str, otherwise: str = "") -> str:
+    """Write `then`, in which `.` is the sample, if a query with at most one sample has one.
+
+    Args:
+        query: PromQL with `%q` for each argument.
+        arguments: Such as `$labels.service`.
+        then: What is said.
+        otherwise: What is said instead where there is none.
+    """
+    other = f"{{{{ else }}}}{otherwise}" if otherwise else ""
+    return (
+        f"{{{{ with printf `{query}` {arguments} | query }}}}{{{{ with . | first }}}}{then}{{{{ end }}}}{other}{{{{ end }}}}"
+    )
+
+
+def listed(
+    query: str, arguments: str, order: str, item: str, *, otherwise: str = "", separator: str = ", ", around: str = "{}"
+) -> str:
+    """Write one `item`, in which `.` is the sample, for each sample of a query, sorted by a label.
+
+    Args:
+        query: PromQL with `%q` for each argument.
+        arguments: Such as `$labels.service`.
+        order: Label to sort by.
+        item: What is said of each.
+        otherwise: What is said instead where there is none.
+        separator: What stands between two.
+        around: What is said around them all, if there is any, in place of `{}`.
+    """
+    before, _, after = around.partition("{}")
+    other = f"{{{{ else }}}}{otherwise}" if otherwise else ""
+    return (
+        f"{{{{ with printf `{query}` {arguments} | query }}}}{before}"
+        f'{{{{ range $i, $x := . | sortByLabel "{order}" }}}}{{{{ if $i }}}}{separator}{{{{ end }}}}{item}{{{{ end }}}}'
+        f"{after}{other}{{{{ end }}}}"
+    )
+
+
+def causes(options: Options, service: str = "$labels.service") -> str:
+    """Say the suspected causes of a service that is in trouble, each with what speaks for it."""
+    suspected = f"last_over_time(probe_suspected_cause{{service=%q}}[{options.bridge}])"
+    evidence = listed(
+        "max by (evidence) (last_over_time("
+        f"probe_suspected_cause_evidence{{service=%q,cause=%q,dependency=%q}}[{options.bridge}]))",
+        ".Labels.service .Labels.cause .Labels.dependency",
+        "evidence",
+        "{{ .Labels.evidence }} {{ .Value | humanize }}",
+        around=": {}",
+    )
+    return listed(
+        f'label_join(group by (service, cause, dependency) ({suspected}), "order", " ", "dependency", "cause")',
+        service,
+        "order",
+        f"{CAUSE}{evidence}",
+        otherwise="unknown",
+        separator="; ",
+    )

@@ -1,0 +1,79 @@
+"""`alerts`: rules, routes and Prometheus' configuration from code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporter.cli.options import seconds
+
+__all__ = ["alerts"]
+
+
+@click.group()
+def alerts() -> None:
+    """Make the alerting rules and routes."""
+
+
+@alerts.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("alerts"),
+    show_default=True,
+    help="Folder of the files.",
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Configuration of the exporter: leaves out alerts over probes that it has none of, and gives each team that a "
+    "label `team` names a receiver.",
+)
+@click.option("--job", help="Job of the exporter in Prometheus.  [default: hafnium-exporter]")
+@click.option("--scrape-interval", callback=seconds, help="Of that job.  [default: 15s]")
+@click.option("--runbook-url", help="Address of the page of docs/runbook.md; each alert adds the anchor of its section.")
+@click.option("--grafana-url", help="Address of Grafana.  [default: http://grafana:3000]")
+@click.option("--dead-mans-switch", help="Where the Watchdog is sent: what raises the alarm when it stops.")
+@click.option("--exporter", help="Address that Prometheus scrapes.  [default: hafnium-exporter:9818]")
+@click.option("--alertmanager", help="Address that Prometheus sends alerts to.  [default: alertmanager:9093]")
+@click.option("--name", help="Of the fleet, for groups of rules and Kubernetes objects.  [default: hafnium]")
+@click.option("--namespace", help="Of the Kubernetes objects.  [default: hafnium]")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file differs from the code.")
+@click.pass_context
+def build(context: click.Context, /, output: Path, config_path: Path | None, check: bool, **chosen: Any) -> None:
+    """Write the rules, Alertmanager's and Prometheus' configuration, and the objects for the Prometheus operator.
+
+    Thresholds are not here: they are `thresholds` in the exporter's configuration, exported, and followed by the rules.
+    """
+    from exporter.alerts import build as files
+    from exporter.alerts.model import Options
+
+    options = Options(**{name: value for name, value in chosen.items() if value is not None}, **_of_config(config_path))
+    if not check:
+        try:
+            written = files.write(output, options)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
+        for path in written:
+            click.echo(f"wrote {path}")
+        return
+    drift = files.check(output, options)
+    for line in drift:
+        click.echo(line, err=True)
+    if drift:
+        click.echo("run: hafnium-exporter alerts build", err=True)
+        context.exit(1)
+
+
+def _of_config(path: Path | None) -> dict[str, Any]:
+    """Return what the alerts follow of a configuration."""
+    if path is None:
+        return {}
+    from exporter.config.loader import load
+
+    members = load(path).everything.values()
+    teams = {member.labels["team"] for member in members if "team" in member.labels}
+    return {"teams": tuple(sorted(teams)), "kinds": frozenset(kind for member in members for kind in member.probe_settings)}
