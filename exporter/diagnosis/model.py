@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isnan
 
 from exporter.metrics.family import Family
 from exporter.verdict import Reason, Verdict
@@ -37,15 +38,19 @@ class Cause:
 
     Attributes:
         name: Value of the label `cause`.
-        meaning: What it says to people; `{dependency}` is filled in where it lies in one.
+        meaning: What it says to people; `{service}` is filled in, and `{dependency}` where it lies in one.
         section: Anchor in docs/runbook.md.
-        steps: What the runbook says to do, one line each; `{service}` and `{dependency}` are filled in.
+        steps: What the runbook says to do, one line each; the same is filled in.
+        symptoms: What it explains.
+        confidence: How far a suspicion of it goes, where nothing more is said.
     """
 
     name: str
     meaning: str
     section: str
     steps: tuple[str, ...] = ()
+    symptoms: tuple[Symptom, ...] = (Symptom.DOWN,)
+    confidence: Confidence = Confidence.HIGH
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,17 @@ class Suspicion:
     confidence: Confidence = Confidence.HIGH
     evidence: tuple[Evidence, ...] = ()
 
+    def meaning(self, service: str) -> str:
+        """Say to people what it means for a service."""
+        return self._filled(self.cause.meaning, service)
+
+    def steps(self, service: str) -> tuple[str, ...]:
+        """Return what to do about it, one line each."""
+        return tuple(self._filled(step, service) for step in self.cause.steps)
+
+    def _filled(self, text: str, service: str) -> str:
+        return text.replace("{service}", service).replace("{dependency}", self.dependency or service)
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -89,12 +105,14 @@ class Diagnosis:
         symptom: What is wrong.
         causes: Why, the likeliest first; never empty: a cause that is not known is the cause `unknown`.
         takes_down: What else that is down has its cause in it, sorted by name.
+        group: The consumer group that lags; empty of other symptoms.
     """
 
     service: str
     symptom: Symptom
     causes: tuple[Suspicion, ...]
     takes_down: tuple[str, ...] = ()
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,9 @@ class Member:
         reasons: Why those of its targets are not up that decide, and how many.
         facts: What the last attempts on its targets published, by family; `service` is left out of the labels, `target` is
             in them. Of a service with thousands of instances not all.
+        remembered: The highest of what was measured within the last minutes, by the names of `facts.LEVELS`: a process that
+            has died says nothing any more.
+        instances: Its instances by verdict, of the probes that decide.
         limits: Its thresholds by the name of the field of `config.thresholds.Thresholds`.
     """
 
@@ -128,6 +149,8 @@ class Member:
     kinds: frozenset[str] = frozenset()
     reasons: Mapping[Reason, int] = field(default_factory=dict)
     facts: Mapping[Family, tuple[Reading, ...]] = field(default_factory=dict)
+    remembered: Mapping[str, float] = field(default_factory=dict)
+    instances: Mapping[Verdict, int] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def readings(self, family: Family, **labels: str) -> Iterator[Reading]:
@@ -135,6 +158,16 @@ class Member:
         for reading in self.facts.get(family, ()):
             if all(reading.labels.get(name) == value for name, value in labels.items()):
                 yield reading
+
+    def highest(self, family: Family, **labels: str) -> Reading | None:
+        """Return the reading of a family that is highest, or None where there is none that is a number."""
+        found = (reading for reading in self.readings(family, **labels) if not isnan(reading.value))
+        return max(found, key=lambda reading: reading.value, default=None)
+
+    def lowest(self, family: Family, **labels: str) -> Reading | None:
+        """Return the reading of a family that is lowest, or None where there is none that is a number."""
+        found = (reading for reading in self.readings(family, **labels) if not isnan(reading.value))
+        return min(found, key=lambda reading: reading.value, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
 from typing import Any
 
 from exporter.config.models import Config, Instances, Limits
+from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.defects import Defects, Where
 from exporter.engine.diagnosis import Cause, causes
+from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
 from exporter.engine.reconciler import Reconciler
@@ -86,6 +88,7 @@ class Engine:
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
         self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
+        self._diagnostician = Diagnostician()
         self._undiagnosed = asyncio.Event()
         self._causes: dict[str, frozenset[Cause]] = {}
         self._spared = 0
@@ -280,6 +283,21 @@ class Engine:
             {other: services[other].state if other in services else State.UNKNOWN for other in needs},
             {other.name: other.state for other in services.values() if name in other.depends_on},
         )
+
+    def diagnoses(self) -> Mapping[str, tuple[Diagnosis, ...]]:
+        """Return what is wrong with each service or dependency that is in trouble, and why; of the others nothing."""
+        return self._diagnostician.diagnoses
+
+    def incident(self, name: str) -> str | None:
+        """Return the incident that a service's page belongs to; None while it is not down, or none is chosen yet."""
+        return self._diagnostician.incidents.get(name)
+
+    def incidents(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the services and dependencies of each incident, both sorted by name."""
+        found: dict[str, list[str]] = {}
+        for name, incident in sorted(self._diagnostician.incidents.items()):
+            found.setdefault(incident, []).append(name)
+        return {incident: tuple(found[incident]) for incident in sorted(found)}
 
     def _views_of(
         self, service: ServiceState, most: int | None, probe: str | None = None, verdict: Verdict | None = None

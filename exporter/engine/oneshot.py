@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from exporter.config.models import Config, MemberSettings, ServiceSettings
+from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Discovered
 from exporter.engine.quorum import service_verdict
@@ -17,7 +18,7 @@ from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
-__all__ = ["CheckResult", "ServiceResult", "TargetResult", "check_fleet"]
+__all__ = ["CheckResult", "FleetDiagnosis", "ServiceResult", "TargetResult", "check_fleet", "diagnose_fleet"]
 
 _RECHECK_AFTER = 0.2
 
@@ -144,6 +145,57 @@ async def check_fleet(config: Config, only: Collection[str], timeout: float) -> 
     finally:
         await shared.close()
     return CheckResult(tuple(services), loop.time() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDiagnosis:
+    """What is wrong with a service, as far as probing it and its surroundings once tells.
+
+    Attributes:
+        service: Its name.
+        result: What it, all that it needs and all that needs it, over any number of steps, came to.
+        diagnoses: What is wrong with each of them that is in trouble, and why, by name.
+        incident: The incident that the service's page would belong to; None while it is not down.
+    """
+
+    service: str
+    result: CheckResult
+    diagnoses: Mapping[str, tuple[Diagnosis, ...]]
+    incident: str | None
+
+
+async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetDiagnosis:
+    """Probe a service, all that it needs and all that needs it, once as `check_fleet` does, and diagnose them.
+
+    Args:
+        config: What to probe.
+        service: Name of a service or dependency of it.
+        timeout: Seconds for a target, its second attempt included.
+
+    Raises:
+        KeyError: There is none of that name.
+    """
+    config.everything[service]
+    return FleetDiagnosis(service, await check_fleet(config, _around(config, service), timeout), {}, None)
+
+
+def _around(config: Config, name: str) -> set[str]:
+    """Return a name, all that it needs and all that needs it."""
+    needs = {each: set(config.services[each].depends_on) for each in config.services}
+    needed_by: dict[str, set[str]] = {}
+    for each, others in needs.items():
+        for other in others:
+            needed_by.setdefault(other, set()).add(each)
+    return _reached(name, needs) | _reached(name, needed_by)
+
+
+def _reached(name: str, edges: Mapping[str, set[str]]) -> set[str]:
+    found, new = {name}, [name]
+    while new:
+        for other in edges.get(new.pop(), set()) - found:
+            found.add(other)
+            new.append(other)
+    return found
 
 
 async def _check_service(

@@ -1,0 +1,203 @@
+"""The closed list of causes. A cause is one entry here, and the rule that finds it in the file of its symptom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from exporter.diagnosis.model import Cause, Confidence, Symptom
+from exporter.verdict import PROBER_FAULTS, Reason
+
+__all__ = ["CAUSES", "of_reason"]
+
+_START, _LATENCY, _LAG = "service-wont-start", "high-latency", "kafka-consumer-lag"
+_DATABASE, _SCALING, _RESTART, _CHECK = "connection-issues", "horizontal-pod-autoscaler", "service-restart", "kubernetes"
+
+_PODS = "kubectl get pods -n hafnium -l app={service}-service"
+_LOGS = "kubectl logs -n hafnium -l app={service}-service --tail=100"
+_PREVIOUS = "kubectl logs -n hafnium -l app={service}-service --previous"
+_DESCRIBE = "kubectl describe pod -n hafnium -l app={service}-service"
+_ROLLOUT = "kubectl rollout status deployment/{service}-service -n hafnium"
+_ENDPOINTS = "kubectl get endpoints -n hafnium"
+_SCALE = "Scale up replicas: kubectl scale deployment {service}-service -n hafnium --replicas=3"
+_ACTIVITY = "SELECT pid, state, age(now(), query_start), query FROM pg_stat_activity ORDER BY query_start"
+_GROUPS = "rpk group describe the group: its members, and which partitions lag"
+
+DEPENDENCY_DOWN = Cause(
+    "dependency_down",
+    "{dependency} is down, which it needs",
+    _START,
+    ("Mend {dependency}; what needs it comes back by itself", "hafnium-exporter explain {dependency}"),
+    (Symptom.DOWN, Symptom.SLOW),
+)
+DEPENDENCY_UNREACHABLE = Cause(
+    "dependency_unreachable",
+    "{dependency} answers the exporter, but not {service}: network, credentials or its client",
+    _DATABASE,
+    (
+        "Try from the pod itself whether {dependency} can be reached: name, port, network policy",
+        "Check the address and the credentials that {service} has: SPRING_DATASOURCE_URL and its like, and the secret's age",
+        _LOGS,
+    ),
+    confidence=Confidence.MEDIUM,
+)
+POOL_EXHAUSTED = Cause(
+    "pool_exhausted",
+    "its connection pool is exhausted: threads wait for a connection",
+    _LATENCY,
+    (
+        "curl localhost:8081/actuator/metrics/hikaricp.connections.active (the port is that of {service})",
+        f"Find who holds connections: {_ACTIVITY}",
+        "Look for transactions that are left open; enlarge the pool only if the database has connections left",
+    ),
+    (Symptom.DOWN, Symptom.SLOW),
+)
+RESTARTING = Cause(
+    "restarting",
+    "its process was started anew within the last minutes",
+    _START,
+    (_PREVIOUS, _DESCRIBE, "If it began with a rollout: kubectl rollout undo deployment/{service}-service -n hafnium"),
+    confidence=Confidence.MEDIUM,
+)
+MEMORY_SHORT = Cause(
+    "memory_short",
+    "its heap is full, and garbage collection takes its time",
+    _START,
+    ("Increase memory limits, or scale up", "Look for a leak: a heap dump by jcmd PID GC.heap_dump", _DESCRIBE),
+    confidence=Confidence.MEDIUM,
+)
+DEPENDENCY_SLOW = Cause(
+    "dependency_slow",
+    "{dependency} is slow, which it needs",
+    _LATENCY,
+    (f"For a database, look for slow queries and locks: {_ACTIVITY}", "hafnium-exporter explain {dependency}"),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
+)
+CACHE_MISSES = Cause(
+    "cache_misses",
+    "the cache serves badly: few lookups find their key",
+    _LATENCY,
+    (
+        "Verify the hit rate: redis-cli info stats (keyspace_hits, keyspace_misses), and evicted_keys",
+        "Was the cache emptied, or keys or time to live changed by a rollout?",
+    ),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
+)
+GC_PRESSURE = Cause(
+    "gc_pressure",
+    "the JVM stands still for garbage collection much of the time",
+    _LATENCY,
+    ("Check for leaks: heap in use after full collections", "Increase memory limits, or scale up"),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
+)
+TOO_FEW_REPLICAS = Cause(
+    "too_few_replicas",
+    "instances of it are missing, and those that are left have all the work",
+    _SCALING,
+    (_PODS, _DESCRIBE, _SCALE),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
+)
+BROKER_DOWN = Cause(
+    "broker_down",
+    "partitions have no broker that answers for them",
+    _LAG,
+    ("rpk cluster health", "rpk topic describe the topic: partitions without a leader"),
+    (Symptom.LAGGING,),
+)
+CONSUMERS_GONE = Cause(
+    "consumers_gone",
+    "the group has no member: nobody consumes",
+    _LAG,
+    (_GROUPS, "Is the service up, and are its listeners started? Look at its log, restart it if they have ended"),
+    (Symptom.LAGGING,),
+)
+POISON_MESSAGE = Cause(
+    "poison_message",
+    "messages are put aside into the dead-letter topic: consumers fail at them",
+    _LAG,
+    (
+        "Check for poison messages in the DLQ: rpk topic consume the dead-letter topic -n 5",
+        "Look for its exception in the log",
+    ),
+    (Symptom.LAGGING,),
+    Confidence.MEDIUM,
+)
+SLOW_CONSUMER = Cause(
+    "slow_consumer",
+    "consumers are there, and slower than what comes in",
+    _LAG,
+    ("Increase consumer threads", "Scale up consumer pods", "Check what the service waits for: its latency, its pool"),
+    (Symptom.LAGGING,),
+    Confidence.LOW,
+)
+UNKNOWN = Cause(
+    "unknown",
+    "nothing that is measured says why",
+    _START,
+    (_PODS, _LOGS),
+    (Symptom.DOWN, Symptom.SLOW, Symptom.LAGGING),
+    Confidence.LOW,
+)
+
+_SERVED = ("openssl s_client -connect HOST:PORT -servername HOST </dev/null: what is served, and until when",)
+
+_OF_REASON: Mapping[Reason, tuple[str, str, tuple[str, ...]]] = {
+    Reason.DNS_NOT_FOUND: ("its name does not exist, or has no address", _CHECK, (_ENDPOINTS, "Check the Service's name")),
+    Reason.CONNECT_REFUSED: ("nobody listens on its port", _START, (_PODS, _PREVIOUS)),
+    Reason.CONNECT_TIMEOUT: ("it takes no connection in time", _CHECK, (_PODS, "Check node, network policies and load")),
+    Reason.UNREACHABLE: ("the network has no way to it", _CHECK, (_PODS, "Check node, routes and network policies")),
+    Reason.CONNECTION_CLOSED: ("it closes connections without an answer", _START, (_PODS, _LOGS)),
+    Reason.TIMEOUT: (
+        "it takes the connection and does not answer in time: it hangs",
+        _START,
+        ("Take a thread dump before anything is restarted: jcmd PID Thread.print", _LOGS, "Restart it if it stays so"),
+    ),
+    Reason.TLS_EXPIRED: ("its certificate has expired", _CHECK, ("Renew certificates, and reload what serves it", *_SERVED)),
+    Reason.TLS_NOT_YET_VALID: ("its certificate is not valid yet", _CHECK, ("Check the clocks of both sides", *_SERVED)),
+    Reason.TLS_UNTRUSTED: ("its certificate leads to no trusted root", _CHECK, ("Check chain and CA file", *_SERVED)),
+    Reason.TLS_NAME_MISMATCH: ("its certificate is for another name", _CHECK, ("Check which host answers", *_SERVED)),
+    Reason.TLS_FAILED: ("its TLS handshake fails", _CHECK, ("Check protocol versions and client certificates", *_SERVED)),
+    Reason.HTTP_STATUS: ("it, or a proxy before it, answers with an error status", _START, (_PODS, _LOGS, _ENDPOINTS)),
+    Reason.REDIRECT: (
+        "it redirects, as to a login page",
+        _CHECK,
+        ("Check the health path and what stands before it: was its security changed?",),
+    ),
+    Reason.PROTOCOL: ("its answer is of another protocol", _CHECK, ("Check what listens on the port",)),
+    Reason.MALFORMED: ("its answer cannot be read", _CHECK, ("Check what answers on the health path", _LOGS)),
+    Reason.TOO_LARGE: ("its answer is larger than is read", _CHECK, ("Check what answers on the health path",)),
+    Reason.REPORTED_DOWN: ("it says itself that it is down", _START, ("curl its health: which component is it?", _LOGS)),
+    Reason.STARTING: ("it is starting or stopping", _RESTART, (_ROLLOUT, _LOGS)),
+    Reason.TOO_MANY_CONNECTIONS: (
+        "it has no connection left",
+        _DATABASE,
+        (f"Check active connections: {_ACTIVITY}", "Kill idle connections: the runbook has the statement"),
+    ),
+    Reason.QUERY_FAILED: ("it answers a query with an error", _DATABASE, ("Look at its log: the error is there",)),
+    Reason.NO_LEADER: ("partitions or groups have no broker that answers", _LAG, ("rpk cluster health",)),
+    Reason.NO_INSTANCES: ("it has no instance", _SCALING, (_PODS, _ENDPOINTS, _SCALE)),
+}  # fmt: skip
+
+
+def _all() -> Iterator[Cause]:
+    yield from (
+        DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, DEPENDENCY_SLOW, CACHE_MISSES,
+        GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, POISON_MESSAGE, SLOW_CONSUMER,
+    )  # fmt: skip
+    for reason in Reason:
+        if reason not in PROBER_FAULTS:
+            meaning, section, steps = _OF_REASON[reason]
+            yield Cause(reason.value, meaning, section, steps)
+    yield UNKNOWN
+
+
+CAUSES: Mapping[str, Cause] = {cause.name: cause for cause in _all()}
+"""All causes by name: those that are concluded, then each reason for which a target is down, then that none is known."""
+
+
+def of_reason(reason: Reason) -> Cause:
+    """Return the cause that is the reason of the targets themselves."""
+    return CAUSES.get(reason.value, UNKNOWN)

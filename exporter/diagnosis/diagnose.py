@@ -1,0 +1,54 @@
+"""The diagnosis of a snapshot: pure. The same snapshot always has the same diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+
+from exporter.diagnosis.down import why_down
+from exporter.diagnosis.lagging import why_lagging
+from exporter.diagnosis.model import Diagnosis, Snapshot
+from exporter.diagnosis.slow import why_slow
+from exporter.probes import kafka
+
+__all__ = ["Findings", "diagnose", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a snapshot comes to.
+
+    Attributes:
+        diagnoses: Of each member that is in trouble, what is wrong and why; of others nothing.
+        roots: Of each member that is down, in what it lies, what has been down longest first; never empty.
+    """
+
+    diagnoses: Mapping[str, tuple[Diagnosis, ...]]
+    roots: Mapping[str, tuple[str, ...]]
+
+
+def diagnose(snapshot: Snapshot) -> dict[str, tuple[Diagnosis, ...]]:
+    """Say of each member that is in trouble what is wrong with it, and why."""
+    steps = examine(snapshot)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            findings: Findings = end.value
+            return dict(findings.diagnoses)
+
+
+def examine(snapshot: Snapshot) -> Generator[None, None, Findings]:
+    """Do the same bit by bit, so that others can have their turn, and tell the roots too."""
+    downs = yield from why_down(snapshot)
+    slow = yield from why_slow(snapshot, downs.roots)
+    found: dict[str, tuple[Diagnosis, ...]] = {
+        name: (diagnosis,) for name, diagnosis in ({**downs.diagnoses, **slow}).items()
+    }
+    for name, member in snapshot.members.items():
+        if kafka.TOPIC_LAG in member.facts:
+            lagging = why_lagging(member, snapshot)
+            if lagging:
+                found[name] = (*found.get(name, ()), *lagging)
+            yield
+    return Findings(found, downs.roots)

@@ -1,0 +1,129 @@
+"""Which facts a diagnosis reads, and how it writes what it has seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from exporter.actuator import recording as app
+from exporter.actuator.health_samples import COMPONENT_UP
+from exporter.diagnosis.model import Evidence, Member, Reading
+from exporter.metrics import core as m
+from exporter.metrics.family import Family
+from exporter.metrics.store import Samples
+from exporter.probes import kafka, postgres, redis
+
+__all__ = ["FACTS", "GC_HIGH", "LEVELS", "clean", "evidence", "gc_share", "heap", "levels", "most", "pool_pressed"]
+
+FACTS: frozenset[Family] = frozenset({
+    COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
+    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    kafka.PARTITION_ERROR, m.DURATION,
+})  # fmt: skip
+"""Families that rules read: a snapshot needs no others."""
+
+LEVELS = ("latency_p99", "consumer_lag", "idle_groups", "heap_ratio", "gc_ratio", "restarts")
+"""What is kept of every attempt, whether or not anything is wrong: the highest of each."""
+
+GC_HIGH = 0.2
+"""Share of the time in garbage collection from which on it is what holds a process up."""
+
+MOST = 5
+"""Evidences of a cause, and causes of a service."""
+
+MAX_TEXT = 120
+
+_HEAP = ("heap",)
+
+
+def levels(samples: Samples) -> dict[str, float]:
+    """Return what is kept of an attempt. It is asked of each: it must cost next to nothing."""
+    found: dict[str, float] = {}
+    for name, family in (
+        ("latency_p99", app.REQUEST_P99),
+        ("consumer_lag", kafka.TOPIC_LAG),
+        ("gc_ratio", app.GC_RATIO),
+        ("restarts", app.RESTARTS),
+    ):
+        values = samples.get(family)
+        if values:
+            found[name] = max(values.values())
+    members = samples.get(kafka.MEMBERS)
+    if members and not min(members.values()):
+        found["idle_groups"] = 1.0
+    used, most = samples.get(app.MEMORY_USED, {}).get(_HEAP), samples.get(app.MEMORY_MAX, {}).get(_HEAP)
+    if used is not None and most:
+        found["heap_ratio"] = used / most
+    return found
+
+
+def clean(text: str) -> str:
+    """Make a label of what a server calls something: one line, printable, bounded."""
+    one_line = " ".join("".join(letter if letter.isprintable() else " " for letter in text[: 4 * MAX_TEXT]).split())
+    return one_line if len(one_line) <= MAX_TEXT else one_line[: MAX_TEXT - 1] + "…"
+
+
+def evidence(
+    text: str, value: float, family: Family | str, member: str, labels: Mapping[str, str] | None = None
+) -> Evidence:
+    """Write what was seen.
+
+    Args:
+        text: A noun phrase without the value.
+        value: The value.
+        family: Of which.
+        member: Name of the service or dependency.
+        labels: Which of its series.
+    """
+    name = family if isinstance(family, str) else family.name
+    pairs = {"service": member, **(labels or {})}
+    selector = ",".join(f'{label}="{_escaped(value)}"' for label, value in pairs.items())
+    return Evidence(clean(text), value, f"{name}{{{selector}}}")
+
+
+def pool_pressed(member: Member) -> tuple[Evidence, ...]:
+    """Return what says that a connection pool is exhausted: threads wait, or all of it is in use."""
+    found = []
+    waiting = member.highest(app.CONNECTIONS, state="pending")
+    if waiting is not None and waiting.value > 0:
+        found.append(_of(member, app.CONNECTIONS, "threads waiting for a connection of {pool}", waiting))
+    used = member.highest(app.SATURATION)
+    if used is not None and used.value >= member.limits.get("pool_ratio", 1.0):
+        found.append(_of(member, app.SATURATION, "share of {pool} in use", used))
+    return tuple(found)
+
+
+def heap(member: Member) -> Evidence | None:
+    """Return how full the heap is, where that is over its limit; as it was last seen, where nothing is seen now."""
+    found: dict[str, float] = {}
+    for used in member.readings(app.MEMORY_USED, area="heap"):
+        target = used.labels.get("target", "")
+        highest = member.highest(app.MEMORY_MAX, area="heap", target=target)
+        if highest is not None and highest.value > 0:
+            found[target] = used.value / highest.value
+    ratio = max(found.values()) if found else member.remembered.get("heap_ratio", math.nan)
+    if not ratio > member.limits.get("heap_ratio", 1.0):
+        return None
+    return evidence("share of the heap in use", ratio, app.MEMORY_USED, member.name, {"area": "heap"})
+
+
+def gc_share(member: Member, least: float) -> Evidence | None:
+    """Return the share of the time that goes into garbage collection, where it is at least so much."""
+    now = member.highest(app.GC_RATIO)
+    share = now.value if now is not None else member.remembered.get("gc_ratio", math.nan)
+    return evidence("share of time in garbage collection", share, app.GC_RATIO, member.name) if share >= least else None
+
+
+def most(found: Iterator[Evidence] | tuple[Evidence, ...]) -> tuple[Evidence, ...]:
+    """Keep as many as are shown."""
+    return tuple(found)[:MOST]
+
+
+def _of(member: Member, family: Family, text: str, reading: Reading) -> Evidence:
+    for name, value in reading.labels.items():
+        text = text.replace(f"{{{name}}}", value)
+    return evidence(text, reading.value, family, member.name, {k: v for k, v in reading.labels.items() if k != "target"})
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
