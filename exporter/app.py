@@ -193,9 +193,9 @@ class App:
         """Make the views of the targets that are asked for, one by one."""
         return self._engine.target_views(service, probe, verdict)
 
-    def render(self, *, openmetrics: bool) -> bytes:
-        """Return the exposition."""
-        return self._store.render(openmetrics=openmetrics)
+    def parts(self, *, openmetrics: bool) -> list[bytes]:
+        """Return the exposition, in parts to be joined."""
+        return self._store.parts(openmetrics=openmetrics)
 
     def ready(self) -> str | None:
         """Return why the exporter is not ready, or None.

@@ -97,6 +97,10 @@ class Store:
 
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Join everything published so far into one exposition. Reads only; costs one join."""
+        return b"".join(self.parts(openmetrics=openmetrics))
+
+    def parts(self, *, openmetrics: bool = False) -> list[bytes]:
+        """Return what `render` joins, as it is at this moment: whoever has thousands of targets joins them elsewhere."""
         parts: list[bytes] = []
         for block in self._blocks.values():
             if block.chunks:
@@ -104,7 +108,7 @@ class Store:
                 parts.extend(block.chunks.values())
         if openmetrics:
             parts.append(b"# EOF\n")
-        return b"".join(parts)
+        return parts
 
     def series_of(self, name: str) -> Iterator[bytes]:
         """Yield the encoded lines of one family; for tests and diagnosis."""

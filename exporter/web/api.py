@@ -20,7 +20,7 @@ from exporter.web.delivery import Stream
 from exporter.web.exposition import single
 from exporter.web.openapi import document
 from exporter.web.refusal import Refusal, quoted
-from exporter.web.shared import SharedAnswer
+from exporter.web.shared import Body, SharedAnswer
 from exporter.web.worker import Worker
 
 __all__ = ["Api", "ErrorView", "TargetsView"]
@@ -76,7 +76,7 @@ class Api:
         """Stop what is being made."""
         await self._services.close()
 
-    async def services(self, request: web.Request) -> web.Response:
+    async def services(self, request: web.Request) -> web.StreamResponse:
         """All services with their worst targets."""
         single(request, (), "none is taken here")
         return await self._services.respond(request, headers=_JSON)
@@ -107,13 +107,13 @@ class Api:
         """The description of all this."""
         return web.Response(body=self._document, headers=_JSON)
 
-    async def _list(self) -> bytes:
+    async def _list(self) -> Body:
         fleet, slices = await self._backend.fleet(), TimeSlices(_SLICE)
         pieces = [_head(fleet, "services")]
         for number, service in enumerate(fleet.services):
             pieces += (b"," if number else b"", service.model_dump_json().encode())
             await slices.turn()
-        return b"".join((*pieces, b"]}"))
+        return Body.of(b"".join((*pieces, b"]}")))
 
     async def _pieces(self, around: ServiceView | TargetsView, targets: Iterator[TargetView]) -> AsyncGenerator[bytes]:
         """Write targets, and what is around them. Readers take turns, so that the loop is held for one slice at a time."""

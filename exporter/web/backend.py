@@ -51,7 +51,7 @@ class Backend(Protocol):
         """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
         ...
 
-    def render(self, *, openmetrics: bool) -> bytes:
+    def parts(self, *, openmetrics: bool) -> list[bytes]:
         """Return the exposition."""
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -15,9 +16,9 @@ _WORTH_COMPRESSING = 1400
 """Bytes; less fits one packet anyway."""
 
 
-def worth(body: bytes) -> bool:
-    """Tell whether a body is large enough."""
-    return len(body) >= _WORTH_COMPRESSING
+def worth(size: int) -> bool:
+    """Tell whether a body of so many bytes is large enough."""
+    return size >= _WORTH_COMPRESSING
 
 
 def wants(request: web.Request) -> bool:
@@ -30,11 +31,10 @@ def packer() -> Any:
     return zlib.compressobj(1, zlib.DEFLATED, wbits=31)
 
 
-def pack(body: bytes) -> bytes:
-    """Compress a body. To be done in a thread."""
+def pack(pieces: Iterable[bytes]) -> bytes:
+    """Compress a body, piece by piece. To be done in a thread."""
     packing = packer()
-    packed: bytes = packing.compress(body) + packing.flush()
-    return packed
+    return b"".join((*map(packing.compress, pieces), packing.flush()))
 
 
 def vary(response: web.StreamResponse) -> None:

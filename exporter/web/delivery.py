@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
@@ -18,7 +18,7 @@ from exporter.web.limits import ServerLimits
 from exporter.web.refusal import Refusal, refuse
 from exporter.web.worker import Worker
 
-__all__ = ["AnswerMiddleware", "Stream"]
+__all__ = ["AnswerMiddleware", "Stream", "Whole"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,20 @@ class Stream(web.StreamResponse):
         self.pieces = pieces
 
 
+class Whole(web.StreamResponse):
+    """An answer that is known as a whole, in pieces: one of thousands of targets is never joined.
+
+    Args:
+        pieces: What it consists of.
+        headers: Its headers.
+    """
+
+    def __init__(self, pieces: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        super().__init__(headers=headers)
+        self.pieces = pieces
+        self.content_length = sum(map(len, pieces))
+
+
 class AnswerMiddleware:
     """The one middleware.
 
@@ -67,7 +81,9 @@ class AnswerMiddleware:
         self._under_way += 1
         try:
             response = await self._answer(request, handler)
-            if isinstance(response, web.Response):
+            if isinstance(response, Whole):
+                compression.vary(response)
+            elif isinstance(response, web.Response):
                 await self._compress(request, response)
             elif isinstance(response, Stream):
                 self._compress_stream(request, response)
@@ -97,10 +113,10 @@ class AnswerMiddleware:
 
     async def _compress(self, request: web.Request, response: web.Response) -> None:
         body = response.body
-        if not isinstance(body, bytes) or not compression.worth(body) or hdrs.CONTENT_ENCODING in response.headers:
+        if not isinstance(body, bytes) or not compression.worth(len(body)) or hdrs.CONTENT_ENCODING in response.headers:
             return
         if compression.wants(request):
-            response.body = await self._worker.run(lambda: compression.pack(body))
+            response.body = await self._worker.run(lambda: compression.pack([body]))
             compression.mark(response)
         else:
             compression.vary(response)
@@ -132,6 +148,8 @@ class AnswerMiddleware:
             async with asyncio.timeout(self._limits.send) as deadline:
                 if isinstance(response, Stream):
                     return await _send_stream(request, response, deadline)
+                if isinstance(response, Whole):
+                    return await _send_whole(request, response)
                 if _is_large(response, request.method):
                     return await _send_in_pieces(request, response)
                 await response.prepare(request)
@@ -169,6 +187,16 @@ def _is_large(response: web.StreamResponse, method: str) -> TypeGuard[web.Respon
     if method == hdrs.METH_HEAD or not isinstance(response, web.Response):
         return False
     return isinstance(response.body, bytes) and len(response.body) > _PIECE
+
+
+async def _send_whole(request: web.Request, whole: Whole) -> Whole:
+    await whole.prepare(request)
+    if request.method != hdrs.METH_HEAD:
+        for piece in whole.pieces:
+            await whole.write(piece)
+            await asyncio.sleep(0)
+    await whole.write_eof()
+    return whole
 
 
 async def _send_in_pieces(request: web.Request, response: web.Response) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from exporter.web.backend import Backend, UnknownTarget
 from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
-from exporter.web.shared import SharedAnswer
+from exporter.web.shared import Body, SharedAnswer
 from exporter.web.worker import Worker
 
 __all__ = ["OPENMETRICS", "TEXT", "Exposition"]
@@ -36,10 +36,11 @@ class Exposition:
     def __init__(self, backend: Backend, limits: ServerLimits, worker: Worker) -> None:
         self._backend = backend
         self._limits = limits
+        self._worker = worker
         self._probes = 0
         self._cost = (0.0, 0)
-        self._text = SharedAnswer(lambda: self._join(openmetrics=False), worker)
-        self._openmetrics = SharedAnswer(lambda: self._join(openmetrics=True), worker)
+        self._text = SharedAnswer(lambda: self._collect(openmetrics=False), worker)
+        self._openmetrics = SharedAnswer(lambda: self._collect(openmetrics=True), worker)
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
@@ -50,22 +51,25 @@ class Exposition:
         await self._text.close()
         await self._openmetrics.close()
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Answer a scrape from what is known at its arrival or later: no target is asked, and the loop is held for one join.
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Answer a scrape from what is known at its arrival or later: no target is asked, and the loop is held while one
+        list is made.
 
-        Scrapers that come at the same moment share the join and the compression.
+        Scrapers that come at the same moment share it, the joining and the compression.
         """
         openmetrics = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
-        headers = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
+        headers: dict[str, str] = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
         response = await (self._openmetrics if openmetrics else self._text).respond(request, headers=headers)
         if request.method == hdrs.METH_GET:
             self._backend.observe_scrape(*self._cost)
         return response
 
-    async def _join(self, *, openmetrics: bool) -> bytes:
+    async def _collect(self, *, openmetrics: bool) -> Body:
         started = time.perf_counter()
-        body = self._backend.render(openmetrics=openmetrics)
-        self._cost = time.perf_counter() - started, len(body)
+        parts = self._backend.parts(openmetrics=openmetrics)
+        held = time.perf_counter() - started
+        body = Body(parts, await self._worker.run(lambda: sum(map(len, parts))))
+        self._cost = held, body.size
         return body
 
     async def probe(self, request: web.Request) -> web.Response:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
 from exporter.web.charts import bars, strip
 from exporter.web.refusal import Refusal, quoted
-from exporter.web.shared import SharedAnswer
+from exporter.web.shared import Body, SharedAnswer
 from exporter.web.summary import Row, row_of, summarise
 from exporter.web.templates import fill, warm
 from exporter.web.worker import Worker
@@ -26,6 +27,8 @@ KEEP = 1.0
 
 MOST_PROBLEMS, MOST_TROUBLED, MOST_ROWS, MOST_TARGETS = 40, 6, 400, 200
 """What a page shows at most; it says what it left out, and the API has all of it."""
+
+_HTML: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/html; charset=utf-8"}
 
 _FEW_TARGETS = 4
 """So many targets are unfolded even when nothing is wrong with them."""
@@ -57,9 +60,9 @@ class Pages:
         for shared in self._status.values():
             await shared.close()
 
-    async def status(self, request: web.Request) -> web.Response:
+    async def status(self, request: web.Request) -> web.StreamResponse:
         """The whole fleet."""
-        return await self._status[_refresh(request)].respond(request, content_type="text/html", charset="utf-8")
+        return await self._status[_refresh(request)].respond(request, headers=_HTML)
 
     async def service(self, request: web.Request) -> web.Response:
         """One service or dependency."""
@@ -72,10 +75,10 @@ class Pages:
             return web.Response(text=await self._worker.run(lambda: _service(about, row, refresh)), content_type="text/html")
 
     def _shared_status(self, refresh: int) -> SharedAnswer:
-        async def make() -> bytes:
+        async def make() -> Body:
             async with self._one_at_a_time:
                 fleet = await self._backend.fleet()
-                return await self._worker.run(lambda: _status(fleet, refresh).encode())
+                return Body.of(await self._worker.run(lambda: _status(fleet, refresh).encode()))
 
         return SharedAnswer(make, self._worker, keep=KEEP, edition=lambda: self._backend.edition)
 

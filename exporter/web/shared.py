@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from aiohttp import web
 
 from exporter.web import compression
+from exporter.web.delivery import Whole
 from exporter.web.worker import Worker
 
-__all__ = ["SharedAnswer"]
+__all__ = ["Body", "SharedAnswer"]
+
+_JOINED = 2000
+"""Parts that are joined into a piece: of an exposition some hundred kilobytes, a moment's work."""
+
+
+class Body(NamedTuple):
+    """A body in parts, of which there may be hundreds of thousands.
+
+    Attributes:
+        parts: What it is joined from.
+        size: Bytes of them all.
+    """
+
+    parts: Sequence[bytes]
+    size: int
+
+    @classmethod
+    def of(cls, whole: bytes) -> Body:
+        """Make one of a single part."""
+        return cls((whole,), len(whole))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Join the parts into pieces. To be done in a thread: nobody is held up for longer than by one piece."""
+        for at in range(0, len(self.parts), _JOINED):
+            yield b"".join(self.parts[at : at + _JOINED])
 
 
 class SharedAnswer:
@@ -28,7 +55,7 @@ class SharedAnswer:
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[bytes]],
+        make: Callable[[], Awaitable[Body]],
         worker: Worker,
         *,
         keep: float = 0.0,
@@ -42,23 +69,25 @@ class SharedAnswer:
         self._latest: _Making | None = None
         self._runner: asyncio.Task[None] | None = None
 
-    async def respond(self, request: web.Request, **options: object) -> web.Response:
-        """Answer a request; the options are those of `web.Response`."""
+    async def respond(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Answer a request."""
         making = self._current()
         if not compression.wants(request):
-            return web.Response(body=await asyncio.shield(making.plain), **options)  # type: ignore[arg-type]
+            return await self._plain(making, headers)
         if making.packed is None:
             making.packed = asyncio.ensure_future(self._pack(making))
-        body = await asyncio.shield(making.packed)
-        response = web.Response(body=body, **options)  # type: ignore[arg-type]
-        if body is not making.plain.result():
-            compression.mark(response)
+        packed = await asyncio.shield(making.packed)
+        if packed is None:
+            return await self._plain(making, headers)
+        response = web.Response(body=packed, headers=headers)
+        compression.mark(response)
         return response
 
     async def close(self) -> None:
         """Stop what is being made; whoever waits for it is told."""
         makings = filter(None, (self._latest, self._waiting))
-        tasks = [task for task in (self._runner, *(making.packed for making in makings)) if task is not None]
+        made = [future for making in makings for future in (making.packed, making.plain)]
+        tasks = [task for task in (self._runner, *made) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -88,16 +117,17 @@ class SharedAnswer:
         making.began, making.edition = loop.time(), self._edition()
         self._latest = making
         try:
-            making.plain.set_result(await self._make())
+            making.body.set_result(await self._make())
         except Exception as error:
-            making.plain.set_exception(error)
+            making.body.set_exception(error)
             self._forget(making)
         except asyncio.CancelledError:
-            making.plain.cancel()
+            making.body.cancel()
             self._forget(making)
             raise
-        if making.packed is not None:
-            await asyncio.wait([making.packed])
+        under_way = [future for future in (making.packed, making.plain) if future is not None]
+        if under_way:
+            await asyncio.wait(under_way)
         left = making.began + self._keep - loop.time()
         if left > 0:
             loop.call_later(left, self._forget, making)
@@ -108,16 +138,28 @@ class SharedAnswer:
         if self._latest is making:
             self._latest = None
 
-    async def _pack(self, making: _Making) -> bytes:
-        plain = await asyncio.shield(making.plain)
-        return await self._worker.run(lambda: compression.pack(plain)) if compression.worth(plain) else plain
+    async def _plain(self, making: _Making, headers: Mapping[str, str]) -> web.StreamResponse:
+        if making.plain is None:
+            making.plain = asyncio.ensure_future(self._join(making))
+        pieces = await asyncio.shield(making.plain)
+        return Whole(pieces, headers) if len(pieces) > 1 else web.Response(body=b"".join(pieces), headers=headers)
+
+    async def _join(self, making: _Making) -> list[bytes]:
+        body = await asyncio.shield(making.body)
+        return await self._worker.run(lambda: list(body.pieces()))
+
+    async def _pack(self, making: _Making) -> bytes | None:
+        """Compress; return None where it is not worth it."""
+        body = await asyncio.shield(making.body)
+        return await self._worker.run(lambda: compression.pack(body.pieces())) if compression.worth(body.size) else None
 
 
 class _Making:
     """One making, and what comes of it."""
 
     def __init__(self) -> None:
-        self.plain: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.packed: asyncio.Future[bytes] | None = None
+        self.body: asyncio.Future[Body] = asyncio.get_running_loop().create_future()
+        self.plain: asyncio.Future[list[bytes]] | None = None
+        self.packed: asyncio.Future[bytes | None] | None = None
         self.began = 0.0
         self.edition: Hashable = None

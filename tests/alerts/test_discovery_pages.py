@@ -73,7 +73,7 @@ def ask(names: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def value(app: App, name: str, service: str) -> float | None:
     """Return a service's one series of a metric."""
-    for line in app.render(openmetrics=False).decode().splitlines():
+    for line in b"".join(app.parts(openmetrics=False)).decode().splitlines():
         if line.startswith(f'{name}{{service="{service}"'):
             return float(line.rpartition(" ")[2])
     return None

@@ -327,9 +327,9 @@ class FakeBackend:
                 if all(wanted in (None, real) for wanted, real in asked):
                     yield item
 
-    def render(self, *, openmetrics: bool) -> bytes:
+    def parts(self, *, openmetrics: bool) -> list[bytes]:
         self.joins.append(openmetrics)
-        return self.exposition + (b"# EOF\n" if openmetrics else b"")
+        return [self.exposition, *([b"# EOF\n"] if openmetrics else [])]
 
     def ready(self) -> str | None:
         return self.unready

@@ -8,7 +8,7 @@ import gzip
 import threading
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -36,10 +36,11 @@ class Pack:
         self.may.set()
         self._real = compression.pack
 
-    def __call__(self, body: bytes) -> bytes:
+    def __call__(self, pieces: Iterable[bytes]) -> bytes:
+        body = b"".join(pieces)
         self.bodies[body] += 1
         assert self.may.wait(20)
-        return self._real(body)
+        return self._real([body])
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ async def test_a_failure_is_everybodys_and_the_next_is_made_anew(
             return answer.status
 
     with monkeypatch.context() as patch:
-        patch.setattr(backend, "render", broken)
+        patch.setattr(backend, "parts", broken)
         assert await asyncio.gather(*(status(packed) for packed in ("gzip", "identity") * 3)) == [500] * 6
     assert await status("gzip") == 200
 
