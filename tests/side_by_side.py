@@ -19,6 +19,7 @@ GROUPS = {
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "faults": ("tests/demo/test_faults.py",),
+    "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 

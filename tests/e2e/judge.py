@@ -77,9 +77,11 @@ def judge(scene: Scene, others: Sequence[Scene] = ()) -> Result:
     result.fired = sorted({f.labels["alertname"] for f in scene.stack.fired if scene.began <= f.since <= scene.ended and (
         not others or f.labels.get("service", "") in names(scene) or f.labels.get("incident", "") in names(scene)
     )})  # fmt: skip
-    refused = scene.stack.fleet.pagerduty.refused
-    result.problems += [f"PagerDuty refused: {'; '.join(wrong)}" for wrong in refused]
-    refused.clear()
+    pagerduty = scene.stack.fleet.pagerduty
+    result.problems += [f"PagerDuty refused: {'; '.join(wrong)}" for wrong in pagerduty.refused]
+    pagerduty.refused.clear()
+    if not pagerduty.beats:
+        result.problems.append("the Watchdog has not reached the dead man's switch")
     if scene.error:
         result.problems.append(f"the story broke off: {scene.error}")
     return result

@@ -412,7 +412,7 @@ WATCHERS = (
             on(alertmanager, "kill"),
             stay(20),
             on(alertmanager, "start"),
-            stay(60),
+            stay(100),
             end("service-down"),
             resolved(),
         ),
