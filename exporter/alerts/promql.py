@@ -6,9 +6,11 @@ a new pod of one does not make a new alert.
 
 from __future__ import annotations
 
+from textwrap import indent
+
 from exporter.alerts.model import Options
 
-__all__ = ["OWNER", "above", "below", "best", "down", "limit", "stepping_back", "worst"]
+__all__ = ["OWNER", "above", "below", "best", "down", "firing", "limit", "ratio", "stepping_back", "worst"]
 
 OWNER = "service, tier, team"
 """Labels by which every alert is told apart, those of the configuration where it has them."""
@@ -39,6 +41,16 @@ def below(value: str, family: str, options: Options) -> str:
     return above(value, family, options, "<")
 
 
+def ratio(part: str, whole: str) -> str:
+    """Divide, leaving out what has no denominator."""
+    return f"{part}\n  / ({whole} > 0)"
+
+
+def firing(name: str, *on: str) -> str:
+    """Leave out what another alert says better while it fires."""
+    return f'unless on ({", ".join(on or ("service",))}) ALERTS{{alertname="{name}", alertstate="firing"}}'
+
+
 def down(options: Options) -> str:
     """Select the services whose newest verdict is down. Of several exporters all must say so."""
     return f"max by (service) (last_over_time(probe_service_up[{options.recent}])) == 0"
@@ -46,4 +58,4 @@ def down(options: Options) -> str:
 
 def stepping_back(expr: str, options: Options) -> str:
     """Leave out what is a symptom of a service that is down: its page says more."""
-    return f"(\n{expr}\n)\nunless on (service) (\n{down(options)}\n)"
+    return f"(\n{indent(expr.strip(), '  ')}\n)\nunless on (service) ({down(options)})"

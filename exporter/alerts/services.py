@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
-from exporter.alerts.promql import OWNER
-from exporter.alerts.texts import CAUSE, causes, listed
+from exporter.alerts.promql import OWNER, above, firing, ratio, stepping_back, worst
+from exporter.alerts.texts import CAUSE, causes, first, listed
 
 __all__ = ["groups"]
 
@@ -17,6 +17,17 @@ def groups(options: Options) -> tuple[Group, ...]:
             (service_down(options),),
             interval=options.evaluation,
             comment="Evaluated more often than scraped: whatever is waited for here comes on top of every page.",
+        ),
+        Group(
+            "services",
+            (
+                high_latency(options),
+                memory_pressure(options),
+                high_error_rate(options),
+                pool_exhausted(options),
+                flapping(options),
+                restarting(options),
+            ),
         ),
     )
 
@@ -118,4 +129,232 @@ or
             Disable("promql/series(probe_incident)", "there is none while all is up"),
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
         ),
+    )
+
+
+_ACTUATOR = frozenset({"actuator"})
+
+
+def high_latency(options: Options) -> Alert:
+    """Build HighLatencyP99."""
+    p99 = "probe_http_server_request_p99_seconds"
+    sources = "\n    or ignoring (source) ".join(
+        f'last_over_time({p99}{{source="{source}"}}[{options.recent}])' for source in ("histogram", "quantile", "own")
+    )
+    slow = above(f"max by ({OWNER}, target) (\n    {sources}\n)", f"{p99}_limit", options)
+    traffic = f"sum by (service, target) (increase(probe_http_server_requests_total[{options.rate}])) < 10"
+    return Alert(
+        name="HighLatencyP99",
+        severity=Severity.WARNING,
+        expr=f"{stepping_back(slow, options)}\nunless on (service, target) ({traffic})",
+        wait="5m",
+        summary="{{ $labels.service }} is slow: p99 is {{ $value | humanizeDuration }}",
+        description=(
+            "The 99th percentile of HTTP requests of {{ $labels.service }} at {{ $labels.target }} is "
+            "{{ $value | humanizeDuration }}" + _above(f"{p99}_limit", "humanizeDuration", options) + " for 5m."
+        ),
+        cause=causes(options),
+        action="Check database, scale up",
+        panel=12,
+        meaning="an instance's p99 is above its threshold for 5 min, with at least 10 requests in 5 min",
+        comment="""\
+The best source that the instance offers, so that one which gets a histogram does not count twice. Of next to no requests
+the slowest is the p99.""",
+        disables=(Disable(f"promql/series({p99})", "a fleet seldom has all of its sources"),),
+        kinds=_ACTUATOR,
+    )
+
+
+def _above(family: str, humanised: str, options: Options) -> str:
+    """Say the threshold."""
+    return first(
+        f"max(last_over_time({family}{{service=%q}}[{options.recent}]))",
+        "$labels.service",
+        f", above {{{{ .Value | {humanised} }}}}",
+    )
+
+
+def memory_pressure(options: Options) -> Alert:
+    """Build MemoryPressure."""
+    used, most = (
+        worst(f'probe_jvm_memory_{which}_bytes{{area="heap"}}', options.recent, "target") for which in ("used", "max")
+    )
+    full = above(ratio(used, most), "probe_jvm_memory_used_ratio_limit", options)
+    return Alert(
+        name="MemoryPressure",
+        severity=Severity.WARNING,
+        expr=stepping_back(full, options),
+        wait="5m",
+        summary="{{ $labels.service }} is short of heap: {{ $value | humanizePercentage }} in use",
+        description=(
+            "The heap of {{ $labels.service }} at {{ $labels.target }} is {{ $value | humanizePercentage }} full"
+            + _above("probe_jvm_memory_used_ratio_limit", "humanizePercentage", options)
+            + " for 5m."
+        ),
+        cause="Time spent in garbage collection: "
+        + first(
+            f"max(rate(probe_jvm_gc_pause_seconds_total{{service=%q,target=%q}}[{options.rate}]))",
+            "$labels.service $labels.target",
+            "{{ .Value | humanizePercentage }}",
+            "unknown",
+        ),
+        action="Check for leaks, scale up",
+        panel=22,
+        meaning="an instance's heap is fuller than its threshold for 5 min",
+        comment="Heap right after a collection counts: the sawtooth of a healthy heap dips below the line and resets `for`.",
+        kinds=_ACTUATOR,
+    )
+
+
+def high_error_rate(options: Options) -> Alert:
+    """Build HighErrorRate."""
+    failed = f'sum by ({OWNER}) (rate(probe_http_server_requests_total{{outcome="SERVER_ERROR"}}[{options.rate}]))'
+    every = f"sum by ({OWNER}) (rate(probe_http_server_requests_total[{options.rate}]))"
+    often = above(ratio(failed, every), "probe_http_server_error_ratio_limit", options)
+    enough = f'increase(probe_http_server_requests_total{{outcome="SERVER_ERROR"}}[{options.rate}])'
+    return Alert(
+        name="HighErrorRate",
+        severity=Severity.WARNING,
+        expr=(
+            f"{stepping_back(often, options)}\nand on (service) sum by (service) ({enough}) > 5\n{firing('ErrorBudgetBurn')}"
+        ),
+        wait="5m",
+        summary="{{ $labels.service }} fails: {{ $value | humanizePercentage }} of its requests end in a server error",
+        description=(
+            "{{ $value | humanizePercentage }} of the HTTP requests of {{ $labels.service }} end in a server error"
+            + _above("probe_http_server_error_ratio_limit", "humanizePercentage", options)
+            + " for 5m, though it is up."
+        ),
+        cause=causes(options) + _components_down(options),
+        action="Read the service's log, check what it depends on, roll back a new version",
+        panel=11,
+        meaning="the share of server errors is above its threshold for 5 min; not while ErrorBudgetBurn pages for it",
+        disables=(
+            Disable(
+                'promql/series(probe_http_server_requests_total{outcome="SERVER_ERROR"})', "there is none on a good day"
+            ),
+        ),
+        kinds=_ACTUATOR,
+    )
+
+
+def _components_down(options: Options) -> str:
+    return listed(
+        f"group by (component) (last_over_time(probe_actuator_component_up{{service=%q}}[{options.bridge}]) == 0)",
+        "$labels.service",
+        "component",
+        "{{ .Labels.component }}",
+        around=". Components down: {}",
+    )
+
+
+def pool_exhausted(options: Options) -> Alert:
+    """Build ConnectionPoolExhausted."""
+    full = above(
+        worst("probe_hikari_saturation_ratio", options.recent, "target", "pool"),
+        "probe_hikari_saturation_ratio_limit",
+        options,
+        ">=",
+    )
+    waiting = worst('probe_hikari_connections{state="pending"}', options.recent, "target", "pool")
+    return Alert(
+        name="ConnectionPoolExhausted",
+        severity=Severity.WARNING,
+        expr=f"{stepping_back(full, options)}\nand on (service, target, pool) {waiting} > 0",
+        wait="2m",
+        summary="{{ $labels.service }} has run out of database connections: {{ $labels.pool }} is "
+        "{{ $value | humanizePercentage }} in use",
+        description=(
+            "The connection pool {{ $labels.pool }} of {{ $labels.service }} at {{ $labels.target }} is "
+            "{{ $value | humanizePercentage }} in use, and threads wait for a connection, for 2m."
+        ),
+        cause="Threads that wait: "
+        + first(
+            'max(probe_hikari_connections{service=%q,target=%q,pool=%q,state="pending"})',
+            "$labels.service $labels.target $labels.pool",
+            "{{ .Value | humanize }}",
+            "unknown",
+        )
+        + ". Timeouts in 5m: "
+        + first(
+            f"max(increase(probe_hikari_connection_timeouts_total{{service=%q,target=%q,pool=%q}}[{options.rate}]))",
+            "$labels.service $labels.target $labels.pool",
+            "{{ .Value | humanize }}",
+            "unknown",
+        )
+        + ". Suspected: "
+        + causes(options),
+        action="Check for slow queries and transactions that are left open, then for leaks; raise the pool's size last",
+        panel=20,
+        meaning="a connection pool is in use to its threshold and threads wait, for 2 min",
+        comment="A pool that is all in use and that nobody waits for is of the right size.",
+        kinds=_ACTUATOR,
+    )
+
+
+def flapping(options: Options) -> Alert:
+    """Build ServiceFlapping."""
+    confirmed = 'probe_rechecks_total{outcome="down"}'
+    outages = f"max by ({OWNER}, target) (increase({confirmed}[15m]))"
+    return Alert(
+        name="ServiceFlapping",
+        severity=Severity.WARNING,
+        expr=f"""\
+{outages} > 2.5
+or
+(
+  {outages} > 1.5
+    unless on (service, target) increase({confirmed}[15m] offset 15m)
+)
+""",
+        wait="1m",
+        summary="{{ $labels.service }} comes and goes: down about {{ $value | humanize }} times in 15m",
+        description=(
+            "{{ $labels.target }} of {{ $labels.service }} was found down about {{ $value | humanize }} times within 15m, "
+            "and came back in between."
+        ),
+        cause=listed(
+            "sum by (stage, reason) (increase(probe_failures_total{service=%q,target=%q}[15m])) > 0",
+            "$labels.service $labels.target",
+            "reason",
+            "{{ .Labels.reason }} in {{ .Labels.stage }} ({{ .Value | humanize }})",
+            otherwise="unknown",
+        ),
+        action="Look for restarts, probes that kill it, and what it shares a node with; pages of it come and go meanwhile",
+        panel=90,
+        meaning="an instance went down three times within 15 min, whether a scrape saw it or not",
+        comment="""\
+Going down is confirmed by a recheck, and what stays down has no more of them: their count is that of the outages, also of
+those that begin and end between two scrapes. A counter that is new lacks its first.""",
+        disables=(Disable(f"promql/series({confirmed})", "there is none while nothing goes down"),),
+    )
+
+
+def restarting(options: Options) -> Alert:
+    """Build ServiceRestarting."""
+    often = f"max by ({OWNER}, target) (increase(probe_process_restarts_total[30m])) > 1.5"
+    return Alert(
+        name="ServiceRestarting",
+        severity=Severity.WARNING,
+        expr=stepping_back(often, options),
+        wait="1m",
+        summary="{{ $labels.service }} keeps restarting: about {{ $value | humanize }} times in 30m",
+        description=(
+            "The process of {{ $labels.service }} at {{ $labels.target }} was restarted about {{ $value | humanize }} times "
+            "within 30m."
+        ),
+        cause="Suspected: "
+        + causes(options)
+        + ". Heap in use: "
+        + first(
+            'max(max_over_time(probe_jvm_memory_used_bytes{service=%q,target=%q,area="heap"}[30m]))'
+            ' / max(probe_jvm_memory_max_bytes{service=%q,target=%q,area="heap"} > 0)',
+            "$labels.service $labels.target $labels.service $labels.target",
+            "at most {{ .Value | humanizePercentage }}",
+            "unknown",
+        ),
+        action="Read the log of the process before: kubectl logs --previous; check memory limits and liveness probes",
+        panel=84,
+        meaning="an instance's process was restarted twice within 30 min; one restart is a deployment",
+        kinds=_ACTUATOR,
     )

@@ -1,0 +1,458 @@
+"""Alerts of what services keep their data in: Kafka, PostgreSQL, Flyway, Redis."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
+from exporter.alerts.promql import OWNER, above, below, best, firing, limit, ratio, stepping_back, worst
+from exporter.alerts.texts import first, listed
+
+__all__ = ["groups"]
+
+_KAFKA = frozenset({"kafka"})
+_POSTGRES = frozenset({"postgres"})
+_REDIS = frozenset({"redis"})
+
+
+def groups(options: Options) -> tuple[Group, ...]:
+    """Return the groups of this file."""
+    return (
+        Group("kafka", (lag_high(options), consumers_gone(options), dead_letters(options))),
+        Group(
+            "postgres",
+            (
+                connections_high(options),
+                idle_connections(options),
+                transaction_open(options),
+                slow_query(options),
+                migration_failed(options),
+                migration_behind(options),
+            ),
+        ),
+        Group("redis", (hit_rate_low(options), redis_memory(options), replica_disconnected(options))),
+    )
+
+
+# ── Kafka ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_LAG = "probe_kafka_consumer_group_topic_lag"
+_MEMBERS = "probe_kafka_consumer_group_members"
+_DLQ = "probe_kafka_dlq_messages"
+_END = "probe_kafka_topic_end_offset"
+
+
+def lag_high(options: Options) -> Alert:
+    """Build KafkaLagHigh."""
+    by = f"{OWNER}, group, topic"
+
+    def over(function: str, after: str = "", series: str = _LAG) -> str:
+        return f"max by ({by}) ({function}({series}{after}))"
+
+    newest = worst(_LAG, options.recent, "group", "topic")
+    tenth = f"0.1 * {limit(f'{_LAG}_limit', options)}"
+    grown = f"max by ({by}) (delta({_LAG}[5m]))"
+    produced = f"max by (service, topic) (sum by (service, topic, job, instance) (delta({_END}[5m])))"
+    expr = f"""\
+(
+  (
+    {above(f"min by ({by}) (min_over_time({_LAG}[5m]))", f"{_LAG}_limit", options)}
+  )
+  and {over("predict_linear", "[5m], 1800")} > 0
+)
+or
+(
+  {over("min_over_time", "[5m]")} > on (service) group_left () ({tenth})
+  and {over("min_over_time", "[5m]")} > {over("max_over_time", "[5m] offset 10m")}
+)
+or
+(
+  {newest} > on (service) group_left () ({tenth})
+  and on ({by}) ({grown} > 0 and {grown} >= on (service, topic) group_left () (0.99 * {produced}))
+)
+or
+(
+  {newest} > 0
+  and on ({by}) {over("delta", "[2m]")} > 0
+  and on (service, group) max by (service, group) (max_over_time({_MEMBERS}[2m])) == 0
+)"""
+    return Alert(
+        name="KafkaLagHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(expr, options),
+        wait="1m",
+        hold="5m",
+        summary="{{ $labels.group }} falls behind on {{ $labels.topic }}: {{ $value | humanize }} messages",
+        description=(
+            "Consumer group {{ $labels.group }} is {{ $value | humanize }} messages behind on {{ $labels.topic }} "
+            "({{ $labels.service }}), and does not catch up."
+        ),
+        cause=listed(
+            f"group by (cause) (last_over_time(probe_suspected_lag_cause{{service=%q,group=%q}}[{options.bridge}]))",
+            "$labels.service $labels.group",
+            "cause",
+            '{{ reReplaceAll "_" " " .Labels.cause }}',
+            otherwise="cause unknown",
+        )
+        + ". Members of the group: "
+        + first(
+            f"max(last_over_time({_MEMBERS}{{service=%q,group=%q}}[{options.bridge}]))",
+            "$labels.service $labels.group",
+            "{{ .Value | humanize }}",
+            "unknown",
+        )
+        + ". Dead letters: "
+        + listed(
+            f"max by (topic) (last_over_time({_DLQ}{{service=%q}}[{options.bridge}])) > 0",
+            "$labels.service",
+            "topic",
+            "{{ .Value | humanize }} in {{ .Labels.topic }}",
+            otherwise="none",
+        ),
+        action="Check consumers, DLQ",
+        panel=37,
+        meaning="a group's lag on a topic is above its threshold for 5 min and not drained within 30 min as it goes; "
+        "or above a tenth of it, and rises steadily, or nothing is read for 5 min; or it grows for 2 min without members",
+        comment="""\
+1. High, and at the present rate not drained within half an hour.
+2. A tenth of that, and every value of the last 5m above every value of the 5m that ended 10m ago.
+3. A tenth of that, and the lag grows as fast as the topic: nothing is read, as by a consumer that hangs.
+4. The group has no member, and the lag grows.
+A backlog that is being worked off is none of these. `service` is the Kafka dependency; the consumer is in `group`.""",
+        kinds=_KAFKA,
+    )
+
+
+def consumers_gone(options: Options) -> Alert:
+    """Build ConsumersGone."""
+    none = f"max by ({OWNER}, group) (max_over_time({_MEMBERS}[{options.recent}])) == 0"
+    waiting = f"sum by (service, group) (max by (service, group, topic) (last_over_time({_LAG}[{options.recent}]))) > 0"
+    gone = f"{none}\nand on (service, group) {waiting}"
+    return Alert(
+        name="ConsumersGone",
+        severity=Severity.WARNING,
+        expr=f"{stepping_back(gone, options)}\n{firing('KafkaLagHigh', 'service', 'group')}",
+        wait="10m",
+        summary="{{ $labels.group }} has no consumers, and messages wait",
+        description=(
+            "Consumer group {{ $labels.group }} ({{ $labels.service }}) has had no member for 10m, and "
+            + first(
+                f"sum(max by (topic) (last_over_time({_LAG}{{service=%q,group=%q}}[{options.bridge}])))",
+                "$labels.service $labels.group",
+                "{{ .Value | humanize }}",
+                "some",
+            )
+            + " messages wait for it."
+        ),
+        cause="State of the group: "
+        + listed(
+            "group by (state) (probe_kafka_consumer_group_state{service=%q,group=%q})",
+            "$labels.service $labels.group",
+            "state",
+            "{{ .Labels.state }}",
+            otherwise="unknown",
+        ),
+        action="Start the consumers; leave a group that is not used any more out by the probe's groups.exclude",
+        panel=39,
+        meaning="a consumer group with messages waiting has had no member for 10 min, and KafkaLagHigh does not fire",
+        kinds=_KAFKA,
+    )
+
+
+def dead_letters(options: Options) -> Alert:
+    """Build DeadLettersGrowing."""
+    newest = worst(_DLQ, options.recent, "topic")
+    least = f"min by ({OWNER}, topic) (min_over_time({_DLQ}[15m]))"
+    # A topic that is new is there from its first message on: what it holds is what it grew by.
+    expr = f"""\
+(
+  (
+    {newest}
+      unless on (service, topic) min_over_time({_DLQ}[10m] offset 5m)
+      and on (service) min_over_time({_END}[10m] offset 5m)
+  )
+  or
+  (
+    {newest} - {least}
+  )
+)
+  > on (service) group_left ()
+{limit("probe_kafka_dlq_messages_increase_limit", options)}
+"""
+    return Alert(
+        name="DeadLettersGrowing",
+        severity=Severity.WARNING,
+        expr=expr,
+        wait="1m",
+        summary="Dead letters grow: {{ $value | humanize }} more in {{ $labels.topic }}",
+        description=(
+            "Within 15m {{ $value | humanize }} messages more came into {{ $labels.topic }} ({{ $labels.service }}): "
+            "consumers could not handle them, and nobody will try again."
+        ),
+        cause="Dead letters held: "
+        + listed(
+            f"max by (topic) (last_over_time({_DLQ}{{service=%q}}[{options.bridge}])) > 0",
+            "$labels.service",
+            "topic",
+            "{{ .Value | humanize }} in {{ .Labels.topic }}",
+            otherwise="none",
+        ),
+        action="Read the messages' headers for the exception, mend the consumer, then send them again",
+        panel=88,
+        meaning="a dead-letter topic grew within 15 min by more than its threshold",
+        comment="A topic that is new holds what it grew by: it is made with its first message.",
+        disables=(Disable(f"promql/series({_DLQ})", "there is none before the first dead letter"),),
+        kinds=_KAFKA,
+    )
+
+
+# ── PostgreSQL and Flyway ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def connections_high(options: Options) -> Alert:
+    """Build DatabaseConnectionsHigh."""
+    used = (
+        f"max by ({OWNER}, target) (sum by ({OWNER}, target, job, instance) "
+        f"(last_over_time(probe_postgres_connections[{options.recent}])))"
+    )
+    most = worst("probe_postgres_max_connections", options.recent, "target")
+    return Alert(
+        name="DatabaseConnectionsHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_postgres_connections_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the connections that {{ $labels.service }} takes are in use, for 5m. With "
+            "none left, every service that needs it is down."
+        ),
+        cause="Connections: "
+        + listed(
+            f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
+            "$labels.service $labels.target",
+            "state",
+            "{{ .Value | humanize }} {{ .Labels.state }}",
+            otherwise="unknown",
+        ),
+        action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
+        panel=85,
+        meaning="the share of max_connections in use is above its threshold for 5 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def idle_connections(options: Options) -> Alert:
+    """Build DatabaseIdleConnections."""
+    family = "probe_postgres_idle_connections_over_1h"
+    return Alert(
+        name="DatabaseIdleConnections",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        wait="15m",
+        summary="{{ $labels.service }} keeps {{ $value | humanize }} connections that nobody has used for an hour",
+        description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
+        action="Kill idle connections, and find the pool that does not end them",
+        panel=33,
+        meaning="more sessions than the threshold have been idle for over an hour, for 15 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def transaction_open(options: Options) -> Alert:
+    """Build DatabaseTransactionOpen."""
+    family = "probe_postgres_longest_transaction_seconds"
+    return Alert(
+        name="DatabaseTransactionOpen",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        wait="1m",
+        summary="A transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}",
+        description=(
+            "The oldest transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}: it holds "
+            "its locks, and keeps vacuum from cleaning up."
+        ),
+        cause="Connections: "
+        + listed(
+            f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
+            "$labels.service $labels.target",
+            "state",
+            "{{ .Value | humanize }} {{ .Labels.state }}",
+            otherwise="unknown",
+        ),
+        action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
+        panel=86,
+        meaning="the oldest open transaction is older than its threshold",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def slow_query(options: Options) -> Alert:
+    """Build DatabaseSlowQuery."""
+    family = "probe_postgres_longest_query_seconds"
+    return Alert(
+        name="DatabaseSlowQuery",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        wait="1m",
+        summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
+        description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
+        action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
+        panel=86,
+        meaning="the longest running query is older than its threshold",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def migration_failed(options: Options) -> Alert:
+    """Build MigrationFailed."""
+    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema")
+    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "flyway")
+    return Alert(
+        name="MigrationFailed",
+        severity=Severity.WARNING,
+        expr=f"{in_database} > 0\nor\n{in_service} > 0",
+        wait="1m",
+        summary="A migration of {{ $labels.service }} has failed",
+        description=(
+            "Flyway records {{ $value | humanize }} failed migrations"
+            "{{ with $labels.schema }} in schema {{ . }}{{ end }}{{ with $labels.flyway }} in {{ . }}{{ end }} of "
+            "{{ $labels.service }}. A service that is started now refuses to."
+        ),
+        action="Mend what the migration left behind, then flywayRepair and flywayMigrate",
+        panel=33,
+        meaning="Flyway's history has a failed migration, by the database or by a service",
+        team=Team.DBA,
+        labels={"incident": "migrations"},
+        comment="One failed migration is seen by the database's probe and by every service that has it: one incident.",
+        disables=(
+            Disable("promql/series(probe_postgres_flyway_failed_migrations)", "a database may have no Flyway history"),
+            Disable("promql/series(probe_flyway_migrations)", "not every service has Flyway's endpoint"),
+        ),
+        kinds=_POSTGRES | {"actuator"},
+    )
+
+
+def migration_behind(options: Options) -> Alert:
+    """Build MigrationBehind."""
+    return Alert(
+        name="MigrationBehind",
+        severity=Severity.WARNING,
+        expr=f"{worst('probe_flyway_behind', options.recent, 'flyway')} > 0",
+        wait="10m",
+        summary="The database of {{ $labels.service }} is behind its migrations",
+        description=(
+            "For 10m the database of {{ $labels.service }} has lacked the highest migration that the service brings: "
+            "applied " + _version("applied", options) + ", expected " + _version("expected", options) + "."
+        ),
+        action="Check migration status with flywayInfo, and run flywayMigrate",
+        panel=89,
+        meaning="a service's database has lacked its highest migration for 10 min",
+        team=Team.DBA,
+        labels={"incident": "migrations"},
+        disables=(Disable("promql/series(probe_flyway_behind)", "not every service has Flyway's endpoint"),),
+        kinds=frozenset({"actuator"}),
+    )
+
+
+def _version(which: str, options: Options) -> str:
+    series = f'probe_flyway_version{{service=%q,flyway=%q,which="{which}"}}'
+    return listed(
+        f"group by (version) (last_over_time({series}[{options.bridge}]))",
+        "$labels.service $labels.flyway",
+        "version",
+        "{{ .Labels.version }}",
+        otherwise="none",
+    )
+
+
+# ── Redis ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def hit_rate_low(options: Options) -> Alert:
+    """Build RedisHitRateLow."""
+    hits, misses = (
+        f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
+    )
+    low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
+    return Alert(
+        name="RedisHitRateLow",
+        severity=Severity.WARNING,
+        expr=stepping_back(low, options),
+        wait="5m",
+        summary="The cache of {{ $labels.service }} hits seldom: {{ $value | humanizePercentage }} of lookups",
+        description=(
+            "{{ $value | humanizePercentage }} of the lookups of {{ $labels.service }} at {{ $labels.target }} found their "
+            "key within 15m; the rest falls on what is behind the cache."
+        ),
+        cause="Evicted within 15m: "
+        + first(
+            "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
+            "$labels.service $labels.target",
+            "{{ .Value | humanize }} keys",
+            "unknown",
+        )
+        + ". Memory in use: "
+        + first(
+            "max(probe_redis_memory_used_bytes{service=%q,target=%q})"
+            " / max(probe_redis_memory_max_bytes{service=%q,target=%q} > 0)",
+            "$labels.service $labels.target $labels.service $labels.target",
+            "{{ .Value | humanizePercentage }}",
+            "without a limit",
+        ),
+        action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
+        panel=35,
+        meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def redis_memory(options: Options) -> Alert:
+    """Build RedisMemoryHigh."""
+    used, most = (worst(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
+    return Alert(
+        name="RedisMemoryHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} is short of memory: {{ $value | humanizePercentage }} of maxmemory",
+        description=(
+            "{{ $labels.service }} at {{ $labels.target }} uses {{ $value | humanizePercentage }} of its maxmemory, for 5m. "
+            "At the limit it evicts keys, or refuses writes, as its policy says."
+        ),
+        cause="Evicted within 15m: "
+        + first(
+            "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
+            "$labels.service $labels.target",
+            "{{ .Value | humanize }} keys",
+            "unknown",
+        ),
+        action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
+        panel=87,
+        meaning="the share of maxmemory in use is above its threshold for 5 min",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def replica_disconnected(options: Options) -> Alert:
+    """Build RedisReplicaDisconnected."""
+    return Alert(
+        name="RedisReplicaDisconnected",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{best('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
+        wait="2m",
+        summary="{{ $labels.service }} has a replica without its master",
+        description=(
+            "The replica {{ $labels.target }} of {{ $labels.service }} has not been connected to its master for 2m: what it "
+            "serves is old, and a failover to it would lose data."
+        ),
+        action="Check the network between them and the replica's masterauth; read INFO replication on both",
+        panel=36,
+        meaning="a replica has not been connected to its master for 2 min",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
+        kinds=_REDIS,
+    )

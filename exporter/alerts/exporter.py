@@ -1,0 +1,412 @@
+"""The exporter's own alerts: who watches the watcher."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Alert, Disable, Group, Options, Severity
+from exporter.alerts.promql import OWNER, down, firing
+from exporter.alerts.texts import first, listed
+
+__all__ = ["SELF", "groups"]
+
+SELF = "hafnium-exporter"
+_ITSELF = {"service": SELF, "tier": "monitoring", "incident": SELF}
+"""Labels of what is about the exporter and no service of the fleet."""
+_OF_ALL = {"incident": SELF}
+"""Labels of what one name server, or one mounted file, does to many services: one incident for all of them."""
+
+_CHECK = "Run hafnium-exporter check {{ $labels.service }}"
+
+
+def groups(options: Options) -> tuple[Group, ...]:
+    """Return the groups of this file."""
+    return (
+        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(), watchdog())),
+        Group(
+            "knowledge",
+            (
+                probe_unknown(options),
+                service_unknown(options),
+                discovery_failing(options),
+                targets_not_current(options),
+                stale(options),
+                part_failing(options),
+                never_succeeded(options),
+            ),
+            comment="What the exporter does not know. The later ones step back for the earlier, and all for ServiceDown.",
+        ),
+    )
+
+
+def _presence(options: Options) -> tuple[Alert, ...]:
+    up = f'up{{job="{options.job}"}}'
+    nothing = "Nothing that it watches is watched now. Pages of what was down stay open."
+    return (
+        Alert(
+            name="ExporterDown",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) ({up}) == 0",
+            wait="1m",
+            summary="The exporter cannot be scraped: nothing is watched",
+            description="Prometheus has not been able to scrape any exporter of job {{ $labels.job }} for 1m. " + nothing,
+            cause="Not scraped: "
+            + listed(f"max by (instance) ({up}) == 0", "", "instance", "{{ .Labels.instance }}", otherwise="unknown"),
+            action="Check the exporter's pod and its log",
+            panel=60,
+            meaning="no exporter can be scraped for 1 min",
+            labels=_ITSELF,
+        ),
+        Alert(
+            name="ExporterReplicaDown",
+            severity=Severity.WARNING,
+            expr=f"max by (job, instance) ({up}) == 0\n  and on (job) max by (job) ({up}) == 1",
+            wait="5m",
+            summary="An exporter of several cannot be scraped",
+            description="Prometheus has not been able to scrape {{ $labels.instance }} for 5m; others of its job answer.",
+            action="Check the exporter's pod and its log",
+            panel=60,
+            meaning="one exporter of several cannot be scraped for 5 min",
+            labels=_ITSELF,
+            comment="Exporters of one job watch the same: one that answers is enough. Others belong in a job of their own.",
+        ),
+        Alert(
+            name="ExporterAbsent",
+            severity=Severity.CRITICAL,
+            expr=f"absent({up})",
+            wait="1m",
+            summary="Prometheus knows no exporter: nothing is watched",
+            description=f"There has been no scrape target of job {options.job} for 1m. {nothing}",
+            action="Check Prometheus' targets and its configuration",
+            panel=60,
+            meaning="Prometheus has no target of its job for 1 min",
+            labels=_ITSELF,
+            comment="A target that discovery lost is not down, it is gone: `up == 0` does not see it.",
+        ),
+        Alert(
+            name="ExporterNoTargets",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) (last_over_time(probe_exporter_targets[{options.recent}])) == 0",
+            wait="2m",
+            summary="The exporter probes nothing",
+            description="The exporters of job {{ $labels.job }} have had no target for 2m. Nothing is watched now.",
+            action="Check the exporter's configuration and its discovery",
+            panel=60,
+            meaning="it probes nothing for 2 min",
+            labels=_ITSELF,
+        ),
+    )
+
+
+def config_rejected(options: Options) -> Alert:
+    """Build ExporterConfigRejected."""
+    loaded = f"last_over_time(probe_exporter_config_last_reload_successful[{options.recent}])"
+    return Alert(
+        name="ExporterConfigRejected",
+        severity=Severity.WARNING,
+        expr=f"min by (job, instance) ({loaded}) == 0",
+        wait="2m",
+        summary="The exporter rejected its configuration",
+        description="The exporter at {{ $labels.instance }} keeps its old configuration, since the last reload failed.",
+        action="Run hafnium-exporter config validate",
+        panel=60,
+        meaning="the last reload failed, for 2 min",
+        labels=_ITSELF,
+    )
+
+
+def defect() -> Alert:
+    """Build ExporterDefect."""
+    return Alert(
+        name="ExporterDefect",
+        severity=Severity.WARNING,
+        expr="sum by (job, instance, where) (increase(probe_exporter_defects_total[15m])) > 0",
+        wait="1m",
+        summary="The exporter has a defect in its part {{ $labels.where }}",
+        description=(
+            "The exporter at {{ $labels.instance }} raised unexpected exceptions in {{ $labels.where }} within the last "
+            "15m: about {{ $value | humanize }}. They are always a bug."
+        ),
+        action='Report it with the exporter\'s log from "defect:" on',
+        panel=77,
+        meaning="an unexpected exception within 15 min: always a bug",
+        labels=_ITSELF,
+        comment="A bug is for those who mend it, not for those who are on call: what it costs of verdicts other alerts say.",
+    )
+
+
+def _schedule() -> tuple[Alert, ...]:
+    every, in_time, missed = (
+        f"sum by ({OWNER}, probe) (rate({series}[5m]))"
+        for series in (
+            "probe_lateness_seconds_count",
+            'probe_lateness_seconds_bucket{le="5.0"}',
+            "probe_runs_missed_total",
+        )
+    )
+    return (
+        Alert(
+            name="ProbeLate",
+            severity=Severity.WARNING,
+            expr=f"({every} - {in_time} + {missed})\n  / ({every} + {missed} > 0)\n  > 0.1",
+            wait="2m",
+            summary="Probes of {{ $labels.service }} run late: {{ $value | humanizePercentage }} of them",
+            description=(
+                "{{ $value | humanizePercentage }} of the {{ $labels.probe }} probe's runs of {{ $labels.service }} started "
+                "over 5s late or not at all."
+            ),
+            cause="The exporter's event loop stood still for "
+            + first("max(probe_exporter_loop_lag_seconds)", "", "{{ .Value | humanizeDuration }}", "an unknown time")
+            + " at the longest, lately.",
+            action="Check the exporter's CPU, its caps and slow targets",
+            panel=61,
+            meaning="over a tenth of the runs are over 5 s late or not made, for 2 min",
+            comment="Of all due runs, the share that started over 5s late or not at all.",
+        ),
+    )
+
+
+def watchdog() -> Alert:
+    """Build the Watchdog."""
+    return Alert(
+        name="Watchdog",
+        severity=Severity.NONE,
+        expr="vector(1)",
+        summary="Alerts reach their receivers",
+        description=(
+            "This alert always fires. When it stops arriving, Prometheus, Alertmanager or the path between is broken."
+        ),
+        action="Nothing while it arrives; when it stops, check Prometheus and Alertmanager",
+        panel=None,
+        meaning="always: whoever receives it raises the alarm when it stops",
+        labels=_ITSELF,
+        disables=(Disable("alerts/comparison", "always firing is what it is for"),),
+    )
+
+
+def probe_unknown(options: Options) -> Alert:
+    """Build ProbeUnknown."""
+    return Alert(
+        name="ProbeUnknown",
+        severity=Severity.WARNING,
+        expr=(
+            f"max by ({OWNER}, probe, target) (last_over_time(probe_unknown[{options.recent}])) > 0\n"
+            "unless on (service, probe, target) probe_success"
+        ),
+        wait="5m",
+        summary="The exporter cannot tell whether {{ $labels.service }} is up",
+        description=(
+            "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) has had no verdict for 5m."
+        ),
+        cause=listed(
+            f"group by (reason) (last_over_time(probe_unknown{{service=%q,probe=%q,target=%q}}[{options.bridge}]))",
+            "$labels.service $labels.probe $labels.target",
+            "reason",
+            "{{ .Labels.reason }}",
+            otherwise="unknown",
+        ),
+        action="Check the exporter's own network, credentials and load",
+        panel=68,
+        meaning="a target has had no verdict for 5 min",
+        comment="The reason may change meanwhile, so it is not in the labels. A verdict known now ends it at once.",
+        disables=(Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),),
+    )
+
+
+def service_unknown(options: Options) -> Alert:
+    """Build ServiceUnknown."""
+    recent = options.recent
+    return Alert(
+        name="ServiceUnknown",
+        severity=Severity.WARNING,
+        expr=f"""\
+max by ({OWNER}) (last_over_time(probe_service_unknown[{recent}])) > 0
+unless on (service) probe_service_up
+unless on (service) last_over_time(probe_unknown[{recent}])
+unless on (service) last_over_time(probe_service_targets_current[{recent}]) == 0
+unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
+        wait="5m",
+        summary="The exporter cannot tell whether {{ $labels.service }} is up",
+        description=(
+            "{{ $labels.service }} has been without a verdict for 5m, and no target of it says why. ServiceDown cannot fire "
+            "for it."
+        ),
+        cause=listed(
+            f"group by (reason) (last_over_time(probe_service_unknown{{service=%q}}[{options.bridge}]))",
+            "$labels.service",
+            "reason",
+            '{{ if eq .Labels.reason "not_discovered" }}its instances are not known (not_discovered)'
+            "{{ else }}{{ .Labels.reason }}{{ end }}",
+            otherwise="unknown",
+        ),
+        action="Check the name or source of the service's instances, and the exporter's log",
+        panel=71,
+        meaning="a service has had no verdict for 5 min, and no target of it says why",
+        labels=_OF_ALL,
+        comment="""\
+Where targets are unknown ProbeUnknown says so, and why; this is for services of which there is nothing to be unknown, or
+whose known targets fail while there may be others. A dead name server at the start leaves no target at all, and
+ExporterNoTargets says that once for all services.""",
+        disables=(
+            Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
+            Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),
+        ),
+    )
+
+
+def discovery_failing(options: Options) -> Alert:
+    """Build DiscoveryFailing."""
+    recent = options.recent
+    never = f'last_over_time(probe_service_unknown{{reason="not_discovered"}}[{recent}])'
+    return Alert(
+        name="DiscoveryFailing",
+        severity=Severity.WARNING,
+        expr=(f"max by ({OWNER}) (last_over_time(probe_discovery_success[{recent}])) == 0\nunless on (service) {never}"),
+        wait="5m",
+        summary="The instances of {{ $labels.service }} cannot be told any more",
+        description=(
+            "The source of the instances of {{ $labels.service }} has not answered for 5m"
+            + first(
+                "time() - max(probe_discovery_last_success_timestamp_seconds{service=%q})",
+                "$labels.service",
+                ", last {{ .Value | humanizeDuration }} ago",
+            )
+            + ". Those known then"
+            + first("max(probe_discovery_instances{service=%q})", "$labels.service", ", {{ .Value | humanize }},")
+            + " are still probed; new ones are not seen."
+        ),
+        action="Check the name server that the exporter asks, and the exporter's log",
+        panel=72,
+        meaning="the source of a service's instances, once known, has not answered for 5 min",
+        labels=_OF_ALL,
+        comment="""\
+The instances last known are probed meanwhile, so nothing is down for it; new ones are missed. Where none was ever known,
+ServiceUnknown says more.""",
+        disables=(
+            Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
+            Disable("promql/series(probe_discovery_success)", "instances that are listed have no source to ask"),
+        ),
+    )
+
+
+def targets_not_current(options: Options) -> Alert:
+    """Build TargetsNotCurrent."""
+    return Alert(
+        name="TargetsNotCurrent",
+        severity=Severity.WARNING,
+        expr=f"min by ({OWNER}) (last_over_time(probe_service_targets_current[{options.recent}])) == 0",
+        wait="5m",
+        summary="The exporter does not probe {{ $labels.service }} as it is configured",
+        description=(
+            "For 5m the targets of {{ $labels.service }} have not been those that its configuration and its instances ask "
+            "for: a probe of it cannot be made, as where a certificate file is missing or broken."
+        ),
+        action="Read why in the exporter's log, and mend the file that it names",
+        panel=75,
+        meaning="for 5 min a probe that is asked for cannot be made",
+        labels=_OF_ALL,
+        comment="A probe could not be made for a target that is asked for: it is not probed, or by the settings of before.",
+    )
+
+
+def _said_already(options: Options) -> str:
+    """Leave out what ServiceDown, ProbeUnknown or ServiceUnknown say."""
+    return (
+        f"unless on (service) ({down(options)})\n"
+        f"{firing('ProbeUnknown', 'service', 'probe', 'target')}\n{firing('ServiceUnknown')}"
+    )
+
+
+def stale(options: Options) -> Alert:
+    """Build ProbeStale."""
+    by = f"max by ({OWNER}, probe, target)"
+    last = f"{by} (last_over_time(probe_last_success_timestamp_seconds[{options.recent}]))"
+    most = f"clamp_min(4 * max by (service, probe, target) (last_over_time(probe_interval_seconds[{options.recent}])), 900)"
+    return Alert(
+        name="ProbeStale",
+        severity=Severity.WARNING,
+        expr=f"time() - {last}\n  > on (service, probe, target) {most}\n{_said_already(options)}",
+        wait="1m",
+        summary="A probe of {{ $labels.service }} has not succeeded for {{ $value | humanizeDuration }}",
+        description=(
+            "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) last succeeded "
+            "{{ $value | humanizeDuration }} ago."
+        ),
+        cause=listed(
+            "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
+            "$labels.service $labels.probe $labels.target",
+            "reason",
+            "{{ .Labels.reason }} in {{ .Labels.stage }}",
+            otherwise="unknown",
+        ),
+        action=_CHECK,
+        panel=14,
+        meaning="a target has not succeeded for 15 min or four intervals",
+        comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
+    )
+
+
+def part_failing(options: Options) -> Alert:
+    """Build ProbePartFailing."""
+    on = "service, probe, target, part"
+    refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
+    worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
+    return Alert(
+        name="ProbePartFailing",
+        severity=Severity.WARNING,
+        expr=f"""\
+max by ({OWNER}, probe, target, part) (last_over_time(probe_part_success[{options.bridge}])) == 0
+unless on (service) ({down(options)})
+{firing("ProbeUnknown", "service", "probe", "target")}
+unless on ({on}) ({refused} unless on ({on}) {worked})""",
+        wait="10m",
+        summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
+        description=(
+            "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) has not been able to read "
+            "{{ $labels.part }} for 10m; what it tells is not known, and alerts over it cannot fire."
+        ),
+        cause=listed(
+            "sum by (stage, reason) (increase(probe_part_failures_total{service=%q,target=%q,part=%q}[10m])) > 0",
+            "$labels.service $labels.target $labels.part",
+            "reason",
+            "{{ .Labels.reason }} in {{ .Labels.stage }}",
+            otherwise="unknown",
+        ),
+        action=_CHECK,
+        panel=17,
+        meaning="a part of a probe that does not decide the verdict fails for 10 min; not where an application has no such "
+        "endpoint",
+        comment="""\
+What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
+connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
+application does not have: no incident, since nobody would ever end it.""",
+        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"),),
+    )
+
+
+def never_succeeded(options: Options) -> Alert:
+    """Build ProbeNeverSucceeded."""
+    recent = options.recent
+    return Alert(
+        name="ProbeNeverSucceeded",
+        severity=Severity.WARNING,
+        expr=f"""\
+max by ({OWNER}, probe, target) (last_over_time(probe_interval_seconds[{recent}])) > 0
+unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
+{_said_already(options)}""",
+        wait="15m",
+        summary="A probe of {{ $labels.service }} has never succeeded",
+        description=(
+            "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) has not succeeded once since the "
+            "exporter started, for at least 15m."
+        ),
+        cause=listed(
+            "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
+            "$labels.service $labels.probe $labels.target",
+            "reason",
+            "{{ .Labels.reason }} in {{ .Labels.stage }}",
+            otherwise="unknown",
+        ),
+        action="Check the target's address and credentials in the configuration",
+        panel=14,
+        meaning="a target has not succeeded once in 15 min",
+        comment="No success to grow old: ProbeStale cannot see it.",
+    )
