@@ -19,7 +19,7 @@ QUICK = [row for row in ROWS.values() if row.quick]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Result]:
     """Run them all."""
     state = tmp_path_factory.mktemp("e2e")
-    found = asyncio.run(run_rows(QUICK, state, 1, lambda _: None, HURRY))
+    found = asyncio.run(run_rows(QUICK, state, 2, lambda _: None, HURRY))
     return {result.row: result for result in found}
 
 

@@ -20,7 +20,7 @@ CACHE_ERRORS = (redis.RedisError, OSError)
 
 TIMEOUT = 1.0
 """Seconds: longer than a server may take that is slow and not hung."""
-LIFETIME_MS = 3000
+LIFETIME_MS = 60_000
 
 
 class Cache:
@@ -51,7 +51,7 @@ class Cache:
         return found
 
     async def put(self, key: str, value: str) -> None:
-        """Keep a value for three seconds.
+        """Keep a value for a minute.
 
         Raises:
             CACHE_ERRORS: There is no cache.
