@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, create_model, model_validator
 
-from exporter.config.thresholds import Thresholds
+from exporter.config.thresholds import THRESHOLDS, Thresholds
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
@@ -104,6 +104,17 @@ class MemberSettings(Settings):
         found = {kind: getattr(self.probes, kind) for kind in probe_types()}
         return {kind: settings for kind, settings in found.items() if settings is not None}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of what it needs."""
+        return ()
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Its thresholds by name, of those that its probes have a use for."""
+        kinds = self.probe_settings.keys()
+        return {name: float(getattr(self.thresholds, name)) for name, (_, of) in THRESHOLDS.items() if of & kinds}
+
 
 class DependencySettings(MemberSettings):
     """Something that services share: a database, a cache, a broker, an identity provider."""
@@ -113,6 +124,11 @@ class ServiceSettings(MemberSettings):
     """A service of the fleet."""
 
     depends_on: tuple[Name, ...] = Field((), description="Names of the dependencies and services that it needs.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of what it needs."""
+        return self.depends_on
 
 
 class Config(Settings):

@@ -11,7 +11,7 @@ from exporter.diagnosis.model import Diagnosis, Snapshot
 from exporter.diagnosis.slow import why_slow
 from exporter.probes import kafka
 
-__all__ = ["Findings", "diagnose", "examine"]
+__all__ = ["Findings", "diagnose", "examine", "examine_whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,22 @@ class Findings:
 
 def diagnose(snapshot: Snapshot) -> dict[str, tuple[Diagnosis, ...]]:
     """Say of each member that is in trouble what is wrong with it, and why."""
+    return dict(examine_whole(snapshot).diagnoses)
+
+
+def examine_whole(snapshot: Snapshot) -> Findings:
+    """Do the same, and tell the roots too."""
     steps = examine(snapshot)
     while True:
         try:
             next(steps)
         except StopIteration as end:
             findings: Findings = end.value
-            return dict(findings.diagnoses)
+            return findings
 
 
 def examine(snapshot: Snapshot) -> Generator[None, None, Findings]:
-    """Do the same bit by bit, so that others can have their turn, and tell the roots too."""
+    """Do the same bit by bit, so that others can have their turn."""
     downs = yield from why_down(snapshot)
     slow = yield from why_slow(snapshot, downs.roots)
     found: dict[str, tuple[Diagnosis, ...]] = {

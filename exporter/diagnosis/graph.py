@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["Reach", "reached", "roots"]
+__all__ = ["Reach", "Surroundings", "roots"]
 
 
 class Reach(NamedTuple):
@@ -40,7 +40,7 @@ def roots(graph: Mapping[str, Iterable[str]]) -> Iterator[Reach]:
             yield Reach(name, these, these - {name} if outside else frozenset())
 
 
-def reached(start: str, edges: Mapping[str, Iterable[str]]) -> frozenset[str]:
+def _reached(start: str, edges: Mapping[str, Iterable[str]]) -> frozenset[str]:
     """Return everything to which ways lead from a node; itself only where it is in a circle."""
     found: set[str] = set()
     new = [start]
@@ -86,3 +86,32 @@ def _circles(graph: Mapping[str, list[str]]) -> Iterator[list[str]]:
                         part.append(stack.pop())
                         held.discard(part[-1])
                     yield part
+
+
+class Surroundings:
+    """All that each needs and all that needs it, over any number of steps; worked out when it is asked for, and kept.
+
+    Args:
+        needs: What each needs, one step.
+    """
+
+    def __init__(self, needs: Mapping[str, Iterable[str]]) -> None:
+        self._needs = {name: tuple(others) for name, others in needs.items()}
+        self._needed_by: dict[str, list[str]] = {}
+        for name, others in self._needs.items():
+            for other in others:
+                self._needed_by.setdefault(other, []).append(name)
+        self._below: dict[str, frozenset[str]] = {}
+        self._above: dict[str, frozenset[str]] = {}
+
+    def needs(self, name: str) -> frozenset[str]:
+        """Return all that something needs, itself left out."""
+        if name not in self._below:
+            self._below[name] = _reached(name, self._needs) - {name}
+        return self._below[name]
+
+    def needed_by(self, name: str) -> frozenset[str]:
+        """Return all that needs something, itself left out."""
+        if name not in self._above:
+            self._above[name] = _reached(name, self._needed_by) - {name}
+        return self._above[name]

@@ -13,7 +13,6 @@ from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.defects import Defects, Where
-from exporter.engine.diagnosis import Cause, causes
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
@@ -52,9 +51,6 @@ SWEEP = 1.0
 _WORTH_SPARING = 0.02
 """Share by which the targets that were attempted must have grown."""
 
-SETTLE = 0.1
-"""Seconds that the diagnosis waits for more to change."""
-
 
 class Engine:
     """All services, their targets and their schedule.
@@ -67,7 +63,7 @@ class Engine:
         make_source: Makes the source of a service's instances.
 
     Attributes:
-        changes: Counts the changes of verdicts, reasons and failed parts: what was made before one is out of date.
+        changes: Counts the changes of verdicts, reasons, failed parts and diagnoses: what was made before is out of date.
     """
 
     def __init__(
@@ -87,10 +83,12 @@ class Engine:
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
-        self._reconciler = Reconciler(self._make_probe, self._scheduler, handed, self._discovery, self._changed)
-        self._diagnostician = Diagnostician()
-        self._undiagnosed = asyncio.Event()
-        self._causes: dict[str, frozenset[Cause]] = {}
+        self._reconciler = Reconciler(
+            self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
+        )
+        self._diagnostician = Diagnostician(
+            lambda: self._reconciler.services, self._scheduler.hasten, self.defects, self._note_change
+        )
         self._spared = 0
         self.changes = 0
 
@@ -112,7 +110,7 @@ class Engine:
         """Put a configuration to use; `settled` tells when it is. Targets keep what is believed of them."""
         self._slots.resize(*self._bounds(config.limits))
         self._reconciler.configure(config)
-        self._undiagnosed.set()
+        self._diagnostician.configure(config)
 
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""
@@ -127,7 +125,7 @@ class Engine:
             "scheduler": self._scheduler.run(),
             "reconciler": self._reconciler.run(),
             "staleness sweep": self._sweep(),
-            "diagnosis": self._diagnose(),
+            "diagnosis": self._diagnostician.run(),
         }
 
     async def drain(self, timeout: float) -> int:
@@ -142,9 +140,21 @@ class Engine:
     def _found(self, service: str) -> None:
         self._reconciler.found(service)
 
-    def _changed(self, _service: ServiceState) -> None:
+    def _changed(self, service: ServiceState) -> None:
+        self._note_change()
+        try:
+            self._diagnostician.changed(service)
+        except Exception as error:  # the verdict stands, whatever is made of it
+            self.defects.note(Where.DIAGNOSIS, f"a change of {service.name} could not be taken in", error)
+
+    def _completed(self, service: ServiceState, state: TargetState) -> None:
+        try:
+            self._diagnostician.completed(service, state)
+        except Exception as error:
+            self.defects.note(Where.DIAGNOSIS, f"an attempt on {state.target} could not be taken in", error)
+
+    def _note_change(self) -> None:
         self.changes += 1
-        self._undiagnosed.set()
 
     def _run_failed(self, key: Hashable, error: Exception) -> None:
         self.defects.note(Where.TARGET, f"a run of {key} raised", error)
@@ -174,27 +184,6 @@ class Engine:
         if attempted > self._spared * (1 + _WORTH_SPARING):
             gc.freeze()
             self._spared = attempted
-
-    async def _diagnose(self) -> None:
-        """Publish the likely causes of what is down whenever that has changed, for ever."""
-        while True:
-            await self._undiagnosed.wait()
-            await asyncio.sleep(SETTLE)
-            self._undiagnosed.clear()
-            try:
-                self._publish_causes()
-            except Exception as error:
-                self.defects.note(Where.DIAGNOSIS, "the likely causes could not be worked out", error)
-
-    def _publish_causes(self) -> None:
-        services = self._reconciler.services
-        down = {name: service.down_reasons for name, service in services.items() if service.verdict is Verdict.DOWN}
-        found = causes(down, {name: services[name].depends_on for name in down})
-        for name, service in services.items():
-            these = found.get(name, frozenset())
-            if these != self._causes.get(name, frozenset()):
-                service.publish_causes(these)
-        self._causes = found
 
     # What is asked.
 

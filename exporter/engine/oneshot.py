@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from exporter.config.models import Config, MemberSettings, ServiceSettings
-from exporter.diagnosis.model import Diagnosis
+from exporter.diagnosis.diagnose import examine_whole
+from exporter.diagnosis.facts import FACTS
+from exporter.diagnosis.graph import Surroundings
+from exporter.diagnosis.incidents import Condition, incidents_of, step
+from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import service_verdict
+from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
+from exporter.metrics.core import DURATION
+from exporter.metrics.family import Family
 from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -153,7 +161,7 @@ class FleetDiagnosis:
 
     Attributes:
         service: Its name.
-        result: What it, all that it needs and all that needs it, over any number of steps, came to.
+        result: What it, all that needs it, and all that any of these needs came to, over any number of steps.
         diagnoses: What is wrong with each of them that is in trouble, and why, by name.
         incident: The incident that the service's page would belong to; None while it is not down.
     """
@@ -165,7 +173,7 @@ class FleetDiagnosis:
 
 
 async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetDiagnosis:
-    """Probe a service, all that it needs and all that needs it, once as `check_fleet` does, and diagnose them.
+    """Probe a service, all that needs it and all that any of these needs, once as `check_fleet` does, and diagnose them.
 
     Args:
         config: What to probe.
@@ -175,27 +183,47 @@ async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetD
     Raises:
         KeyError: There is none of that name.
     """
-    config.everything[service]
-    return FleetDiagnosis(service, await check_fleet(config, _around(config, service), timeout), {}, None)
+    everything = config.everything
+    around = Surroundings({name: settings.needs for name, settings in everything.items()})
+    dependents = {service, *around.needed_by(service)}
+    names = dependents.union(*(around.needs(each) for each in dependents)) & everything.keys()
+    everything[service]
+    result = await check_fleet(config, names, timeout)
+    now = time.time()
+    members = {each.name: _member(each, everything[each.name], now) for each in result.services}
+    findings = examine_whole(Snapshot(now, members))
+    conditions = {name: Condition(member.verdict, since=-inf) for name, member in members.items()}
+    chosen = step(0.0, {}, conditions, findings.roots, around)
+    return FleetDiagnosis(service, result, findings.diagnoses, incidents_of(chosen, conditions).get(service))
 
 
-def _around(config: Config, name: str) -> set[str]:
-    """Return a name, all that it needs and all that needs it."""
-    needs = {each: set(config.services[each].depends_on) for each in config.services}
-    needed_by: dict[str, set[str]] = {}
-    for each, others in needs.items():
-        for other in others:
-            needed_by.setdefault(other, set()).add(each)
-    return _reached(name, needs) | _reached(name, needed_by)
-
-
-def _reached(name: str, edges: Mapping[str, set[str]]) -> set[str]:
-    found, new = {name}, [name]
-    while new:
-        for other in edges.get(new.pop(), set()) - found:
-            found.add(other)
-            new.append(other)
-    return found
+def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Member:
+    deciding = set(deciding_kinds(settings))
+    reasons: Counter[Reason] = Counter()
+    instances: Counter[Verdict] = Counter()
+    facts: dict[Family, list[Reading]] = {}
+    for item in result.targets:
+        outcome = item.outcome
+        if item.target.probe in deciding:
+            instances[outcome.verdict] += 1
+            if outcome.failure is not None and outcome.verdict is Verdict.DOWN:
+                reasons[outcome.failure.reason] += 1
+        for family, values in {**outcome.samples, DURATION: {(): outcome.duration}}.items():
+            if family in FACTS:
+                for labels, value in values.items():
+                    named = dict(zip(family.labels, labels, strict=True))
+                    facts.setdefault(family, []).append(Reading({**named, "target": item.target.name}, value))
+    return Member(
+        result.name,
+        result.verdict,
+        now,
+        needs=settings.needs,
+        kinds=frozenset(settings.probe_settings),
+        reasons=(dict(reasons) or {Reason.NO_INSTANCES: 1}) if result.verdict is Verdict.DOWN else {},
+        facts={family: tuple(readings) for family, readings in facts.items()},
+        instances=instances,
+        limits=settings.limits,
+    )
 
 
 async def _check_service(

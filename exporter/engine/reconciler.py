@@ -53,6 +53,7 @@ class Reconciler:
         engine: What targets are handed.
         discovery: Knows the instances.
         changed: Called with a service whose verdict or reasons may have changed.
+        completed: Called with a service and a target of it at which an attempt has ended.
 
     Attributes:
         services: Services and dependencies by name, in the order of the configuration.
@@ -65,6 +66,7 @@ class Reconciler:
         engine: Engineering,
         discovery: Discovery,
         changed: Callable[[ServiceState], None],
+        completed: Callable[[ServiceState, TargetState], None],
     ) -> None:
         self.services: dict[str, ServiceState] = {}
         self._make_probe = make_probe
@@ -72,6 +74,7 @@ class Reconciler:
         self._engine = engine
         self._discovery = discovery
         self._changed = changed
+        self._completed = completed
         self._config = Config()
         self._ownership: Ownership = Everything()
         self._dirty: dict[str, None] = {}
@@ -81,6 +84,9 @@ class Reconciler:
         self._retries: dict[str, asyncio.TimerHandle] = {}
         self._probe_series: dict[tuple[str, str, tuple[tuple[str, str], ...]], ProbeSeries] = {}
         self._own = engine.store.owner({})
+        self._untold: set[str] = set()
+        self._ready = False
+        self._own.put(m.READY, {(): 0.0})
 
     # The facts, each set by whoever learns it.
 
@@ -107,9 +113,11 @@ class Reconciler:
     def configure(self, config: Config) -> None:
         """Set the configuration."""
         before, self._config = self._config.everything, config
+        self._publish_ready(ready=False)
         self._follow_instances()
         self._mark(name for name, settings in config.everything.items() if before.get(name) != settings)
         self._mark(name for name in before if name not in config.everything)
+        self._note_ready()
 
     def own(self, ownership: Ownership) -> None:
         """Set whose the services are."""
@@ -141,11 +149,27 @@ class Reconciler:
             self._order()
             if not self._dirty:
                 self._settled.set()
+                self._note_ready()
 
     @property
     def behind(self) -> int:
         """Services that have not been brought about yet."""
         return 0 if self._settled.is_set() else max(1, len(self._dirty))
+
+    @property
+    def _all_told(self) -> bool:
+        """Whether all that is asked for has a verdict, or a reason for having none, among what is exported."""
+        return (
+            all(name in self.services for name in self._config.everything if self._ownership.owns(name)) and not self._untold
+        )
+
+    def _note_ready(self) -> None:
+        self._publish_ready(ready=self._settled.is_set() and self._all_told)
+
+    def _publish_ready(self, *, ready: bool) -> None:
+        if ready is not self._ready:
+            self._ready = ready
+            self._own.put(m.READY, {(): float(ready)})
 
     async def settled(self) -> None:
         """Wait until all that was known has been brought about."""
@@ -195,6 +219,7 @@ class Reconciler:
                 await self._drop(service, list(service.targets))
                 service.close()
                 del self.services[name]
+                self._untold.discard(name)
             return True
         if service is None:
             service = self.services[name] = ServiceState(name, settings, self._engine.store)
@@ -243,7 +268,11 @@ class Reconciler:
                 service.changed(state)
                 self._publish(service)
 
-            state = TargetState(probe, self._engine, series, changed, service.completed)
+            def completed(state: TargetState) -> None:
+                service.completed(state)
+                self._completed(service, state)
+
+            state = TargetState(probe, self._engine, series, changed, completed)
             service.add(state)
             self._scheduler.add(state)
             return
@@ -275,9 +304,14 @@ class Reconciler:
     def _publish(self, service: ServiceState) -> None:
         try:
             service.publish()
+            if service.name in self._untold:
+                self._untold.discard(service.name)
+                self._note_ready()
             self._changed(service)
         except Exception as error:
             self._engine.defects.note(Where.SERVICE, f"the verdict on {service.name} could not be published", error)
+            self._untold.add(service.name)
+            self._note_ready()
             service.withdraw()
 
     def _series_of(self, target: Target) -> ProbeSeries:

@@ -106,6 +106,21 @@ class Rollup:
         """Return the targets that want most to be seen; all of them where no number is given."""
         return list(islice(self._worst_first(), most))
 
+    def best(self, kind: str, most: int) -> list[Key]:
+        """Return targets of a kind that nothing is known against, then the others: those of which there is most to learn."""
+        found = self._kinds.get(kind)
+        groups = (found.groups[group] for group in reversed(_WORST_FIRST)) if found is not None else ()
+        return list(islice((key for group in groups for key in group), most))
+
+    def latest(self, kind: str, most: int) -> list[Key]:
+        """Return the targets of a kind whose last attempts ended last."""
+        found = self._kinds.get(kind)
+        return list(islice(reversed(found.durations), most)) if found is not None else []
+
+    def size(self, kind: str) -> int:
+        """How many targets of a kind there are."""
+        return self._kinds[kind].size if kind in self._kinds else 0
+
     @property
     def slowest(self) -> float | None:
         """Seconds that the slowest of the last attempts took."""

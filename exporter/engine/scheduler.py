@@ -3,6 +3,9 @@
 Each job has a grid of due times that does not drift. A run that is due while the one before still waits or runs is missed,
 and counted. While a job's verdict is unsettled, a recheck is put between its grid times, where it can end before the next:
 a grid time is never late or missed for a recheck.
+
+A job is *hastened* where something else has failed for which it may be to blame: it runs outside its grid as a recheck does,
+or its next grid run comes early where there is no room before it.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ REMOVE_PATIENCE = 2.0
 
 SOONEST_RECHECK = 0.5
 """Seconds after a run before which there is no recheck."""
+
+HASTE_GAP = 2.0
+"""Seconds from the start of a run before which a job is not run because it is hastened."""
 
 _COMPACT = 256
 """Events of removed jobs that are put up with in the queue, whatever its length."""
@@ -85,6 +91,12 @@ class _Entry:
     """The number of its event in the queue; events with another number are of the past. None once it is removed."""
     task: asyncio.Task[None] | None = None
     recheck: asyncio.TimerHandle | None = None
+    began: float = -math.inf
+    """When its last run was started."""
+    wanted: bool = False
+    """It was hastened, and no run has been started since."""
+    hastened: bool = False
+    """Its last run was one that was wanted."""
 
     @property
     def removed(self) -> bool:
@@ -155,6 +167,17 @@ class Scheduler:
         entry = self._entries[key]
         self._forget(entry)
         self._begin(entry, latest=entry.due)
+
+    def hasten(self, key: Hashable) -> None:
+        """Run a job soon, because something else has failed. No grid run is late or missed for it, and one that is due
+        within half an interval may come early in its place; what is under way already does not count.
+        """
+        entry = self._entries.get(key)
+        if entry is None or self._stopped:
+            return
+        entry.wanted = True
+        if entry.task is None:
+            self._plan_hastened(entry)
 
     def next_run(self, key: Hashable) -> float | None:
         """Return the loop time of a job's next grid run."""
@@ -245,13 +268,15 @@ class Scheduler:
             entry.job.missed()
 
     def _start(self, entry: _Entry, due: float, *, recheck: bool) -> None:
+        entry.began = asyncio.get_running_loop().time()
+        entry.hastened, entry.wanted = entry.wanted, False
         entry.task = asyncio.create_task(self._execute(entry, due, recheck=recheck), name=f"run {entry.job.key}")
 
     async def _execute(self, entry: _Entry, due: float, *, recheck: bool) -> None:
         job, loop = entry.job, asyncio.get_running_loop()
         again = False
         try:
-            host, lane = job.host, job.lane
+            host, lane = job.host, Lane.TROUBLED if recheck else job.lane
             if not await self._take(entry, host, lane, recheck=recheck):
                 return
             try:
@@ -262,8 +287,12 @@ class Scheduler:
             self._defect(job.key, error)
         finally:
             entry.task = None
-        if again and not entry.removed and not self._stopped:
+        if entry.removed or self._stopped:
+            return
+        if again:
             self._plan_recheck(entry, loop)
+        if entry.wanted:
+            self._plan_hastened(entry)
 
     async def _take(self, entry: _Entry, host: str, lane: Lane, *, recheck: bool) -> bool:
         """Wait for a place; a recheck waits only as long as it can still end before the next grid time."""
@@ -278,11 +307,36 @@ class Scheduler:
         return True
 
     def _plan_recheck(self, entry: _Entry, loop: asyncio.AbstractEventLoop) -> None:
-        """Put a recheck before the next grid time, so early that it has ended by then; none where there is no room."""
+        """Put a recheck before the next grid time, so early that it has ended by then; none where there is no room.
+
+        After a run that was hastened the time that it took counts: what has hung while something else failed need not be
+        waited for twice.
+        """
         now = loop.time()
-        at = min(now + entry.job.recheck, entry.due - entry.job.timeout)
+        wanted = max(now + SOONEST_RECHECK, entry.began + entry.job.recheck) if entry.hastened else now + entry.job.recheck
+        at = min(wanted, entry.due - entry.job.timeout)
         if at >= now + SOONEST_RECHECK:
             entry.recheck = loop.call_at(at, self._recheck, entry, at)
+
+    def _plan_hastened(self, entry: _Entry) -> None:
+        """Put a run before the next grid time, or that run itself forward; where it is due at once, it will do as it is."""
+        loop = asyncio.get_running_loop()
+        job, at = entry.job, max(loop.time(), entry.began + HASTE_GAP)
+        if entry.recheck is not None and entry.recheck.when() <= at:
+            return
+        if at <= entry.due - job.timeout:
+            _cancel_recheck(entry)
+            entry.recheck = loop.call_at(at, self._recheck, entry, at)
+        elif at < entry.due <= at + job.interval / 2:
+            _cancel_recheck(entry)
+            entry.recheck = loop.call_at(at, self._run_early, entry, at)
+
+    def _run_early(self, entry: _Entry, at: float) -> None:
+        entry.recheck = None
+        if entry.task is None and not entry.removed and not self._stopped and entry.due > at:
+            self._forget(entry)
+            self._push(entry, at)
+            self._start(entry, at, recheck=False)
 
     def _recheck(self, entry: _Entry, due: float) -> None:
         entry.recheck = None

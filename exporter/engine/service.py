@@ -9,12 +9,13 @@ from typing import TypeVar
 
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
+from exporter.diagnosis.model import Diagnosis
 from exporter.discovery.source import Discovered
 from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
 from exporter.metrics import core as m
-from exporter.metrics.store import Store
+from exporter.metrics.store import LabelValues, Store
 from exporter.verdict import Reason, Verdict
 
 __all__ = ["Key", "ServiceState"]
@@ -35,6 +36,8 @@ class ServiceState:
         current: Whether they are those that configuration and instances ask for; None before they were brought about.
         rollup: The same, sorted by how they are.
         since: When its verdict last changed, Unix seconds.
+        told: Its verdict as it was published last.
+        deciding: The kinds of probe that decide it.
 
     Args:
         name: Its name.
@@ -50,8 +53,10 @@ class ServiceState:
         self.current: bool | None = None
         self.rollup = Rollup()
         self.since = time.time()
-        self._noted = Verdict.UNKNOWN
-        self._deciding = deciding_kinds(settings)
+        self.told = Verdict.UNKNOWN
+        self.deciding = deciding_kinds(settings)
+        self._diagnoses: tuple[Diagnosis, ...] = ()
+        self._incident: str | None = None
         self._standings: dict[Key, Standing] = {}
         self._tallies: dict[str, Counter[Verdict]] = {}
         self._reasons: dict[Verdict, Counter[Reason]] = {Verdict.DOWN: Counter(), Verdict.UNKNOWN: Counter()}
@@ -68,13 +73,22 @@ class ServiceState:
     @property
     def depends_on(self) -> tuple[str, ...]:
         """What it needs."""
-        return self.settings.depends_on if isinstance(self.settings, ServiceSettings) else ()
+        return self.settings.needs
 
     @property
     def verdict(self) -> Verdict:
         """What its targets add up to."""
-        complete = self.current is True and self.discovered is not None and self.discovered.complete
-        return service_verdict(self.settings, self._tallies, complete=complete) or Verdict.UNKNOWN
+        return service_verdict(self.settings, self._tallies, complete=self._complete) or Verdict.UNKNOWN
+
+    def verdict_with(self, down: Iterable[Key]) -> Verdict:
+        """Return what the verdict would be, were some of the targets down too."""
+        tallies = {kind: Counter(tally) for kind, tally in self._tallies.items()}
+        for key in down:
+            standing = self._standings.get(key)
+            if standing is not None:
+                tallies[key[1]][standing.verdict] -= 1
+                tallies[key[1]][Verdict.DOWN] += 1
+        return service_verdict(self.settings, tallies, complete=self._complete) or Verdict.UNKNOWN
 
     @property
     def state(self) -> State:
@@ -87,9 +101,9 @@ class ServiceState:
         return {verdict.value: self._instances[verdict] for verdict in Verdict}
 
     @property
-    def down_reasons(self) -> frozenset[Reason]:
-        """Why its targets are down that decide; that there is no instance, where there is none."""
-        return frozenset(self._reasons[Verdict.DOWN]) or frozenset({Reason.NO_INSTANCES})
+    def reasons_down(self) -> dict[Reason, int]:
+        """Why its targets are down that decide, and how many; that there is no instance, where there is none."""
+        return dict(self._reasons[Verdict.DOWN]) or {Reason.NO_INSTANCES: 1}
 
     @property
     def unknown_reason(self) -> Reason:
@@ -109,8 +123,8 @@ class ServiceState:
         """Take in other settings."""
         before, self.settings = self.settings, settings
         deciding = deciding_kinds(settings)
-        if deciding != self._deciding:
-            self._deciding = deciding
+        if deciding != self.deciding:
+            self.deciding = deciding
             self._recount()
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
@@ -141,12 +155,14 @@ class ServiceState:
     def publish(self) -> Verdict:
         """Publish the verdict, and what it stands on; return it."""
         verdict, owner = self.verdict, self._owner
-        if verdict is not self._noted:
-            self._noted, self.since = verdict, time.time()
+        if verdict is not self.told:
+            self.told, self.since = verdict, time.time()
         known = verdict is not Verdict.UNKNOWN
         owner.put(m.SERVICE_UP, {(): float(verdict is Verdict.UP)} if known else {})
         owner.put(m.SERVICE_UNKNOWN, {} if known else {(self.unknown_reason.value,): 1.0})
         owner.put(m.SERVICE_INSTANCES, {(name,): float(count) for name, count in self.instances.items()})
+        if verdict is not Verdict.DOWN:
+            self._publish_incident(None)
         return verdict
 
     def publish_current(self, current: bool) -> None:
@@ -164,14 +180,37 @@ class ServiceState:
         self._owner.put(m.DISCOVERY_TIME, {(): last_success} if last_success is not None else {})
         self._owner.put(m.DISCOVERY_INSTANCES, {(): float(len(found.instances))} if found is not None else {})
 
-    def publish_causes(self, causes: Iterable[tuple[str, str]]) -> None:
-        """Publish the likely causes; none withdraws them."""
-        self._owner.put(m.SUSPECTED_CAUSE, dict.fromkeys(causes, 1.0))
+    def publish_diagnosis(self, diagnoses: tuple[Diagnosis, ...], incident: str | None) -> None:
+        """Publish what is suspected, what speaks for it, and the incident; what is not there any more is withdrawn."""
+        self._publish_incident(incident if self.told is Verdict.DOWN else None)
+        if diagnoses == self._diagnoses:
+            return
+        self._diagnoses = diagnoses
+        suspected: dict[LabelValues, float] = {}
+        evidence: dict[LabelValues, float] = {}
+        lagging: dict[LabelValues, float] = {}
+        for diagnosis in diagnoses:
+            for each in diagnosis.causes:
+                if diagnosis.group:
+                    lagging[diagnosis.group, each.cause.name] = 1.0
+                    continue
+                suspected[each.cause.name, each.dependency] = 1.0
+                for seen in each.evidence:
+                    evidence[each.cause.name, each.dependency, seen.text] = seen.value
+        self._owner.put(m.SUSPECTED_CAUSE, suspected)
+        self._owner.put(m.CAUSE_EVIDENCE, evidence)
+        self._owner.put(m.LAG_CAUSE, lagging)
+
+    def _publish_incident(self, incident: str | None) -> None:
+        if incident != self._incident:
+            self._incident = incident
+            self._owner.put(m.INCIDENT, {(incident,): 1.0} if incident is not None else {})
 
     def withdraw(self) -> None:
         """Withdraw the verdict: when it could not be published."""
         for family in (m.SERVICE_UP, m.SERVICE_UNKNOWN, m.SERVICE_INSTANCES):
             self._owner.drop(family)
+        self._publish_incident(None)
 
     def close(self) -> None:
         """Withdraw its series."""
@@ -180,13 +219,16 @@ class ServiceState:
     @property
     def limits(self) -> dict[str, float]:
         """Its thresholds, of those that its probes have a use for."""
-        kinds = self.settings.probe_settings.keys()
-        return {name: float(getattr(self.settings.thresholds, name)) for name, (_, of) in THRESHOLDS.items() if of & kinds}
+        return self.settings.limits
 
     def _publish_limits(self) -> None:
         limits = self.limits
         for name, (family, _) in THRESHOLDS.items():
             self._owner.put(family, {(): limits[name]} if name in limits else {})
+
+    @property
+    def _complete(self) -> bool:
+        return self.current is True and self.discovered is not None and self.discovered.complete
 
     @property
     def _labels(self) -> dict[str, str]:
@@ -204,15 +246,15 @@ class ServiceState:
         _, kind, name = key
         if before is not None:
             _take(self._tallies[kind], before.verdict)
-            if kind in self._deciding and before.reason is not None and before.verdict in self._reasons:
+            if kind in self.deciding and before.reason is not None and before.verdict in self._reasons:
                 _take(self._reasons[before.verdict], before.reason)
         if now is not None:
             self._standings[key] = now
             self._tallies.setdefault(kind, Counter())[now.verdict] += 1
-            if kind in self._deciding and now.reason is not None and now.verdict in self._reasons:
+            if kind in self.deciding and now.reason is not None and now.verdict in self._reasons:
                 self._reasons[now.verdict][now.reason] += 1
-        if kind in self._deciding or name in self._by_instance:
-            self._count_instance(kind, name, now.verdict if now is not None and kind in self._deciding else None)
+        if kind in self.deciding or name in self._by_instance:
+            self._count_instance(kind, name, now.verdict if now is not None and kind in self.deciding else None)
 
     def _count_instance(self, kind: str, name: str, verdict: Verdict | None) -> None:
         kinds = self._by_instance.setdefault(name, {})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
+from exporter.diagnosis.facts import levels
 from exporter.engine.confirmation import Confirmed
 from exporter.engine.defects import Defects, Where
 from exporter.engine.lag import LoopLag
@@ -56,6 +58,10 @@ class LastAttempt(NamedTuple):
     recent: Recent
     phases: dict[str, float]
     parts: dict[str, str | None]
+    levels: Mapping[str, float]
+    """The highest that was measured of what a diagnosis looks at, by the names of `diagnosis.facts.LEVELS`."""
+    began: float
+    """When it began, loop time."""
 
 
 class Engineering(NamedTuple):
@@ -109,6 +115,7 @@ class TargetState:
         self._noted = (self.standing, self.failed_parts)
         self._successor: tuple[Probe[Any], bool] | None = None
         self._running = False
+        self._began = -math.inf
         self._completed = asyncio.get_running_loop().time()
         self._series = TargetSeries(engine.store, self.target)
         self._publish_verdict()
@@ -160,6 +167,7 @@ class TargetState:
         try:
             await self._take_over()
             self._running = True
+            self._began = asyncio.get_running_loop().time()
             self._series.began()
             outcome = await run_probe(self.probe, self.timeout, lag.since)
             self._complete(outcome, lateness, recheck=recheck)
@@ -204,6 +212,10 @@ class TargetState:
     def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
         """Yield what the last attempt learnt, as it is published; nothing while that is withdrawn."""
         return self._series.facts()
+
+    def facts_of(self, families: Set[Family]) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what the last attempt learnt of some families."""
+        return self._series.facts_of(families)
 
     def sweep(self, now: float) -> None:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
@@ -288,7 +300,7 @@ class TargetState:
         self.shared_series.observe(outcome, lateness)
         phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
-        self.last = LastAttempt(recent, phases, parts)
+        self.last = LastAttempt(recent, phases, parts, levels(outcome.samples), self._began)
         self.recents.append(recent)
         self._note_end()
         self._tell(self._on_completed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from exporter.engine.confirmation import Confirmed
 from exporter.metrics import core as m
@@ -70,6 +70,10 @@ class TargetSeries:
     def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
         """Yield what the last attempt learnt, without what every target exports and without histograms."""
         return (fact for fact in self._owner.published() if fact[0] not in _OF_EVERY_TARGET)
+
+    def facts_of(self, families: Set[Family]) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what the last attempt learnt of some families."""
+        return self._owner.published(families)
 
     def began(self) -> None:
         """Say that an attempt is under way."""

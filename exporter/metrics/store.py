@@ -10,7 +10,7 @@ Everything here runs on the event loop's thread: there are no locks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from itertools import accumulate
 from typing import TypeVar, cast
 
@@ -158,9 +158,14 @@ class Owner:
                 self._remove(family)
             self._published = self._store.shared(frozenset(samples))
 
-    def published(self) -> Iterator[tuple[Family, LabelValues, float]]:
-        """Yield what `publish` has published, read back from its lines; of histograms nothing. It is for people."""
-        for family in sorted(self._published, key=lambda family: family.name):
+    def published(self, only: Set[Family] | None = None) -> Iterator[tuple[Family, LabelValues, float]]:
+        """Yield what `publish` has published, read back from its lines; of histograms nothing. It is for people.
+
+        Args:
+            only: Families that are wanted; all where nothing is said.
+        """
+        wanted = self._published if only is None else self._published & only
+        for family in sorted(wanted, key=lambda family: family.name):
             shape = self._shape_of(family)
             if family.kind is not Kind.HISTOGRAM and shape is not None:
                 lines = self._store.chunk(family, self._id)[:-1].split(b"\n")

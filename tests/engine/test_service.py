@@ -111,7 +111,7 @@ def test_what_is_counted_as_it_changes_is_what_counting_anew_would_find(
     tallies = {kind: Counter(s.verdict for (k, _), s in now.items() if k == kind) for kind in ("actuator", "redis")}
     assert service.verdict is service_verdict(service.settings, tallies, complete=True)
     down = {standing.reason for standing in deciding.values() if standing.verdict is D}
-    assert service.down_reasons == (down or {Reason.NO_INSTANCES})
+    assert service.reasons_down.keys() == (down or {Reason.NO_INSTANCES})
 
 
 def test_a_change_costs_the_same_among_five_and_among_five_thousand_instances() -> None:
