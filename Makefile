@@ -68,13 +68,13 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	$(BIN)/lint-imports
 	$(BIN)/hafnium-exporter config validate --config config/exporter.yml
 	promtool check config --syntax-only alerts/prometheus.yml
-	promtool check rules alerts/rules/*.yml
+	promtool check rules --lint=all --lint-fatal alerts/rules/*.yml
 	promtool test rules alerts/tests/*.yml
 	amtool check-config alerts/alertmanager.yml
 	$(BIN)/python -m exporter.docgen --check
 
 .PHONY: generate
-generate: $(STAMP) ## write the metric reference, the JSON Schema and the dashboards from code
+generate: $(STAMP) ## write the metric reference, the JSON Schema, the alerts and the dashboards from code
 	$(BIN)/python -m exporter.docgen
 
 .PHONY: boot-table

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from exporter.alerts import build as alerts
+from exporter.alerts.reference import reference
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
 from exporter.metrics.core import CORE
@@ -92,6 +93,7 @@ def schema_text() -> str:
 def files() -> dict[str, str]:
     """Return every generated file: path below the repository, and text."""
     makers: dict[str, Callable[[], str]] = {
+        "docs/alerts.md": reference,
         "docs/metrics.md": metric_reference,
         "config/exporter.schema.json": schema_text,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from exporter.alerts import routes, rules
+from exporter.alerts import kubernetes, routes, rules
 from exporter.alerts.model import Alert, Group, Options, duration
 from exporter.alerts.text import commented, dump
 
@@ -20,6 +20,9 @@ def render(options: Options | None = None) -> dict[str, str]:
     made = {f"rules/{name}.yml": _rules(name, groups, chosen) for name, groups in rules.files(chosen).items()}
     made["alertmanager.yml"] = commented(f"{_MADE}\n{routes.HEADER}") + dump(routes.alertmanager(chosen))
     made["prometheus.yml"] = _prometheus(chosen)
+    made["kubernetes/prometheusrule.yaml"] = commented(_MADE) + dump(kubernetes.prometheus_rule(chosen))
+    about = f"{_MADE}\nThe keys of PagerDuty are in a Secret {kubernetes.SECRET}, one for each receiver, by its name."
+    made["kubernetes/alertmanagerconfig.yaml"] = commented(about) + dump(kubernetes.alertmanager_config(chosen))
     return made
 
 

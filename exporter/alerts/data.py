@@ -44,29 +44,32 @@ def lag_high(options: Options) -> Alert:
     """Build KafkaLagHigh."""
     by = f"{OWNER}, group, topic"
 
-    def over(function: str, after: str = "", series: str = _LAG) -> str:
-        return f"max by ({by}) ({function}({series}{after}))"
+    def over(function: str, after: str) -> str:
+        return f"max by ({by}) ({function}({_LAG}{after}))"
 
     newest = worst(_LAG, options.recent, "group", "topic")
     tenth = f"0.1 * {limit(f'{_LAG}_limit', options)}"
     grown = f"max by ({by}) (delta({_LAG}[5m]))"
     produced = f"max by (service, topic) (sum by (service, topic, job, instance) (delta({_END}[5m])))"
+    known = f"and on ({by}) last_over_time({_LAG}[{options.recent}] offset 4m)"
     expr = f"""\
 (
-  (
-    {above(f"min by ({by}) (min_over_time({_LAG}[5m]))", f"{_LAG}_limit", options)}
-  )
+  {newest} > on (service) group_left () ({limit(f"{_LAG}_limit", options)})
+  and {over("min_over_time", "[4m]")} > on (service) group_left () ({limit(f"{_LAG}_limit", options)})
   and {over("predict_linear", "[5m], 1800")} > 0
+  {known}
 )
 or
 (
-  {over("min_over_time", "[5m]")} > on (service) group_left () ({tenth})
+  {newest} > on (service) group_left () ({tenth})
+  and {over("min_over_time", "[5m]")} > on (service) group_left () ({tenth})
   and {over("min_over_time", "[5m]")} > {over("max_over_time", "[5m] offset 10m")}
 )
 or
 (
   {newest} > on (service) group_left () ({tenth})
   and on ({by}) ({grown} > 0 and {grown} >= on (service, topic) group_left () (0.99 * {produced}))
+  {known}
 )
 or
 (

@@ -76,6 +76,16 @@ class Options:
         return duration(self.scrape_interval * 2 + 10)
 
     @property
+    def two_scrapes(self) -> str:
+        """How far apart two samples may be that are surely not the same."""
+        return duration(self.scrape_interval * 2)
+
+    @property
+    def one_scrape(self) -> str:
+        """Window that holds a sample while none is lost, and never one that is two scrapes old."""
+        return duration(self.scrape_interval * 2 - min(5.0, self.scrape_interval / 3))
+
+    @property
     def recent(self) -> str:
         """Window that bridges three lost scrapes."""
         return duration(self.scrape_interval * 4)

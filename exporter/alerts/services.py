@@ -35,7 +35,7 @@ def groups(options: Options) -> tuple[Group, ...]:
 _DOWN_COMMENT = """\
 Confirmed by the exporter (two failures in a row), so without `for`. One incident is one cause: `incident` is named after it.
 1. Down by the newest verdict. A new name of the incident takes over at once, where the old one is still in the window.
-2. Down for 30s, and no incident is named, as where the diagnosis itself fails: the service is its own.
+2. Down for two scrapes, and no incident is named, as where the diagnosis itself fails: the service is its own.
 3. Held while no verdict is known: the exporter is frozen, killed or starting, cannot be scraped, or cannot tell. Nothing but
    recovery resolves a page; or that the service is not configured any more: for 1m every exporter was there and ready, and
    none knows the service."""
@@ -59,8 +59,8 @@ def service_down(options: Options) -> Alert:
 )
 or
 label_replace(
-  max by ({OWNER}) (max_over_time(probe_service_up[30s])) == 0
-    and on (service) max by (service) (last_over_time(probe_service_up[{bridge}] offset 30s)) == 0
+  max by ({OWNER}) (max_over_time(probe_service_up[{options.one_scrape}])) == 0
+    and on (service) max by (service) (last_over_time(probe_service_up[{bridge}] offset {options.two_scrapes})) == 0
     unless on (service) last_over_time(probe_incident[{bridge}]),
   "incident", "$1", "service", "(.+)"
 )
@@ -102,7 +102,12 @@ or
         "verdict",
         "{{ .Value | humanize }} {{ .Labels.verdict }}",
         around=" (instances: {})",
-        otherwise=" by the last that is known: the exporter tells nothing of it at present, and this is held until it does",
+    )
+    known = first(
+        f"max(last_over_time(probe_service_up{{service=%q}}[{bridge}]))",
+        "$labels.service",
+        instances,
+        " by the last that is known: the exporter tells nothing of it at present, and this is held until it does",
     )
     with_it = listed(
         others,
@@ -118,7 +123,7 @@ or
         expr=expr,
         hold="1m",
         summary=summary,
-        description="{{ $labels.service }} is down" + instances + "." + with_it,
+        description="{{ $labels.service }} is down" + known + "." + with_it,
         cause=causes(options),
         action="Page on-call, check pods",
         panel=1,

@@ -38,4 +38,4 @@ def dump(value: Any, indent: int = 0) -> str:
 
 def commented(text: str, indent: int = 0) -> str:
     """Write comment lines."""
-    return textwrap.indent(text.rstrip("\n") + "\n", " " * indent + "# ", lambda _: True) if text else ""
+    return "".join(f"{' ' * indent}# {line}".rstrip() + "\n" for line in text.splitlines())
