@@ -75,7 +75,7 @@ def step(
     new = [name for name, member in members.items() if member.verdict is Verdict.DOWN and name not in after]
     for name in sorted(new, key=lambda name: (_root(name, roots) != name, name)):  # roots first: others follow them
         root = _root(name, roots)
-        if _settled(now, name, members, around, is_root=root == name):
+        if _settled(now, name, root, members, around, after):
             followed = after.get(root) if root != name else None
             after[name] = followed or Chosen(root, None if root == name else _well(now, None, root, name, members, roots))
     return after
@@ -135,16 +135,24 @@ def _root(name: str, roots: Mapping[str, tuple[str, ...]]) -> str:
     return next(iter(roots.get(name, ())), name)
 
 
-def _settled(now: float, name: str, members: Mapping[str, Condition], around: Surroundings, *, is_root: bool) -> bool:
-    """Say whether enough is known: what it needs was asked after it had failed; what needs it, after a root was down."""
+def _settled(
+    now: float, name: str, root: str, members: Mapping[str, Condition], around: Surroundings, after: Mapping[str, Chosen]
+) -> bool:
+    """Say whether enough is known: what it needs was asked after it had failed, and the incident is known as a whole: the
+    first page is to say how far it reaches.
+    """
     member = members[name]
     if now - member.since >= SETTLE_WITHIN:
         return True
     needs = (members[other] for other in around.needs(name) if other in members)
     if not all(_answered(other, member.troubled_at) for other in needs):
         return False
-    needed_by = (members[other] for other in around.needed_by(name) if other in members)
-    return not is_root or all(_answered(other, member.since) for other in needed_by)
+    if root == name:
+        needed_by = (members[other] for other in around.needed_by(name) if other in members)
+        return all(_answered(other, member.since) for other in needed_by)
+    if root in members and members[root].verdict is Verdict.DOWN:
+        return root in after
+    return not any(other.doubtful for other in members.values())  # services say so: until nobody is about to say it
 
 
 def _answered(other: Condition, since: float) -> bool:

@@ -22,6 +22,7 @@ from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
 from exporter.metrics.family import Family
+from exporter.metrics.store import LabelValues
 from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -208,7 +209,8 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
             instances[outcome.verdict] += 1
             if outcome.failure is not None and outcome.verdict is Verdict.DOWN:
                 reasons[outcome.failure.reason] += 1
-        for family, values in {**outcome.samples, DURATION: {(): outcome.duration}}.items():
+        samples: dict[Family, Mapping[LabelValues, float]] = {**outcome.samples, DURATION: {(): outcome.duration}}
+        for family, values in samples.items():
             if family in FACTS:
                 for labels, value in values.items():
                     named = dict(zip(family.labels, labels, strict=True))
