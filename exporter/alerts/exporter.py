@@ -123,7 +123,7 @@ def defect() -> Alert:
         summary="The exporter has a defect in its part {{ $labels.where }}",
         description=(
             "The exporter at {{ $labels.instance }} raised unexpected exceptions in {{ $labels.where }} within the last "
-            "15m: about {{ $value | humanize }}. They are always a bug."
+            "15m: about {{ printf `%.0f` $value }}. They are always a bug."
         ),
         action='Report it with the exporter\'s log from "defect:" on',
         panel=77,

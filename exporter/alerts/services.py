@@ -313,16 +313,16 @@ or
 )
 """,
         wait="1m",
-        summary="{{ $labels.service }} comes and goes: down about {{ $value | humanize }} times in 15m",
+        summary="{{ $labels.service }} comes and goes: down about {{ printf `%.0f` $value }} times in 15m",
         description=(
-            "{{ $labels.target }} of {{ $labels.service }} was found down about {{ $value | humanize }} times within 15m, "
+            "{{ $labels.target }} of {{ $labels.service }} was found down about {{ printf `%.0f` $value }} times within 15m, "
             "and came back in between."
         ),
         cause=listed(
             "sum by (stage, reason) (increase(probe_failures_total{service=%q,target=%q}[15m])) > 0",
             "$labels.service $labels.target",
             "reason",
-            "{{ .Labels.reason }} in {{ .Labels.stage }} ({{ .Value | humanize }})",
+            "{{ .Labels.reason }} in {{ .Labels.stage }} ({{ printf `%.0f` .Value }})",
             otherwise="unknown",
         ),
         action="Look for restarts, probes that kill it, and what it shares a node with; pages of it come and go meanwhile",
@@ -343,9 +343,9 @@ def restarting(options: Options) -> Alert:
         severity=Severity.WARNING,
         expr=stepping_back(often, options),
         wait="1m",
-        summary="{{ $labels.service }} keeps restarting: about {{ $value | humanize }} times in 30m",
+        summary="{{ $labels.service }} keeps restarting: about {{ printf `%.0f` $value }} times in 30m",
         description=(
-            "The process of {{ $labels.service }} at {{ $labels.target }} was restarted about {{ $value | humanize }} times "
+            "The process of {{ $labels.service }} at {{ $labels.target }} was restarted about {{ printf `%.0f` $value }} times "
             "within 30m."
         ),
         cause="Suspected: "

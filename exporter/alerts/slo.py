@@ -13,8 +13,6 @@ __all__ = ["groups"]
 _REQUESTS = "probe_http_server_requests_total"
 _FAILED = f'{_REQUESTS}{{outcome="SERVER_ERROR"}}'
 _OBJECTIVE = "probe_http_server_availability_ratio_limit"
-_LEAST = 10
-"""Failed requests in the long window below which a ratio says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +23,19 @@ class Windows:
         short: The short one.
         long: The long one.
         factor: How many times as fast as allowed the budget of 30 days is spent.
+        least: Failed requests in the long one, below which they may be the exporter's own, of a service that nobody uses.
         down: Over which the service must not have been down: its page said so, and its failed requests are in the short one.
     """
 
     short: str
     long: str
     factor: float
+    least: int
     down: str
 
 
-_FAST = (Windows("5m", "1h", 14.4, "10m"), Windows("30m", "6h", 6, "40m"))
-_SLOW = (Windows("2h", "1d", 3, "2h"), Windows("6h", "3d", 1, "6h"))
+_FAST = (Windows("5m", "1h", 14.4, 30, "10m"), Windows("30m", "6h", 6, 100, "40m"))
+_SLOW = (Windows("2h", "1d", 3, 200, "2h"), Windows("6h", "3d", 1, 500, "6h"))
 
 
 def groups(options: Options) -> tuple[Group, ...]:
@@ -60,14 +60,15 @@ def _pair(windows: Windows, options: Options) -> str:
     return (
         "(\n"
         + f"\n  and on ({OWNER})\n".join(parts)
-        + f"\n  and on (service) sum by (service) (increase({_FAILED}[{windows.long}])) > {_LEAST}"
+        + f"\n  and on (service) sum by (service) (increase({_FAILED}[{windows.long}])) > {windows.least}"
         + f"\n  unless on (service) min by (service) (min_over_time(probe_service_up[{windows.down}])) == 0\n)"
     )
 
 
 _COMMENT = """\
 Each pair: the long window says that it matters, the short one that it goes on. A service that is down, or was within the
-short window, has had its page, and what it spent then is no second one."""
+short window, has had its page, and what it spent then is no second one. Of few failures the rate says nothing: of a service
+that nobody uses they may be the exporter's own requests."""
 _DISABLES = (
     Disable(f"promql/series({_FAILED})", "there is none on a good day"),
     Disable("promql/range_query", "a Prometheus that keeps less than the longest window sees what it has"),
