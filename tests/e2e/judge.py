@@ -89,7 +89,7 @@ def judge(scene: Scene, others: Sequence[Scene] = ()) -> Result:
 
 def names(scene: Scene) -> set[str]:
     """Return what incidents of a row may be named after."""
-    return {*scene.services, *(filled(owed.incident, scene.services) for owed in scene.row.owed)}
+    return {*scene.services, *scene.row.parts, *(filled(owed.incident, scene.services) for owed in scene.row.owed)}
 
 
 def _during(scene: Scene) -> list[Incident]:

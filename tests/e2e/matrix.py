@@ -12,6 +12,7 @@ from tests.e2e.stack import Stack
 
 __all__ = ["ROWS"]
 
+GATEWAY = frozenset({"gateway"})
 REFUSED = "connect.refused"
 SCRAPES_LOST = 120.0
 """Seconds to the page of an exporter that is gone: scrapes may be lost for a minute."""
@@ -52,19 +53,22 @@ def _down(incident: str, cause: str, *, title: str = "", **more: object) -> Owed
     return Owed("ServiceDown", incident, title or rf"^{incident} is down", cause, **more)  # type: ignore[arg-type] # Owed's own
 
 
-def _dependency(name: str, kill: str, hang: str, *, takes: int) -> Sequence[Row]:
-    """Build the rows of a dependency: killed, hung, and so slow that its users notice."""
+def _dependency(name: str, kill: str, hang: str, *, takes: int = 0) -> Sequence[Row]:
+    """Build the rows of a dependency: killed, and hung."""
     with_it = rf"^{name} is down: {takes} services with it" if takes else rf"^{name} is down"
+    parts = frozenset() if takes else frozenset({name})
+    lasts = 150 if takes else 45
     return (
         Row(
             kill,
             f"{name} killed",
-            usual(kill, 150),
+            usual(kill, lasts),
             [_down(name, REFUSED, title=with_it)],
             quick=name == "postgres",
             patience=300,
+            parts=parts,
         ),
-        Row(hang, f"{name} hung", usual(hang, 150), [_down(name, "timeout", title=with_it)], patience=300),
+        Row(hang, f"{name} hung", usual(hang, lasts), [_down(name, "timeout", title=with_it)], patience=300, parts=parts),
     )
 
 
@@ -90,7 +94,7 @@ DEPENDENCIES = (
     *_dependency("postgres", "db-down", "db-hung", takes=8),
     *_dependency("redis", "redis-down", "redis-hung", takes=8),
     *_dependency("kafka", "kafka-down", "kafka-hung", takes=8),
-    *_dependency("keycloak", "keycloak-down", "keycloak-hung", takes=0),
+    *_dependency("keycloak", "keycloak-down", "keycloak-hung"),
     _slow("postgres", "db-slow"),
     _slow("redis", "redis-slow"),
     Row(
@@ -102,6 +106,7 @@ DEPENDENCIES = (
         "keycloak-slow",
         "keycloak starved of CPU: it answers in time",
         (begin("keycloak-slow"), stay(300), end("keycloak-slow"), stay(60)),
+        parts=frozenset({"keycloak"}),
     ),
 )
 
@@ -160,13 +165,20 @@ WARNINGS = (
 )
 
 CERTIFICATES = (
-    Row("gateway-down", "the public gateway's port is closed", usual("gateway-down"), [_down("gateway", REFUSED)]),
+    Row(
+        "gateway-down",
+        "the public gateway's port is closed",
+        usual("gateway-down"),
+        [_down("gateway", REFUSED)],
+        parts=GATEWAY,
+    ),
     Row(
         "certificate-expiring",
         "the gateway's certificate ends in 3 days",
         usual("certificate-expiring", 30),
         [Owed("CertificateExpiring", "gateway", "gateway", "", 450, low=True)],
         patience=400,
+        parts=GATEWAY,
     ),
     Row(
         "certificate-expired",
@@ -175,6 +187,7 @@ CERTIFICATES = (
         [_down("gateway", "expired"), Owed("CertificateExpired", "gateway", "expired", "", 180, low=True)],
         patience=400,
         may=frozenset({"CertificateExpiring"}),
+        parts=GATEWAY,
     ),
     Row(
         "certificate-not-loaded",
@@ -190,6 +203,7 @@ CERTIFICATES = (
         ),
         [Owed("CertificateExpiring", "gateway", "gateway", "", 450, low=True)],
         patience=400,
+        parts=GATEWAY,
     ),
 )
 

@@ -55,8 +55,9 @@ class Row:
         fault: What happens, for people.
         story: What is done, in order.
         owed: What people are owed: nothing else may reach them.
-        services: How many services it breaks; 0: the whole fleet, or what watches it.
-        alone: Whether nothing may go on beside it in its fleet; those of services otherwise share one.
+        services: How many services it breaks.
+        parts: Dependencies that it breaks and that no service notices.
+        alone: Whether nothing may go on beside it in its stack; so it is of a row of neither services nor parts.
         may: Alerts of which incidents of low urgency are right too, and not owed.
         quick: Whether it is part of `make test`.
         patience: Seconds that the last resolve may take at the shipped intervals.
@@ -69,12 +70,18 @@ class Row:
     story: Sequence[Step]
     owed: Sequence[Owed] = ()
     services: int = 0
+    parts: frozenset[str] = frozenset()
     alone: bool = False
     may: frozenset[str] = frozenset()
     quick: bool = False
     patience: float = 240.0
     hurry: int = 1
     spoils: bool = False
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing may go on beside it."""
+        return self.alone or not (self.services or self.parts)
 
 
 def filled(text: str, services: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ class Wave:
         """Tell whether a row fits in: there are services for it, and its incidents are nobody else's here."""
         if not self.rows:
             return True
-        if row.alone or not row.services or any(other.alone or not other.services for other in self.rows):
+        if row.is_alone or any(other.is_alone for other in self.rows):
             return False
         first = self.rows[0]
         used = sum(other.services for other in self.rows)
@@ -120,5 +120,5 @@ async def _play(wave: Wave, stack: Stack) -> list[Result]:
 
 
 def _shared(row: Row) -> set[str]:
-    """Return the incidents of a row that are named after what is not its own."""
-    return {owed.incident for owed in row.owed if filled(owed.incident, ["x"] * row.services) == owed.incident}
+    """Return what a row may share with another: dependencies, and incidents that are named after them."""
+    return {owed.incident for owed in row.owed if filled(owed.incident, ["x"] * row.services) == owed.incident} | row.parts

@@ -148,7 +148,9 @@ def test_rows_of_services_share_a_stack_and_others_are_alone() -> None:
         used = [service for services in wave.services for service in services]
         assert len(used) == len(set(used))
         if len(wave.rows) > 1:
-            assert all(row.services and not row.alone for row in wave.rows)
+            assert not any(row.is_alone for row in wave.rows)
+            parts = [part for row in wave.rows for part in row.parts]
+            assert len(parts) == len(set(parts))
             assert "api-facade" not in used
     assert max(len(wave.rows) for wave in found) >= 7
 
