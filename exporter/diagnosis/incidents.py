@@ -111,7 +111,7 @@ def _kept(
         if member is None or member.verdict is Verdict.UP:
             continue
         since = _well(now, chosen.well_since, chosen.incident, name, members, roots)
-        if member.verdict is Verdict.DOWN and since is not None and now - since >= RECOVERED_FOR:
+        if member.verdict is Verdict.DOWN and since is not None and now >= since + RECOVERED_FOR:
             continue
         yield name, Chosen(chosen.incident, since)
 
@@ -142,7 +142,7 @@ def _settled(
     first page is to say how far it reaches.
     """
     member = members[name]
-    if now - member.since >= SETTLE_WITHIN:
+    if now >= member.since + SETTLE_WITHIN:
         return True
     needs = (members[other] for other in around.needs(name) if other in members)
     if not all(_answered(other, member.troubled_at) for other in needs):

@@ -1,0 +1,114 @@
+"""Why something is slow, or lags: tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.diagnosis.model import Confidence, Member, Symptom
+from tests.diagnosis.snapshots import DOWN, UNKNOWN, UP, causes, dependency, facts, first, found, seen, service
+
+SLOW = {"own": 0.9}
+
+
+def slow(*needs: str, name: str = "case", **more: object) -> Member:
+    kept = {name: more.pop(name) for name in ("instances",) if name in more}
+    return service(name, UP, *needs, facts=facts(p99=SLOW, **more), **kept)  # type: ignore[arg-type] # facts by name
+
+
+def postgres(**more: object) -> Member:
+    return dependency("postgres", "postgres", facts=facts(**more))  # type: ignore[arg-type] # facts by name
+
+
+def redis(**more: object) -> Member:
+    return dependency("redis", "redis", facts=facts(**more))  # type: ignore[arg-type] # facts by name
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([slow()], [("unknown", "")]),
+        ([slow("postgres"), postgres(query=59, took=0.1)], [("unknown", "")]),
+        ([slow(connections={("H", "pending"): 2})], [("pool_exhausted", "")]),
+        ([slow(connections={("H", "pending"): 0}, pool={"H": 0.5})], [("unknown", "")]),
+        ([slow(pool={"H": 0.95})], [("pool_exhausted", "")]),
+        ([slow("postgres"), postgres(query=61)], [("dependency_slow", "postgres")]),
+        ([slow("postgres"), postgres(took=0.6)], [("dependency_slow", "postgres")]),
+        ([slow("postgres", pool={"H": 1}), postgres(query=61)], [("dependency_slow", "postgres"), ("pool_exhausted", "")]),
+        ([slow("postgres", pool={"H": 1}), postgres(took=0.6)], [("pool_exhausted", ""), ("dependency_slow", "postgres")]),
+        ([slow("postgres"), dependency("postgres", "postgres", DOWN)], [("dependency_down", "postgres")]),
+        ([slow("vault"), service("vault", DOWN, "postgres"), dependency("postgres", "postgres", DOWN)],
+         [("dependency_down", "postgres")]),
+        ([slow("redis"), redis(hits=0.3)], [("cache_misses", "redis")]),
+        ([slow("redis"), redis(hits=0.9)], [("unknown", "")]),
+        ([slow("redis"), redis(hits=float("nan"))], [("unknown", "")]),
+        ([slow(cache={"users": 0.1})], [("cache_misses", "")]),
+        ([slow(gc=0.15)], [("gc_pressure", "")]),
+        ([slow(gc=0.05)], [("unknown", "")]),
+        ([slow(instances={UP: 2, DOWN: 1})], [("too_few_replicas", "")]),
+        ([slow(instances={UP: 3})], [("unknown", "")]),
+        # over any number of steps: the slow one at the end is the cause
+        ([slow("vault"), slow("postgres", name="vault"), postgres(query=90)], [("dependency_slow", "postgres")]),
+        ([slow("vault"), slow(name="vault")], [("dependency_slow", "vault")]),
+        ([slow("vault"), slow("case", name="vault")], [("unknown", "")]),
+    ],
+)  # fmt: skip
+def test_slow(members: list[Member], expected: list[tuple[str, str]]) -> None:
+    assert causes(*members)["case"] == expected
+
+
+def test_what_is_down_is_not_slow_and_what_is_fast_enough_is_well() -> None:
+    assert found(service("case", UP, facts=facts(p99={"own": 0.4}))) == {}
+    (only,) = found(service("case", DOWN, facts=facts(p99=SLOW)))["case"]
+    assert only.symptom is Symptom.DOWN
+    assert found(service("case", UNKNOWN, facts=facts(p99=SLOW)))["case"][0].symptom is Symptom.SLOW
+
+
+def test_evidence_of_a_slow_database() -> None:
+    suspicion = first("case", slow("postgres"), postgres(query=75))
+    assert suspicion.confidence is Confidence.HIGH
+    assert seen(suspicion) == {"seconds that the longest query has been running": 75}
+    assert seen(first("case", slow())) == {"p99 of its requests in seconds": 0.9}
+
+
+GROUP, TOPIC = "case-service", "hafnium.case"
+
+
+def kafka(lag: float, members: float = 1, **more: object) -> Member:
+    made = facts(lag={(GROUP, TOPIC): lag}, members={GROUP: members}, **more)  # type: ignore[arg-type] # facts by name
+    return dependency("kafka", "kafka", facts=made)
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([kafka(1001)], [("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(1001), service("case", DOWN)], [("slow_consumer", "case", Confidence.MEDIUM)]),
+        ([kafka(1001), slow()], [("slow_consumer", "case", Confidence.MEDIUM)]),
+        ([kafka(1001, members=0)], [("consumers_gone", "", Confidence.HIGH)]),
+        ([kafka(5, members=0), service("case")], [("consumers_gone", "case", Confidence.HIGH)]),
+        ([kafka(1001, dead={"hafnium.case-dlt": 3})],
+         [("poison_message", "", Confidence.MEDIUM), ("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(1001, dead={"hafnium.case-dlt": 0})], [("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(1001, dead={"other-dlt": 3})], [("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(1001, partition={("t", "0", "no_leader"): 1})], [("broker_down", "kafka", Confidence.HIGH)]),
+        ([kafka(1001, partition={("t", "0", "not_authorized"): 1})], [("slow_consumer", "", Confidence.LOW)]),
+    ],
+)  # fmt: skip
+def test_lagging(members: list[Member], expected: list[tuple[str, str, Confidence]]) -> None:
+    (diagnosis,) = found(*members)["kafka"]
+    assert (diagnosis.symptom, diagnosis.group) == (Symptom.LAGGING, GROUP)
+    assert [(each.cause.name, each.dependency, each.confidence) for each in diagnosis.causes] == expected
+    lag = next(iter(members[0].facts.values()))[0].value
+    assert all(seen(each)["messages of hafnium.case not consumed"] == lag for each in diagnosis.causes)
+
+
+@pytest.mark.parametrize(("lag", "members"), [(1000, 1), (0, 0), (0, 1), (float("nan"), 1)])
+def test_what_does_not_lag(lag: float, members: float) -> None:
+    assert found(kafka(lag, members)) == {}
+
+
+def test_groups_are_bounded_those_furthest_behind_first() -> None:
+    lags = {(f"g{n}", "t"): 2000.0 + n for n in range(200)}
+    these = found(dependency("kafka", "kafka", facts=facts(lag=lags)))["kafka"]
+    assert len(these) == 50
+    assert these[0].group == "g199"
