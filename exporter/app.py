@@ -17,6 +17,7 @@ from exporter.config.errors import ConfigError
 from exporter.config.loader import load
 from exporter.config.models import Config
 from exporter.engine.defects import Where
+from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
 from exporter.engine.process import watch_process
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
@@ -185,6 +186,10 @@ class App:
         """Return one service with so many of its targets, or None where there is none of that name."""
         return await self._engine.view(name, most)
 
+    def incidents(self) -> list[IncidentView]:
+        """Return every incident, the oldest first."""
+        return self._engine.incident_views()
+
     def neighbours(self, name: str) -> Neighbours:
         """Return what a service needs and what needs it."""
         return self._engine.neighbours(name)
@@ -237,6 +242,8 @@ class App:
             "version": __version__,
             "config_loaded_at": self._loaded_at,
             "config_error": self._error,
+            "runbook": self._config.links.runbook,
+            "dashboard": self._config.links.dashboard,
         }
 
     def _note_load(self) -> None:

@@ -315,8 +315,8 @@ or
         wait="1m",
         summary="{{ $labels.service }} comes and goes: down about {{ printf `%.0f` $value }} times in 15m",
         description=(
-            "{{ $labels.target }} of {{ $labels.service }} was found down about {{ printf `%.0f` $value }} times within 15m, "
-            "and came back in between."
+            "{{ $labels.target }} of {{ $labels.service }} was found down about {{ printf `%.0f` $value }} times within "
+            "15m, and came back in between."
         ),
         cause=listed(
             "sum by (stage, reason) (increase(probe_failures_total{service=%q,target=%q}[15m])) > 0",
@@ -345,8 +345,8 @@ def restarting(options: Options) -> Alert:
         wait="1m",
         summary="{{ $labels.service }} keeps restarting: about {{ printf `%.0f` $value }} times in 30m",
         description=(
-            "The process of {{ $labels.service }} at {{ $labels.target }} was restarted about {{ printf `%.0f` $value }} times "
-            "within 30m."
+            "The process of {{ $labels.service }} at {{ $labels.target }} was restarted about {{ printf `%.0f` $value }} "
+            "times within 30m."
         ),
         cause="Suspected: "
         + causes(options)

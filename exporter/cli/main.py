@@ -15,7 +15,9 @@ __all__ = ["main"]
 BAD_USAGE = 3
 """`check` keeps 1 and 2 for degraded and down, so bad usage is 3 everywhere."""
 
-_VERBS = {verb: f"exporter.cli.{verb}:{verb}" for verb in ("serve", "check", "config", "alerts", "dashboards", "demo")}
+_VERBS = {
+    verb: f"exporter.cli.{verb}:{verb}" for verb in ("serve", "check", "config", "alerts", "dashboards", "demo", "runbook")
+}
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:

@@ -12,8 +12,19 @@ from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
 
-__all__ = ["Config", "Defaults", "DependencySettings", "Instances", "Limits", "MemberSettings", "Server", "ServiceSettings"]
+__all__ = [
+    "Config",
+    "Defaults",
+    "DependencySettings",
+    "Instances",
+    "Limits",
+    "Links",
+    "MemberSettings",
+    "Server",
+    "ServiceSettings",
+]
 
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 
@@ -22,6 +33,13 @@ class Server(Settings):
 
     listen: AddressField = Field(Address("0.0.0.0", 9818), description="Address of the endpoints.")  # noqa: S104 - a scrape comes from elsewhere
     drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")
+
+
+class Links(Settings):
+    """Where people read on from the pages and from `explain`."""
+
+    runbook: Url | None = Field(None, description="Address of the runbook; the anchor of a section is put behind it.")
+    dashboard: Url | None = Field(None, description="Address of the fleet dashboard, as https://grafana/d/hafnium-fleet.")
 
 
 class Limits(Settings):
@@ -135,6 +153,7 @@ class Config(Settings):
     """The whole configuration."""
 
     server: Server = Field(default_factory=Server, description="The exporter's own endpoints.")
+    links: Links = Field(default_factory=Links, description="Where people read on.")
     limits: Limits = Field(default_factory=Limits, description="What may be in flight at once.")
     defaults: Defaults = Field(default_factory=Defaults, description="What probes inherit.")
     dependencies: dict[Name, DependencySettings] = Field(

@@ -5,22 +5,29 @@ Ids are given, not counted: alerts link to panels by them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import table as tables
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-__all__ = ["DASHBOARD_UID", "DATASOURCE", "Query", "Scale", "Size", "graph", "number", "states"]
+__all__ = ["DASHBOARD_UID", "DATASOURCE", "Panels", "Query", "Scale", "Size", "graph", "number", "states", "table"]
 
 DASHBOARD_UID = "hafnium-fleet"
 DATASOURCE = common_models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 
-AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, statetimeline.Panel)
+LIMIT = " limit"
+"""How the legend of a query ends that draws a threshold."""
+
+Panels = Sequence[timeseries.Panel | stat.Panel | statetimeline.Panel | tables.Panel]
+AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, statetimeline.Panel, tables.Panel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Query:
 class Size(Enum):
     """Width and height on Grafana's grid of 24 columns."""
 
-    TILE = (4, 4)
+    TILE = (3, 4)
     THIRD = (8, 8)
     HALF = (12, 8)
     WIDE = (24, 9)
@@ -57,7 +64,7 @@ class Scale:
     def build(self) -> dashboard.ThresholdsConfig:
         """Make Grafana's thresholds: a colour holds from its bound upwards."""
         if self.falling:
-            bounds = [(None, RED), (self.red, YELLOW), (self.yellow, GREEN)]
+            bounds = [(None, RED), (self.red, YELLOW if self.yellow is not None else GREEN), (self.yellow, GREEN)]
         else:
             bounds = [(None, GREEN), (self.yellow, YELLOW), (self.red, RED)]
         steps = [models.Threshold(value=at, color=color) for at, color in bounds if at is not None or color == bounds[0][1]]
@@ -74,7 +81,7 @@ def graph(
     scale: Scale | None = None,
     top: float | None = None,
 ) -> timeseries.Panel:
-    """Values over time. `scale` draws its bounds as lines; `top` fixes the axis' upper end."""
+    """Values over time. `scale` draws its bounds as lines, as do queries of limits; `top` fixes the axis' upper end."""
     panel = _dress(timeseries.Panel(), panel_id, title, description, unit, size)
     panel.min(0).fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.NEVER)
     panel.legend(
@@ -91,7 +98,37 @@ def graph(
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.DASHED))
     if top is not None:
         panel.max(top)
+    if any(query.legend.endswith(LIMIT) for query in queries):
+        panel.override_by_regexp(f"/{LIMIT}$/", _line_of_a_limit())
     return _ask(panel, queries)
+
+
+def _line_of_a_limit() -> list[models.DynamicConfigValue]:
+    """Draw dashed and red, and leave it out of legend and tooltip: eight services with one limit are one line."""
+    return [
+        models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": RED}),
+        models.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
+        models.DynamicConfigValue("custom.fillOpacity", 0),
+        models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": False}),
+    ]
+
+
+def table(
+    panel_id: int, title: str, description: str, unit: str, query: Query, *, columns: Sequence[str], size: Size = Size.WIDE
+) -> tables.Panel:
+    """What is so now: a row for each series, its labels as columns, then its value."""
+    panel = _dress(tables.Panel(), panel_id, title, description, unit, size)
+    panel.with_transformation(
+        models.DataTransformerConfig(
+            "organize",
+            options={
+                "excludeByName": {"Time": True},
+                "indexByName": {name: at for at, name in enumerate((*columns, "Value"))},
+                "renameByName": {name: name.capitalize() for name in columns},
+            },
+        )
+    )
+    return _ask(panel, (query,))
 
 
 def number(
@@ -147,7 +184,9 @@ def _ask(panel: AnyPanel, queries: tuple[Query, ...]) -> AnyPanel:
     """Add the queries, and a link that drills down where they name a service."""
     for index, query in enumerate(queries):
         asked = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(chr(ord("A") + index))
-        panel.with_target(asked.instant() if isinstance(panel, stat.Panel) else asked.range())
+        if isinstance(panel, tables.Panel):
+            asked.format(prometheus_models.PromQueryFormat.TABLE)
+        panel.with_target(asked.instant() if isinstance(panel, stat.Panel | tables.Panel) else asked.range())
     if any("{{service}}" in query.legend for query in queries):
         panel.data_links([_drill_down()])
     return panel

@@ -21,9 +21,9 @@ def own(metric: str, *matchers: str) -> str:
     return f"{metric}{{{', '.join((EXPORTER, *matchers))}}}"
 
 
-def total(by: str, counter: str) -> str:
+def total(by: str, counter: str, window: str = "$__rate_interval") -> str:
     """Rate of a counter given by its selector, summed by labels. Rates first: a sum of counters hides restarts."""
-    return f"sum by ({by}) (rate({counter}[$__rate_interval]))"
+    return f"sum by ({by}) (rate({counter}[{window}]))"
 
 
 def ratio(part: str, whole: str) -> str:

@@ -13,6 +13,7 @@ from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.defects import Defects, Where
+from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
@@ -29,6 +30,7 @@ from exporter.engine.views import (
     Neighbours,
     ServiceSummary,
     ServiceView,
+    Suspected,
     TargetView,
     service_summary,
     service_view,
@@ -237,7 +239,7 @@ class Engine:
         for name in self.names:
             service = self._reconciler.services.get(name)
             if service is not None:  # it may go while others have their turn
-                found.append(service_summary(service, due))
+                found.append(service_summary(service, due, self._suspected(name)))
             await slices.turn()
         return found
 
@@ -255,7 +257,7 @@ class Engine:
         for target in self._views_of(service, most):
             targets.append(target)
             await slices.turn()
-        return service_view(service, self._due(), targets)
+        return service_view(service, self._due(), self._suspected(name), targets)
 
     def target_views(self, service: str | None, probe: str | None, verdict: Verdict | None) -> Iterator[TargetView]:
         """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
@@ -272,6 +274,16 @@ class Engine:
             {other: services[other].state if other in services else State.UNKNOWN for other in needs},
             {other.name: other.state for other in services.values() if name in other.depends_on},
         )
+
+    def incident_views(self) -> list[IncidentView]:
+        """Return every incident as people see it, the oldest first."""
+        known, diagnoses = self._reconciler.services, self.diagnoses()
+        since = {name: service.since for name, service in known.items()}
+        found = [incident_view(name, services, since, diagnoses) for name, services in self.incidents().items()]
+        return sorted(found, key=lambda each: (each.since, each.name))
+
+    def _suspected(self, name: str) -> Suspected:
+        return Suspected(self.incident(name), self.diagnoses().get(name, ()))
 
     def diagnoses(self) -> Mapping[str, tuple[Diagnosis, ...]]:
         """Return what is wrong with each service or dependency that is in trouble, and why; of the others nothing."""

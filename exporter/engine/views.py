@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from exporter.diagnosis.model import Diagnosis
+from exporter.engine.diagnosis_views import DiagnosisView, diagnosis_views
 from exporter.engine.rollup import Key, State, state_of
 from exporter.engine.service import ServiceState
 from exporter.engine.target import Recent, TargetState
+from exporter.engine.view import View
 from exporter.verdict import Verdict
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "Neighbours",
     "ServiceSummary",
     "ServiceView",
+    "Suspected",
     "TargetSummary",
     "TargetView",
     "View",
@@ -36,12 +40,6 @@ MOST_FACTS = 200
 
 MOST_WORST = 12
 """Targets of a service that come with its summary."""
-
-
-class View(BaseModel):
-    """Base of all views: frozen; times are Unix seconds, durations are seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AttemptView(View):
@@ -93,6 +91,11 @@ class _Service(View):
     state: State = Field(description="The verdict, or degraded: up, but something is wrong with a target.")
     reason: str | None = Field(description="Why the verdict is unknown, where it is.")
     since: float = Field(description="When the verdict last changed, Unix seconds.")
+    incident: str | None = Field(
+        description="The incident that its page belongs to, named after the root cause; null while it is not down, or none "
+        "is chosen yet."
+    )
+    diagnoses: list[DiagnosisView] = Field(description="What is wrong with it, and why; empty while nothing is.")
     depends_on: list[str] = Field(description="What it needs.")
     min_ready: int = Field(description="Instances that must be up.")
     instances: dict[str, int] = Field(description="Instances by verdict.")
@@ -130,6 +133,8 @@ class About(View):
     version: str = Field(description="Version of the exporter.")
     config_loaded_at: float = Field(description="When the running configuration was loaded, Unix seconds.")
     config_error: str | None = Field(description="Why the last reload was refused, if it was.")
+    runbook: str | None = Field(description="Address of the runbook, where one is configured.")
+    dashboard: str | None = Field(description="Address of the fleet dashboard, where one is configured.")
 
 
 class FleetView(About):
@@ -150,6 +155,14 @@ class Neighbours:
 
 Due = Callable[[Key], float | None]
 """Tells when a target is due next, Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """What is suspected of a service: its incident, if it is down and one is chosen, and what is wrong with it."""
+
+    incident: str | None = None
+    diagnoses: tuple[Diagnosis, ...] = ()
 
 
 def target_summary(state: TargetState, next_run: float | None) -> TargetSummary:
@@ -173,15 +186,15 @@ def target_view(state: TargetState, next_run: float | None) -> TargetView:
     )
 
 
-def service_summary(service: ServiceState, due: Due) -> ServiceSummary:
+def service_summary(service: ServiceState, due: Due, suspected: Suspected) -> ServiceSummary:
     """Return a service with its worst targets. It costs what is shown, however many targets there are."""
     targets = [target_summary(state, due(state.key)) for state in _worst(service)]
-    return ServiceSummary(**_service_fields(service, due), targets=targets)
+    return ServiceSummary(**_service_fields(service, due, suspected), targets=targets)
 
 
-def service_view(service: ServiceState, due: Due, targets: list[TargetView]) -> ServiceView:
+def service_view(service: ServiceState, due: Due, suspected: Suspected, targets: list[TargetView]) -> ServiceView:
     """Return a service with those of its targets that are given."""
-    return ServiceView(**_service_fields(service, due), targets=targets)
+    return ServiceView(**_service_fields(service, due, suspected), targets=targets)
 
 
 def _summary_fields(state: TargetState, next_run: float | None) -> dict[str, Any]:
@@ -207,7 +220,7 @@ def _summary_fields(state: TargetState, next_run: float | None) -> dict[str, Any
     }
 
 
-def _service_fields(service: ServiceState, due: Due) -> dict[str, Any]:
+def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> dict[str, Any]:
     rollup, verdict = service.rollup, service.verdict
     worst = _worst(service)
     stalest = [service.targets[key] for key in rollup.stalest]
@@ -218,6 +231,8 @@ def _service_fields(service: ServiceState, due: Due) -> dict[str, Any]:
         "state": service.state,
         "reason": service.unknown_reason if verdict is Verdict.UNKNOWN else None,
         "since": service.since,
+        "incident": suspected.incident,
+        "diagnoses": diagnosis_views(service.name, suspected.diagnoses),
         "depends_on": list(service.depends_on),
         "min_ready": service.settings.min_ready,
         "instances": service.instances,

@@ -12,8 +12,10 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from pydantic import Field
 
+from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.time_slices import TimeSlices
-from exporter.engine.views import FleetView, ServiceView, TargetView, View
+from exporter.engine.view import View
+from exporter.engine.views import FleetView, ServiceView, TargetView
 from exporter.verdict import Verdict
 from exporter.web.backend import Backend
 from exporter.web.delivery import Stream
@@ -23,7 +25,7 @@ from exporter.web.refusal import Refusal, quoted
 from exporter.web.shared import Body, SharedAnswer
 from exporter.web.worker import Worker
 
-__all__ = ["Api", "ErrorView", "TargetsView"]
+__all__ = ["Api", "ErrorView", "IncidentsView", "TargetsView"]
 
 _FILTERS = ("service", "probe", "verdict")
 
@@ -43,6 +45,13 @@ class TargetsView(View):
     targets: list[TargetView] = Field(description="Those that were asked for, the worst of each service first.")
 
 
+class IncidentsView(View):
+    """What is down, by cause."""
+
+    generated_at: float = Field(description="When this was made, Unix seconds.")
+    incidents: list[IncidentView] = Field(description="Each is one page; the oldest first.")
+
+
 class ErrorView(View):
     """Why there is no answer."""
 
@@ -59,7 +68,9 @@ class Api:
 
     def __init__(self, backend: Backend, worker: Worker) -> None:
         self._backend = backend
-        self._document = document(fleet=FleetView, service=ServiceView, targets=TargetsView, error=ErrorView)
+        self._document = document(
+            fleet=FleetView, service=ServiceView, targets=TargetsView, incidents=IncidentsView, error=ErrorView
+        )
         self._services = SharedAnswer(self._list, worker)
         self._turn = asyncio.Lock()
 
@@ -69,6 +80,7 @@ class Api:
             web.get("/api/v1/services", self.services),
             web.get("/api/v1/services/{name}", self.service),
             web.get("/api/v1/targets", self.targets),
+            web.get("/api/v1/incidents", self.incidents),
             web.get("/openapi.json", self.openapi),
         ]
 
@@ -102,6 +114,12 @@ class Api:
             raise Refusal(HTTPStatus.NOT_FOUND, text)
         around = TargetsView(generated_at=self._backend.about().generated_at, targets=[])
         return Stream(self._pieces(around, self._backend.targets(service, probe, verdict)), _JSON)
+
+    async def incidents(self, request: web.Request) -> web.Response:
+        """What is down, by cause."""
+        single(request, (), "none is taken here")
+        view = IncidentsView(generated_at=self._backend.about().generated_at, incidents=self._backend.incidents())
+        return web.Response(body=view.model_dump_json().encode(), headers=_JSON)
 
     async def openapi(self, _request: web.Request) -> web.Response:
         """The description of all this."""

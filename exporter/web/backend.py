@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Protocol
 
+from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
 from exporter.verdict import Verdict
 
@@ -41,6 +42,10 @@ class Backend(Protocol):
 
     async def service(self, name: str, most: int) -> ServiceView | None:
         """Return one service with so many of its targets, the worst; None where there is none of that name."""
+        ...
+
+    def incidents(self) -> list[IncidentView]:
+        """Return every incident, the oldest first."""
         ...
 
     def neighbours(self, name: str) -> Neighbours:

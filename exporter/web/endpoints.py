@@ -26,5 +26,6 @@ ENDPOINTS = (
     Endpoint("GET", "/api/v1/services", "all services and dependencies with their worst targets, as JSON"),
     Endpoint("GET", "/api/v1/services/{name}", "one service or dependency with all its targets, as JSON"),
     Endpoint("GET", "/api/v1/targets", "targets, as JSON; filters service=, probe=, verdict="),
+    Endpoint("GET", "/api/v1/incidents", "what is down, by cause, as JSON"),
     Endpoint("GET", "/openapi.json", "description of the JSON API"),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
+from markupsafe import Markup, escape
+
 from exporter.verdict import Reason, Stage
 
-__all__ = ["age", "clock", "fact", "iso", "listing", "reason_text", "span", "stage_text"]
+__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "span", "stage_text"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -75,6 +77,16 @@ def reason_text(reason: str | None) -> str:
 def stage_text(stage: str) -> str:
     """Say what happens in a stage."""
     return _STAGES.get(stage, "")
+
+
+def marked(text: str) -> Markup:
+    """Set what is between backticks as code."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:  # one has no partner
+        return escape(text)
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)
+    )
 
 
 def listing(names: list[str]) -> str:

@@ -16,16 +16,24 @@ __all__ = ["document"]
 _REF = "#/components/schemas/{model}"
 
 
-def document(*, fleet: type[BaseModel], service: type[BaseModel], targets: type[BaseModel], error: type[BaseModel]) -> bytes:
+def document(
+    *,
+    fleet: type[BaseModel],
+    service: type[BaseModel],
+    targets: type[BaseModel],
+    incidents: type[BaseModel],
+    error: type[BaseModel],
+) -> bytes:
     """Describe the API as OpenAPI 3.1 in JSON.
 
     Args:
         fleet: The model of the list of services.
         service: The model of one service.
         targets: The model of a list of targets.
+        incidents: The model of the list of incidents.
         error: The model of every refusal.
     """
-    models = [(model, "serialization") for model in (fleet, service, targets, error)]
+    models = [(model, "serialization") for model in (fleet, service, targets, incidents, error)]
     schemas = models_json_schema(models, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type] # a list of pairs with a literal
     # JSON has no NaN and no infinity: a fact that is one of them is written as null.
     schemas["TargetView"]["properties"]["facts"]["additionalProperties"] = {"type": ["number", "null"]}
@@ -38,6 +46,7 @@ def document(*, fleet: type[BaseModel], service: type[BaseModel], targets: type[
             "getService", "One service or dependency with all its targets.", service, error, [name], missing=True
         ),
         "/api/v1/targets": _get("listTargets", "Targets, filtered.", targets, error, _filters(), missing=True),
+        "/api/v1/incidents": _get("listIncidents", "What is down, by cause: each is one page.", incidents, error),
     }
     return json.dumps(
         {

@@ -8,12 +8,13 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from exporter.engine.rollup import State
 from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
 from exporter.web.charts import bars, strip
 from exporter.web.refusal import Refusal, quoted
 from exporter.web.shared import Body, SharedAnswer
-from exporter.web.summary import Row, row_of, summarise
+from exporter.web.summary import Link, Row, row_of, summarise
 from exporter.web.templates import fill, warm
 from exporter.web.worker import Worker
 
@@ -25,7 +26,7 @@ REFRESH = 15
 KEEP = 1.0
 """Seconds for which all readers of the status page see the same, unless something changes."""
 
-MOST_PROBLEMS, MOST_TROUBLED, MOST_ROWS, MOST_TARGETS = 40, 6, 400, 200
+MOST_PROBLEMS, MOST_TROUBLED, MOST_FOLDED, MOST_ROWS, MOST_TARGETS = 40, 6, 12, 400, 200
 """What a page shows at most; it says what it left out, and the API has all of it."""
 
 _HTML: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/html; charset=utf-8"}
@@ -72,7 +73,9 @@ class Pages:
             if view is None:
                 raise Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency is called {quoted(name)}")
             row, about = row_of(view, self._backend.neighbours(name)), self._backend.about()
-            return web.Response(text=await self._worker.run(lambda: _service(about, row, refresh)), content_type="text/html")
+            configured = view.incident in self._backend.names()
+            page = await self._worker.run(lambda: _service(about, row, refresh, incident_is_configured=configured))
+            return web.Response(text=page, content_type="text/html")
 
     def _shared_status(self, refresh: int) -> SharedAnswer:
         async def make() -> Body:
@@ -99,11 +102,13 @@ def _status(fleet: FleetView, refresh: int) -> str:
         summary=summary,
         most_problems=MOST_PROBLEMS,
         most_troubled=MOST_TROUBLED,
+        most_folded=MOST_FOLDED,
         most_rows=MOST_ROWS,
     )
 
 
-def _service(about: About, row: Row, refresh: int) -> str:
+def _service(about: About, row: Row, refresh: int, *, incident_is_configured: bool) -> str:
+    down = {name: State.DOWN for diagnosis in row.view.diagnoses for name in diagnosis.takes_down}
     return fill(
         "service.html",
         about=about,
@@ -111,6 +116,8 @@ def _service(about: About, row: Row, refresh: int) -> str:
         refresh=refresh,
         state=row.state,
         row=row,
+        takes_down=[Link(name, state) for name, state in down.items()],
+        incident_is_configured=incident_is_configured,
         few=row.view.target_count <= _FEW_TARGETS,
         most_troubled=MOST_TROUBLED,
         bars=bars,

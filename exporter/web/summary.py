@@ -6,15 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from exporter.diagnosis.model import Symptom
+from exporter.engine.diagnosis_views import DiagnosisView
 from exporter.engine.rollup import State
 from exporter.engine.views import FleetView, Neighbours, ServiceSummary, ServiceView, TargetSummary
 from exporter.verdict import Reason, Verdict
 from exporter.web.charts import Segment, Strip, segments, strip
 from exporter.web.format import listing
 
-__all__ = ["FailedPart", "Link", "Row", "Summary", "TroubledTarget", "row_of", "summarise"]
+__all__ = ["FailedPart", "Link", "Problem", "Row", "Summary", "TroubledTarget", "row_of", "summarise"]
 
 _PIPS = 24
+
+_FEW = 3
+"""So many are named in the headline."""
 
 _WEIGHT = {state: weight for weight, state in enumerate(State)}
 
@@ -65,7 +70,12 @@ class Row:
     @property
     def state(self) -> State:
         """How it is."""
-        return self.view.state
+        return _look(self.view)
+
+    @property
+    def symptoms(self) -> list[Symptom]:
+        """What the diagnosis finds wrong with it."""
+        return [diagnosis.symptom for diagnosis in self.view.diagnoses]
 
     @property
     def troubled_count(self) -> int:
@@ -89,6 +99,57 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong for one cause: an incident with all that is down for it, or one service in trouble.
+
+    Attributes:
+        name: What the incident is named after, or the service.
+        row: That service or dependency; None where nothing of that name is configured, as with a component that services
+            report and no probe watches.
+        folded: What else is down for it, by name.
+    """
+
+    name: str
+    row: Row | None
+    folded: list[Row]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All that is of it."""
+        return [*filter(None, (self.row,)), *self.folded]
+
+    @property
+    def state(self) -> State:
+        """The worst of it."""
+        return min((row.state for row in self.rows), key=_WEIGHT.__getitem__)
+
+    @property
+    def over(self) -> bool:
+        """Whether the root has recovered and what went down with it has not."""
+        return self.row is not None and self.row.view.verdict is Verdict.UP and bool(self.folded)
+
+    @property
+    def since(self) -> float:
+        """When the first of it went down, Unix seconds."""
+        return min(row.view.since for row in self.rows if row.view.verdict is not Verdict.UP)
+
+    @property
+    def diagnoses(self) -> list[DiagnosisView]:
+        """What is wrong with the root; where it is not probed itself, what the first of the others says of it."""
+        found = self.row or self.folded[0]
+        return found.view.diagnoses
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, in a few words."""
+        count = len(self.folded)
+        those = self.folded[0].view.name if count == 1 else f"{count} services"
+        if self.over:
+            return f"{those} {'is' if count == 1 else 'are'} down since {self.name} was"
+        return f"{self.name} is down" + (f", and {those} with it" if count else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """The fleet, as the status page shows it."""
 
@@ -98,7 +159,9 @@ class Summary:
     segments: list[Segment]
     targets: int
     pending: int
-    problems: list[Row]
+    problems: list[Problem]
+    troubled: int
+    incidents: int
     services: list[Row]
     dependencies: list[Row]
 
@@ -106,19 +169,21 @@ class Summary:
 def summarise(fleet: FleetView) -> Summary:
     """Put the fleet into words and order."""
     rows = _rows(fleet)
-    # What is shared comes first among equals: it may be why the others are down.
-    ordered_rows = sorted(rows, key=lambda row: (_WEIGHT[row.state], row.view.kind == "service", row.view.name))
+    troubled = [row for row in rows if row.state is not State.UP and not row.waiting]
+    problems = _problems(rows, troubled)
     counts = Counter(row.state for row in rows)
     ordered = [(state.value, counts.get(state, 0)) for state in (State.UP, State.DEGRADED, State.UNKNOWN, State.DOWN)]
     pending = sum(row.view.pending for row in rows)
     return Summary(
         state=_overall(rows),
-        title=_title(ordered_rows, pending),
+        title=_title(rows, problems, pending),
         counts=dict(ordered),
         segments=segments(ordered),
         targets=sum(row.view.target_count for row in rows),
         pending=pending,
-        problems=[row for row in ordered_rows if row.state is not State.UP and not row.waiting],
+        problems=problems,
+        troubled=len(troubled),
+        incidents=sum(problem.state is State.DOWN for problem in problems),
         services=[row for row in rows if row.view.kind == "service"],
         dependencies=[row for row in rows if row.view.kind == "dependency"],
     )
@@ -145,12 +210,30 @@ def row_of(view: ServiceSummary | ServiceView, neighbours: Neighbours) -> Row:
     )
 
 
+def _problems(rows: list[Row], troubled: list[Row]) -> list[Problem]:
+    """Put what is down for one cause together; the weightiest first, and of equals what is shared."""
+    by_name = {row.view.name: row for row in rows}
+    members: dict[str, list[Row]] = {}
+    for row in sorted(troubled, key=lambda row: row.view.name):
+        incident = row.view.incident if row.state is State.DOWN else None
+        members.setdefault(incident or row.view.name, []).append(row)
+    problems = [
+        Problem(name, by_name.get(name), [row for row in found if row.view.name != name]) for name, found in members.items()
+    ]
+    return sorted(problems, key=_weight)
+
+
+def _weight(problem: Problem) -> tuple[int, int, bool, str]:
+    service = problem.row is not None and problem.row.view.kind == "service"
+    return _WEIGHT[problem.state], -len(problem.folded), service, problem.name
+
+
 def _rows(fleet: FleetView) -> list[Row]:
-    states = {service.name: service.state for service in fleet.services}
+    states = {service.name: _look(service) for service in fleet.services}
     needed_by: dict[str, dict[str, State]] = {}
     for service in fleet.services:
         for name in service.depends_on:
-            needed_by.setdefault(name, {})[service.name] = service.state
+            needed_by.setdefault(name, {})[service.name] = states[service.name]
     return [
         row_of(
             service,
@@ -160,6 +243,11 @@ def _rows(fleet: FleetView) -> list[Row]:
         )
         for service in fleet.services
     ]
+
+
+def _look(view: ServiceSummary | ServiceView) -> State:
+    """Return how a service looks to people: what is up and slow, or behind, is not well."""
+    return State.DEGRADED if view.state is State.UP and view.diagnoses else view.state
 
 
 def _links(states: Mapping[str, State]) -> list[Link]:
@@ -183,16 +271,32 @@ def _overall(rows: list[Row]) -> State:
     return min((row.state for row in rows), key=_WEIGHT.__getitem__, default=State.UNKNOWN)
 
 
-def _title(rows: list[Row], pending: int) -> str:
+def _title(rows: list[Row], problems: list[Problem], pending: int) -> str:
     if not rows:
         return "Nothing is configured"
-    for state, what in ((State.DOWN, "down"), (State.UNKNOWN, "unknown")):
-        names = [row.view.name for row in rows if row.state is state]
-        if state is State.UNKNOWN and names and all(row.waiting for row in rows if row.state is state):
-            return f"Waiting for the first results of {pending} {'target' if pending == 1 else 'targets'}"
-        if 0 < len(names) <= 3:
-            return f"{listing(names)} {'is' if len(names) == 1 else 'are'} {what}"
-        if names:
-            return f"{len(names)} of {len(rows)} are {what}"
+    down = [problem for problem in problems if problem.state is State.DOWN]
+    if down:
+        return _down(down, len(rows))
+    unknown = [row for row in rows if row.state is State.UNKNOWN]
+    if unknown and all(row.waiting for row in unknown):
+        return f"Waiting for the first results of {pending} {'target' if pending == 1 else 'targets'}"
+    if unknown:
+        return _are([row.view.name for row in unknown], "unknown", len(rows))
     degraded = sum(row.state is State.DEGRADED for row in rows)
     return f"Everything is up, {degraded} with problems" if degraded else "Everything is up"
+
+
+def _down(problems: list[Problem], of: int) -> str:
+    """Say what is down: by cause where that takes few words."""
+    together = [problem for problem in problems if problem.folded]
+    if together and len(problems) <= _FEW:
+        alone = [problem.name for problem in problems if not problem.folded]
+        return "; ".join([problem.sentence for problem in together] + ([_are(alone, "down", of)] if alone else []))
+    names = [row.view.name for problem in problems for row in problem.rows if row.state is State.DOWN]
+    return _are(names, "down", of) + (f", for {len(problems)} causes" if together else "")
+
+
+def _are(names: list[str], what: str, of: int) -> str:
+    if len(names) <= _FEW:
+        return f"{listing(names)} {'is' if len(names) == 1 else 'are'} {what}"
+    return f"{len(names)} of {of} are {what}"

@@ -71,4 +71,4 @@ async def test_it_runs_reloads_and_answers_until_it_is_asked_to_end(tmp_path: Pa
     assert daemon.healthy() is not None
 
 
-KNOWN = "known: server, limits, defaults, dependencies, services"
+KNOWN = "known: server, links, limits, defaults, dependencies, services"

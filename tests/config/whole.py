@@ -15,6 +15,7 @@ __all__ = ["WHOLE", "at", "paths", "secret_fields", "with_value"]
 
 WHOLE: dict[str, Any] = {
     "server": {"listen": "127.0.0.1:9818", "drain_timeout": "10s"},
+    "links": {"runbook": "https://runbooks.example/runbook.md", "dashboard": "https://grafana.example/d/hafnium-fleet"},
     "limits": {"max_in_flight": 256},
     "defaults": {
         "interval": "15s",

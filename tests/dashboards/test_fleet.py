@@ -11,12 +11,29 @@ import pytest
 import yaml
 
 from exporter.dashboards.build import render
+from exporter.metrics.limits import LIMITS as LIMITS_EXPORTED
 from tests.alerts.shipped import ROOT, declared, tool, undeclared, uses
 
 BOARD: dict[str, Any] = json.loads(render()["hafnium-fleet.json"])
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {variable["name"]: variable for variable in BOARD["templating"]["list"]}
 TARGETS = {f"{panel['id']}{target['refId']}": target for panel in PANELS for target in panel["targets"]}
+LINKED = {
+    80: "What each incident takes down",
+    81: "Evidence",
+    82: "Why groups are behind",
+    83: "Error ratio and burn of the error budget",
+    84: "Restarts",
+    85: "PostgreSQL connections in use",
+    86: "PostgreSQL transactions and queries",
+    87: "Redis memory in use",
+    88: "Growth of dead letters",
+    89: "Migrations behind or failed",
+    90: "Changes of the verdict",
+}
+LIMITS = {family.name for family in LIMITS_EXPORTED}
+FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"30m"}}
+"""Windows that a panel has because what it shows is counted over them, whatever time it is looked at for."""
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 
 
@@ -81,7 +98,42 @@ def test_counters_are_rated_over_grafanas_interval_and_summed(target: dict[str, 
     for counter in COUNTER.finditer(expr):
         assert re.search(r"(?:rate|increase)\($", expr[: counter.start()]), counter[0]
         assert "sum by" in expr
-    assert set(re.findall(r"\[([^\]]*)\]", expr)) <= {"$__rate_interval"}
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["id"]))
+def test_windows_follow_the_time_that_is_looked_at(panel: dict[str, Any]) -> None:
+    windows = {window for target in panel["targets"] for window in re.findall(r"\[([^\]]*)\]", target["expr"])}
+    assert windows <= FIXED.get(panel["id"], {"$__rate_interval"})
+
+
+def test_every_threshold_of_the_configuration_is_drawn_where_its_value_is() -> None:
+    """A person sets one number, and the line moves with it: no panel of a limited value has a number of its own."""
+    drawn = {use.metric for target in TARGETS.values() for use in uses(target["expr"])} & LIMITS
+    assert drawn == LIMITS
+    for panel in PANELS:
+        limited = [target for target in panel["targets"] if any(use.metric in LIMITS for use in uses(target["expr"]))]
+        steps = panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])
+        if limited and panel["type"] == "timeseries":
+            assert [step["color"] for step in steps if step["value"] is not None] == []
+            assert all(target["legendFormat"].endswith(" limit") for target in limited)
+            [override] = panel["fieldConfig"]["overrides"]
+            assert override["matcher"] == {"id": "byRegexp", "options": "/ limit$/"}
+
+
+@pytest.mark.parametrize(("panel_id", "title"), sorted(LINKED.items()))
+def test_panels_that_alerts_link_to_keep_their_ids(panel_id: int, title: str) -> None:
+    assert [panel["title"] for panel in PANELS if panel["id"] == panel_id] == [title]
+
+
+def test_a_table_shows_what_is_so_now_with_its_labels_as_columns() -> None:
+    [table] = [panel for panel in PANELS if panel["type"] == "table"]
+    [target] = table["targets"]
+    assert (target["format"], target["instant"]) == ("table", True)
+    [organised] = table["transformations"]
+    columns = organised["options"]["indexByName"]
+    kept = re.search(r"by \(([^)]*)\)", target["expr"])
+    assert kept is not None
+    assert [*kept[1].split(", "), "Value"] == sorted(columns, key=columns.__getitem__)
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS.keys())

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from exporter.engine.rollup import State
-from exporter.engine.views import MOST_WORST, TargetSummary, service_summary
+from exporter.engine.views import MOST_WORST, Suspected, TargetSummary, service_summary
 from exporter.probing.attempt import Attempt
 from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.engine.bench import at, down, failed, running, unknown, up
@@ -152,7 +152,7 @@ async def _cost(instances: int) -> int:
 
         due = bench.engine._due()
         sys.setprofile(count)
-        view = service_summary(service, due)
+        view = service_summary(service, due, Suspected())
         sys.setprofile(None)
         assert [type(target) for target in view.targets] == [TargetSummary] * MOST_WORST
         return calls

@@ -8,6 +8,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from exporter.diagnosis.model import Cause, Confidence, Diagnosis, Evidence, Suspicion, Symptom
+from exporter.engine.diagnosis_views import IncidentView, diagnosis_views
 from exporter.engine.rollup import State, state_of
 from exporter.engine.views import (
     MOST_WORST,
@@ -113,6 +115,8 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "state": state_of(verdict, troubled=any(item.state is not State.UP for item in probed)),
         "reason": next((item.reason for item in targets if item.verdict is UNKNOWN), None) if verdict is UNKNOWN else None,
         "since": max(times, default=time.time() - 61),
+        "incident": None,
+        "diagnoses": [],
         "depends_on": ["postgres", "redis", "kafka"],
         "min_ready": 1,
         "instances": {v.value: sum(item.verdict is v for item in targets) for v in Verdict},
@@ -168,8 +172,51 @@ def healthy_fleet(now: float | None = None) -> Whole:
         version="0.1.0",
         config_loaded_at=now - 11_000,
         config_error=None,
+        runbook=None,
+        dashboard=None,
         services=sorted([*services, facade], key=lambda item: item.name) + dependencies,
     )
+
+
+REFUSED = Cause(
+    "connect_refused", "Nobody listens on the port of {service}.", "servicedown",
+    ("Look at its pods: `kubectl get pods -n hafnium -l app={service}`", "Read why it ended: `kubectl logs --previous`"),
+)  # fmt: skip
+DEPENDENCY = Cause(
+    "dependency_down", "{dependency} is down, and {service} needs it.", "servicedown", ("Mend {dependency} first.",)
+)
+SLOW_POOL = Cause(
+    "pool_exhausted", "Its pool has no connection left.", "connectionpoolexhausted", ("Look for long transactions.",)
+)
+
+
+def slow(now: float) -> ServiceView:
+    """A service that answers slowly, for want of connections."""
+    seen = (
+        Evidence("99th percentile of request time", 1.38, "probe_http_server_request_p99_seconds"),
+        Evidence("threads waiting for a connection of HikariPool-1", 14, "probe_hikari_connections"),
+        Evidence("share of HikariPool-1 in use", 1.0, "probe_hikari_saturation_ratio"),
+    )
+    why = Suspicion(SLOW_POOL, confidence=Confidence.MEDIUM, evidence=seen)
+    diagnoses = diagnosis_views("monitoring", [Diagnosis("monitoring", Symptom.SLOW, (why,))])
+    return service("monitoring", [target("monitoring", "actuator", "10.4.3.11:8083", now)], diagnoses=diagnoses)
+
+
+def database_down(now: float | None = None) -> Whole:
+    """The database is down and the eight services with it, another is slow: one cause each."""
+    now = time.time() if now is None else now
+    fleet = healthy_fleet(now)
+    down = _reports_down(now)
+
+    def renamed(name: str) -> ServiceView:
+        targets = [item.model_copy(update={"service": name}) for item in down.targets]
+        return down.model_copy(update={"name": name, "targets": targets})
+
+    changed = {name: renamed(name) for name in (*NAMES, "api-facade")} | {
+        "postgres": _database(now),
+        "monitoring": slow(now),
+    }
+    return fleet.model_copy(update={"services": [changed.get(item.name, item) for item in fleet.services]})
 
 
 def troubled_fleet(now: float | None = None) -> Whole:
@@ -200,7 +247,11 @@ def _database(now: float) -> ServiceView:
         phases={"resolve": 0.0012, "connect": 0.0009}, parts={}, facts={},
         recents=attempts(now, failing=9, reason="connect_refused"),
     )  # fmt: skip
-    return service("postgres", [down], DOWN, kind="dependency", depends_on=[])
+    why = Suspicion(REFUSED, evidence=(Evidence("attempts in a row that were refused", 9, "probe_success"),))
+    return service(
+        "postgres", [down], DOWN, kind="dependency", depends_on=[], incident="postgres",
+        diagnoses=diagnosis_views("postgres", [Diagnosis("postgres", Symptom.DOWN, (why,), ("case",))]),
+    )  # fmt: skip
 
 
 def _reports_down(now: float) -> ServiceView:
@@ -216,7 +267,10 @@ def _reports_down(now: float) -> ServiceView:
         )
         for n in (11, 12)
     ]  # fmt: skip
-    return service("case", targets, DOWN)
+    seen = (Evidence("targets of postgres that are down", 1, 'probe_success{service="postgres"}'),)
+    why = Suspicion(DEPENDENCY, "postgres", Confidence.HIGH, seen)
+    diagnoses = diagnosis_views("case", [Diagnosis("case", Symptom.DOWN, (why,))])
+    return service("case", targets, DOWN, incident="postgres", diagnoses=diagnoses)
 
 
 def _half(now: float) -> ServiceView:
@@ -283,6 +337,7 @@ class FakeBackend:
     problems: list[str] = field(default_factory=list)
     failure: Exception | None = None
     hold: asyncio.Event | None = None
+    pages: list[IncidentView] = field(default_factory=list)
     scrapes: list[tuple[float, int]] = field(default_factory=list)
     runs: list[tuple[str, str, str | None]] = field(default_factory=list)
     reloads: int = 0
@@ -311,6 +366,9 @@ class FakeBackend:
     async def service(self, name: str, most: int) -> ServiceView | None:
         found = next((each for each in self.view.services if each.name == name), None)
         return found.model_copy(update={"targets": found.targets[:most]}) if found is not None else None
+
+    def incidents(self) -> list[IncidentView]:
+        return self.pages
 
     def neighbours(self, name: str) -> Neighbours:
         states = {each.name: each.state for each in self.view.services}

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import ClientSession
 from jsonschema import Draft202012Validator
 
-from tests.web.samples import FakeBackend, service, target, troubled_fleet
+from exporter.diagnosis.model import Diagnosis, Evidence, Suspicion, Symptom
+from exporter.engine.diagnosis_views import incident_view
+from tests.web.samples import DEPENDENCY, REFUSED, FakeBackend, database_down, service, target, troubled_fleet
 
 OPENAPI = json.loads(Path(__file__).with_name("openapi-3.1.schema.json").read_text("utf-8"))
 
@@ -90,6 +92,45 @@ async def test_a_fact_that_is_no_number_is_null(client: ClientSession, backend: 
     [found] = (await get(client, "/api/v1/services/odd"))["targets"]
     assert found["facts"] == {"probe_a": None, "probe_b": None, "probe_c": 1.5}
     _validator(await get(client, "/openapi.json"), "TargetView").validate(found)
+
+
+async def test_incidents_are_told_with_their_causes(client: ClientSession, backend: FakeBackend) -> None:
+    assert (await get(client, "/api/v1/incidents"))["incidents"] == []
+    why = Suspicion(REFUSED, evidence=(Evidence("refused", 9, "probe_success"),))
+    other = Suspicion(DEPENDENCY, "postgres")
+    diagnoses = {
+        "postgres": (Diagnosis("postgres", Symptom.DOWN, (why,), ("case",)),),
+        "case": (Diagnosis("case", Symptom.DOWN, (other,)), Diagnosis("case", Symptom.SLOW, (why,))),
+    }
+    since = {"postgres": 100.0, "case": 90.0}
+    backend.pages = [incident_view("postgres", ("case", "postgres"), since, diagnoses)]
+    answer = await get(client, "/api/v1/incidents")
+    _validator(await get(client, "/openapi.json"), "IncidentsView").validate(answer)
+    [found] = answer["incidents"]
+    assert (found["name"], found["since"], found["services"]) == ("postgres", 90.0, ["case", "postgres"])
+    assert [cause["meaning"] for cause in found["causes"]] == ["Nobody listens on the port of postgres."]
+    # Of what no probe watches, its dependents say what there is to say.
+    [told] = incident_view("db", ("a", "b"), {"a": 5.0}, {
+        name: (Diagnosis(name, Symptom.DOWN, (Suspicion(DEPENDENCY, "db"), Suspicion(REFUSED))),) for name in "ab"
+    }).causes  # fmt: skip
+    assert (told.cause, told.meaning) == ("dependency_down", "db is down, and a needs it.")
+
+
+async def test_a_service_tells_its_incident_and_what_speaks_for_the_cause(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    backend.view = database_down()
+    listed = {each["name"]: each for each in (await get(client, "/api/v1/services"))["services"]}
+    found = await get(client, "/api/v1/services/case")
+    assert listed["case"]["incident"] == found["incident"] == "postgres"
+    [diagnosis] = found["diagnoses"]
+    assert listed["case"]["diagnoses"] == [diagnosis]
+    assert diagnosis["symptom"] == "down"
+    [cause] = diagnosis["causes"]
+    assert (cause["cause"], cause["dependency"], cause["confidence"]) == ("dependency_down", "postgres", "high")
+    assert cause["steps"] == ["Mend postgres first."]
+    assert cause["evidence"][0]["series"] == 'probe_success{service="postgres"}'
+    assert listed["redis"]["incident"] is None
 
 
 def _validator(document: Any, name: str) -> Draft202012Validator:

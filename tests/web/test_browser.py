@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from exporter.values import Address
 from exporter.verdict import Verdict
 from tests.web.browser import Browser, chromium
-from tests.web.samples import FakeBackend, Whole, healthy_fleet, large_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, Whole, database_down, healthy_fleet, large_fleet, service, target, troubled_fleet
 
 WINDOWS = tuple(product((360, 400, 768, 1280, 1920), (False, True)))
 
@@ -61,6 +61,8 @@ def thousand_targets() -> Whole:
         (healthy_fleet, "/"),
         (troubled_fleet, "/"),
         (troubled_fleet, "/services/case"),
+        (database_down, "/"),
+        (database_down, "/services/postgres"),
         (troubled_fleet, "/nothing-here"),
         (crowded_fleet, "/"),
         (crowded_fleet, "/services/authentication-and-authorisation-gateway-for-partners"),

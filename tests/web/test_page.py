@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from exporter.diagnosis.model import Cause, Diagnosis, Evidence, Suspicion, Symptom
+from exporter.engine.diagnosis_views import diagnosis_views
 from exporter.verdict import Verdict
-from tests.web.samples import FakeBackend, Whole, large_fleet, service, target, troubled_fleet
+from tests.web.samples import FakeBackend, Whole, database_down, large_fleet, service, target, troubled_fleet
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>\"'&{{ 1234*4321 }}"
@@ -85,12 +87,12 @@ async def test_what_is_wrong_comes_first_the_worst_above_and_what_is_shared_abov
     client: ClientSession,
 ) -> None:
     page = await get(client)
-    assert "<title>postgres and case are down · Hafnium</title>" in page.text
+    assert "<title>postgres is down, and case with it · Hafnium</title>" in page.text
     assert "2 down 2 degraded 1 unknown 8 up" in page.words
     wrong, _, tables = page.text.partition('id="services"')
     order = re.findall(r'<article class="problem is-(\w+)">.*?<h3><a href="/services/([\w-]+)"', wrong, re.DOTALL)
     assert order == [
-        ("down", "postgres"), ("down", "case"), ("degraded", "keycloak"), ("degraded", "signals"), ("unknown", "vault")
+        ("down", "postgres"), ("degraded", "keycloak"), ("degraded", "signals"), ("unknown", "vault")
     ]  # fmt: skip
     assert "identity" in tables
 
@@ -99,10 +101,9 @@ async def test_what_is_wrong_comes_first_the_worst_above_and_what_is_shared_abov
 async def test_each_fault_has_its_reason_stage_detail_and_times(client: ClientSession) -> None:
     words = (await get(client)).words
     assert (
-        "postgres:5432 postgres Nobody listens on the port. at connect connect_refused 10.4.20.7:5432: connection refused "
+        "postgres:5432 postgres at connect connect_refused 10.4.20.7:5432: connection refused "
         "Down for 12 min Last success 12 min ago Checked 4 s ago" in words
     )
-    assert "Needed by case (down), identity, monitoring" in words
     assert "It is up, but its part “chain” failed." in words
 
 
@@ -305,6 +306,106 @@ async def test_a_file_that_is_not_an_asset_is_not_served(client: ClientSession) 
     for name in ("style.html", "..%2Fpage.py", "%2Fetc%2Fpasswd"):
         async with client.get(f"/static/{name}") as answer:
             assert answer.status == 404
+
+
+async def test_one_cause_is_one_card_with_all_that_is_down_for_it(client: ClientSession, backend: FakeBackend) -> None:
+    """Ten equal cards hid the one that mattered."""
+    backend.view = database_down()
+    page = await get(client)
+    assert '<h1 id="headline">postgres is down, and 7 services with it</h1>' in page.text
+    assert "9 of 13 need attention, for 2 causes" in page.words
+    assert re.findall(r'<article class="problem is-(\w+)">.*?<h3><a href="/services/([\w-]+)"', page.text, re.DOTALL) == [
+        ("down", "postgres"), ("degraded", "monitoring")
+    ]  # fmt: skip
+    assert "7 services down with it: api-facade, case, identity, risk-engine, screening, signals, vault" in page.words
+    assert "Why Nobody listens on the port of postgres. connect_refused seen directly" in page.words
+    assert "attempts in a row that were refused 9" in page.words
+    assert "What to do Look at its pods: kubectl get pods -n hafnium -l app=postgres Read why it ended" in page.words
+    assert "Up, but slow service, 1 of 1 instance up" in page.words
+    assert "threads waiting for a connection of HikariPool-1 14" in page.words
+
+
+async def test_a_service_page_says_why_and_where_the_cause_is(client: ClientSession, backend: FakeBackend) -> None:
+    backend.view = database_down()
+    page = await get(client, "/services/case")
+    assert "Down for 11 min, with postgres" in page.words
+    assert "Why postgres is down, and case needs it. dependency_down" in page.words
+    assert '<a href="/services/postgres">postgres</a>' in page.text
+    assert "It takes down case (down)." in (await get(client, "/services/postgres")).words
+    assert (
+        "Why it is slow Its pool has no connection left. pool_exhausted concluded"
+        in (await get(client, "/services/monitoring")).words
+    )
+
+
+async def test_causes_link_to_the_runbook_and_the_dashboard_that_are_configured(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    links = {"runbook": "https://runbooks.example/b.md", "dashboard": "https://grafana.example/d/fleet"}
+    backend.view = database_down()
+    assert "https://" not in (await get(client)).text
+    backend.view = database_down().model_copy(update=links)
+    for path in ("/", "/services/postgres"):
+        hrefs = list((await get(client, path)).attributes("href"))
+        assert "https://runbooks.example/b.md#servicedown" in hrefs
+        assert "https://grafana.example/d/fleet?var-service=postgres" in hrefs
+
+
+async def test_an_incident_of_what_no_probe_watches_has_a_card_too(client: ClientSession, backend: FakeBackend) -> None:
+    """Services say that their `db` is down, and nothing of that name is configured."""
+    backend.view = fleet(backend.view, *(service(name, [], Verdict.DOWN, incident="db") for name in ("a", "b", "c")))
+    for path in ("/", "/services/a"):
+        page = await get(client, path)
+        assert "/services/db" not in page.text
+    words = (await get(client)).words
+    assert "db is down, and 3 services with it" in words
+    assert "as 3 services say; no probe watches it" in words
+    assert "3 services down with it: a, b, c" in words
+
+
+async def test_an_incident_whose_root_is_up_again_says_so(client: ClientSession, backend: FakeBackend) -> None:
+    root = service("postgres", [target("postgres", "postgres", "h:1", time.time())], kind="dependency", incident=None)
+    late = service("case", [], Verdict.DOWN, incident="postgres")
+    backend.view = fleet(backend.view, late, root)
+    words = (await get(client)).words
+    assert "case is down since postgres was" in words
+    assert "It is up again; what went down with it is not." in words
+
+
+@pytest.mark.parametrize(
+    ("incidents", "title"),
+    [
+        ("aab", "s0 is down, and s1 with it; s2 is down"),
+        ("aabb", "s0 is down, and s1 with it; s2 is down, and s3 with it"),
+        ("aaabcd", "6 of 6 are down, for 4 causes"),
+        ("abcd", "4 of 4 are down"),
+        ("aaa", "s0 is down, and 2 services with it"),
+    ],
+)
+async def test_the_headline_names_causes_while_they_are_few(
+    client: ClientSession, backend: FakeBackend, incidents: str, title: str
+) -> None:
+    """Each letter is a service that is down; equal ones are of the first one's incident."""
+    services = [
+        service(f"s{n}", [], Verdict.DOWN, incident=f"s{incidents.index(letter)}") for n, letter in enumerate(incidents)
+    ]
+    backend.view = fleet(backend.view, *services)
+    assert f'<h1 id="headline">{title}</h1>' in (await get(client)).text
+
+
+@pytest.mark.parametrize("path", ["/", "/services/case"])
+async def test_what_a_diagnosis_says_is_escaped(client: ClientSession, backend: FakeBackend, path: str) -> None:
+    """Names of components and pools come from servers."""
+    cause = Cause(HOSTILE, HOSTILE, HOSTILE, (HOSTILE, f"run `{HOSTILE}`", "an odd ` backtick"))
+    seen = Evidence(HOSTILE, float("nan"), HOSTILE)
+    found = Diagnosis("case", Symptom.DOWN, (Suspicion(cause, HOSTILE, evidence=(seen,)),), (HOSTILE,))
+    bad = service("case", [], Verdict.DOWN, incident=HOSTILE, diagnoses=diagnosis_views("case", [found]))
+    backend.view = fleet(backend.view, bad)
+    page = await get(client, path)
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert str(1234 * 4321) not in page.text
+    assert "an odd ` backtick" in page.words
+    assert "<script>alert('x')</script>" in page.words
 
 
 async def test_the_headline_counts_who_needs_attention(client: ClientSession, backend: FakeBackend) -> None:

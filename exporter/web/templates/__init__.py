@@ -23,6 +23,7 @@ ENVIRONMENT.filters.update(
     age=wording.age,
     clock=wording.clock,
     iso=wording.iso,
+    marked=wording.marked,
     reason_text=wording.reason_text,
     span=wording.span,
     stage_text=wording.stage_text,

@@ -1,0 +1,136 @@
+"""The exporter itself: its probes, what it does not know, what it does, and what that costs."""
+
+from __future__ import annotations
+
+from exporter.dashboards.panels import Panels, Query, Scale, Size, graph, states
+from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
+
+__all__ = ["itself", "probes"]
+
+
+def probes() -> Panels:
+    """What attempts take and why they fail."""
+    attempts = "probe_latency_seconds_count"
+    fine = total("service, probe", of(attempts, 'outcome="up"'))
+    everything = total("service, probe", of(attempts))
+    buckets = total("service, probe, le", of("probe_latency_seconds_bucket"))
+    reasons = f"sum by (service, stage, reason) (increase({of('probe_failures_total')}[$__rate_interval]))"
+    return (
+        graph(
+            13, "Probe p95", "95th percentile of the time an attempt takes, failures included.", "s",
+            Query(f"histogram_quantile(0.95, {buckets})", "{{service}} {{probe}}"),
+        ),
+        graph(
+            14, "Attempts that failed", "Share of attempts that did not come out up, rechecks included; unconfirmed.",
+            "percentunit", Query(f"1 - {ratio(fine, everything)}", "{{service}} {{probe}}"), top=1,
+        ),
+        graph(
+            15, "Why attempts failed", "Grid attempts that failed, by the stage they reached and the reason.", "short",
+            Query(gone_is_zero(reasons), "{{service}} {{stage}} {{reason}}"),
+        ),
+        graph(
+            18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
+            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total"))), "{{probe}} {{outcome}}"),
+        ),
+        graph(
+            16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
+            Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"),
+        ),
+        states(
+            17, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
+            Query(f"min by (service, probe, part) ({of('probe_part_success')})", "{{service}} {{probe}} {{part}}"),
+            texts=("Failed", "Works"), size=Size.THIRD,
+        ),
+    )  # fmt: skip
+
+
+def itself() -> Panels:
+    """What it does not know, and what it does."""
+    return (*_knowledge(), *_work())
+
+
+def _knowledge() -> Panels:
+    """What the exporter itself does not know, and why."""
+    answered = f"time() - max by (service) ({of('probe_discovery_last_success_timestamp_seconds')})"
+    failing = f"min by (service) ({of('probe_discovery_success')}) == 0"
+    defects = f"sum by (where) (increase({own('probe_exporter_defects_total')}[$__rate_interval]))"
+    return (
+        states(
+            60, "Exporter", "Whether Prometheus could scrape the exporter.",
+            Query(f"min by (instance) ({own('up')})", "{{instance}}"),
+        ),
+        graph(
+            68, "Cannot tell", "Targets without a verdict, by the exporter's reason.", "short",
+            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})"), "{{reason}}"), size=Size.HALF,
+        ),
+        states(
+            72, "Discovery", "Whether the source of a service's instances gave its last answer.",
+            Query(f"min by (service) ({of('probe_discovery_success')})", "{{service}}"), texts=("Failing", "Answers"),
+        ),
+        states(
+            75, "Targets as configured",
+            "Whether a service's targets are those that its configuration and its instances ask for.",
+            Query(f"min by (service) ({of('probe_service_targets_current')})", "{{service}}"),
+            texts=("Not as configured", "As configured"),
+        ),
+        graph(
+            73, "Known instances", "Instances by the last answer of their source.", "short",
+            Query(f"max by (service) ({of('probe_discovery_instances')})", "{{service}}"), size=Size.HALF,
+        ),
+        graph(
+            74, "Age of the known instances", "Time since the last answer of a source that fails now.", "s",
+            Query(gone_is_zero(f"({answered}) and on (service) ({failing})"), "{{service}}"), size=Size.HALF,
+        ),
+        graph(
+            71, "Services that cannot be told", "Services and dependencies without a verdict, by reason.", "short",
+            Query(gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})"), "{{service}} {{reason}}"),
+            size=Size.HALF,
+        ),
+        graph(
+            77, "Defects", "Unexpected exceptions, by the part of the exporter: each is a bug.", "short",
+            Query(defects, "{{where}}"), size=Size.HALF,
+        ),
+    )  # fmt: skip
+
+
+def _work() -> Panels:
+    """What the exporter does, and what that costs."""
+    lateness = total("service, probe, le", of("probe_lateness_seconds_bucket"))
+    return (
+        graph(
+            61, "Lateness p99", "How long after its due time an attempt starts.", "s",
+            Query(f"histogram_quantile(0.99, {lateness})", "{{service}} {{probe}}"),
+        ),
+        graph(
+            62, "Missed runs", "Attempts not made because the one before was still under way.", "ops",
+            Query(total("service, probe", of("probe_runs_missed_total")), "{{service}} {{probe}}"),
+        ),
+        graph(
+            63, "In flight", "Attempts under way at the time of the scrape.", "short",
+            Query(f"sum by (probe) ({of('probe_in_flight')})", "{{probe}}"),
+        ),
+        graph(
+            64, "Event loop lag", "Longest stall of the event loop in the last 15 s.", "s",
+            Query(f"max by (instance) ({own('probe_exporter_loop_lag_seconds')})", "{{instance}}"),
+        ),
+        graph(
+            65, "CPU", "CPU time per second: 1 is a whole core.", "short",
+            Query(total("instance", own("process_cpu_seconds_total")), "{{instance}}"),
+        ),
+        graph(
+            66, "Memory", "Resident memory.", "bytes",
+            Query(f"max by (instance) ({own('process_resident_memory_bytes')})", "{{instance}}"),
+        ),
+        graph(
+            67, "File descriptors", "Open file descriptors of those allowed.", "percentunit",
+            Query(ratio(own("process_open_fds"), own("process_max_fds")), "{{instance}}"), scale=Scale(red=0.8), top=1,
+        ),
+        graph(
+            69, "Scrape", "How long joining a scrape took.", "s",
+            Query(f"max by (instance) ({own('probe_exporter_scrape_duration_seconds')})", "{{instance}}"),
+        ),
+        graph(
+            70, "Targets", "Targets that are scheduled.", "short",
+            Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
+        ),
+    )  # fmt: skip
