@@ -18,7 +18,7 @@ _HEAD = """\
 Every row is a fault in the demo's fleet: a real PostgreSQL, Valkey and Kafka broker, a small Keycloak, eight simulated
 services. Exporter, Prometheus and Alertmanager run with rules, routes and intervals as shipped; only addresses and key files
 are others. A stand-in takes PagerDuty's place and refuses what its Events API v2 refuses. `make e2e ARGS="db-down twice"`
-runs some of them again.
+runs some of them again; a new fault is an entry of `tests/e2e/matrix.py`.
 
 *s to page* counts from the fault; *pages* is how often a person was woken up, *low* how many incidents of low urgency were
 opened beside that; *s to resolve* counts from the mending. A row is right if exactly what is owed came, in time, with its
