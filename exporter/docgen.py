@@ -1,4 +1,4 @@
-"""What is generated from code: the metric reference, the JSON Schema of the configuration, the dashboards, the alerts.
+"""What is generated from code: the references of metrics, causes and alerts, the configuration's schema, dashboards, alerts.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """
@@ -16,6 +16,7 @@ from exporter.alerts import build as alerts
 from exporter.alerts.reference import reference
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
+from exporter.diagnosis.reference import diagnosis_reference
 from exporter.metrics.core import CORE
 from exporter.metrics.family import Family
 from exporter.probes import probe_types
@@ -95,6 +96,7 @@ def files() -> dict[str, str]:
     makers: dict[str, Callable[[], str]] = {
         "docs/alerts.md": reference,
         "docs/metrics.md": metric_reference,
+        "docs/diagnosis.md": lambda: diagnosis_reference(_MARK),
         "config/exporter.schema.json": schema_text,
     }
     made = {path: make() for path, make in makers.items()}

@@ -88,9 +88,15 @@ class Suspicion:
         """Say to people what it means for a service."""
         return self._filled(self.cause.meaning, service)
 
-    def steps(self, service: str) -> tuple[str, ...]:
-        """Return what to do about it, one line each."""
-        return tuple(self._filled(step, service) for step in self.cause.steps)
+    def steps(self, service: str, workload: str | None = None) -> tuple[str, ...]:
+        """Return what to do about it, one line each.
+
+        Args:
+            service: Name of the service or dependency that is in trouble.
+            workload: What Kubernetes calls it; a service's name with `-service` where it is not said.
+        """
+        workload = workload or f"{service}-service"
+        return tuple(self._filled(step.replace("{service}-service", workload), service) for step in self.cause.steps)
 
     def _filled(self, text: str, service: str) -> str:
         return text.replace("{service}", service).replace("{dependency}", self.dependency or service)

@@ -10,6 +10,9 @@ The invariants, checked after every step:
 5. A service's verdict is what counting its targets anew comes to.
 6. A counter does not go back while its series lives on.
 7. No probe is used after it was closed, and none is left open that no target has.
+8. A service that is down has at the most one incident, and ten seconds after it was found to be down it has one; no other
+   has any. Nothing is suspected of what is not asked for.
+9. Once it is settled, the exporter is ready.
 """
 
 from __future__ import annotations
@@ -174,6 +177,8 @@ class Machine(RuleBasedStateMachine):
             for state in service.targets.values():
                 self._verdict_is_exported(samples, state)
             self._service_adds_up(samples, service)
+        self._incidents_are_true(samples)
+        assert samples["probe_exporter_ready", frozenset()] == 1
         self._counters_go_on(samples)
         assert self.bench.violations == []
         assert self.unhandled == []
@@ -229,6 +234,22 @@ class Machine(RuleBasedStateMachine):
         known = verdict is not Verdict.UNKNOWN
         assert samples.get(("probe_service_up", labels)) == (float(verdict is Verdict.UP) if known else None)
         assert any(name == "probe_service_unknown" and found > labels for name, found in samples) is not known
+
+    def _incidents_are_true(self, samples: dict[Any, float]) -> None:
+        found: dict[str, str] = {}
+        for name, labels in samples:
+            if name == "probe_incident":
+                by_name = dict(labels)
+                assert by_name["service"] not in found
+                found[by_name["service"]] = by_name["incident"]
+            elif name.startswith("probe_suspected"):
+                assert dict(labels)["service"] in self.config.everything
+        services = self._services()
+        for name in found:
+            assert services[name].verdict is Verdict.DOWN
+        for name, watched in self.bench.engine._diagnostician._watched.items():
+            if name in services and services[name].verdict is Verdict.DOWN and self.loop.time() - watched.since > 11:
+                assert name in found
 
     def _counters_go_on(self, samples: dict[Any, float]) -> None:
         now: dict[str, tuple[int, float]] = {}

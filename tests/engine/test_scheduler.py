@@ -348,3 +348,124 @@ async def test_draining_lets_runs_end_and_cancels_those_that_do_not() -> None:
 
 async def test_draining_with_nothing_in_flight_returns_at_once() -> None:
     assert await steady().drain(5.0) == 0
+
+
+async def first_start(job: Recorder) -> float:
+    while not job.starts:
+        await asyncio.sleep(0.05)
+    return job.starts[-1]
+
+
+async def test_a_hastened_job_runs_at_once_outside_its_grid() -> None:
+    job, scheduler = Recorder(), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        began = await first_start(job)
+        await asyncio.sleep(4)
+        asked = asyncio.get_running_loop().time()
+        scheduler.hasten("a")
+        scheduler.hasten("unheard of")
+        await asyncio.sleep(30)
+    assert job.rechecks == [pytest.approx(asked, abs=0.01)]
+    assert job.starts == pytest.approx([began + 10 * n for n in range(len(job.starts))], abs=0.05)
+    assert job.misses == 0
+
+
+async def test_a_job_is_hastened_once_in_two_seconds_at_the_most() -> None:
+    job, scheduler = Recorder(interval=100.0), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        await first_start(job)
+        await asyncio.sleep(20)
+        job.rechecks.clear()
+        for _ in range(100):
+            scheduler.hasten("a")
+            await asyncio.sleep(0.1)
+    gaps = [b - a for a, b in zip(job.rechecks, job.rechecks[1:], strict=False)]
+    assert len(job.rechecks) == 5
+    assert min(gaps) == pytest.approx(2.0, abs=0.11)
+
+
+async def test_what_is_under_way_does_not_count_for_who_asks_now() -> None:
+    job, scheduler = Recorder(takes=3.0), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        began = await first_start(job)
+        await asyncio.sleep(1)
+        scheduler.hasten("a")
+        await asyncio.sleep(4)
+        assert job.rechecks == [pytest.approx(began + 3.0, abs=0.01)]
+    assert job.most == 1
+
+
+async def test_where_there_is_no_room_before_the_grid_run_it_comes_early() -> None:
+    job, scheduler = Recorder(timeout=4.0, takes=4.0), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        began = await first_start(job)
+        await asyncio.sleep(7)
+        scheduler.hasten("a")
+        await asyncio.sleep(25)
+    assert job.starts == pytest.approx([began, began + 7, began + 20, began + 30], abs=0.05)
+    assert job.rechecks == []
+    assert job.misses == 0
+
+
+async def test_hastening_never_makes_a_grid_run_late_or_missed_nor_lets_one_go_by() -> None:
+    for timeout, takes in ((1.0, 1.0), (5.0, 5.0), (5.0, 0.1), (10.0, 9.9), (10.0, 0.0)):
+        job, scheduler = Recorder(timeout=timeout, takes=takes, failing=True), steady()
+        scheduler.add(job)
+        source = random.Random(3)
+        async with running(scheduler):
+            for _ in range(400):
+                await asyncio.sleep(source.random() * 2)
+                scheduler.hasten("a")
+        assert job.misses == 0
+        assert max(job.lateness) < 0.05
+        assert job.most == 1
+        gaps = [b - a for a, b in zip(job.starts, job.starts[1:], strict=False)]
+        assert max(gaps) < 10.0 + min(timeout, 5.0) + 0.1
+
+
+async def test_after_a_hastened_run_that_hung_the_recheck_does_not_wait_as_long_again() -> None:
+    job, scheduler = Recorder(interval=100.0, timeout=5.0, takes=5.0, recheck=4.0), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        await first_start(job)
+        await asyncio.sleep(30)
+        job.rechecks.clear()
+        job.failing = True
+        scheduler.hasten("a")
+        await asyncio.sleep(16)
+    assert job.rechecks[1] - job.rechecks[0] == pytest.approx(5.5, abs=0.05)
+    assert job.rechecks[2] - job.rechecks[1] == pytest.approx(9.0, abs=0.05)
+
+
+async def test_hastened_runs_take_none_of_the_places_of_those_that_are_well() -> None:
+    slots = Slots(4, 4)
+    jobs, scheduler = (
+        [Recorder(key=f"j{n}", host=f"h{n}", interval=1000.0) for n in range(10)],
+        scheduler_of(slots, lambda: 0.0),
+    )
+    for job in jobs:
+        scheduler.add(job)
+    async with running(scheduler):
+        await asyncio.sleep(20)
+        for job in jobs:
+            job.takes = 50.0
+            scheduler.hasten(job.key)
+        await asyncio.sleep(1)
+        assert slots.taken == 2
+
+
+async def test_a_job_that_goes_while_it_is_hastened_leaves_nothing() -> None:
+    job, scheduler = Recorder(takes=1.0), steady()
+    scheduler.add(job)
+    async with running(scheduler):
+        await first_start(job)
+        scheduler.hasten("a")
+        await asyncio.sleep(1.5)
+        await scheduler.remove("a")
+        runs = len(job.starts) + len(job.rechecks)
+        await asyncio.sleep(30)
+    assert len(job.starts) + len(job.rechecks) == runs

@@ -1,0 +1,82 @@
+"""docs/diagnosis.md: how causes are found, and all that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exporter.diagnosis.causes import CAUSES
+from exporter.diagnosis.model import Cause
+
+__all__ = ["diagnosis_reference"]
+
+_TEXT = """\
+What is down, slow or lagging is given its likely causes, from verdicts and facts alone and always the same ones from the
+same. Nothing is asked for it but what is probed anyway, only sooner.
+
+| series | meaning |
+|---|---|
+| `probe_suspected_cause{service,cause,dependency}` | a likely cause, and what it lies in; empty: the service itself |
+| `probe_suspected_cause_evidence{service,cause,dependency,evidence}` | what speaks for it: the value that was seen |
+| `probe_suspected_lag_cause{service,group,cause}` | a likely cause of a consumer group's lag |
+| `probe_incident{service,incident}` | the incident that the service's page belongs to, named after the root cause |
+
+## How a cause is found
+
+- **Down.** Who needs what is a graph of any depth. What is down and needs something that is down is a symptom; the cause is
+  what lies at the end (`dependency_down`). In a circle of which no way leads out, each may be it.
+- A health component that is down although its dependency answers the exporter: the pool, if threads wait or it is full
+  (`pool_exhausted`), else network, credentials or client (`dependency_unreachable`).
+- Two or more services with the same component down: that dependency, whether a probe of it is configured or not. Where its
+  own probe says that it is up, they cannot reach it, and it is their incident even so. A component lies in the dependency of
+  its name, else in that of its kind among what the service needs. Components that speak of the process itself (disk space,
+  liveness …) are left out.
+- Else what the service's process says or said within the last minutes: a full heap (`memory_short`), restarts
+  (`restarting`). Else the reason why its targets fail. Else `unknown`: nothing is guessed.
+- **Slow**: the p99 is over the service's threshold. What it needs is slow or down, over any number of steps; its pool, its
+  cache, garbage collection, instances that are missing; else `unknown`.
+- **Lagging**: a consumer group is over the cluster's threshold, or behind with no member. The group `case-service` is taken
+  to be of the service `case`.
+
+## Incidents
+
+The first failure that may bring a service down has all that it needs probed at once; something confirmed down has all that
+needs it probed at once (at most four targets each, none more than once in two seconds). Then the incident is chosen: as
+soon as all of these have answered, for all that has the same root at the same moment, and ten seconds after the service was
+confirmed down at the latest. Of several roots it is the one that has been down longest, then the first by name.
+
+It is kept while the service is down, also where that cannot be told for a while (the series is withdrawn meanwhile). When
+the root has been up for 60 s and the service is still down, it is chosen anew: the service then stands for itself. It
+follows from what is known alone, so an exporter that was restarted names the same.
+
+## Causes
+
+The label `cause`. *Confidence* is how far a suspicion goes where nothing more is said: high is seen directly, medium is
+concluded, low means that nothing speaks for anything else. A cause is one entry of `exporter/diagnosis/causes.py` and one
+rule in the file of its symptom.
+
+| cause | of what is | meaning | confidence | what to do | runbook |
+|---|---|---|---|---|---|
+"""
+
+
+def diagnosis_reference(mark: str) -> str:
+    """Return the document.
+
+    Args:
+        mark: The line that says that it is generated.
+    """
+    rows = (" | ".join(cell.replace("|", r"\|") for cell in _cells(cause)) for cause in CAUSES.values())
+    return f"# Diagnosis and incidents\n\n{mark}\n\n{_TEXT}" + "".join(f"| {row} |\n" for row in rows)
+
+
+def _cells(cause: Cause) -> Iterator[str]:
+    yield f"`{cause.name}`"
+    yield ", ".join(symptom.value for symptom in cause.symptoms)
+    yield _named(cause.meaning)
+    yield cause.confidence.value
+    yield _named("; ".join(cause.steps))
+    yield f"[{cause.section}](runbook.md#{cause.section})"
+
+
+def _named(text: str) -> str:
+    return text.replace("{service}", "SERVICE").replace("{dependency}", "DEPENDENCY").replace("<", "&lt;")
