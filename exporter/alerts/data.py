@@ -324,7 +324,7 @@ def migration_failed(options: Options) -> Alert:
             "{{ $labels.service }}. A service that is started now refuses to."
         ),
         action="Mend what the migration left behind, then flywayRepair and flywayMigrate",
-        panel=33,
+        panel=89,
         meaning="Flyway's history has a failed migration, by the database or by a service",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -453,7 +453,7 @@ def replica_disconnected(options: Options) -> Alert:
             "serves is old, and a failover to it would lose data."
         ),
         action="Check the network between them and the replica's masterauth; read INFO replication on both",
-        panel=36,
+        panel=91,
         meaning="a replica has not been connected to its master for 2 min",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),

@@ -89,7 +89,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="The exporter probes nothing",
             description="The exporters of job {{ $labels.job }} have had no target for 2m. Nothing is watched now.",
             action="Check the exporter's configuration and its discovery",
-            panel=60,
+            panel=70,
             meaning="it probes nothing for 2 min",
             labels=_ITSELF,
         ),
@@ -107,7 +107,7 @@ def config_rejected(options: Options) -> Alert:
         summary="The exporter rejected its configuration",
         description="The exporter at {{ $labels.instance }} keeps its old configuration, since the last reload failed.",
         action="Run hafnium-exporter config validate",
-        panel=60,
+        panel=93,
         meaning="the last reload failed, for 2 min",
         labels=_ITSELF,
     )
@@ -343,7 +343,7 @@ def stale(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action=_CHECK,
-        panel=14,
+        panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
         comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
     )
@@ -411,7 +411,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
             otherwise="unknown",
         ),
         action="Check the target's address and credentials in the configuration",
-        panel=14,
+        panel=92,
         meaning="a target has not succeeded once in 15 min",
         comment="No success to grow old: ProbeStale cannot see it.",
     )

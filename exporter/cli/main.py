@@ -16,7 +16,8 @@ BAD_USAGE = 3
 """`check` keeps 1 and 2 for degraded and down, so bad usage is 3 everywhere."""
 
 _VERBS = {
-    verb: f"exporter.cli.{verb}:{verb}" for verb in ("serve", "check", "config", "alerts", "dashboards", "demo", "runbook")
+    verb: f"exporter.cli.{verb}:{verb}"
+    for verb in ("serve", "check", "explain", "config", "alerts", "dashboards", "demo", "runbook")
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
-from exporter.dashboards.promql import of, ratio, total
+from exporter.dashboards.promql import gone_is_zero, of, ratio, total
 from exporter.metrics import limits
 
 __all__ = ["certificates", "dependencies"]
@@ -66,6 +66,7 @@ _FAILED = 'state="FAILED"'
 
 def _redis() -> Panels:
     used, most = of("probe_redis_memory_used_bytes"), of("probe_redis_memory_max_bytes")
+    lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
     return (
         graph(
             87, "Redis memory in use", "Memory in use, of maxmemory; nothing where none is set.", "percentunit",
@@ -85,6 +86,11 @@ def _redis() -> Panels:
             36, "Redis evictions and refusals", "Keys evicted for want of memory, and connections refused.", "ops",
             Query(total("service", of("probe_redis_evicted_keys_total")), "{{service}} evicted"),
             Query(total("service", of("probe_redis_rejected_connections_total")), "{{service}} refused"),
+        ),
+        graph(
+            91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
+            Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
+            Query(gone_is_zero(f"count by (service) ({lost})"), "{{service}} without a master"),
         ),
     )  # fmt: skip
 

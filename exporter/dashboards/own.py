@@ -11,6 +11,7 @@ __all__ = ["itself", "probes"]
 def probes() -> Panels:
     """What attempts take and why they fail."""
     attempts = "probe_latency_seconds_count"
+    success = of("probe_last_success_timestamp_seconds")
     fine = total("service, probe", of(attempts, 'outcome="up"'))
     everything = total("service, probe", of(attempts))
     buckets = total("service, probe, le", of("probe_latency_seconds_bucket"))
@@ -35,6 +36,10 @@ def probes() -> Panels:
         graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
             Query(f"avg by (probe, phase) ({of('probe_phase_seconds')})", "{{probe}} {{phase}}"),
+        ),
+        graph(
+            92, "Time since the last success", "Of the target of each probe for which it is longest.", "s",
+            Query(f"time() - min by (service, probe) ({success})", "{{service}} {{probe}}"),
         ),
         states(
             17, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
@@ -132,5 +137,10 @@ def _work() -> Panels:
         graph(
             70, "Targets", "Targets that are scheduled.", "short",
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
+        ),
+        states(
+            93, "Configuration", "Whether the last load of the exporter's configuration worked.",
+            Query(f"min by (instance) ({own('probe_exporter_config_last_reload_successful')})", "{{instance}}"),
+            texts=("Rejected", "In use"), size=Size.THIRD,
         ),
     )  # fmt: skip

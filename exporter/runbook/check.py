@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.diagnosis.causes import CAUSES
 from exporter.runbook import boards, document, routing, rules
 from exporter.runbook.boards import Board
 from exporter.runbook.document import Document
@@ -61,6 +62,7 @@ def check(files: Files, labels: Collection[str] = CONFIGURED) -> list[Finding]:
         *_names(alerts),
         *_table(page, alerts),
         *_sections(page, alerts),
+        *_causes(page),
         *_routes(routes, alerts),
         *_links(dashboards, alerts),
         *_panels(dashboards, labels),
@@ -120,6 +122,16 @@ def _sections(page: Document, alerts: Sequence[Rule]) -> Iterator[Finding]:
             yield Finding(page.path, section.line, f"{section.title}: a section of an alert that no rule makes")
 
 
+def _causes(page: Document) -> Iterator[Finding]:
+    """Hold what the status page and `explain` link to against the runbook."""
+    causes: dict[str, list[str]] = {}
+    for cause in CAUSES.values():
+        causes.setdefault(cause.section, []).append(cause.name)
+    for anchor, names in causes.items():
+        if anchor not in page.anchors:
+            yield Finding(page.path, 1, f"has no section #{anchor}, to which causes lead: {', '.join(names)}")
+
+
 def _routes(routes: Routing, alerts: Sequence[Rule]) -> Iterator[Finding]:
     """Hold the rules against routes and receivers, both ways."""
     every = list(routes.root.all())
@@ -173,6 +185,18 @@ def _links(dashboards: Sequence[Board], alerts: Sequence[Rule]) -> Iterator[Find
             yield _at(rule, f"there is no dashboard {found[1]}")
         elif found[2] is None or int(found[2]) not in by_uid[found[1]].numbers:
             yield _at(rule, f"{by_uid[found[1]].path} has no panel {found[2] or '(none is named)'}")
+        else:
+            yield from _shown(rule, by_uid[found[1]], int(found[2]))
+
+
+def _shown(rule: Rule, board: Board, number: int) -> Iterator[Finding]:
+    """Hold the panel that an alert leads to against what its rule asks for."""
+    asked = {use.metric for use in parse(rule.expr).uses}
+    for panel in board.panels:
+        if panel.number == number:
+            shown = {use.metric for query in panel.queries for use in parse(query).uses}
+            if asked and not asked & shown:
+                yield _at(rule, f"panel {number} ({panel.title}) of {board.path} shows nothing that it asks for")
 
 
 def _panels(dashboards: Sequence[Board], labels: Collection[str]) -> Iterator[Finding]:

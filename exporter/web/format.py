@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
 from exporter.verdict import Reason, Stage
 
-__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "span", "stage_text"]
+__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "span", "stage_text"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+_COMMAND = re.compile(r"(?:kubectl|rpk|curl|openssl|psql|redis-cli|hafnium-exporter) [^`:(]+")
+"""A step that is a command and nothing else."""
 
 _REASONS = {reason.value: reason.meaning for reason in Reason}
 _STAGES = {stage.value: stage.meaning for stage in Stage}
@@ -79,9 +83,14 @@ def stage_text(stage: str) -> str:
     return _STAGES.get(stage, "")
 
 
+def sentence(text: str, name: str) -> str:
+    """Write a sentence's first letter large, unless it begins with a name, which is written as it is."""
+    return text if name and text.startswith(name) else text[:1].upper() + text[1:]
+
+
 def marked(text: str) -> Markup:
-    """Set what is between backticks as code."""
-    pieces = text.split("`")
+    """Set what is between backticks as code; a line without any that is a command is one as a whole."""
+    pieces = ["", text, ""] if _COMMAND.fullmatch(text) else text.split("`")
     if len(pieces) % 2 == 0:  # one has no partner
         return escape(text)
     return Markup().join(

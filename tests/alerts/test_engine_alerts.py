@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.alerts.exporter import SELF
 from exporter.verdict import Failure, Reason, Stage
 from tests.alerts.recorded import Recording
 from tests.engine.bench import Bench, at, broken, down, failed, running, unknown, up
@@ -110,7 +111,7 @@ async def test_a_fleet_none_of_which_was_ever_known_rings_once(tmp_path: Path) -
         bench.names["case"] = failed()
         recording = await begin(bench, "\n".join(line for line in FLEET.splitlines() if "vault" not in line))
         await recording.go_on(20)
-        recording.expect(tmp_path, fired=[("ExporterNoTargets", "")], firing=[("ExporterNoTargets", "")])
+        recording.expect(tmp_path, fired=[("ExporterNoTargets", SELF)], firing=[("ExporterNoTargets", SELF)])
 
 
 async def test_a_source_that_fails_later_rings_and_nothing_is_down(tmp_path: Path) -> None:
@@ -172,9 +173,9 @@ async def test_a_defect_rings_and_what_it_cost_is_over_before(tmp_path: Path) ->
         await recording.go_on(0.5)
         bench.plays.clear()
         await recording.go_on(5)
-        recording.expect(tmp_path, fired=[("ExporterDefect", "")], firing=[("ExporterDefect", "")])
+        recording.expect(tmp_path, fired=[("ExporterDefect", SELF)], firing=[("ExporterDefect", SELF)])
         await recording.go_on(12)
-        recording.expect(tmp_path, fired=[("ExporterDefect", "")])
+        recording.expect(tmp_path, fired=[("ExporterDefect", SELF)])
 
 
 async def test_a_service_with_probes_that_are_not_vital_pages_too(tmp_path: Path) -> None:

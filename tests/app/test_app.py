@@ -72,3 +72,35 @@ async def test_it_runs_reloads_and_answers_until_it_is_asked_to_end(tmp_path: Pa
 
 
 KNOWN = "known: server, links, limits, defaults, dependencies, services"
+
+
+async def test_what_is_told_names_the_incident_its_cause_and_what_speaks_for_it(tmp_path: Path) -> None:
+    """From attempts on closed ports to what the API and the pages are made of."""
+    path = tmp_path / "exporter.yml"
+    path.write_text(
+        f'server: {{listen: "127.0.0.1:{free_port()}"}}\n'
+        'links: {runbook: "https://runbooks.example/b.md"}\n'
+        "defaults: {interval: 1s, timeout: 500ms}\n"
+        f"dependencies: {{cache: {{instances: [127.0.0.1:{free_port()}], probes: {{redis: {{}}}}}}}}\n"
+        f"services: {{case: {{instances: [127.0.0.1:{free_port()}], depends_on: [cache], probes: {{actuator: {{}}}}}}}}\n"
+    )
+    daemon = App(path, load(path))
+    running = asyncio.create_task(daemon.run())
+    async with asyncio.timeout(60):
+        while [each.services for each in daemon.incidents()] != [["cache", "case"]]:
+            await asyncio.sleep(0.05)
+    [incident] = daemon.incidents()
+    told = {each.name: each for each in (await daemon.fleet()).services}
+    case = await daemon.service("case", 1)
+    daemon.stop()
+    await running
+    assert incident.name == "cache"
+    assert incident.since == min(each.since for each in told.values())
+    assert [cause.cause for cause in incident.causes] == ["connect_refused"]
+    assert incident.causes[0].evidence
+    assert case is not None
+    assert case.incident == told["case"].incident == "cache"
+    [diagnosis] = case.diagnoses
+    assert (diagnosis.causes[0].cause, diagnosis.causes[0].dependency) == ("dependency_down", "cache")
+    assert told["cache"].diagnoses[0].takes_down == ["case"]
+    assert daemon.about().runbook == "https://runbooks.example/b.md"

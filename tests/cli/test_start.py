@@ -59,6 +59,10 @@ QUICK = [
     (["serve", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
     (["check", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
     (["check", "--timeout", "soon"], 3, "expected a duration"),
+    (["explain"], 3, "Missing argument 'SERVICE'"),
+    (["explain", "case", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
+    (["runbook", "chekc"], 3, "No such command 'chekc'"),
+    (["runbook", "check", "--config", "none.yml"], 3, "File 'none.yml' does not exist"),
     (["config", "valdiate"], 3, "No such command 'valdiate'"),
     (["demo", "--duration", "soon"], 3, "expected a duration"),
 ]

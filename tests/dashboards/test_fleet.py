@@ -29,10 +29,13 @@ LINKED = {
     87: "Redis memory in use",
     88: "Growth of dead letters",
     89: "Migrations behind or failed",
-    90: "Changes of the verdict",
+    90: "Flapping",
+    91: "Redis replicas",
+    92: "Time since the last success",
+    93: "Configuration",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
-FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"30m"}}
+FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}}
 """Windows that a panel has because what it shows is counted over them, whatever time it is looked at for."""
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 

@@ -90,3 +90,26 @@ def test_shares_make_a_whole_and_none_vanishes() -> None:
     assert drawn[1].start + drawn[1].width == pytest.approx(100, abs=0.05)
     assert segments([]) == []
     assert Verdict.UP.value == "up"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("Look at <its> pods", "Look at &lt;its&gt; pods"),
+        ("Run `a <b>` and `c`", "Run <code>a &lt;b&gt;</code> and <code>c</code>"),
+        ("an odd ` backtick", "an odd ` backtick"),
+        ("kubectl get pods -n hafnium", "<code>kubectl get pods -n hafnium</code>"),
+        ("rpk topic describe the topic: partitions", "rpk topic describe the topic: partitions"),
+        ("curl localhost/x (the port)", "curl localhost/x (the port)"),
+    ],
+)
+def test_commands_in_steps_are_set_as_code(text: str, html: str) -> None:
+    assert str(wording.marked(text)) == html
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "told"),
+    [("it hangs", "", "It hangs"), ("postgres is down", "postgres", "postgres is down"), ("", "", "")],
+)
+def test_a_sentence_begins_large_unless_with_a_name(text: str, name: str, told: str) -> None:
+    assert wording.sentence(text, name) == told

@@ -25,6 +25,7 @@ ENVIRONMENT.filters.update(
     iso=wording.iso,
     marked=wording.marked,
     reason_text=wording.reason_text,
+    sentence=wording.sentence,
     span=wording.span,
     stage_text=wording.stage_text,
 )
