@@ -242,6 +242,7 @@ TOGETHER = (
         (*usual("service-down"), stay(30), begin("service-down"), paged(2), stay(30), end("service-down"), resolved()),
         [_down("{0}", REFUSED, times=(2, 2))],
         services=1,
+        may=frozenset({"ServiceFlapping"}),
     ),
     Row(
         "fault-within",

@@ -14,8 +14,10 @@ from tests.engine.test_scheduler import Recorder, running
 def test_a_job_may_be_hastened_twice_before_it_runs() -> None:
     """uvloop makes of what is due at once a handle that knows no time."""
 
+    errors: list[BaseException] = []
+
     async def run() -> list[float]:
-        job, scheduler = Recorder(interval=100.0), Scheduler(Slots(1, 1))
+        job, scheduler = Recorder(interval=100.0), Scheduler(Slots(1, 1), lambda _, error: errors.append(error))
         scheduler.add(job)
         async with running(scheduler):
             await asyncio.sleep(0.01)
