@@ -71,6 +71,7 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	promtool check rules --lint=all --lint-fatal alerts/rules/*.yml
 	promtool test rules alerts/tests/*.yml
 	amtool check-config alerts/alertmanager.yml
+	$(BIN)/hafnium-exporter alerts build --check
 	$(BIN)/hafnium-exporter runbook check --config config/exporter.yml
 	$(BIN)/python -m exporter.docgen --check
 

@@ -1,4 +1,5 @@
-"""What is generated from code: the references of metrics, causes and alerts, the configuration's schema, dashboards, alerts.
+"""What is generated from code: the references of metrics, causes and alerts, the JSON Schema of the configuration, the
+dashboards, the alerts.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """

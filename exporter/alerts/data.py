@@ -310,8 +310,8 @@ def slow_query(options: Options) -> Alert:
 
 def migration_failed(options: Options) -> Alert:
     """Build MigrationFailed."""
-    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema")
-    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "flyway")
+    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema", "flyway")
+    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "schema", "flyway")
     return Alert(
         name="MigrationFailed",
         severity=Severity.WARNING,

@@ -20,7 +20,7 @@ _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(), watchdog())),
+        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(options), watchdog())),
         Group(
             "knowledge",
             (
@@ -133,9 +133,9 @@ def defect() -> Alert:
     )
 
 
-def _schedule() -> tuple[Alert, ...]:
+def _schedule(options: Options) -> tuple[Alert, ...]:
     every, in_time, missed = (
-        f"sum by ({OWNER}, probe) (rate({series}[5m]))"
+        f"sum by ({OWNER}, probe) (rate({series}[{options.rate}]))"
         for series in (
             "probe_lateness_seconds_count",
             'probe_lateness_seconds_bucket{le="5.0"}',

@@ -60,7 +60,7 @@ def hurried_rules(factor: int) -> dict[str, Any]:
     groups = []
     for path in RULE_FILES:
         for group in yaml.safe_load(path.read_text())["groups"]:
-            group |= {"interval": shorter(group["interval"])} if "interval" in group else {}
+            group.update({"interval": shorter(group["interval"])} if "interval" in group else {})
             for rule in group["rules"]:
                 rule["expr"] = re.sub(r"(?<=\[)\w+(?=\])|(?<=offset )\w+", lambda found: shorter(found[0]), rule["expr"])
                 rule |= {wait: shorter(rule[wait]) for wait in ("for", "keep_firing_for") if wait in rule}

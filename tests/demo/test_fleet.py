@@ -245,7 +245,7 @@ def test_the_quick_check_says_that_all_is_well_for_less_than_three_seconds_of_cp
     done = check(demo)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 of 12 ok" in done.stdout
+    assert "13 of 13 ok" in done.stdout
     assert all(name in done.stdout for name in PROBES)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 

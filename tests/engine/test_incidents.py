@@ -214,7 +214,7 @@ async def test_an_outage_of_thousands_costs_little_and_ends_in_one_incident() ->
         await bench.configure(
             f"dependencies: {{redis: {{instances: [redis:1], probes: {{redis: {{}}}}}}}}\nservices:\n{services}"
         )
-        await asyncio.sleep(20)
+        await asyncio.sleep(15.5)
         bench.play = down
         rounds: list[float] = []
         diagnostician = bench.engine._diagnostician
@@ -227,9 +227,9 @@ async def test_an_outage_of_thousands_costs_little_and_ends_in_one_incident() ->
 
         diagnostician._round = measured  # type: ignore[method-assign] # each is measured
         began, counted = time.thread_time(), len(bench.attempts)
-        await asyncio.sleep(45)
+        await asyncio.sleep(24)
         whole = time.thread_time() - began
-        assert len(bench.attempts) - counted > 10_000
+        assert len(bench.attempts) - counted > 8_000
         assert set(incidents(bench).values()) == {"redis"}
         assert len(incidents(bench)) == 11
         assert sum(rounds) < 0.2 * whole
