@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,7 +81,7 @@ async def run_rows(rows: Sequence[Row], state: Path, stacks: int, told: Told, hu
         told: Told of each that is over.
         hurry: How many times faster than shipped; by default as each row says.
     """
-    left = deque(waves(rows))
+    left, starting = deque(waves(rows)), asyncio.Lock()
     results: dict[str, Result] = {}
 
     def keep(result: Result) -> None:
@@ -89,21 +90,25 @@ async def run_rows(rows: Sequence[Row], state: Path, stacks: int, told: Told, hu
 
     async def work(number: int) -> None:
         while left:
-            await _on_one_stack(left, state / f"stack-{number}", hurry, keep)
+            await _on_one_stack(left, state / f"stack-{number}", hurry, keep, starting)
 
     await asyncio.gather(*(work(number) for number in range(min(stacks, len(left)))))
     return [results[row.name] for row in rows]
 
 
-async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep: Told) -> None:
+async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep: Told, starting: asyncio.Lock) -> None:
     """Run waves on a stack until none is left, or it is of no more use.
 
-    As shipped, rules look back for hours: each wave has a stack of its own. Faster ones share it.
+    As shipped, rules look back for hours: each wave has a stack of its own. Faster ones share it. Stacks start one after the
+    other: it is most of what they cost.
     """
-    wave: Wave | None = left.popleft()
-    async with running_stack(state, hurry or (wave.hurry if wave else 1)) as stack:
+    first = left.popleft()
+    wave: Wave | None = first
+    async with AsyncExitStack() as ending:
+        async with starting:
+            stack = await ending.enter_async_context(running_stack(state, hurry or first.hurry))
+        wrong = await stack.quiet()
         while wave is not None:
-            wrong = await stack.quiet()
             for result in await _play(wave, stack):
                 if wrong is not None:
                     result.problems.append(f"its stack was not well at the start: {wrong}")
@@ -111,6 +116,7 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
             if stack.hurry == 1 or wave.spoils or wrong is not None:
                 return
             wave = left.popleft() if left and (hurry or left[0].hurry) == stack.hurry else None
+            wrong = await stack.quiet() if wave is not None else None
 
 
 async def _play(wave: Wave, stack: Stack) -> list[Result]:

@@ -152,8 +152,10 @@ class Stack:
             return ", ".join(broken)
         if up := await self.query("up == 0 or absent(up)"):
             return f"Prometheus cannot scrape: {up}"
-        if alerts := [alert["labels"]["alertname"] for alert in await self._alerts() if not _is_watchdog(alert)]:
-            return f"alerts: {', '.join(sorted(set(alerts)))}"
+        states = ("firing",) if self.hurry == 1 else ("firing", "pending")  # in a stack of its own nothing has gone before
+        alerts = [alert for alert in await self._alerts() if not _is_watchdog(alert) and alert["state"] in states]
+        if alerts:
+            return f"alerts: {', '.join(sorted({alert['labels']['alertname'] for alert in alerts}))}"
         if unresolved := [
             i.triggers[-1]["payload"]["summary"] for i in self.fleet.pagerduty.incidents if i.resolved is None
         ]:
