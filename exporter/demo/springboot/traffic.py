@@ -20,8 +20,8 @@ SLOWNESS = 0.7
 PERIOD = 0.4
 THREADS = 10
 PROFILES = 8
-SEARCHES = 0.3
-"""Share of requests that ask the database, whatever is in the cache."""
+SEARCHES = 0.6
+"""Share of requests that ask the database as well, whatever is in the cache."""
 _OUTCOMES = {1: "INFORMATIONAL", 2: "SUCCESS", 3: "REDIRECTION", 4: "CLIENT_ERROR", 5: "SERVER_ERROR"}
 
 
@@ -92,22 +92,20 @@ class Traffic:
             await asyncio.gather(*left, return_exceptions=True)
 
     async def _request(self) -> None:
-        began, exception, uri = time.monotonic(), "none", "/api/profiles/{id}"
+        began, exception = time.monotonic(), "none"
         if "slow" in self._faults:
             await asyncio.sleep(SLOWNESS)
         if "errors-5xx" in self._faults and random.random() < 0.5:
             exception = "IllegalStateException"
         else:
             try:
+                await self._look_up(f"profile:{random.randrange(PROFILES)}")
                 if random.random() < SEARCHES:
-                    uri = "/api/profiles"
                     await self._search("%")
-                else:
-                    await self._look_up(f"profile:{random.randrange(PROFILES)}")
             except DATABASE_ERRORS:
                 exception = "CannotGetJdbcConnectionException"
         status = 200 if exception == "none" else 500
-        self._requests.note(uri, status, time.monotonic() - began, exception=exception)
+        self._requests.note("/api/profiles/{id}", status, time.monotonic() - began, exception=exception)
         self._jvm.allocate()
 
     async def _look_up(self, key: str) -> None:
