@@ -30,8 +30,8 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def render(results: Sequence[Result]) -> str:
-    """Return the page."""
+def render(results: Sequence[Result], missing: Sequence[str] = ()) -> str:
+    """Return the page; of rows that are missing it says that they have not been run."""
     right = sum(not result.problems for result in results)
     lines = [
         f"{right} of {len(results)} rows are right.",
@@ -41,6 +41,8 @@ def render(results: Sequence[Result]) -> str:
         *(f"| {' | '.join(_cells(result))} |" for result in results),
     ]
     wrong = [f"- **{r.row}**: {_plain(problem)}" for r in results for problem in r.problems]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(f'`{name}`' for name in missing)}."]
     if wrong:
         lines += ["", "What is not right:", "", *wrong]
     return _HEAD + "\n".join(lines) + "\n"

@@ -204,6 +204,7 @@ def test_the_table_says_what_came_and_what_is_not_right(tmp_path: Path) -> None:
     assert kept == [bad, good]
     page = table.render(kept)
     assert "1 of 2 rows are right." in page
+    assert "Not run yet: `twice`." in table.render(kept, ["twice"])
     assert "| `db-down` postgres \\| killed | ServiceDown | nothing | – | 0 | 0 | 0 | – | **no** | – | **no** |" in page
     assert "- **db-down**: late" in page
     row = (
