@@ -76,12 +76,22 @@ def _inside(what: str) -> tuple[Act, Act]:
     return act(on=True), act(on=False)
 
 
-async def _expire_soon(fleet: Fleet, _: str) -> None:
-    await fleet.gateway.renew(3)
+def _certificate(days: float) -> Act:
+    async def run(fleet: Fleet, _: str) -> None:
+        await fleet.gateway.renew(days)
+
+    return run
 
 
-async def _renew(fleet: Fleet, _: str) -> None:
-    await fleet.gateway.renew(90)
+async def _close_gateway(fleet: Fleet, _: str) -> None:
+    await fleet.gateway.stop()
+
+
+async def _open_gateway(fleet: Fleet, _: str) -> None:
+    fleet.gateway.listen()
+
+
+_renew = _certificate(90)
 
 
 _LIST = (
@@ -91,7 +101,17 @@ _LIST = (
     Fault("redis-hung", "Valkey takes connections and answers nothing", *_server(lambda f: f.valkey, "pause", "resume")),
     Fault("kafka-down", "the broker is killed", *_server(lambda fleet: fleet.broker, "kill", "start")),
     Fault("kafka-hung", "the broker takes connections and answers nothing", *_server(lambda f: f.broker, "pause", "resume")),
-    Fault("certificate-expiring", "the gateway's certificate ends in 3 days", _expire_soon, _renew),
+    Fault("keycloak-down", "Keycloak is killed", *_server(lambda fleet: fleet.keycloak, "kill", "start")),
+    Fault(
+        "keycloak-hung", "Keycloak takes connections and answers nothing", *_server(lambda f: f.keycloak, "pause", "resume")
+    ),
+    Fault("db-slow", "PostgreSQL gets a fifth of the CPU it needs", *_server(lambda f: f.postgres, "slow", "resume")),
+    Fault("redis-slow", "Valkey gets a fifth of the CPU it needs", *_server(lambda f: f.valkey, "slow", "resume")),
+    Fault("kafka-slow", "the broker gets a fifth of the CPU it needs", *_server(lambda f: f.broker, "slow", "resume")),
+    Fault("keycloak-slow", "Keycloak gets a fifth of the CPU it needs", *_server(lambda f: f.keycloak, "slow", "resume")),
+    Fault("gateway-down", "the gateway's port is closed", _close_gateway, _open_gateway),
+    Fault("certificate-expiring", "the gateway's certificate ends in 3 days", _certificate(3), _renew),
+    Fault("certificate-expired", "the gateway's certificate ended a quarter of an hour ago", _certificate(-0.01), _renew),
     Fault("service-down", "a service's port is closed", *_inside("stop"), of_service=True),
     Fault("service-hung", "a service takes connections and answers nothing", *_inside("hang"), of_service=True),
     Fault("service-slow", "every answer of a service takes 700 ms longer", *_inside("slow"), of_service=True),
@@ -104,6 +124,7 @@ _LIST = (
     Fault("idle-transactions", "a service forgets to commit", *_inside("idle-transactions"), of_service=True),
     Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),
+    Fault("flaky", "one in a hundred answers about a service's health is a proxy's 503", *_inside("flaky"), of_service=True),
     Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),
 )
 FAULTS = {fault.name: fault for fault in _LIST}

@@ -18,6 +18,7 @@ from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.daemon import ExporterServer
 from exporter.demo.servers.gateway import Gateway
+from exporter.demo.servers.keycloak import KeycloakServer
 from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.demo.servers.prometheus import AlertmanagerServer, PrometheusServer
@@ -27,6 +28,8 @@ from exporter.demo.servers.valkey import ValkeyServer
 __all__ = ["Fleet", "Options", "exporter_config"]
 
 FIRST_SERVICE_PORT = 8081
+FACADE = "api-facade"
+"""The service that needs all others."""
 EXPORTER_PORT, PROMETHEUS_PORT, ALERTMANAGER_PORT, PAGERDUTY_PORT = 9818, 9090, 9093, 9099
 
 Progress = Callable[[str], None]
@@ -41,6 +44,7 @@ class Options:
         free_ports: Use free ports instead of the usual ones.
         prometheus: Run Prometheus and Alertmanager, if they are installed.
         interval: Seconds between probes.
+        timeout: Seconds that a probe may take; by default three, and never more than the interval.
         scrape_interval: Scrape and evaluate this often instead of as shipped.
     """
 
@@ -48,6 +52,7 @@ class Options:
     free_ports: bool = False
     prometheus: bool = True
     interval: float = 5.0
+    timeout: float = 3.0
     scrape_interval: str | None = None
 
 
@@ -74,12 +79,15 @@ class Fleet:
         self.valkey = ValkeyServer(folder / "valkey")
         self.broker = BrokerServer(folder / "broker")
         self.springboot = SpringBootServer(folder / "springboot", self.postgres, self.valkey, self.broker, services)
+        self.keycloak = KeycloakServer(folder / "keycloak")
         self.gateway = Gateway(folder / "gateway", free_port())
-        self.exporter = ExporterServer(folder / "exporter", exporter_port, exporter_config(self, options.interval))
+        self.exporter = ExporterServer(
+            folder / "exporter", exporter_port, exporter_config(self, options.interval, options.timeout)
+        )
         self.alertmanager: AlertmanagerServer | None = None
         self.prometheus: PrometheusServer | None = None
         if with_alertmanager:
-            self.alertmanager = AlertmanagerServer(folder / "alertmanager", alertmanager_port, self.pagerduty.url)
+            self.alertmanager = AlertmanagerServer(folder / "alertmanager", alertmanager_port, self.pagerduty)
         if with_prometheus:
             self.prometheus = PrometheusServer(
                 folder / "prometheus",
@@ -124,9 +132,8 @@ class Fleet:
         await asyncio.shield(work)
 
     def ended(self) -> Server | None:
-        """Return a server that no fault ends, and that has ended."""
-        lasting = (self.springboot, self.exporter, self.alertmanager, self.prometheus)
-        return next((s for s in lasting if s is not None and s.child is not None and not s.running), None)
+        """Return a server that has ended although neither a fault nor the fleet ended it."""
+        return next((server for server in self._servers() if server.child is not None and server.child.failed), None)
 
     @property
     def services(self) -> dict[str, int]:
@@ -141,6 +148,7 @@ class Fleet:
             "postgres": self.postgres.address,
             "redis": self.valkey.address,
             "kafka": self.broker.address,
+            "keycloak": f"http://{self.keycloak.address}{self.keycloak.issuer_path}",
             "gateway": f"127.0.0.1:{self.gateway.port}",
             "prometheus": f"http://{self.prometheus.address}" if self.prometheus else None,
             "alertmanager": f"http://{self.alertmanager.address}" if self.alertmanager else None,
@@ -152,6 +160,7 @@ class Fleet:
     def _servers(self) -> list[Server]:
         found = [
             self.postgres, self.valkey, self.broker, self.springboot, self.exporter, self.alertmanager, self.prometheus,
+            self.keycloak,
         ]  # fmt: skip
         return [server for server in found if server is not None]
 
@@ -172,7 +181,7 @@ class Fleet:
             await self.in_thread(server.start)
             progress(f"{server.name} at {server.address}, {time.monotonic() - started:.1f} s")
 
-        await _all(start(self.postgres), start(self.valkey), start(self.broker))
+        await _all(start(self.postgres), start(self.valkey), start(self.broker), start(self.keycloak))
         await self.gateway.start()
         await self.pagerduty.start()
         await start(self.springboot)
@@ -203,16 +212,23 @@ async def _all(*work: Any) -> None:
             raise result
 
 
-def exporter_config(fleet: Fleet, interval: float) -> dict[str, Any]:
+def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, Any]:
     """Return a configuration that probes the fleet, as config/exporter.yml does the real one."""
     postgres = {
         "user": fleet.postgres.user, "password_file": str(fleet.postgres.password_file), "database": fleet.postgres.database,
     }  # fmt: skip
     shared = ["postgres", "redis", "kafka"]
+    needs = dict.fromkeys(fleet.services, shared)
+    needs["identity"] = [*shared, "keycloak"]
+    needs[FACADE] = [*shared, *(name for name in fleet.services if name != FACADE), "keycloak"]
+    keycloak = {
+        "scheme": "http", "issuer_path": fleet.keycloak.issuer_path,
+        "client": {"client_id": fleet.keycloak.client, "client_secret_file": str(fleet.keycloak.secret_file)},
+    }  # fmt: skip
     return {
         "defaults": {
             "interval": f"{interval:g}s",
-            "timeout": f"{min(3.0, interval):g}s",
+            "timeout": f"{min(timeout, interval):g}s",
             "probes": {"actuator": {"groups": ["liveness", "readiness"]}},
         },
         "dependencies": {
@@ -222,13 +238,14 @@ def exporter_config(fleet: Fleet, interval: float) -> dict[str, Any]:
                 "instances": [fleet.broker.address],
                 "probes": {"kafka": {"groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]}}},
             },
+            "keycloak": {"instances": [fleet.keycloak.address], "probes": {"oidc": keycloak}},
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],
                 "probes": {"tls": {"ca_file": str(fleet.gateway.authority)}},
             },
         },
         "services": {
-            name: {"instances": [f"127.0.0.1:{port}"], "depends_on": shared, "probes": {"actuator": {}}}
+            name: {"instances": [f"127.0.0.1:{port}"], "depends_on": needs[name], "probes": {"actuator": {}}}
             for name, port in fleet.services.items()
         },
     }

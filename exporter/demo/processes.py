@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -50,6 +51,7 @@ class Child:
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._throttle: _Throttle | None = None
 
     @property
     def pid(self) -> int | None:
@@ -61,6 +63,12 @@ class Child:
     def running(self) -> bool:
         """Whether it runs; a paused process does."""
         return self.pid is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended although nobody ended it."""
+        process = self._process
+        return process is not None and process.poll() is not None
 
     def start(self, ready: Callable[[], bool] | None = None, seconds: float = 30.0) -> None:
         """Start it, and wait until `ready` says so. Blocking.
@@ -105,6 +113,7 @@ class Child:
     def stop(self, seconds: float = 5.0, number: int = signal.SIGTERM) -> None:
         """End it: ask, wait, then kill what is left of it and of what it started. Blocking; any thread may call it."""
         process, self._process = self._process, None
+        self._unthrottle()
         if process is None:
             return
         family = [process.pid, *descendants(process.pid)]
@@ -131,8 +140,23 @@ class Child:
             frozen |= more
         self._guard = _guard(frozen)
 
+    def throttle(self, stopped: float, running: float) -> None:
+        """Let it run in turns only, as a container does that has used up its share of the CPU: it answers, but late.
+
+        Args:
+            stopped: Seconds of each turn in which it does not run.
+            running: Seconds in which it does.
+        """
+        if self._throttle is None:
+            self._throttle = _Throttle(self, stopped, running)
+
     def resume(self) -> None:
         """Let it run again."""
+        self._unthrottle()
+        self.thaw()
+
+    def thaw(self) -> None:
+        """End a pause; a throttle goes on."""
         if self.pid is not None and self._guard is not None:
             self._thaw([self.pid, *descendants(self.pid)])
 
@@ -141,6 +165,11 @@ class Child:
         with contextlib.suppress(OSError):
             return self._log.read_bytes()[-size:].decode(errors="replace").strip()
         return ""
+
+    def _unthrottle(self) -> None:
+        throttle, self._throttle = self._throttle, None
+        if throttle is not None:
+            throttle.end()
 
     def _thaw(self, pids: Iterable[int]) -> None:
         self._signal(pids, signal.SIGCONT)
@@ -153,6 +182,27 @@ class Child:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+class _Throttle:
+    """Pauses a child and lets it go on, in turns, in a thread of its own."""
+
+    def __init__(self, child: Child, stopped: float, running: float) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(child, stopped, running), name="throttle", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let the child run for good."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self, child: Child, stopped: float, running: float) -> None:
+        while child.running and not self._over.is_set():
+            child.pause()
+            self._over.wait(stopped)
+            child.thaw()
+            self._over.wait(running)
 
 
 def bound(command: Iterable[str | Path], *, as_nobody: bool = False) -> list[str]:

@@ -9,7 +9,7 @@ from exporter.diagnosis.facts import clean
 from exporter.diagnosis.model import Member
 from exporter.verdict import Verdict
 
-__all__ = ["ailing", "is_database", "lies_in", "shared_name"]
+__all__ = ["ailing", "ailing_itself", "is_database", "lies_in", "shared_name"]
 
 MOST = 20
 """Components of a service that are looked at."""
@@ -27,6 +27,20 @@ _WORDS: Mapping[str, frozenset[str]] = {
 
 
 def ailing(member: Member) -> tuple[str, ...]:
+    """Return the components that are down, contain no others, and may speak of what others share, by their names."""
+    return tuple(path for path in _ailing(member) if not _is_own(path))[:MOST]
+
+
+def ailing_itself(member: Member) -> tuple[str, ...]:
+    """Return the components that are down and speak of the process or its machine: `readinessState`, `diskSpace`."""
+    return tuple(path for path in _ailing(member) if _is_own(path))[:MOST]
+
+
+def _is_own(path: str) -> bool:
+    return path.rpartition("/")[2].lower() in _OWN
+
+
+def _ailing(member: Member) -> list[str]:
     """Return the components that are down and contain no others, in the order of their names."""
     down: set[str] = set()
     parents: set[str] = set()
@@ -35,7 +49,7 @@ def ailing(member: Member) -> tuple[str, ...]:
         parents.add(path.rpartition("/")[0])
         if reading.value == 0:
             down.add(path)
-    return tuple(sorted(path for path in down - parents if path.rpartition("/")[2].lower() not in _OWN)[:MOST])
+    return sorted(down - parents)
 
 
 def is_database(path: str) -> bool:

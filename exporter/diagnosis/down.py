@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
-from exporter.diagnosis.components import ailing, is_database, lies_in, shared_name
+from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
 from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
@@ -174,6 +174,8 @@ def _of_reason(member: Member, reason: Reason, count: int, words: _Words) -> Gen
         for paths in (*words.beyond.values(), *words.cut_off.values(), *words.open.values()):
             for path in paths:
                 yield _component(member, path)
+        for path in ailing_itself(member):
+            yield _component(member, path)
     yield evidence(
         f"targets that are down: {reason.value}", float(count), m.SERVICE_INSTANCES, member.name, {"verdict": "down"}
     )

@@ -90,7 +90,9 @@ class _Entry:
     event: int = -1
     """The number of its event in the queue; events with another number are of the past. None once it is removed."""
     task: asyncio.Task[None] | None = None
-    recheck: asyncio.TimerHandle | None = None
+    recheck: asyncio.Handle | None = None
+    recheck_at: float = 0.0
+    """When that is due. Its handle does not know: what is due at once uvloop gives a handle without a time."""
     began: float = -math.inf
     """When its last run was started."""
     wanted: bool = False
@@ -316,20 +318,20 @@ class Scheduler:
         wanted = max(now + SOONEST_RECHECK, entry.began + entry.job.recheck) if entry.hastened else now + entry.job.recheck
         at = min(wanted, entry.due - entry.job.timeout)
         if at >= now + SOONEST_RECHECK:
-            entry.recheck = loop.call_at(at, self._recheck, entry, at)
+            entry.recheck, entry.recheck_at = loop.call_at(at, self._recheck, entry, at), at
 
     def _plan_hastened(self, entry: _Entry) -> None:
         """Put a run before the next grid time, or that run itself forward; where it is due at once, it will do as it is."""
         loop = asyncio.get_running_loop()
         job, at = entry.job, max(loop.time(), entry.began + HASTE_GAP)
-        if entry.recheck is not None and entry.recheck.when() <= at:
+        if entry.recheck is not None and entry.recheck_at <= at:
             return
         if at <= entry.due - job.timeout:
             _cancel_recheck(entry)
-            entry.recheck = loop.call_at(at, self._recheck, entry, at)
+            entry.recheck, entry.recheck_at = loop.call_at(at, self._recheck, entry, at), at
         elif at < entry.due <= at + job.interval / 2:
             _cancel_recheck(entry)
-            entry.recheck = loop.call_at(at, self._run_early, entry, at)
+            entry.recheck, entry.recheck_at = loop.call_at(at, self._run_early, entry, at), at
 
     def _run_early(self, entry: _Entry, at: float) -> None:
         entry.recheck = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any, cast
@@ -12,7 +13,7 @@ import pytest
 from exporter.demo.faults import FAULTS, Fault, Order, parse_order, play
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.servers.springboot import SERVICES
-from tests.demo.running import RunningFleet, running
+from tests.demo.running import RunningFleet, fetch, running
 from tests.waiting import until
 
 Shows = Callable[[RunningFleet, str], bool]
@@ -35,6 +36,23 @@ def dependency_down(name: str, component: str = "") -> Shows:
         return down(demo, name) and (not component or told == 0)
 
     return shows
+
+
+def health_code(demo: RunningFleet, service: str) -> int:
+    """Ask a service for its health as the exporter does, but oftener."""
+    try:
+        fetch(f"http://127.0.0.1:{demo.fleet.services[service]}/actuator/health")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    return 200
+
+
+def answers_late(name: str) -> Shows:
+    """It answers, and at times so late that it is seen."""
+    return lambda demo, _: (
+        demo.value("probe_success", service=name) == 1 and ((demo.value("probe_duration_seconds", service=name) or 0) > 0.3)
+    )
 
 
 def answers(status: int) -> Shows:
@@ -68,7 +86,15 @@ SHOWN: dict[str, Shows] = {
     "redis-hung": dependency_down("redis", "redis"),
     "kafka-down": dependency_down("kafka"),
     "kafka-hung": dependency_down("kafka"),
+    "keycloak-down": dependency_down("keycloak"),
+    "keycloak-hung": dependency_down("keycloak"),
+    "db-slow": answers_late("postgres"),
+    "redis-slow": answers_late("redis"),
+    "kafka-slow": answers_late("kafka"),
+    "keycloak-slow": answers_late("keycloak"),
+    "gateway-down": dependency_down("gateway"),
     "certificate-expiring": certificate_ends_soon,
+    "certificate-expired": dependency_down("gateway"),
     "service-down": down,
     "service-hung": down,
     "service-slow": lambda demo, s: (demo.value("probe_duration_seconds", service=s) or 0) > 0.7,
@@ -81,6 +107,7 @@ SHOWN: dict[str, Shows] = {
     "idle-transactions": lambda demo, _: total(demo, "probe_postgres_connections", state="idle in transaction") > 0,
     "consumer-stopped": group_lags,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
+    "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),
     "errors-5xx": lambda demo, s: total(demo, "probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,
 }
 COUNTING = {"dlq-growing", "errors-5xx"}
@@ -109,7 +136,7 @@ def demo(fleet: RunningFleet) -> Iterator[RunningFleet]:
 def wait_until_whole(fleet: RunningFleet) -> None:
     def whole() -> bool:
         verdicts = fleet.values("probe_success")
-        return len(verdicts) == 12 and all(verdicts.values()) and not any(fleet.values("probe_unknown").values())
+        return len(verdicts) == 13 and all(verdicts.values()) and not any(fleet.values("probe_unknown").values())
 
     until(whole, PATIENCE, "everything is up")
 
@@ -127,7 +154,9 @@ def test_a_fault_inside_a_service_shows_there_alone_and_is_mended(wave: list[Fau
             broken.enter_context(demo.fault(fault.name, service))
         for service, fault in faults.items():
             until(lambda: SHOWN[fault.name](demo, service), PATIENCE, f"{fault.name} shows")  # noqa: B023 - it is called at once
-        lies = [s for s in (*SERVICES, "postgres", "redis", "kafka", "gateway") if s not in faults and down(demo, s)]
+        lies = [
+            s for s in (*SERVICES, "postgres", "redis", "kafka", "keycloak", "gateway") if s not in faults and down(demo, s)
+        ]
         assert lies == []
     for service, fault in faults.items():
         if fault.name not in COUNTING:

@@ -23,10 +23,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from exporter.dashboards.build import render
 from exporter.demo.fleet import Options
 from exporter.demo.servers.springboot import SERVICES
-from tests.demo.running import RunningFleet, fetch, running
+from tests.demo.running import RunningFleet, running
 from tests.waiting import until
 
-DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "gateway": "tls"}
+DEPENDENCIES = {"postgres": "postgres", "redis": "redis", "kafka": "kafka", "keycloak": "oidc", "gateway": "tls"}
 PROBES = {**dict.fromkeys(SERVICES, "actuator"), **DEPENDENCIES}
 INTERVAL = 2.0
 
@@ -44,6 +44,7 @@ def target(demo: RunningFleet, service: str) -> str:
         "postgres": fleet.postgres.address,
         "redis": fleet.valkey.address,
         "kafka": "kafka",
+        "keycloak": fleet.keycloak.address,
         "gateway": f"127.0.0.1:{fleet.gateway.port}",
     }
     return addresses.get(service) or f"127.0.0.1:{fleet.services[service]}"
@@ -244,7 +245,7 @@ def test_the_quick_check_says_that_all_is_well_for_less_than_three_seconds_of_cp
     done = check(demo)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 of 12 ok" in done.stdout
+    assert "13 of 13 ok" in done.stdout
     assert all(name in done.stdout for name in PROBES)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 
@@ -265,24 +266,3 @@ def test_every_query_of_the_dashboard_returns_data_from_a_prometheus_that_scrape
 
     with demo.fault("errors-5xx", "case"), demo.fault("component-down", "signals"):
         until(lambda: not empty(), 120, "every panel has data")
-
-
-def test_a_dead_service_pages_through_the_shipped_rules_and_routes_and_resolves(demo: RunningFleet) -> None:
-    pages = demo.fleet.pagerduty.events
-
-    def of(action: str) -> list[dict[str, Any]]:
-        found = [event for event in pages if (event["payload"] or {}).get("component") == "api-facade"]
-        keys = {event["dedup_key"] for event in found}
-        return [event for event in pages if event["event_action"] == action and event["dedup_key"] in keys]
-
-    with demo.fault("service-down", "api-facade"):
-        until(lambda: of("trigger"), 150, "a page")
-        page = of("trigger")[0]
-        assert page["payload"]["class"] == "ServiceDown"
-        assert page["payload"]["severity"] == "critical"
-        assert page["payload"]["summary"] == "api-facade is down"
-        assert "connect_refused in connect" in page["payload"]["custom_details"]["cause"]
-        assert page["routing_key"] == "pagerduty-critical"
-    until(lambda: of("resolve"), 240, "the page is resolved")
-    beats = json.loads(fetch(f"{demo.fleet.pagerduty.url}/"))["beats"]
-    assert beats >= 1

@@ -96,8 +96,13 @@ class Server(ABC):
         if self.child is not None:
             self.child.pause()
 
+    def slow(self) -> None:
+        """Starve it of CPU: three quarters of a second pass before it answers most of what it is asked."""
+        if self.child is not None:
+            self.child.throttle(stopped=0.75, running=0.2)
+
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it go on, at its own pace."""
         if self.child is not None:
             self.child.resume()
 

@@ -26,6 +26,7 @@ class ExporterServer(Server):
     """
 
     name: ClassVar[str] = "exporter"
+    patience: ClassVar[float] = 90.0
 
     def __init__(self, directory: Path, port: int | None, config: Mapping[str, Any]) -> None:
         super().__init__(directory, port)

@@ -47,7 +47,15 @@ class Gateway:
 
     async def start(self, days: float = 90) -> None:
         """Issue a certificate for so many days, and listen."""
+        await self.issue(days)
+        self.listen()
+
+    async def issue(self, days: float) -> None:
+        """Put another certificate and key into the files; who listens goes on with those that were loaded."""
         await asyncio.to_thread(self._issue, days)
+
+    def listen(self) -> None:
+        """Load the certificate, and listen."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._certificate, self._key)
         listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
@@ -73,10 +81,15 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def renew(self, days: float) -> None:
-        """Present another certificate."""
+    async def reload(self) -> None:
+        """Present the certificate that is in the files."""
         await self.stop()
-        await self.start(days)
+        self.listen()
+
+    async def renew(self, days: float) -> None:
+        """Present another certificate; one of less than no days has expired."""
+        await self.issue(days)
+        await self.reload()
 
     def _issue(self, days: float) -> None:
         signer = self._authority_key

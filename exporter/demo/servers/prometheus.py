@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
 from exporter.demo.servers.base import Server
+from exporter.demo.servers.events_api import routing_key
+from exporter.demo.servers.pagerduty import PagerDuty
 
 __all__ = ["ALERTS", "AlertmanagerServer", "PrometheusServer", "alertmanager_config", "prometheus_config"]
 
@@ -58,12 +60,12 @@ class AlertmanagerServer(Server):
     Args:
         directory: Where it keeps its data and the stand-in's keys.
         port: Where it listens.
-        pagerduty: URL of the stand-in, without a path.
+        pagerduty: The stand-in, which gives each receiver its key.
     """
 
     name: ClassVar[str] = "alertmanager"
 
-    def __init__(self, directory: Path, port: int | None, pagerduty: str) -> None:
+    def __init__(self, directory: Path, port: int | None, pagerduty: PagerDuty) -> None:
         super().__init__(directory, port)
         self._pagerduty = pagerduty
 
@@ -74,7 +76,7 @@ class AlertmanagerServer(Server):
 
     def prepare(self) -> None:
         """Write its configuration."""
-        config = alertmanager_config(self._pagerduty, self.directory)
+        config = alertmanager_config(self._pagerduty.url, self.directory, self._pagerduty.key)
         (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(config))
 
     def command(self) -> Iterable[str | Path]:
@@ -100,14 +102,20 @@ def prometheus_config(exporter: str, alertmanager: str | None, every: str | None
     return config
 
 
-def alertmanager_config(pagerduty: str, folder: Path) -> dict[str, Any]:
-    """Return the shipped configuration with addresses and key files replaced."""
+def alertmanager_config(pagerduty: str, folder: Path, key_of: Callable[[str], str] = routing_key) -> dict[str, Any]:
+    """Return the shipped configuration with addresses and key files replaced.
+
+    Args:
+        pagerduty: URL of the stand-in, without a path.
+        folder: Where key files go.
+        key_of: Gives a receiver its integration key.
+    """
     config: dict[str, Any] = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
     config["global"]["pagerduty_url"] = f"{pagerduty}/v2/enqueue"
     for receiver in config["receivers"]:
         for section in receiver.get("pagerduty_configs", ()):
             key = folder / f"{receiver['name']}-key"
-            key.write_text(receiver["name"])
+            key.write_text(key_of(receiver["name"]))
             section["routing_key_file"] = str(key)
         for section in receiver.get("webhook_configs", ()):
             section["url"] = f"{pagerduty}/watchdog"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable, Set
 
@@ -22,6 +23,8 @@ __all__ = ["Site"]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
+UNLUCKY = 0.01
+"""Share of the questions for its health that go wrong under the fault `flaky`."""
 _LOGIN = (
     "<!DOCTYPE html><html><head><title>Please sign in</title></head><body>"
     "<form method='post' action='/login'><input name='username'><input name='password' type='password'></form></body></html>"
@@ -89,7 +92,7 @@ class Site:
             await asyncio.sleep(3600)
         if "slow" in faults:
             await asyncio.sleep(SLOWNESS)
-        intercepted = _intercept(faults)
+        intercepted = _intercept(faults, request.path)
         if intercepted is not None:
             return intercepted
         answer, exception = await self._answer(request, handler)
@@ -175,11 +178,12 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     return answer
 
 
-def _intercept(faults: Set[str]) -> web.Response | None:
+def _intercept(faults: Set[str], path: str) -> web.Response | None:
     """Answer in the application's place, as what stands before it does."""
     if "garbage" in faults:
         return web.Response(text=_LOGIN, content_type="text/html")
-    if "status-503" in faults:
+    unlucky = "flaky" in faults and path == "/actuator/health" and random.random() < UNLUCKY
+    if "status-503" in faults or unlucky:
         return web.Response(status=503, text="upstream connect error", content_type="text/plain")
     return None
 

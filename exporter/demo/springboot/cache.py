@@ -18,8 +18,9 @@ __all__ = ["CACHE_ERRORS", "Cache"]
 CACHE_ERRORS = (redis.RedisError, OSError)
 """Whatever a use of the cache raises while there is none."""
 
-TIMEOUT = 0.5
-LIFETIME_MS = 3000
+TIMEOUT = 1.0
+"""Seconds: longer than a server may take that is slow and not hung."""
+LIFETIME_MS = 60_000
 
 
 class Cache:
@@ -50,7 +51,7 @@ class Cache:
         return found
 
     async def put(self, key: str, value: str) -> None:
-        """Keep a value for three seconds.
+        """Keep a value for a minute.
 
         Raises:
             CACHE_ERRORS: There is no cache.

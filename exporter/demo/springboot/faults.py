@@ -20,6 +20,7 @@ FAULTS = {
     "idle-transactions": "sessions are left idle in transaction",
     "consumer-stopped": "the consumer stops polling, while producers go on",
     "poison": "records end in the dead-letter topic",
+    "flaky": "a proxy answers one question in a hundred for its health with a 503",
     "errors-5xx": "half of the requests of its users fail",
 }
 """Every fault, and what it is in a sentence."""

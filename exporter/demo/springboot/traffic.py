@@ -20,6 +20,8 @@ SLOWNESS = 0.7
 PERIOD = 0.4
 THREADS = 10
 PROFILES = 8
+SEARCHES = 0.6
+"""Share of requests that ask the database as well, whatever is in the cache."""
 _OUTCOMES = {1: "INFORMATIONAL", 2: "SUCCESS", 3: "REDIRECTION", 4: "CLIENT_ERROR", 5: "SERVER_ERROR"}
 
 
@@ -56,7 +58,7 @@ class Requests:
 
 
 class Traffic:
-    """Requests for profiles: from the cache, and where it has none from the database.
+    """Requests for profiles: from the cache, and where it has none from the database; and searches in the database.
 
     Args:
         pool: The service's connections.
@@ -98,6 +100,8 @@ class Traffic:
         else:
             try:
                 await self._look_up(f"profile:{random.randrange(PROFILES)}")
+                if random.random() < SEARCHES:
+                    await self._search("%")
             except DATABASE_ERRORS:
                 exception = "CannotGetJdbcConnectionException"
         status = 200 if exception == "none" else 500
@@ -108,7 +112,10 @@ class Traffic:
         with contextlib.suppress(*CACHE_ERRORS):
             if await self._cache.get(key) is not None:
                 return
-        async with self._pool.connection() as connection, asyncio.timeout(2.0):
-            profile = await connection.fetchval("SELECT md5($1)", key)
+        profile = await self._search(key)
         with contextlib.suppress(*CACHE_ERRORS):
             await self._cache.put(key, profile)
+
+    async def _search(self, key: str) -> str:
+        async with self._pool.connection() as connection, asyncio.timeout(2.0):
+            return str(await connection.fetchval("SELECT md5($1)", key))

@@ -1,0 +1,81 @@
+"""docs/e2e.md: the matrix as it came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.e2e.judge import Result
+
+__all__ = ["read", "render", "save"]
+
+_HEAD = """\
+# From fault to page
+
+<!-- Written by `make e2e`. -->
+
+Every row is a fault in the demo's fleet: a real PostgreSQL, Valkey and Kafka broker, a small Keycloak, eight simulated
+services. Exporter, Prometheus and Alertmanager run with rules, routes and intervals as shipped; only addresses and key files
+are others. A stand-in takes PagerDuty's place and refuses what its Events API v2 refuses. `make e2e ARGS="db-down twice"`
+runs some of them again; a new fault is an entry of `tests/e2e/matrix.py`.
+
+*s to page* counts from the fault; *pages* is how often a person was woken up, *low* how many incidents of low urgency were
+opened beside that; *s to resolve* counts from the mending. A row is right if exactly what is owed came, in time, with its
+cause in the first event, and was resolved after the mending and not before.
+
+"""
+_COLUMNS = (
+    "fault", "owed", "fired", "s to page", "pages", "low", "not owed", "it says", "cause named", "s to resolve", "right",
+)  # fmt: skip
+
+
+def render(results: Sequence[Result], missing: Sequence[str] = ()) -> str:
+    """Return the page; of rows that are missing it says that they have not been run."""
+    right = sum(not result.problems for result in results)
+    lines = [
+        f"{right} of {len(results)} rows are right.",
+        "",
+        f"| {' | '.join(_COLUMNS)} |",
+        "|" + "---|" * len(_COLUMNS),
+        *(f"| {' | '.join(_cells(result))} |" for result in results),
+    ]
+    wrong = [f"- **{r.row}**: {_plain(problem)}" for r in results for problem in r.problems]
+    if missing:
+        lines += ["", f"Not run yet: {', '.join(f'`{name}`' for name in missing)}."]
+    if wrong:
+        lines += ["", "What is not right:", "", *wrong]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def save(result: Result, folder: Path) -> None:
+    """Keep what came of a row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{result.row}.json").write_text(result.json())
+
+
+def read(names: Iterable[str], folder: Path) -> list[Result]:
+    """Return what is kept of rows, without those of which nothing is."""
+    paths = (folder / f"{name}.json" for name in names)
+    return [Result(**json.loads(path.read_text())) for path in paths if path.exists()]
+
+
+def _cells(result: Result) -> Iterable[str]:
+    return (
+        f"`{result.row}` {_plain(result.fault)}",
+        ", ".join(dict.fromkeys(result.owed)) or "nothing",
+        ", ".join(result.fired) or "nothing",
+        ", ".join(f"{seconds:.0f}" for seconds in result.seconds) or "–",
+        str(result.pages),
+        str(result.low),
+        str(len(result.not_owed)),
+        "; ".join(_plain(title) for title in dict.fromkeys(result.titles)) or "–",
+        {True: "yes", False: "**no**", None: "–"}[result.cause],
+        ", ".join(f"{seconds:.0f}" for seconds in result.resolves) or "–",
+        "**no**" if result.problems else "yes",
+    )
+
+
+def _plain(text: str) -> str:
+    """Keep a text in its cell."""
+    return " ".join(text.replace("|", "\\|").split())[:400]
