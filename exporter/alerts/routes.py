@@ -58,14 +58,14 @@ SOURCE = (
 )
 
 
-def _of_the_root(annotation: str) -> str:
-    """Take an annotation of the alert that titles the page: the root's own, else the first."""
+def _of_the_root(annotation: str, otherwise: str = "") -> str:
+    """Take an annotation of the alert that titles the page: the root's own, else the first that has one."""
     return (
         '{{ $said := "" }}'
         f"{{{{ range .Alerts }}}}{{{{ if and (not $said) (eq .Labels.service .Labels.incident) }}}}"
         f"{{{{ $said = .Annotations.{annotation} }}}}{{{{ end }}}}{{{{ end }}}}"
         f"{{{{ range .Alerts }}}}{{{{ if not $said }}}}{{{{ $said = .Annotations.{annotation} }}}}{{{{ end }}}}{{{{ end }}}}"
-        "{{ $said }}"
+        + (f"{{{{ if $said }}}}{{{{ $said }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}" if otherwise else "{{ $said }}")
     )
 
 
@@ -108,8 +108,8 @@ def _pagerduty(name: str, options: Options) -> dict[str, Any]:
                 "class": "{{ .CommonLabels.alertname }}",
                 "group": options.name,
                 "links": [
-                    {"text": "Runbook", "href": _of_the_root("runbook_url")},
-                    {"text": "Dashboard", "href": _of_the_root("dashboard")},
+                    {"text": "Runbook", "href": _of_the_root("runbook_url", options.runbook_url)},
+                    {"text": "Dashboard", "href": _of_the_root("dashboard", options.grafana_url)},
                 ],
                 "details": _details(),
             }

@@ -298,17 +298,16 @@ def pool_exhausted(options: Options) -> Alert:
 
 def flapping(options: Options) -> Alert:
     """Build ServiceFlapping."""
-    confirmed = 'probe_rechecks_total{outcome="down"}'
-    outages = f"max by ({OWNER}, target) (increase({confirmed}[15m]))"
+    outages = f"max by ({OWNER}, target) (increase(probe_outages_total[15m])) > 2.5"
+    incidents = "max_over_time(probe_incident[15m])"
+    own = f'label_replace(max by (service) ({incidents}), "incident", "$1", "service", "(.+)")'
     return Alert(
         name="ServiceFlapping",
         severity=Severity.WARNING,
         expr=f"""\
-{outages} > 2.5
-or
-(
-  {outages} > 1.5
-    unless on (service, target) increase({confirmed}[15m] offset 15m)
+{outages}
+unless on (service) (
+  max by (service, incident) ({incidents}) unless on (service, incident) {own}
 )
 """,
         wait="1m",
@@ -328,9 +327,9 @@ or
         panel=90,
         meaning="an instance went down three times within 15 min, whether a scrape saw it or not",
         comment="""\
-Going down is confirmed by a recheck, and what stays down has no more of them: their count is that of the outages, also of
-those that begin and end between two scrapes. A counter that is new lacks its first.""",
-        disables=(Disable(f"promql/series({confirmed})", "there is none while nothing goes down"),),
+Counted by the exporter, also what begins and ends between two scrapes. What went down because of something else is the
+flapping of that.""",
+        disables=(Disable("promql/series(probe_incident)", "there is none while all is up"),),
     )
 
 

@@ -71,7 +71,7 @@ def causes() -> Panels:
     incidents = f"count by (incident) (max by (service, incident) ({of('probe_incident')}))"
     evidence = f"max by (service, cause, dependency, evidence) ({of('probe_suspected_cause_evidence')})"
     lagging = f"count by (cause) (max by (service, group, cause) ({of('probe_suspected_lag_cause')}))"
-    rechecks = of("probe_rechecks_total", 'outcome="down"')
+    outages = of("probe_outages_total")
     suspected = f"max by (service, cause, dependency) ({of('probe_suspected_cause')})"
     return (
         graph(
@@ -98,6 +98,6 @@ def causes() -> Panels:
             "Within 15 minutes: how often each service's verdict changed as Prometheus saw it, and how often an instance "
             "went down, seen or not.", "short",
             Query(f"max by (service) (changes({of('probe_service_up')}[15m]))", "{{service}} changed"),
-            Query(f"sum by (service, target) (increase({rechecks}[15m]))", "{{service}} {{target}} down"), size=Size.HALF,
+            Query(f"sum by (service, target) (increase({outages}[15m]))", "{{service}} {{target}} down"), size=Size.HALF,
         ),
     )  # fmt: skip

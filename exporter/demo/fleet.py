@@ -229,6 +229,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "defaults": {
             "interval": f"{interval:g}s",
             "timeout": f"{min(timeout, interval):g}s",
+            "confirm": {"failures": 3},
             "probes": {"actuator": {"groups": ["liveness", "readiness"]}},
         },
         "dependencies": {

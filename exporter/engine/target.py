@@ -292,7 +292,10 @@ class TargetState:
             self._engine.defects.count(Where.PROBE)
         if outcome.verdict is Verdict.UP:
             self.last_success = outcome.finished_at
+        believed = self.confirmed.believed
         self.confirmed.feed(outcome.verdict, failure.reason if failure else None)
+        if believed is not Verdict.DOWN is self.confirmed.believed:
+            self._series.went_down()
         samples = samples_of(outcome, self.last_success)
         samples.update(verdict_samples(self.confirmed, self.interval))
         self._series.count(outcome, recheck=recheck)

@@ -53,7 +53,8 @@ class TargetSeries:
 
     def __init__(self, store: Store, target: Target) -> None:
         self._counters: dict[Family, Counter[LabelValues]] = {
-            m.FAILURES: Counter(), m.RECHECKS: Counter(), m.MISSED: Counter({(): 0}), m.PART_FAILURES: Counter()
+            m.FAILURES: Counter(), m.RECHECKS: Counter(), m.MISSED: Counter({(): 0}), m.PART_FAILURES: Counter(),
+            m.OUTAGES: Counter({(): 0}),
         }  # fmt: skip
         self._labels = target.series_labels
         self._owner = store.owner(self._labels)
@@ -86,6 +87,10 @@ class TargetSeries:
     def missed(self, count: int) -> None:
         """Count grid attempts that were not made."""
         self._count(m.MISSED, (), count)
+
+    def went_down(self) -> None:
+        """Count an outage."""
+        self._count(m.OUTAGES, ())
 
     def count(self, outcome: Outcome, *, recheck: bool) -> None:
         """Count what failed in an attempt."""

@@ -28,6 +28,7 @@ RECHECKS = counter(
     "Attempts made between grid attempts to confirm what the one before found, by outcome.",
     "outcome",
 )
+OUTAGES = counter("probe_outages_total", "Times that the target was confirmed down, having been held up before; from 0 on.")
 LAST_RUN = gauge("probe_last_run_timestamp_seconds", "Unix time at which the last attempt ended.")
 LAST_SUCCESS = gauge("probe_last_success_timestamp_seconds", "Unix time at which the last attempt that was up ended.")
 INTERVAL = gauge("probe_interval_seconds", "Configured time between grid attempts.")
@@ -142,7 +143,7 @@ FDS = gauge("process_open_fds", "Open file descriptors of the exporter.", owner=
 MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.", owner=_SELF)
 
 CORE: tuple[Family, ...] = (
-    SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
+    SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, OUTAGES, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
     DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
     LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,

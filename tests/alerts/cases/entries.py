@@ -128,8 +128,8 @@ SERVICES: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ServiceFlapping": (
         Entry(
-            good={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.001)},
-            bad={of("probe_rechecks_total", probe="actuator", target="a:1", outcome="down"): Rising(0.01)},
+            good={of("probe_outages_total", probe="actuator", target="a:1"): Rising(0.001)},
+            bad={of("probe_outages_total", probe="actuator", target="a:1"): Rising(0.01)},
             fires=225,
             settles=1800,
             labels=labels(target="a:1"),
