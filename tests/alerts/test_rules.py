@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from exporter.dashboards import panels as dashboard
 from exporter.dashboards.build import render
 from exporter.metrics.core import CORE
 from exporter.metrics.family import Family
-from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, TEST_FILES, anchors, rules, runbook_table, tool, undeclared, uses
+from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, anchors, rules, runbook_table, tool, undeclared, uses
 
 SCRAPE = 15
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
