@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 import yaml
@@ -16,7 +15,7 @@ from exporter.dashboards import panels as dashboard
 from exporter.dashboards.build import render
 from exporter.metrics.core import CORE
 from exporter.metrics.family import Family
-from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, TEST_FILES, anchors, rules, runbook_table, tool, undeclared, uses
+from tests.alerts.shipped import ALERTS, ROOT, RULE_FILES, anchors, rules, runbook_table, tool, undeclared, uses
 
 SCRAPE = 15
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -43,11 +42,6 @@ def test_prometheus_accepts_its_configuration_and_finds_the_rules() -> None:
 
 def test_prometheus_accepts_the_rules() -> None:
     tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", *map(str, RULE_FILES))
-
-
-@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
-def test_the_rules_pass_their_own_tests(path: Any) -> None:
-    tool("promtool", "test", "rules", str(path))
 
 
 def test_prometheus_scrapes_the_job_that_the_rules_select() -> None:

@@ -41,8 +41,9 @@ def test_prometheus_accepts_its_configuration_and_the_rules(tools: Tools) -> Non
     tool(tools.promtool, "check", "rules", "--lint=all", "--lint-fatal", *map(str, RULE_FILES))
 
 
-def test_the_rules_pass_their_own_tests(tools: Tools) -> None:
-    tool(tools.promtool, "test", "rules", *map(str, TEST_FILES))
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.stem)
+def test_the_rules_pass_their_own_tests(tools: Tools, path: Path) -> None:
+    tool(tools.promtool, "test", "rules", str(path))
 
 
 def test_alertmanager_accepts_its_configuration(tools: Tools) -> None:
