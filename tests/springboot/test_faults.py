@@ -94,6 +94,10 @@ def requests_fail(_: SpringFleet, port: int) -> bool:
     return meter(port, name, **labels) > before
 
 
+def fails_at_times(_: SpringFleet, port: int) -> bool:
+    return any(get(port, "/health").status == 503 for _ in range(400))  # one in a hundred
+
+
 SHOWN: dict[str, Check] = {
     "stop": down_for("connect", "connect_refused"),
     "hang": down_for("wait", "timeout", 0.5),
@@ -107,6 +111,7 @@ SHOWN: dict[str, Check] = {
     "idle-transactions": forgets_to_commit,
     "consumer-stopped": lag_grows,
     "poison": dead_letters_grow,
+    "flaky": fails_at_times,
     "errors-5xx": requests_fail,
 }
 

@@ -21,6 +21,7 @@ from exporter.values import Address
 from exporter.verdict import Verdict
 from exporter.web.server import serve
 from tests.engine.bench import Bench, down
+from tests.pace import piece_of_work
 from tests.web.conftest import ANYWHERE
 from tests.web.samples import FakeBackend
 
@@ -109,16 +110,6 @@ async def _longest_hold(stop: asyncio.Event) -> float:
     return longest
 
 
-def _piece_of_work() -> float:
-    """Return the CPU seconds of a fixed piece of work, the most of some: as slow as this machine is now and then."""
-    spent = []
-    for _ in range(20):
-        before = time.thread_time()
-        json.loads(json.dumps([{"name": str(n), "value": n * 1.5} for n in range(3000)]))
-        spent.append(time.thread_time() - before)
-    return max(spent)
-
-
 async def _curl(address: Address, path: str, output: Path, *options: str) -> None:
     """Read an answer into a file: taking it into this process would hold its loop up."""
     process = await asyncio.create_subprocess_exec("curl", "-sS", "-o", str(output), *options, f"http://{address}{path}")
@@ -135,7 +126,7 @@ async def test_ten_readers_of_five_thousand_targets_do_not_hold_the_loop_up(
     In CPU time of the loop's thread, beside that of a fixed piece of work: neither a busy nor a slow machine matters. The
     clients are other processes.
     """
-    most = MOST_HELD * _piece_of_work()
+    most = MOST_HELD * piece_of_work()
     async with daemon(5000) as address:
         for path in ("/api/v1/services", "/api/v1/targets", "/api/v1/targets?verdict=down", "/", "/services/s3"):
             stop = asyncio.Event()
