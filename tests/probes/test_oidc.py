@@ -54,7 +54,7 @@ async def test_a_realm_that_publishes_keys_and_issues_tokens_is_up_with_every_st
     assert all(seconds > 0 for seconds in timed(outcome).values())
     assert sum(timed(outcome).values()) <= outcome.duration
     assert value(outcome, o.SIGNING_KEYS) >= 1
-    assert value(outcome, o.TOKEN_LIFETIME) == 300
+    assert value(outcome, o.TOKEN_LIFETIME) in {299, 300}  # Keycloak counts from the second in which it began
     assert value(outcome, o.TOKEN_KEY_PUBLISHED) == 1
 
 
