@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Group, Options, Severity, Team
-from exporter.alerts.promql import below, best
+from exporter.alerts.promql import below, lowest
 from exporter.alerts.texts import first
 
 __all__ = ["groups"]
@@ -19,7 +19,7 @@ def groups(options: Options) -> tuple[Group, ...]:
 
 
 def _left() -> str:
-    return f"({best('probe_ssl_earliest_cert_expiry', '1h', 'target')} - time())"
+    return f"({lowest('probe_ssl_earliest_cert_expiry', '1h', 'target')} - time())"
 
 
 def expiring(options: Options) -> Alert:

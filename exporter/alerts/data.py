@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
-from exporter.alerts.promql import OWNER, above, below, best, firing, limit, ratio, stepping_back, worst
+from exporter.alerts.promql import OWNER, above, below, firing, highest, limit, lowest, ratio, stepping_back
 from exporter.alerts.texts import first, listed
 
 __all__ = ["groups"]
@@ -47,7 +47,7 @@ def lag_high(options: Options) -> Alert:
     def over(function: str, after: str) -> str:
         return f"max by ({by}) ({function}({_LAG}{after}))"
 
-    newest = worst(_LAG, options.recent, "group", "topic")
+    newest = highest(_LAG, options.recent, "group", "topic")
     tenth = f"0.1 * {limit(f'{_LAG}_limit', options)}"
     grown = f"max by ({by}) (delta({_LAG}[5m]))"
     produced = f"max by (service, topic) (sum by (service, topic, job, instance) (delta({_END}[5m])))"
@@ -103,13 +103,7 @@ or
             "unknown",
         )
         + ". Dead letters: "
-        + listed(
-            f"max by (topic) (last_over_time({_DLQ}{{service=%q}}[{options.bridge}])) > 0",
-            "$labels.service",
-            "topic",
-            "{{ .Value | humanize }} in {{ .Labels.topic }}",
-            otherwise="none",
-        ),
+        + _dead_letters(options),
         action="Check consumers, DLQ",
         panel=37,
         meaning="a group's lag on a topic is above its threshold for 5 min and not drained within 30 min as it goes; "
@@ -121,6 +115,17 @@ or
 4. The group has no member, and the lag grows.
 A backlog that is being worked off is none of these. `service` is the Kafka dependency; the consumer is in `group`.""",
         kinds=_KAFKA,
+    )
+
+
+def _dead_letters(options: Options) -> str:
+    """Say what dead-letter topics hold."""
+    return listed(
+        f"max by (topic) (last_over_time({_DLQ}{{service=%q}}[{options.bridge}])) > 0",
+        "$labels.service",
+        "topic",
+        "{{ .Value | humanize }} in {{ .Labels.topic }}",
+        otherwise="none",
     )
 
 
@@ -163,7 +168,7 @@ def consumers_gone(options: Options) -> Alert:
 
 def dead_letters(options: Options) -> Alert:
     """Build DeadLettersGrowing."""
-    newest = worst(_DLQ, options.recent, "topic")
+    newest = highest(_DLQ, options.recent, "topic")
     least = f"min by ({OWNER}, topic) (min_over_time({_DLQ}[15m]))"
     # A topic that is new is there from its first message on: what it holds is what it grew by.
     expr = f"""\
@@ -191,14 +196,7 @@ def dead_letters(options: Options) -> Alert:
             "Within 15m {{ $value | humanize }} messages more came into {{ $labels.topic }} ({{ $labels.service }}): "
             "consumers could not handle them, and nobody will try again."
         ),
-        cause="Dead letters held: "
-        + listed(
-            f"max by (topic) (last_over_time({_DLQ}{{service=%q}}[{options.bridge}])) > 0",
-            "$labels.service",
-            "topic",
-            "{{ .Value | humanize }} in {{ .Labels.topic }}",
-            otherwise="none",
-        ),
+        cause="Dead letters held: " + _dead_letters(options),
         action="Read the messages' headers for the exception, mend the consumer, then send them again",
         panel=88,
         meaning="a dead-letter topic grew within 15 min by more than its threshold",
@@ -217,7 +215,7 @@ def connections_high(options: Options) -> Alert:
         f"max by ({OWNER}, target) (sum by ({OWNER}, target, job, instance) "
         f"(last_over_time(probe_postgres_connections[{options.recent}])))"
     )
-    most = worst("probe_postgres_max_connections", options.recent, "target")
+    most = highest("probe_postgres_max_connections", options.recent, "target")
     return Alert(
         name="DatabaseConnectionsHigh",
         severity=Severity.WARNING,
@@ -228,14 +226,7 @@ def connections_high(options: Options) -> Alert:
             "{{ $value | humanizePercentage }} of the connections that {{ $labels.service }} takes are in use, for 5m. With "
             "none left, every service that needs it is down."
         ),
-        cause="Connections: "
-        + listed(
-            f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
-            "$labels.service $labels.target",
-            "state",
-            "{{ .Value | humanize }} {{ .Labels.state }}",
-            otherwise="unknown",
-        ),
+        cause="Connections: " + _connections(options),
         action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
         panel=85,
         meaning="the share of max_connections in use is above its threshold for 5 min",
@@ -244,13 +235,29 @@ def connections_high(options: Options) -> Alert:
     )
 
 
+def _connections(options: Options) -> str:
+    """Say how many sessions there are, by what they do."""
+    return listed(
+        f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
+        "$labels.service $labels.target",
+        "state",
+        "{{ .Value | humanize }} {{ .Labels.state }}",
+        otherwise="unknown",
+    )
+
+
+def _over(family: str, options: Options) -> str:
+    """Hold a gauge of a database against its threshold."""
+    return stepping_back(above(highest(family, options.recent, "target"), f"{family}_limit", options), options)
+
+
 def idle_connections(options: Options) -> Alert:
     """Build DatabaseIdleConnections."""
     family = "probe_postgres_idle_connections_over_1h"
     return Alert(
         name="DatabaseIdleConnections",
         severity=Severity.WARNING,
-        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        expr=_over(family, options),
         wait="15m",
         summary="{{ $labels.service }} keeps {{ $value | humanize }} connections that nobody has used for an hour",
         description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
@@ -268,21 +275,14 @@ def transaction_open(options: Options) -> Alert:
     return Alert(
         name="DatabaseTransactionOpen",
         severity=Severity.WARNING,
-        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        expr=_over(family, options),
         wait="1m",
         summary="A transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}",
         description=(
             "The oldest transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}: it holds "
             "its locks, and keeps vacuum from cleaning up."
         ),
-        cause="Connections: "
-        + listed(
-            f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
-            "$labels.service $labels.target",
-            "state",
-            "{{ .Value | humanize }} {{ .Labels.state }}",
-            otherwise="unknown",
-        ),
+        cause="Connections: " + _connections(options),
         action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
         panel=86,
         meaning="the oldest open transaction is older than its threshold",
@@ -297,7 +297,7 @@ def slow_query(options: Options) -> Alert:
     return Alert(
         name="DatabaseSlowQuery",
         severity=Severity.WARNING,
-        expr=stepping_back(above(worst(family, options.recent, "target"), f"{family}_limit", options), options),
+        expr=_over(family, options),
         wait="1m",
         summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
         description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
@@ -311,8 +311,8 @@ def slow_query(options: Options) -> Alert:
 
 def migration_failed(options: Options) -> Alert:
     """Build MigrationFailed."""
-    in_database = worst("probe_postgres_flyway_failed_migrations", options.recent, "schema", "flyway")
-    in_service = worst('probe_flyway_migrations{state="FAILED"}', options.recent, "schema", "flyway")
+    in_database = highest("probe_postgres_flyway_failed_migrations", options.recent, "schema", "flyway")
+    in_service = highest('probe_flyway_migrations{state="FAILED"}', options.recent, "schema", "flyway")
     return Alert(
         name="MigrationFailed",
         severity=Severity.WARNING,
@@ -343,7 +343,7 @@ def migration_behind(options: Options) -> Alert:
     return Alert(
         name="MigrationBehind",
         severity=Severity.WARNING,
-        expr=f"{worst('probe_flyway_behind', options.recent, 'flyway')} > 0",
+        expr=f"{highest('probe_flyway_behind', options.recent, 'flyway')} > 0",
         wait="10m",
         summary="The database of {{ $labels.service }} is behind its migrations",
         description=(
@@ -373,6 +373,13 @@ def _version(which: str, options: Options) -> str:
 
 # ── Redis ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+_EVICTED = first(
+    "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
+    "$labels.service $labels.target",
+    "{{ .Value | humanize }} keys",
+    "unknown",
+)
+
 
 def hit_rate_low(options: Options) -> Alert:
     """Build RedisHitRateLow."""
@@ -391,12 +398,7 @@ def hit_rate_low(options: Options) -> Alert:
             "key within 15m; the rest falls on what is behind the cache."
         ),
         cause="Evicted within 15m: "
-        + first(
-            "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
-            "$labels.service $labels.target",
-            "{{ .Value | humanize }} keys",
-            "unknown",
-        )
+        + _EVICTED
         + ". Memory in use: "
         + first(
             "max(probe_redis_memory_used_bytes{service=%q,target=%q})"
@@ -415,7 +417,7 @@ def hit_rate_low(options: Options) -> Alert:
 
 def redis_memory(options: Options) -> Alert:
     """Build RedisMemoryHigh."""
-    used, most = (worst(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
+    used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
     return Alert(
         name="RedisMemoryHigh",
         severity=Severity.WARNING,
@@ -426,13 +428,7 @@ def redis_memory(options: Options) -> Alert:
             "{{ $labels.service }} at {{ $labels.target }} uses {{ $value | humanizePercentage }} of its maxmemory, for 5m. "
             "At the limit it evicts keys, or refuses writes, as its policy says."
         ),
-        cause="Evicted within 15m: "
-        + first(
-            "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
-            "$labels.service $labels.target",
-            "{{ .Value | humanize }} keys",
-            "unknown",
-        ),
+        cause="Evicted within 15m: " + _EVICTED,
         action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
         panel=87,
         meaning="the share of maxmemory in use is above its threshold for 5 min",
@@ -446,7 +442,7 @@ def replica_disconnected(options: Options) -> Alert:
     return Alert(
         name="RedisReplicaDisconnected",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{best('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
+        expr=stepping_back(f"{lowest('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
         wait="2m",
         summary="{{ $labels.service }} has a replica without its master",
         description=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
-from exporter.alerts.promql import OWNER, down, firing
+from exporter.alerts.promql import OWNER, down, firing, highest, lowest
 from exporter.alerts.texts import first, listed
 
 __all__ = ["SELF", "groups"]
@@ -194,7 +194,7 @@ def probe_unknown(options: Options) -> Alert:
         name="ProbeUnknown",
         severity=Severity.WARNING,
         expr=(
-            f"max by ({OWNER}, probe, target) (last_over_time(probe_unknown[{options.recent}])) > 0\n"
+            f"{highest('probe_unknown', options.recent, 'probe', 'target')} > 0\n"
             "unless on (service, probe, target) probe_success"
         ),
         wait="5m",
@@ -224,7 +224,7 @@ def service_unknown(options: Options) -> Alert:
         name="ServiceUnknown",
         severity=Severity.WARNING,
         expr=f"""\
-max by ({OWNER}) (last_over_time(probe_service_unknown[{recent}])) > 0
+{highest("probe_service_unknown", recent)} > 0
 unless on (service) probe_service_up
 unless on (service) last_over_time(probe_unknown[{recent}])
 unless on (service) last_over_time(probe_service_targets_current[{recent}]) == 0
@@ -265,7 +265,7 @@ def discovery_failing(options: Options) -> Alert:
     return Alert(
         name="DiscoveryFailing",
         severity=Severity.WARNING,
-        expr=(f"max by ({OWNER}) (last_over_time(probe_discovery_success[{recent}])) == 0\nunless on (service) {never}"),
+        expr=f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}",
         wait="5m",
         summary="The instances of {{ $labels.service }} cannot be told any more",
         description=(
@@ -298,7 +298,7 @@ def targets_not_current(options: Options) -> Alert:
     return Alert(
         name="TargetsNotCurrent",
         severity=Severity.WARNING,
-        expr=f"min by ({OWNER}) (last_over_time(probe_service_targets_current[{options.recent}])) == 0",
+        expr=f"{lowest('probe_service_targets_current', options.recent)} == 0",
         wait="5m",
         summary="The exporter does not probe {{ $labels.service }} as it is configured",
         description=(
@@ -321,10 +321,18 @@ def _said_already(options: Options) -> str:
     )
 
 
+_FAILURES = listed(
+    "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
+    "$labels.service $labels.probe $labels.target",
+    "reason",
+    "{{ .Labels.reason }} in {{ .Labels.stage }}",
+    otherwise="unknown",
+)
+
+
 def stale(options: Options) -> Alert:
     """Build ProbeStale."""
-    by = f"max by ({OWNER}, probe, target)"
-    last = f"{by} (last_over_time(probe_last_success_timestamp_seconds[{options.recent}]))"
+    last = highest("probe_last_success_timestamp_seconds", options.recent, "probe", "target")
     most = f"clamp_min(4 * max by (service, probe, target) (last_over_time(probe_interval_seconds[{options.recent}])), 900)"
     return Alert(
         name="ProbeStale",
@@ -336,13 +344,7 @@ def stale(options: Options) -> Alert:
             "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) last succeeded "
             "{{ $value | humanizeDuration }} ago."
         ),
-        cause=listed(
-            "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
-            "$labels.service $labels.probe $labels.target",
-            "reason",
-            "{{ .Labels.reason }} in {{ .Labels.stage }}",
-            otherwise="unknown",
-        ),
+        cause=_FAILURES,
         action=_CHECK,
         panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
@@ -359,7 +361,7 @@ def part_failing(options: Options) -> Alert:
         name="ProbePartFailing",
         severity=Severity.WARNING,
         expr=f"""\
-max by ({OWNER}, probe, target, part) (last_over_time(probe_part_success[{options.bridge}])) == 0
+{highest("probe_part_success", options.bridge, "probe", "target", "part")} == 0
 unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
 unless on ({on}) ({refused} unless on ({on}) {worked})""",
@@ -395,7 +397,7 @@ def never_succeeded(options: Options) -> Alert:
         name="ProbeNeverSucceeded",
         severity=Severity.WARNING,
         expr=f"""\
-max by ({OWNER}, probe, target) (last_over_time(probe_interval_seconds[{recent}])) > 0
+{highest("probe_interval_seconds", recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
 {_said_already(options)}""",
         wait="15m",
@@ -405,13 +407,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
             "The {{ $labels.probe }} probe of {{ $labels.target }} ({{ $labels.service }}) has not succeeded once since the "
             "exporter started, for at least 15m."
         ),
-        cause=listed(
-            "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
-            "$labels.service $labels.probe $labels.target",
-            "reason",
-            "{{ .Labels.reason }} in {{ .Labels.stage }}",
-            otherwise="unknown",
-        ),
+        cause=_FAILURES,
         action="Check the target's address and credentials in the configuration",
         panel=92,
         meaning="a target has not succeeded once in 15 min",

@@ -10,18 +10,18 @@ from textwrap import indent
 
 from exporter.alerts.model import Options
 
-__all__ = ["OWNER", "above", "below", "best", "down", "firing", "limit", "ratio", "stepping_back", "worst"]
+__all__ = ["OWNER", "above", "below", "down", "firing", "highest", "limit", "lowest", "ratio", "stepping_back"]
 
 OWNER = "service, tier, team"
 """Labels by which every alert is told apart, those of the configuration where it has them."""
 
 
-def worst(series: str, window: str, *labels: str) -> str:
+def highest(series: str, window: str, *labels: str) -> str:
     """Take the highest of the newest values."""
     return f"max by ({', '.join((OWNER, *labels))}) (last_over_time({series}[{window}]))"
 
 
-def best(series: str, window: str, *labels: str) -> str:
+def lowest(series: str, window: str, *labels: str) -> str:
     """Take the lowest of the newest values."""
     return f"min by ({', '.join((OWNER, *labels))}) (last_over_time({series}[{window}]))"
 

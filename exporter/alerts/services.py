@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, ratio, stepping_back, worst
+from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
 from exporter.alerts.texts import CAUSE, causes, first, listed
 
 __all__ = ["groups"]
@@ -181,7 +181,7 @@ def _above(family: str, humanised: str, options: Options) -> str:
 def memory_pressure(options: Options) -> Alert:
     """Build MemoryPressure."""
     used, most = (
-        worst(f'probe_jvm_memory_{which}_bytes{{area="heap"}}', options.recent, "target") for which in ("used", "max")
+        highest(f'probe_jvm_memory_{which}_bytes{{area="heap"}}', options.recent, "target") for which in ("used", "max")
     )
     full = above(ratio(used, most), "probe_jvm_memory_used_ratio_limit", options)
     return Alert(
@@ -255,12 +255,12 @@ def _components_down(options: Options) -> str:
 def pool_exhausted(options: Options) -> Alert:
     """Build ConnectionPoolExhausted."""
     full = above(
-        worst("probe_hikari_saturation_ratio", options.recent, "target", "pool"),
+        highest("probe_hikari_saturation_ratio", options.recent, "target", "pool"),
         "probe_hikari_saturation_ratio_limit",
         options,
         ">=",
     )
-    waiting = worst('probe_hikari_connections{state="pending"}', options.recent, "target", "pool")
+    waiting = highest('probe_hikari_connections{state="pending"}', options.recent, "target", "pool")
     return Alert(
         name="ConnectionPoolExhausted",
         severity=Severity.WARNING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
-from exporter.alerts.promql import OWNER
+from exporter.alerts.promql import OWNER, firing, limit
 from exporter.alerts.texts import causes, first
 
 __all__ = ["groups"]
@@ -49,7 +49,7 @@ def _spent(window: str) -> str:
 
 
 def _budget(factor: float, options: Options) -> str:
-    return f"{factor:g} * (1 - max by (service) (last_over_time({_OBJECTIVE}[{options.recent}])))"
+    return f"{factor:g} * (1 - {limit(_OBJECTIVE, options)})"
 
 
 def _pair(windows: Windows, options: Options) -> str:
@@ -100,8 +100,7 @@ def burn_slow(options: Options) -> Alert:
     return Alert(
         name="ErrorBudgetBurnSlow",
         severity=Severity.WARNING,
-        expr="\nor\n".join(_pair(windows, options) for windows in _SLOW)
-        + '\nunless on (service) ALERTS{alertname="ErrorBudgetBurn", alertstate="firing"}',
+        expr="\nor\n".join(_pair(windows, options) for windows in _SLOW) + f"\n{firing('ErrorBudgetBurn')}",
         wait="15m",
         summary="{{ $labels.service }} spends its error budget: {{ $value | humanizePercentage }} of requests fail",
         description=_description("at this rate the budget of 30 days does not last", options),
