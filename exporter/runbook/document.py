@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.runbook.finding import Unusable
+from exporter.runbook.files import text_of
 
 __all__ = ["Document", "Row", "Section", "read"]
 
@@ -65,11 +65,7 @@ def read(path: Path) -> Document:
     Raises:
         Unusable: It cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"{path}: cannot be read: {error}") from error
-    lines = list(_prose(text))
+    lines = list(_prose(text_of(path)))
     return Document(path, tuple(_rows(lines)), tuple(_sections(lines)))
 
 
