@@ -148,8 +148,7 @@ def _resolves(scene: Scene, owed: Owed, found: Sequence[Incident], result: Resul
     lasting = [b for b in scene.broken if faults is None or b.fault.partition(":")[0] in faults]
     for incident in found:
         if incident.resolved is None:
-            if owed.resolved:
-                yield "was not resolved"
+            yield "was not resolved"
             continue
         for broken in lasting:
             until = broken.until or scene.ended

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
-from tests.e2e.row import Owed, Row
+from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
 from tests.e2e.stack import Stack
 
@@ -81,6 +81,16 @@ def _warning(name: str, fault: str, alert: str, cause: str, within: float, **mor
     """Build the row of a service that is up, and not well."""
     owed = Owed(alert, "{0}", "{0}", cause, within, low=True)
     return Row(name, fault, usual(name, 30), [owed], services=1, patience=900, **more)  # type: ignore[arg-type] # Row's own
+
+
+def _exporter_down(since: str) -> Owed:
+    """Build what is owed for an exporter that is gone while something is broken."""
+    return Owed("ExporterDown", "hafnium-exporter", within=SCRAPES_LOST, since=since, while_broken=())
+
+
+def _while_down(*steps: Step) -> Sequence[Step]:
+    """Do something to those that watch while the first service is down."""
+    return (begin("service-down"), *steps, end("service-down"), resolved())
 
 
 def _slow(name: str, fault: str) -> Row:
@@ -220,20 +230,14 @@ TOGETHER = (
             end("service-hung", 1),
             resolved(),
         ),
-        [
-            _down("{0}", REFUSED, while_broken=("service-down",)),
-            _down("{1}", "timeout", while_broken=("service-hung",)),
-        ],
+        [_down("{0}", REFUSED, while_broken=("service-down",)), _down("{1}", "timeout", while_broken=("service-hung",))],
         services=2,
     ),
     Row(
         "two-dependencies",
         "postgres and redis killed at once",
         (begin("db-down"), begin("redis-down"), paged(), stay(120), end("db-down"), end("redis-down"), resolved()),
-        [
-            Owed("ServiceDown", "postgres", "^postgres is down", REFUSED),
-            Owed("ServiceDown", "redis", "^redis is down", REFUSED),
-        ],
+        [_down("postgres", REFUSED), _down("redis", REFUSED)],
         patience=300,
     ),
     Row(
@@ -314,29 +318,15 @@ WATCHERS = (
     Row(
         "exporter-killed-meanwhile",
         "exporter killed for 3 minutes while {0} is down",
-        (
-            begin("service-down"),
-            stay(90),
-            mark("killed"),
-            on(exporter, "kill"),
-            stay(180),
-            on(exporter, "start"),
-            stay(120),
-            end("service-down"),
-            resolved(),
-        ),
-        [
-            _down("{0}", REFUSED),
-            Owed("ExporterDown", "hafnium-exporter", within=SCRAPES_LOST, since="killed", while_broken=()),
-        ],
+        _while_down(stay(90), mark("killed"), on(exporter, "kill"), stay(180), on(exporter, "start"), stay(120)),
+        [_down("{0}", REFUSED), _exporter_down("killed")],
         services=1,
         alone=True,
     ),
     Row(
         "exporter-frozen",
         "exporter frozen (SIGSTOP) for 160 s while {0} is down",
-        (
-            begin("service-down"),
+        _while_down(
             paged(),
             stay(20),
             mark("frozen"),
@@ -344,13 +334,8 @@ WATCHERS = (
             stay(160),
             on(exporter, "resume"),
             stay(150),
-            end("service-down"),
-            resolved(),
         ),
-        [
-            _down("{0}", REFUSED),
-            Owed("ExporterDown", "hafnium-exporter", within=SCRAPES_LOST, since="frozen", while_broken=()),
-        ],
+        [_down("{0}", REFUSED), _exporter_down("frozen")],
         services=1,
         alone=True,
         quick=True,
@@ -370,7 +355,7 @@ WATCHERS = (
             resolved(),
         ),
         [
-            Owed("ServiceDown", "postgres", "^postgres is down", REFUSED, while_broken=("db-down",)),
+            _down("postgres", REFUSED, while_broken=("db-down",)),
             Owed("ServiceDown", "{0}", times=(0, 1), while_broken=("service-down",)),
         ],
         services=1,
@@ -380,33 +365,20 @@ WATCHERS = (
     Row(
         "scrape-lost",
         "Prometheus cannot reach the exporter for 3 minutes while {0} is down",
-        (
-            begin("service-down"),
-            stay(90),
-            mark("cut"),
-            cut(),
-            stay(180),
-            act(mend_link),
-            stay(120),
-            end("service-down"),
-            resolved(),
-        ),
-        [_down("{0}", REFUSED), Owed("ExporterDown", "hafnium-exporter", within=SCRAPES_LOST, since="cut", while_broken=())],
+        _while_down(stay(90), mark("cut"), cut(), stay(180), act(mend_link), stay(120)),
+        [_down("{0}", REFUSED), _exporter_down("cut")],
         services=1,
         alone=True,
     ),
     Row(
         "prometheus-emptied",
         "Prometheus killed and started with an empty disk while {0} is down",
-        (
-            begin("service-down"),
+        _while_down(
             stay(90),
             on(prometheus, "kill"),
             act(lambda stack: stack.prometheus.wipe()),
             on(prometheus, "start"),
             stay(180),
-            end("service-down"),
-            resolved(),
         ),
         [_down("{0}", REFUSED)],
         services=1,
@@ -415,17 +387,7 @@ WATCHERS = (
     Row(
         "alertmanager-restarted",
         "Alertmanager killed and started between page and resolve of {0}",
-        (
-            begin("service-down"),
-            paged(),
-            stay(20),
-            on(alertmanager, "kill"),
-            stay(20),
-            on(alertmanager, "start"),
-            stay(100),
-            end("service-down"),
-            resolved(),
-        ),
+        _while_down(paged(), stay(20), on(alertmanager, "kill"), stay(20), on(alertmanager, "start"), stay(100)),
         [_down("{0}", REFUSED)],
         services=1,
         alone=True,

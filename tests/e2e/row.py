@@ -31,7 +31,6 @@ class Owed:
         times: How often it is opened, at least and at most.
         since: Mark from which the seconds count; empty: the row's first fault.
         while_broken: Faults during which it must not be resolved: all of the row's by default; none: it may be.
-        resolved: Whether it is resolved in the end.
     """
 
     alert: str
@@ -43,7 +42,6 @@ class Owed:
     times: tuple[int, int] = (1, 1)
     since: str = ""
     while_broken: tuple[str, ...] | None = None
-    resolved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

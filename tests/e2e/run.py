@@ -68,7 +68,7 @@ def waves(rows: Iterable[Row]) -> list[Wave]:
             wave = Wave()
             found.append(wave)
         wave.add(row)
-    return sorted(found, key=lambda wave: -max(row.patience * (row.hurry if row.hurry > 1 else 1) for row in wave.rows))
+    return sorted(found, key=lambda wave: -max(row.patience * row.hurry for row in wave.rows))
 
 
 async def run_rows(rows: Sequence[Row], state: Path, stacks: int, told: Told, hurry: int | None = None) -> list[Result]:

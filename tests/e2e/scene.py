@@ -70,7 +70,7 @@ class Scene:
             self.error = f"{type(error).__name__}: {error}"
         finally:
             for broken in self.broken:
-                if broken.until is None and broken.fault.partition(":")[0] in FAULTS:
+                if broken.until is None:
                     await self.mend(broken)
             self.ended = time.monotonic()
 
@@ -194,8 +194,7 @@ def resolved() -> Step:
 
     async def step(scene: Scene) -> None:
         patience = max(20.0, scene.stack.seconds(scene.row.patience))
-        wanted = [o for o in scene.row.owed if o.resolved]
-        await scene.until(lambda: all(i.resolved is not None for o in wanted for i in scene.incidents(o)), patience)
+        await scene.until(lambda: all(i.resolved is not None for o in scene.row.owed for i in scene.incidents(o)), patience)
 
     return step
 
@@ -217,14 +216,11 @@ def on(server: Callable[[Stack], Server], method: str) -> Step:
     return act(lambda stack: getattr(server(stack), method)())
 
 
-def cut(*, hang: bool = False) -> Step:
+def cut() -> Step:
     """Part Prometheus from the exporter."""
 
     async def step(scene: Scene) -> None:
-        if hang:
-            scene.stack.link.hang()
-        else:
-            await scene.stack.link.refuse()
+        await scene.stack.link.refuse()
 
     return step
 
