@@ -23,7 +23,6 @@ TEST_FILES = sorted((ALERTS / "tests").glob("*.yml"))
 
 PROMETHEUS_LABELS = {"job", "instance"}
 
-_MILLISECONDS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _METRIC = re.compile(r"\b((?:probe|process)_[a-z0-9_]+)\b(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 
@@ -45,27 +44,6 @@ def rules() -> dict[str, dict[str, Any]]:
                 assert rule["alert"] not in found, f"{rule['alert']} is defined twice"
                 found[rule["alert"]] = rule
     return found
-
-
-def hurried_rules(factor: int) -> dict[str, Any]:
-    """Return the shipped rules with every wait and every window so many times shorter, for scrapes as much more often.
-
-    Limits in seconds stay as they are: what they are about is shown by the rules' own tests.
-    """
-
-    def shorter(duration: str) -> str:
-        milliseconds = sum(int(number) * _MILLISECONDS[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))
-        return f"{milliseconds // factor}ms"
-
-    groups = []
-    for path in RULE_FILES:
-        for group in yaml.safe_load(path.read_text())["groups"]:
-            group.update({"interval": shorter(group["interval"])} if "interval" in group else {})
-            for rule in group["rules"]:
-                rule["expr"] = re.sub(r"(?<=\[)\w+(?=\])|(?<=offset )\w+", lambda found: shorter(found[0]), rule["expr"])
-                rule |= {wait: shorter(rule[wait]) for wait in ("for", "keep_firing_for") if wait in rule}
-            groups.append(group)
-    return {"groups": groups}
 
 
 def runbook_table() -> list[tuple[str, str, str]]:

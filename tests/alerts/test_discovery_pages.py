@@ -25,7 +25,8 @@ from exporter.net.resolver import Resolver
 from exporter.probing.probe import SharedClients
 from tests.alerts.nameserver import NameServer, name_server
 from tests.alerts.pager import Pager, alertmanager, key_of, pager
-from tests.alerts.shipped import hurried_rules
+from tests.alerts.shipped import RULE_FILES
+from tests.e2e.hurry import hurried_rules
 from tests.net.servers import Certificates, answer, serve, serve_raw
 
 FASTER = 15
@@ -38,7 +39,7 @@ class HurriedPrometheus(PrometheusServer):
     def prepare(self) -> None:
         """Write the rules beside the configuration."""
         rules = self.directory / "rules.yml"
-        rules.write_text(yaml.safe_dump(hurried_rules(FASTER)))
+        rules.write_text(yaml.safe_dump(hurried_rules(RULE_FILES, FASTER)))
         self._config["rule_files"] = [str(rules)]
         super().prepare()
 

@@ -46,22 +46,30 @@ async def fleet(recording: Recording | None = None) -> AsyncIterator[tuple[Bench
         yield bench, recording
 
 
+async def outage(bench: Bench, recording: Recording, minutes: float) -> None:
+    """Let the database die after two minutes in which all is well, and so much time pass."""
+    await recording.go_on(2)
+    break_database(bench)
+    await recording.go_on(minutes)
+
+
+async def recovery(bench: Bench, recording: Recording, folder: Path) -> None:
+    """Mend everything: what has rung for the database ends, and nothing has rung beside it."""
+    bench.plays.clear()
+    await recording.go_on(4)
+    recording.expect_pages(folder, rings=OF_POSTGRES)
+
+
 async def test_a_dead_database_is_one_incident_of_all_that_need_it(tmp_path: Path) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(10)
+        await outage(bench, recording, 10)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
-        bench.plays.clear()
-        await recording.go_on(4)
-        recording.expect_pages(tmp_path, rings=OF_POSTGRES)
+        await recovery(bench, recording, tmp_path)
 
 
 async def test_what_stays_down_when_the_root_is_back_rings_under_its_own_name(tmp_path: Path) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(5)
+        await outage(bench, recording, 5)
         bench.plays = {"case:1": down}
         await recording.go_on(10)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES | {("case", "case"): 1}, firing=[("case", "case")])
@@ -69,9 +77,7 @@ async def test_what_stays_down_when_the_root_is_back_rings_under_its_own_name(tm
 
 async def test_another_fault_within_is_another_incident(tmp_path: Path) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
         bench.plays["signals:1"] = down
         await recording.go_on(5)
         both = OF_POSTGRES | {("signals", "signals"): 1}
@@ -81,16 +87,12 @@ async def test_another_fault_within_is_another_incident(tmp_path: Path) -> None:
 @pytest.mark.parametrize("minutes", [0.5, 20])
 async def test_an_exporter_that_is_frozen_ends_nothing_and_rings_nothing_anew(tmp_path: Path, minutes: float) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
         recording.frozen(minutes)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
         await recording.go_on(5)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
-        bench.plays.clear()
-        await recording.go_on(4)
-        recording.expect_pages(tmp_path, rings=OF_POSTGRES)
+        await recovery(bench, recording, tmp_path)
 
 
 @pytest.mark.parametrize("minutes", [0.5, 20])
@@ -98,25 +100,19 @@ async def test_one_that_is_killed_and_started_anew_ends_nothing_and_rings_nothin
     tmp_path: Path, minutes: float
 ) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
     await recording.blind(minutes)
     recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
     async with fleet(recording) as (bench, _):
         break_database(bench)
         await recording.go_on(5)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
-        bench.plays.clear()
-        await recording.go_on(4)
-        recording.expect_pages(tmp_path, rings=OF_POSTGRES)
+        await recovery(bench, recording, tmp_path)
 
 
 async def test_what_recovered_while_nobody_watched_ends_when_somebody_does(tmp_path: Path) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
     await recording.blind(5)
     async with fleet(recording) as (bench, _):
         await recording.go_on(4)
@@ -126,22 +122,16 @@ async def test_what_recovered_while_nobody_watched_ends_when_somebody_does(tmp_p
 async def test_a_prometheus_with_an_empty_disk_finds_the_same_incidents(tmp_path: Path) -> None:
     """The same labels are the same alerts to Alertmanager, and their group the same incident to PagerDuty."""
     async with fleet() as (bench, before):
-        await before.go_on(2)
-        break_database(bench)
-        await before.go_on(5)
+        await outage(bench, before, 5)
         after = Recording(bench)
         await after.go_on(0.25)
         after.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
-        bench.plays.clear()
-        await after.go_on(4)
-        after.expect_pages(tmp_path, rings=OF_POSTGRES)
+        await recovery(bench, after, tmp_path)
 
 
 async def test_a_service_that_is_not_configured_any_more_ends_and_nothing_else_does(tmp_path: Path) -> None:
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
         await bench.configure(FLEET.replace(CASE + "\n", ""))
         await recording.go_on(4)
         left = {pair: count for pair, count in OF_POSTGRES.items() if pair[0] != "case"}
@@ -151,15 +141,11 @@ async def test_a_service_that_is_not_configured_any_more_ends_and_nothing_else_d
 async def test_a_verdict_that_is_withdrawn_ends_nothing(tmp_path: Path) -> None:
     """As where the password is changed in the middle: nobody can tell, so it may be down still."""
     async with fleet() as (bench, recording):
-        await recording.go_on(2)
-        break_database(bench)
-        await recording.go_on(3)
+        await outage(bench, recording, 3)
         bench.plays = dict.fromkeys(bench.plays, unknown)
         await recording.go_on(10)
         recording.expect_pages(tmp_path, rings=OF_POSTGRES, firing=OF_POSTGRES)
-        bench.plays.clear()
-        await recording.go_on(4)
-        recording.expect_pages(tmp_path, rings=OF_POSTGRES)
+        await recovery(bench, recording, tmp_path)
 
 
 async def test_a_service_that_comes_and_goes_within_a_minute_rings_once(tmp_path: Path) -> None:

@@ -33,24 +33,19 @@ BLIND = 45.0
 
 
 class Line:
-    """What happens, one phase after the other.
+    """What happens, one phase after the other."""
 
-    Args:
-        scrape: Seconds between scrapes.
-    """
-
-    def __init__(self, scrape: float) -> None:
-        self._scrape = scrape
+    def __init__(self) -> None:
         self.phases: list[Phase] = []
 
     @property
     def now(self) -> float:
         """When the last scrape so far is, in seconds."""
-        return sum(phase.seconds for phase in self.phases) - self._scrape
+        return sum(phase.seconds for phase in self.phases) - SCRAPE
 
     def go_on(self, state: State, seconds: float) -> float:
         """Add a phase of at least so long, and return when its last scrape is."""
-        self.phases.append(Phase(state, math.ceil(seconds / self._scrape) * self._scrape))
+        self.phases.append(Phase(state, math.ceil(seconds / SCRAPE) * SCRAPE))
         return self.now
 
 
@@ -76,20 +71,16 @@ class Cases:
 
     def firing(self) -> dict[str, Any]:
         """Return the case in which promtool says, as a failure, what labels and annotations the alert has."""
-        line = Line(self.entry.scrape)
+        line = Line()
         line.go_on(State.GOOD, self._settle)
-        fired = line.go_on(State.BAD, self.entry.fires + self._step)
+        fired = line.go_on(State.BAD, self.entry.fires + SCRAPE)
         test = {"eval_time": _at(fired), "alertname": self.name, "exp_alerts": []}
         return self._group("firing", line) | {"alert_rule_test": [test]}
 
     @property
     def evaluation(self) -> float:
-        """Seconds between two evaluations: as shipped, where scrapes are."""
-        return self.rule.interval if self.entry.scrape == SCRAPE else self.entry.scrape
-
-    @property
-    def _step(self) -> float:
-        return self.entry.scrape
+        """Seconds between two evaluations."""
+        return self.rule.interval
 
     @property
     def _settle(self) -> float:
@@ -102,26 +93,26 @@ class Cases:
 
     @property
     def _ends(self) -> float:
-        default = self.rule.window + self.rule.hold + 2 * self._step
+        default = self.rule.window + self.rule.hold + 2 * SCRAPE
         return self.entry.ends if self.entry.ends is not None else default
 
     def _well(self) -> dict[str, Any]:
-        line, tests = Line(self._step), []
+        line, tests = Line(), []
         at = line.go_on(State.GOOD, self._settle + self._long)
         tests.append(self._silent("not firing", at))
-        line.go_on(State.LOST, self._step)
+        line.go_on(State.LOST, SCRAPE)
         tests.append(self._silent("one lost scrape", line.go_on(State.GOOD, self._long)))
         line.go_on(State.NEW, BLIND)
         tests.append(self._silent("an exporter restart", line.go_on(State.GOOD, self._long)))
         return self._group("well", line, *tests)
 
     def _in_trouble(self) -> dict[str, Any]:
-        line = Line(self._step)
-        began = line.go_on(State.GOOD, self._settle) + self._step
+        line = Line()
+        began = line.go_on(State.GOOD, self._settle) + SCRAPE
         tests = self._pending(began + self.entry.fires - self.rule.wait / 2) if self.rule.wait else []
         line.go_on(State.BAD, self._long)
         if not self.entry.missed:  # who is not there is neither scraped nor started anew
-            line.go_on(State.LOST, self._step)
+            line.go_on(State.LOST, SCRAPE)
             tests += self._goes_on("one lost scrape", line.go_on(State.BAD, 120))
             line.go_on(State.NEW, BLIND)
             tests += self._goes_on("an exporter restart", line.go_on(State.BAD, self._long))
@@ -138,7 +129,7 @@ class Cases:
         return [self._rings(case, "== 1", at), self._firing(case, at, 1)]
 
     def _absent(self) -> dict[str, Any]:
-        case, line = "absent series", Line(self._step)
+        case, line = "absent series", Line()
         missed = line.go_on(State.GONE, self._long) if self.entry.missed else None
         tests = [] if missed is not None else [self._silent(case, line.go_on(State.GONE, self._long))]
         line.go_on(State.GOOD, self._settle + (self._ends if missed is not None else 0))
@@ -150,9 +141,9 @@ class Cases:
 
     def _flapping(self) -> Iterator[dict[str, Any]]:
         """Bad for a scrape, or for half of what it takes; bad for long enough; each time good for a moment between."""
-        fires, moment = self.entry.fires, 2 * self._step
-        for bad in (max(self._step, self.rule.wait / 2), fires + moment):
-            case, line = f"flapping, {bad:g}s bad and {moment:g}s good", Line(self._step)
+        fires, moment = self.entry.fires, 2 * SCRAPE
+        for bad in (max(SCRAPE, self.rule.wait / 2), fires + moment):
+            case, line = f"flapping, {bad:g}s bad and {moment:g}s good", Line()
             line.go_on(State.GOOD, self._settle)
             for _ in range(max(3, round(self._long / (bad + moment)))):
                 line.go_on(State.BAD, bad)
@@ -162,8 +153,8 @@ class Cases:
     def _group(self, case: str, line: Line, *tests: dict[str, Any]) -> dict[str, Any]:
         return {
             "name": f"{self.key}: {case}",
-            "interval": _at(self._step),
-            "input_series": written(self._samples(), line.phases, self._step),
+            "interval": _at(SCRAPE),
+            "input_series": written(self._samples(), line.phases, SCRAPE),
             "promql_expr_test": list(tests),
         }
 

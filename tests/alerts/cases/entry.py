@@ -24,7 +24,6 @@ class Entry:
         settles: Seconds for which all is well before; None follows from the rule.
         held: It goes on when all series end: nothing but recovery ends it.
         missed: It fires when there is no series: that is what it is about.
-        scrape: Seconds between scrapes; more than shipped for windows of days.
         heard: Part of each annotation that must be said when it fires, by the annotation's name.
         variant: What distinguishes it where a rule has several ways to fire.
     """
@@ -38,6 +37,5 @@ class Entry:
     settles: float | None = None
     held: bool = False
     missed: bool = False
-    scrape: float = 15.0
     heard: Mapping[str, str] = field(default_factory=dict)
     variant: str = ""
