@@ -161,7 +161,6 @@ class Summary:
     pending: int
     problems: list[Problem]
     troubled: int
-    incidents: int
     services: list[Row]
     dependencies: list[Row]
 
@@ -183,7 +182,6 @@ def summarise(fleet: FleetView) -> Summary:
         pending=pending,
         problems=problems,
         troubled=len(troubled),
-        incidents=sum(problem.state is State.DOWN for problem in problems),
         services=[row for row in rows if row.view.kind == "service"],
         dependencies=[row for row in rows if row.view.kind == "dependency"],
     )

@@ -416,6 +416,15 @@ async def test_the_headline_counts_who_needs_attention(client: ClientSession, ba
     assert "1 of 1 needs attention" in (await get(client)).words
 
 
+async def test_causes_are_not_counted_where_each_service_has_its_own(client: ClientSession, backend: FakeBackend) -> None:
+    down, unknown = (
+        service(name, [target(name, "tls", "h:1", 0.0, verdict=verdict.value)], verdict)
+        for name, verdict in (("case", Verdict.DOWN), ("vault", Verdict.UNKNOWN))
+    )
+    backend.view = fleet(backend.view, down, unknown)
+    assert "2 of 2 need attention · 2 targets" in (await get(client)).words
+
+
 @pytest.mark.parametrize(
     ("verdicts", "says"),
     [
