@@ -43,7 +43,7 @@ class _Words:
     cut_off: dict[str, list[str]] = field(default_factory=dict)
     """By dependency that answers the exporter: the components that are down even so."""
     open: dict[str, list[str]] = field(default_factory=dict)
-    """By what nothing is known of: the components."""
+    """By what nothing is known of: the components. What has no name is empty, and nobody blames it."""
 
 
 def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
@@ -104,7 +104,7 @@ def _blamed(down: Mapping[str, Member], said: Mapping[str, _Words], since: dict[
     for name, words in said.items():
         pressed = bool(pool_pressed(down[name]))  # its own pool is enough to explain that it cannot reach a database
         for dependency, paths in (*words.open.items(), *words.cut_off.items()):
-            if dependency not in down and not (pressed and all(map(is_database, paths))):
+            if dependency and dependency not in down and not (pressed and all(map(is_database, paths))):
                 who.setdefault(dependency, []).append(name)
     found: dict[str, tuple[str, ...]] = {}
     for dependency, names in who.items():
