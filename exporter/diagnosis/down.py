@@ -28,10 +28,12 @@ class Downs:
         diagnoses: By name.
         roots: By name, in what it lies, what has been down longest first; the name itself where it lies in it. A root may be
             something that no probe calls down: services say so.
+        alone: Names whose components blame something that nobody else blames, and no probe calls down.
     """
 
     diagnoses: Mapping[str, Diagnosis]
     roots: Mapping[str, tuple[str, ...]]
+    alone: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -77,7 +79,12 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         these = tuple(_suspicions(member, beyond, said[name], snapshot))[:5]
         found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))))
         yield
-    return Downs(found, ordered)
+    alone = frozenset(
+        name
+        for name, words in said.items()
+        if name not in blamed and any((*words.open, *words.cut_off)) and name in reaches[name].roots
+    )
+    return Downs(found, ordered, alone)
 
 
 def _heard(member: Member, members: Mapping[str, Member]) -> _Words:

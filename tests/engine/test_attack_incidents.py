@@ -13,7 +13,7 @@ from exporter.engine.target import TargetState
 from exporter.probing.attempt import Attempt
 from exporter.verdict import Failure, Reason, Stage
 from tests.engine.bench import at, down, running
-from tests.engine.test_incidents import FLEET, PASSWORD, incidents, until
+from tests.engine.test_incidents import FLEET, PASSWORD, SERVICES, incidents, says_down, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.looptime]
 
@@ -75,3 +75,19 @@ async def test_an_attempt_costs_the_same_however_many_instances_of_its_service_a
         await asyncio.sleep(24)
         assert spent[0] < 0.3 * (time.thread_time() - began)
         assert incidents(bench) == {"case": "case"}
+
+
+@pytest.mark.parametrize("after", range(0, 15, 4))
+@pytest.mark.parametrize("named", ["postgres", "db"])
+async def test_who_is_first_to_say_that_a_database_is_down_waits_for_the_others(after: float, named: str) -> None:
+    """One incident, where no probe sees it: none is configured, or it answers the exporter and not the services."""
+    text = FLEET.partition("  api-facade")[0]
+    if named == "db":
+        own = f"  postgres: {{instances: [postgres:1], probes: {{postgres: {{{PASSWORD}}}}}}}\n"
+        text = text.replace(own, "").replace("[postgres, redis]", "[redis]")
+    async with running() as bench:
+        await bench.configure(text)
+        await asyncio.sleep(30 + after)
+        bench.plays |= {f"{name}:1": says_down for name in SERVICES}
+        await asyncio.sleep(60)
+        assert incidents(bench) == dict.fromkeys(SERVICES, named)
