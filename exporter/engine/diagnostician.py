@@ -94,8 +94,7 @@ class Diagnostician:
         now = asyncio.get_running_loop().time()
         watched = self._watch(service, now)
         if watched.changed(now):
-            if watched.troubled_at == now:
-                self._ask(self._around.needs(service.name))
+            self._ask(self._around.needs(service.name))  # a second time: what has failed once is confirmed, or taken back
             self._ask(self._around.needed_by(service.name))
         self._look(SETTLE)
 

@@ -42,6 +42,16 @@ async def test_what_is_needed_is_asked_though_an_instance_left_while_it_was_in_d
         assert incidents(bench) == {"case": "postgres", "postgres": "postgres"}
 
 
+async def test_what_is_probed_seldom_is_confirmed_down_together_with_what_needs_it() -> None:
+    async with running() as bench:
+        bench.names["case"] = at("a")
+        await bench.configure(CHURN.replace(", recheck_interval: 3s", ""))
+        await asyncio.sleep(60)
+        bench.play = down
+        await until(bench, {"case", "postgres"}, 45.0)
+        assert incidents(bench) == {"case": "postgres", "postgres": "postgres"}
+
+
 @pytest.mark.parametrize("name", ["", " ", "\u200b", "\x00"])
 async def test_a_component_without_a_name_names_no_incident(name: str) -> None:
     async def says(attempt: Attempt) -> None:
