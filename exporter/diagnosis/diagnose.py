@@ -21,10 +21,12 @@ class Findings:
     Attributes:
         diagnoses: Of each member that is in trouble, what is wrong and why; of others nothing.
         roots: Of each member that is down, in what it lies, what has been down longest first; never empty.
+        alone: What is down and blames something that nobody else blames, and no probe calls down.
     """
 
     diagnoses: Mapping[str, tuple[Diagnosis, ...]]
     roots: Mapping[str, tuple[str, ...]]
+    alone: frozenset[str]
 
 
 def diagnose(snapshot: Snapshot) -> dict[str, tuple[Diagnosis, ...]]:
@@ -56,4 +58,4 @@ def examine(snapshot: Snapshot) -> Generator[None, None, Findings]:
             if lagging:
                 found[name] = (*found.get(name, ()), *lagging)
             yield
-    return Findings(found, downs.roots)
+    return Findings(found, downs.roots, downs.alone)

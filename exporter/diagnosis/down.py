@@ -28,10 +28,12 @@ class Downs:
         diagnoses: By name.
         roots: By name, in what it lies, what has been down longest first; the name itself where it lies in it. A root may be
             something that no probe calls down: services say so.
+        alone: Names whose components blame something that nobody else blames, and no probe calls down.
     """
 
     diagnoses: Mapping[str, Diagnosis]
     roots: Mapping[str, tuple[str, ...]]
+    alone: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class _Words:
     cut_off: dict[str, list[str]] = field(default_factory=dict)
     """By dependency that answers the exporter: the components that are down even so."""
     open: dict[str, list[str]] = field(default_factory=dict)
-    """By what nothing is known of: the components."""
+    """By what nothing is known of: the components. What has no name is empty, and nobody blames it."""
 
 
 def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
@@ -77,7 +79,12 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         these = tuple(_suspicions(member, beyond, said[name], snapshot))[:5]
         found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))))
         yield
-    return Downs(found, ordered)
+    alone = frozenset(
+        name
+        for name, words in said.items()
+        if name not in blamed and any((*words.open, *words.cut_off)) and name in reaches[name].roots
+    )
+    return Downs(found, ordered, alone)
 
 
 def _heard(member: Member, members: Mapping[str, Member]) -> _Words:
@@ -104,7 +111,7 @@ def _blamed(down: Mapping[str, Member], said: Mapping[str, _Words], since: dict[
     for name, words in said.items():
         pressed = bool(pool_pressed(down[name]))  # its own pool is enough to explain that it cannot reach a database
         for dependency, paths in (*words.open.items(), *words.cut_off.items()):
-            if dependency not in down and not (pressed and all(map(is_database, paths))):
+            if dependency and dependency not in down and not (pressed and all(map(is_database, paths))):
                 who.setdefault(dependency, []).append(name)
     found: dict[str, tuple[str, ...]] = {}
     for dependency, names in who.items():

@@ -61,6 +61,7 @@ def step(
     members: Mapping[str, Condition],
     roots: Mapping[str, tuple[str, ...]],
     around: Surroundings,
+    peers: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Chosen]:
     """Return the incidents as they are now.
 
@@ -70,12 +71,14 @@ def step(
         members: How everything is.
         roots: Of what is down, in what it lies, what has been down longest first.
         around: What needs what.
+        peers: Of what blames something alone, who may be about to say the same.
     """
     after = dict(_kept(now, before, members, roots))
     new = [name for name, member in members.items() if member.verdict is Verdict.DOWN and name not in after]
     for name in sorted(new, key=lambda name: (_root(name, roots) != name, name)):  # roots first: others follow them
         root = _root(name, roots)
-        if _settled(now, name, root, members, around, after):
+        heard = all(_answered(members[other], members[name].troubled_at) for other in (peers or {}).get(name, ()))
+        if now >= members[name].since + SETTLE_WITHIN or (heard and _settled(now, name, root, members, around, after)):
             followed = after.get(root) if root != name else None
             after[name] = followed or Chosen(root, None if root == name else _well(now, None, root, name, members, roots))
     return after

@@ -40,7 +40,8 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
 ## Incidents
 
 The first failure that may bring a service down has all that it needs probed at once; something confirmed down has all that
-needs it probed at once (at most four targets each, none more than once in two seconds). Then the incident is chosen: as
+it needs and all that needs it probed at once; a service that is first to blame a dependency which no probe calls down has
+all services probed at once (at most four targets each, none more than once in two seconds). Then the incident is chosen: as
 soon as all of these have answered, for all that has the same root at the same moment, and ten seconds after the service was
 confirmed down at the latest. Of several roots it is the one that has been down longest, then the first by name.
 

@@ -78,6 +78,7 @@ class Diagnostician:
         self._chosen: dict[str, Chosen] = {}
         self._concerned: frozenset[str] = frozenset()
         self._undecided = False
+        self._asked: set[str] = set()
         self._due = inf
         self._wake = asyncio.Event()
 
@@ -93,8 +94,7 @@ class Diagnostician:
         now = asyncio.get_running_loop().time()
         watched = self._watch(service, now)
         if watched.changed(now):
-            if watched.troubled_at == now:
-                self._ask(self._around.needs(service.name))
+            self._ask(self._around.needs(service.name))  # a second time: what has failed once is confirmed, or taken back
             self._ask(self._around.needed_by(service.name))
         self._look(SETTLE)
 
@@ -174,13 +174,28 @@ class Diagnostician:
             await slices.turn()
         findings = await self._examined(Snapshot(time.time(), members), slices)
         now = asyncio.get_running_loop().time()
-        self._chosen = step(now, self._chosen, conditions, findings.roots, self._around)
+        peers = self._peers(findings.alone, conditions)
+        self._chosen = step(now, self._chosen, conditions, findings.roots, self._around, peers)
         self._undecided = any(each.verdict is Verdict.DOWN and name not in self._chosen for name, each in conditions.items())
         self._concerned = frozenset(wanted)
         await self._publish(findings.diagnoses, incidents_of(self._chosen, conditions), slices)
         at = due(self._chosen, conditions)
         if at is not None:
             self._look(max(SETTLE, at - asyncio.get_running_loop().time()))
+
+    def _peers(self, alone: frozenset[str], conditions: Mapping[str, Condition]) -> dict[str, frozenset[str]]:
+        """Ask those at once that may say the same as a service that blames something alone, and return them."""
+        new = {name for name in alone if name not in self._chosen}
+        self._asked &= new
+        if not new:
+            return {}
+        able = frozenset(
+            name for name, each in self._watched.items() if name in conditions and "actuator" in each.service.deciding
+        )
+        if new - self._asked:
+            self._asked |= new
+            self._ask(able - new)
+        return {name: able - {name} for name in new}
 
     async def _examined(self, snapshot: Snapshot, slices: TimeSlices) -> Findings:
         steps = examine(snapshot)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
 from typing import TypeVar
 
 from exporter.config.models import MemberSettings, ServiceSettings
@@ -59,6 +58,8 @@ class ServiceState:
         self._incident: str | None = None
         self._standings: dict[Key, Standing] = {}
         self._tallies: dict[str, Counter[Verdict]] = {}
+        self._doubted: dict[Key, Verdict] = {}
+        self._doubts: dict[str, Counter[Verdict]] = {}
         self._reasons: dict[Verdict, Counter[Reason]] = {Verdict.DOWN: Counter(), Verdict.UNKNOWN: Counter()}
         self._by_instance: dict[str, dict[str, Verdict]] = {}
         self._instances: Counter[Verdict] = Counter()
@@ -80,14 +81,29 @@ class ServiceState:
         """What its targets add up to."""
         return service_verdict(self.settings, self._tallies, complete=self._complete) or Verdict.UNKNOWN
 
-    def verdict_with(self, down: Iterable[Key]) -> Verdict:
-        """Return what the verdict would be, were some of the targets down too."""
-        tallies = {kind: Counter(tally) for kind, tally in self._tallies.items()}
-        for key in down:
-            standing = self._standings.get(key)
-            if standing is not None:
-                tallies[key[1]][standing.verdict] -= 1
-                tallies[key[1]][Verdict.DOWN] += 1
+    def doubts(self, key: Key) -> bool:
+        """Whether a target is in doubt."""
+        return key in self._doubted
+
+    def doubt(self, key: Key, *, doubted: bool) -> None:
+        """Take in whether a target, of which something else is believed, may be down. What is removed is forgotten."""
+        standing = self._standings.get(key) if doubted else None
+        self._count_doubt(key, standing.verdict if standing is not None else None)
+
+    def settle_doubts(self) -> None:
+        """Have no target in doubt."""
+        self._doubted.clear()
+        self._doubts.clear()
+
+    @property
+    def verdict_in_doubt(self) -> Verdict:
+        """What the verdict would be, were the targets down that are in doubt. It costs the same however many they are."""
+        tallies = dict(self._tallies)
+        for kind, doubts in self._doubts.items():
+            tally = Counter(tallies.get(kind, {}))
+            tally.subtract(doubts)
+            tally[Verdict.DOWN] += doubts.total()
+            tallies[kind] = tally
         return service_verdict(self.settings, tallies, complete=self._complete) or Verdict.UNKNOWN
 
     @property
@@ -253,8 +269,18 @@ class ServiceState:
             self._tallies.setdefault(kind, Counter())[now.verdict] += 1
             if kind in self.deciding and now.reason is not None and now.verdict in self._reasons:
                 self._reasons[now.verdict][now.reason] += 1
+        if key in self._doubted:
+            self._count_doubt(key, now.verdict if now is not None else None)
         if kind in self.deciding or name in self._by_instance:
             self._count_instance(kind, name, now.verdict if now is not None and kind in self.deciding else None)
+
+    def _count_doubt(self, key: Key, now: Verdict | None) -> None:
+        before = self._doubted.pop(key, None)
+        if before is not None:
+            _take(self._doubts[key[1]], before)
+        if now is not None:
+            self._doubted[key] = now
+            self._doubts.setdefault(key[1], Counter())[now] += 1
 
     def _count_instance(self, kind: str, name: str, verdict: Verdict | None) -> None:
         kinds = self._by_instance.setdefault(name, {})

@@ -57,7 +57,6 @@ class Watched:
         self.since = now
         self.troubled_at = -inf
         self.endangered = False
-        self._doubted: set[Key] = set()
         self._over: dict[Key, None] = {}
         self._levels: dict[str, tuple[float, float]] = {}
         self._counted: dict[Key, float] = {}
@@ -72,6 +71,7 @@ class Watched:
     def changed(self, now: float) -> bool:
         """Take in that verdict or reasons may have changed; return whether it has come down."""
         self._member = None
+        self.endangered = self.endangered and self._in_danger()  # what was in doubt may be gone
         verdict = self.service.told
         if verdict is self.verdict:
             return False
@@ -81,7 +81,7 @@ class Watched:
         if not self.endangered:  # down at a stroke: its instances are gone, or one failure is enough
             self.troubled_at = now
         self.endangered = False
-        self._doubted.clear()
+        self.service.settle_doubts()
         return True
 
     def completed(self, state: TargetState, now: float) -> bool:
@@ -90,11 +90,11 @@ class Watched:
         self._take_levels(state, now)
         if state.key[1] not in self.service.deciding:
             return False
-        doubted, believed = state.key in self._doubted, state.confirmed.believed
+        doubted, believed = self.service.doubts(state.key), state.confirmed.believed
         failing = doubted if believed is Verdict.DOWN else state.confirmed.unsettled  # once it is down, that is told next
         if not failing and not doubted:
             return False
-        (self._doubted.add if failing else self._doubted.discard)(state.key)
+        self.service.doubt(state.key, doubted=failing)
         before, self.endangered = self.endangered, self._in_danger()
         if self.endangered and not before and now - self.troubled_at >= HASTE_GAP:
             self.troubled_at = now
@@ -123,7 +123,6 @@ class Watched:
 
     def _made(self, now: float, *, facts: bool) -> Member:
         service = self.service
-        self._doubted = {key for key in self._doubted if key in service.targets}
         self._over = {key: None for key in self._over if key in service.targets}
         down = self.verdict is Verdict.DOWN
         return Member(
@@ -193,9 +192,7 @@ class Watched:
         return max(1, MOST_ASKED // max(1, len(self.service.deciding)))
 
     def _in_danger(self) -> bool:
-        if not self._doubted or self.verdict is Verdict.DOWN:
-            return False
-        return self.service.verdict_with(self._doubted) is Verdict.DOWN
+        return self.verdict is not Verdict.DOWN and self.service.verdict_in_doubt is Verdict.DOWN
 
     def _asked_at(self) -> float:
         """Return when the attempts began that tell most of how it is now; it has been asked by then."""
