@@ -134,10 +134,21 @@ class Diagnostician:
                 await self._round()
             except Exception as error:
                 self._defects.note(Where.DIAGNOSIS, "the likely causes could not be worked out", error)
+                await self._withdraw_recovered()
                 self._look(AGAIN)
             took = time.perf_counter() - began
             if took > _LONG:
                 await asyncio.sleep(_PAUSE * took)
+
+    async def _withdraw_recovered(self) -> None:
+        """Take back what was said of what is not down any more: a round that fails must leave nothing frozen."""
+        down = {name for name, watched in self._watched.items() if watched.verdict is Verdict.DOWN}
+        diagnoses = {name: each for name, each in self.diagnoses.items() if name in down}
+        incidents = {name: each for name, each in self.incidents.items() if name in down}
+        try:
+            await self._publish(diagnoses, incidents, TimeSlices())
+        except Exception as error:
+            self._defects.note(Where.DIAGNOSIS, "what is no longer true of likely causes could not be withdrawn", error)
 
     def _look(self, within: float) -> None:
         at = asyncio.get_running_loop().time() + within

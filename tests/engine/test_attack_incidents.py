@@ -8,6 +8,8 @@ import time
 import pytest
 
 from exporter.actuator.health_samples import COMPONENT_UP
+from exporter.diagnosis.model import Snapshot
+from exporter.engine import diagnostician
 from exporter.engine.service import ServiceState
 from exporter.engine.target import TargetState
 from exporter.probing.attempt import Attempt
@@ -71,15 +73,15 @@ async def test_an_attempt_costs_the_same_however_many_instances_of_its_service_a
     async with running() as bench:
         await bench.configure(f"services: {{case: {{instances: [{many}], probes: {{actuator: {{}}}}}}}}")
         await asyncio.sleep(31)
-        spent, diagnostician = [0.0], bench.engine._diagnostician
-        original = diagnostician.completed
+        spent, watched = [0.0], bench.engine._diagnostician
+        original = watched.completed
 
         def measured(service: ServiceState, state: TargetState) -> None:
             began = time.thread_time()
             original(service, state)
             spent[0] += time.thread_time() - began
 
-        diagnostician.completed = measured  # type: ignore[method-assign] # each is measured
+        watched.completed = measured  # type: ignore[method-assign] # each is measured
         bench.play = down
         began = time.thread_time()
         await asyncio.sleep(24)
@@ -101,3 +103,20 @@ async def test_who_is_first_to_say_that_a_database_is_down_waits_for_the_others(
         bench.plays |= {f"{name}:1": says_down for name in SERVICES}
         await asyncio.sleep(60)
         assert incidents(bench) == dict.fromkeys(SERVICES, named)
+
+
+async def test_a_diagnosis_that_fails_leaves_nothing_said_of_what_has_recovered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Snapshot) -> None:
+        raise RuntimeError("a defect")
+
+    async with running() as bench:
+        await bench.configure(FLEET)
+        await asyncio.sleep(30)
+        bench.plays |= {f"{name}:1": down for name in ("postgres", *SERVICES)}
+        await asyncio.sleep(60)
+        assert bench.engine.incidents()
+        monkeypatch.setattr(diagnostician, "examine", broken)
+        bench.plays.clear()
+        await asyncio.sleep(60)
+        assert bench.engine.incidents() == {}
+        assert not list(bench.store.series_of("probe_suspected_cause"))
