@@ -47,8 +47,8 @@ __all__ = ["Engine"]
 MakeProbe = Callable[[Wanted, SharedClients], Probe[Any]]
 MakeSource = Callable[[Instances, Resolver], Source]
 
-SWEEP = 1.0
-"""Seconds between looks for targets that have become stale."""
+SWEEP = 1.0, 5.0
+"""Least and most seconds between looks for targets that have become stale: a tenth of what the most pressing is allowed."""
 
 _WORTH_SPARING = 0.02
 """Share by which the targets that were attempted must have grown."""
@@ -163,9 +163,12 @@ class Engine:
 
     async def _sweep(self) -> None:
         """Withdraw what has become stale, for ever."""
+        pause, most = SWEEP
         while True:
-            await asyncio.sleep(SWEEP)
+            await asyncio.sleep(pause)
             await self._sweep_once()
+            pause = max(SWEEP[0], min((state.stale_after / 10 for state in self._targets()), default=most))
+            pause = min(most, pause)
 
     async def _sweep_once(self) -> None:
         loop, slices = asyncio.get_running_loop(), TimeSlices()

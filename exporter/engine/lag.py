@@ -10,7 +10,7 @@ __all__ = ["LoopLag"]
 TICK = 0.05
 """Seconds between looks while attempts are under way."""
 
-IDLE_TICK = 0.5
+IDLE_TICK = 1.0
 """The same while none is: waking up costs more than anything else that an idle exporter does."""
 
 WORTH_NOTING = 0.005

@@ -17,7 +17,7 @@ __all__ = ["watch_process"]
 _FAMILIES = {family.name: family for family in (m.CPU, m.RSS, m.VIRTUAL, m.STARTED, m.FDS, m.MAX_FDS)}
 
 
-async def watch_process(store: Store, lag: LoopLag, period: float = 5.0) -> None:
+async def watch_process(store: Store, lag: LoopLag, period: float = 10.0) -> None:
     """Sample CPU, memory, descriptors and the loop's stalls, for ever."""
     owner = store.owner({})
     owner.put(m.BUILD, {(__version__, platform.python_version()): 1.0})

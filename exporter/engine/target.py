@@ -217,10 +217,14 @@ class TargetState:
         """Yield what the last attempt learnt of some families."""
         return self._series.facts_of(families)
 
+    @property
+    def stale_after(self) -> float:
+        """Seconds without a completed attempt after which nothing is believed any more."""
+        return STALE_INTERVALS * self.interval + self.timeout
+
     def sweep(self, now: float) -> None:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
-        limit = STALE_INTERVALS * self.interval + self.timeout
-        if now - self._completed > limit and self.confirmed.reason is not Reason.STALE:
+        if now - self._completed > self.stale_after and self.confirmed.reason is not Reason.STALE:
             self.confirmed.stale()
             self._publish_verdict()
             self._note_change()
