@@ -134,8 +134,8 @@ def _print_scrape(cost: ScrapeCost) -> None:
 def _print_fleet(start: StartCost, cost: FleetCost, slowness: float) -> None:
     most_start, most_idle = MAX_START_SECONDS * slowness, MAX_IDLE_CORES * slowness
     most_cores, most_stall = MAX_FLEET_CORES * slowness, MAX_STALL_SECONDS * slowness
-    click.echo(f"Prometheus' scrape takes {slowness:.1f} times the {REFERENCE_MS} ms of the machine that the limits in seconds")
-    click.echo("and cores are for: from here on they are stretched by that.")
+    click.echo(f"Prometheus' scrape takes {slowness:.1f} times the {REFERENCE_MS} ms of the machine that limits are for:")
+    click.echo("from here on those in seconds and cores are stretched by that.")
     click.echo("The command line, and a daemon with nothing due:")
     click.echo(f"  --version, usage   {start.version:8.3f} s    and {start.usage:.3f}, at most {most_start:.2f}")
     click.echo(f"  idle               {100 * start.idle:8.3f} %    of a core, at most {100 * most_idle:.2f}")

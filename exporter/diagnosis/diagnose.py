@@ -22,11 +22,13 @@ class Findings:
         diagnoses: Of each member that is in trouble, what is wrong and why; of others nothing.
         roots: Of each member that is down, in what it lies, what has been down longest first; never empty.
         alone: What is down and blames something that nobody else blames, and no probe calls down.
+        words: Of each member that is down and tells of its components, what it blames; one that is silent is not in it.
     """
 
     diagnoses: Mapping[str, tuple[Diagnosis, ...]]
     roots: Mapping[str, tuple[str, ...]]
     alone: frozenset[str]
+    words: Mapping[str, frozenset[str]]
 
 
 def diagnose(snapshot: Snapshot) -> dict[str, tuple[Diagnosis, ...]]:
@@ -58,4 +60,4 @@ def examine(snapshot: Snapshot) -> Generator[None, None, Findings]:
             if lagging:
                 found[name] = (*found.get(name, ()), *lagging)
             yield
-    return Findings(found, downs.roots, downs.alone)
+    return Findings(found, downs.roots, downs.alone, downs.words)

@@ -29,11 +29,13 @@ class Downs:
         roots: By name, in what it lies, what has been down longest first; the name itself where it lies in it. A root may be
             something that no probe calls down: services say so.
         alone: Names whose components blame something that nobody else blames, and no probe calls down.
+        words: What each blames whose components are known; one that tells of none is not in it.
     """
 
     diagnoses: Mapping[str, Diagnosis]
     roots: Mapping[str, tuple[str, ...]]
     alone: frozenset[str]
+    words: Mapping[str, frozenset[str]]
 
 
 @dataclass(slots=True)
@@ -84,7 +86,12 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         for name, words in said.items()
         if name not in blamed and any((*words.open, *words.cut_off)) and name in reaches[name].roots
     )
-    return Downs(found, ordered, alone)
+    words_of = {
+        name: frozenset((*words.beyond, *words.cut_off, *words.open))
+        for name, words in said.items()
+        if any(down[name].readings(COMPONENT_UP))
+    }
+    return Downs(found, ordered, alone, words_of)
 
 
 def _heard(member: Member, members: Mapping[str, Member]) -> _Words:

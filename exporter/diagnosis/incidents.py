@@ -8,7 +8,7 @@ was restarted makes the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from exporter.diagnosis.graph import Surroundings
@@ -49,10 +49,13 @@ class Chosen:
     Attributes:
         incident: Its name.
         well_since: Since when its root is well again; None while it is not.
+        voices: Who said that the root is down, where no probe of its own did. They must take it back: that they fall silent,
+            as a process does that dies of what it lacks, says nothing.
     """
 
     incident: str
     well_since: float | None = None
+    voices: frozenset[str] = frozenset()
 
 
 def step(
@@ -62,6 +65,7 @@ def step(
     roots: Mapping[str, tuple[str, ...]],
     around: Surroundings,
     peers: Mapping[str, frozenset[str]] | None = None,
+    words: Mapping[str, frozenset[str]] | None = None,
 ) -> dict[str, Chosen]:
     """Return the incidents as they are now.
 
@@ -72,15 +76,16 @@ def step(
         roots: Of what is down, in what it lies, what has been down longest first.
         around: What needs what.
         peers: Of what blames something alone, who may be about to say the same.
+        words: Of what is down and tells of its components, what it blames.
     """
-    after = dict(_kept(now, before, members, roots))
+    now_known = _Known(now, members, roots, words or {})
+    after = dict(_kept(now_known, before))
     new = [name for name, member in members.items() if member.verdict is Verdict.DOWN and name not in after]
     for name in sorted(new, key=lambda name: (_root(name, roots) != name, name)):  # roots first: others follow them
         root = _root(name, roots)
         heard = all(_answered(members[other], members[name].troubled_at) for other in (peers or {}).get(name, ()))
         if now >= members[name].since + SETTLE_WITHIN or (heard and _settled(now, name, root, members, around, after)):
-            followed = after.get(root) if root != name else None
-            after[name] = followed or Chosen(root, None if root == name else _well(now, None, root, name, members, roots))
+            after[name] = (after.get(root) if root != name else None) or now_known.chosen(name, root)
     return after
 
 
@@ -106,32 +111,51 @@ def due(chosen: Mapping[str, Chosen], members: Mapping[str, Condition]) -> float
     return min(times, default=None)
 
 
-def _kept(
-    now: float, before: Mapping[str, Chosen], members: Mapping[str, Condition], roots: Mapping[str, tuple[str, ...]]
-) -> Iterator[tuple[str, Chosen]]:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known at a moment."""
+
+    now: float
+    members: Mapping[str, Condition]
+    roots: Mapping[str, tuple[str, ...]]
+    words: Mapping[str, frozenset[str]]
+
+    def chosen(self, name: str, root: str) -> Chosen:
+        """Choose an incident for something that is down."""
+        if self._verdict(root) is Verdict.DOWN:
+            return Chosen(root)
+        return Chosen(root, None, frozenset(voice for voice, blamed in self.words.items() if root in blamed))
+
+    def well_since(self, name: str, chosen: Chosen) -> float | None:
+        """Return since when a root is well for something that has its incident; None while it is not, or cannot be told."""
+        root = chosen.incident
+        if root == name or root in self.roots.get(name, ()) or self._verdict(root) not in (None, Verdict.UP):
+            return None
+        if chosen.voices and not self._taken_back(root, chosen.voices):
+            return None
+        return self.now if chosen.well_since is None else chosen.well_since
+
+    def _taken_back(self, root: str, voices: frozenset[str]) -> bool:
+        """Say whether nobody blames a root any more, and one who did is well or tells of its components; or all are gone."""
+        if any(root in blamed for blamed in self.words.values()):
+            return False
+        there = [voice for voice in voices if voice in self.members]
+        return not there or any(self._verdict(voice) is Verdict.UP or voice in self.words for voice in there)
+
+    def _verdict(self, name: str) -> Verdict | None:
+        there = self.members.get(name)
+        return None if there is None else there.verdict
+
+
+def _kept(known: _Known, before: Mapping[str, Chosen]) -> Iterator[tuple[str, Chosen]]:
     for name, chosen in before.items():
-        member = members.get(name)
+        member = known.members.get(name)
         if member is None or member.verdict is Verdict.UP:
             continue
-        since = _well(now, chosen.well_since, chosen.incident, name, members, roots)
-        if member.verdict is Verdict.DOWN and since is not None and now >= since + RECOVERED_FOR:
+        since = known.well_since(name, chosen)
+        if member.verdict is Verdict.DOWN and since is not None and known.now >= since + RECOVERED_FOR:
             continue
-        yield name, Chosen(chosen.incident, since)
-
-
-def _well(
-    now: float,
-    since: float | None,
-    root: str,
-    name: str,
-    members: Mapping[str, Condition],
-    roots: Mapping[str, tuple[str, ...]],
-) -> float | None:
-    """Return since when a root is well for something that has its incident; None while it is not, or cannot be told."""
-    there = members.get(root)
-    if root == name or root in roots.get(name, ()) or (there is not None and there.verdict is not Verdict.UP):
-        return None
-    return now if since is None else since
+        yield name, replace(chosen, well_since=since)
 
 
 def _root(name: str, roots: Mapping[str, tuple[str, ...]]) -> str:

@@ -186,7 +186,7 @@ class Diagnostician:
         findings = await self._examined(Snapshot(time.time(), members), slices)
         now = asyncio.get_running_loop().time()
         peers = self._peers(findings.alone, conditions)
-        self._chosen = step(now, self._chosen, conditions, findings.roots, self._around, peers)
+        self._chosen = step(now, self._chosen, conditions, findings.roots, self._around, peers, findings.words)
         self._undecided = any(each.verdict is Verdict.DOWN and name not in self._chosen for name, each in conditions.items())
         self._concerned = frozenset(wanted)
         await self._publish(findings.diagnoses, incidents_of(self._chosen, conditions), slices)

@@ -136,6 +136,34 @@ def test_what_services_say_is_down_is_kept_while_they_say_it() -> None:
     assert names(chosen) == {"case": "case", "vault": "vault"}
 
 
+def test_what_services_said_is_kept_when_they_die_of_it_and_left_when_one_takes_it_back() -> None:
+    members = {**WELL, "case": down(), "vault": down()}
+    blamed = {"case": frozenset({"broker"}), "vault": frozenset({"broker"})}
+    chosen = step(110.0, {}, members, {"case": ("broker",), "vault": ("broker",)}, AROUND, words=blamed)
+    members["facade"] = down(115.0)
+    itself = {name: (name,) for name in ("case", "vault", "facade")}
+    facade = {**itself, "facade": ("case", "vault")}
+    chosen = step(130.0, chosen, members, facade, AROUND, words=blamed)
+    for at in (200.0, 900.0):  # both have fallen silent, then one is back and says the same, alone
+        chosen = step(at, chosen, members, facade, AROUND, words={})
+        chosen = step(at + 70, chosen, members, facade, AROUND, words={"case": frozenset({"broker"})})
+    assert names(chosen) == {"case": "broker", "vault": "broker", "facade": "broker"}
+    for at in (1000.0, 1060.0):  # one says that it is well with it
+        chosen = step(at, chosen, members, itself, AROUND, words={"case": frozenset({"redis"})})
+    assert names(chosen) == {"case": "case", "vault": "vault", "facade": "facade"}
+
+
+def test_what_nobody_is_left_to_say_is_left() -> None:
+    members = {**WELL, "case": down(), "vault": down()}
+    blamed = {"case": frozenset({"broker"})}
+    chosen = step(110.0, {}, members, {"vault": ("broker",)}, AROUND, words=blamed)
+    assert chosen["vault"] == Chosen("broker", voices=frozenset({"case"}))
+    del members["case"]
+    for at in (200.0, 260.0):
+        chosen = step(at, chosen, members, {"vault": ("vault",)}, AROUND)
+    assert names(chosen) == {"vault": "vault"}
+
+
 _CHANGE = st.tuples(
     st.sampled_from(sorted(NEEDS)),
     st.sampled_from([UP, DOWN, DOWN, UNKNOWN]),
