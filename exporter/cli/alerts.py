@@ -29,8 +29,8 @@ def alerts() -> None:
     "--config",
     "config_path",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Configuration of the exporter: leaves out alerts over probes that it has none of, and gives each team that a "
-    "label `team` names a receiver.",
+    help="Configuration of the exporter: leaves out alerts over probes that it has none of, gives each team that a label "
+    "`team` names a receiver, and takes the addresses of runbook and Grafana from its `links` where none are given.",
 )
 @click.option("--job", help="Job of the exporter in Prometheus.  [default: hafnium-exporter]")
 @click.option("--scrape-interval", callback=seconds, help="Of that job.  [default: 15s]")
@@ -51,7 +51,8 @@ def build(context: click.Context, /, output: Path, config_path: Path | None, che
     from exporter.alerts import build as files
     from exporter.alerts.model import Options
 
-    options = Options(**{name: value for name, value in chosen.items() if value is not None}, **_of_config(config_path))
+    given = {name: value for name, value in chosen.items() if value is not None}
+    options = Options(**{**_of_config(config_path), **given})
     if not check:
         try:
             written = files.write(output, options)
@@ -74,6 +75,10 @@ def _of_config(path: Path | None) -> dict[str, Any]:
         return {}
     from exporter.config.loader import load
 
-    members = load(path).everything.values()
+    config = load(path)
+    members = config.everything.values()
     teams = {member.labels["team"] for member in members if "team" in member.labels}
-    return {"teams": tuple(sorted(teams)), "kinds": frozenset(kind for member in members for kind in member.probe_settings)}
+    found = {"teams": tuple(sorted(teams)), "kinds": frozenset(kind for member in members for kind in member.probe_settings)}
+    grafana = (config.links.dashboard or "").partition("/d/")[0]  # a dashboard's address goes on behind it
+    links = {"runbook_url": config.links.runbook, "grafana_url": grafana}
+    return {**found, **{name: link for name, link in links.items() if link}}

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from exporter.diagnosis.model import Confidence, Symptom
+from exporter.diagnosis.model import Symptom
 from exporter.engine.diagnosis_views import CauseView, DiagnosisView, diagnosis_views
 from exporter.engine.oneshot import CheckResult, FleetDiagnosis, ServiceResult
 from exporter.verdict import Verdict
@@ -18,11 +18,6 @@ __all__ = ["Explanation"]
 
 _PAGE = "docs/runbook.md"
 _COLOURS = {Verdict.UP: "green", Verdict.DOWN: "red", Verdict.UNKNOWN: "yellow"}
-_SURE = {
-    Confidence.HIGH: "seen directly",
-    Confidence.MEDIUM: "concluded",
-    Confidence.LOW: "nothing speaks for anything else",
-}
 _SYMPTOMS = {Symptom.DOWN: "Likely cause", Symptom.SLOW: "It is slow. Likely cause", Symptom.LAGGING: "Consumers are behind"}
 
 
@@ -94,7 +89,7 @@ class Explanation:
             yield from (f"  {number}. {step}" for number, step in enumerate(first.steps, 1))
 
     def _cause(self, cause: CauseView) -> str:
-        return f"{cause.meaning} [{cause.cause}, {_SURE[cause.confidence]}]"
+        return f"{cause.meaning} [{cause.cause}, {cause.confidence.words}]"
 
     def _evidence(self, cause: CauseView) -> Iterator[str]:
         for item in cause.evidence:

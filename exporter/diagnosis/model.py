@@ -31,6 +31,11 @@ class Confidence(StrEnum):
     LOW = "low"
     """Nothing speaks for anything else."""
 
+    @property
+    def words(self) -> str:
+        """What people are told of it."""
+        return {"high": "seen directly", "medium": "concluded", "low": "nothing speaks for anything else"}[self.value]
+
 
 @dataclass(frozen=True, slots=True)
 class Cause:

@@ -83,6 +83,7 @@ def test_alerts_over_probes_that_there_are_none_of_are_left_out_and_teams_get_re
     config = tmp_path / "exporter.yml"
     config.write_text(
         """
+links: {runbook: "https://wiki.test/ops", dashboard: "https://grafana.test/sub/d/hafnium-fleet"}
 services:
   web: {instances: ["web:1"], labels: {team: "Web & Shop"}, probes: {tls: {}}}
   api: {instances: ["api:1"], labels: {team: dba}, probes: {tls: {}}}
@@ -94,6 +95,10 @@ services:
         "kubernetes/prometheusrule.yaml", "kubernetes/alertmanagerconfig.yaml",
     }  # fmt: skip
     assert re.findall(r"- alert: (\w+)", files["rules/services.yml"]) == ["ServiceDown", "ServiceFlapping"]
+    assert "https://wiki.test/ops#servicedown" in files["rules/services.yml"]
+    assert "https://grafana.test/sub/d/" in files["rules/services.yml"]
+    given = made(tmp_path / "given", "--config", str(config), "--runbook-url", "https://other.test/book")
+    assert "https://other.test/book#servicedown" in given["rules/services.yml"]
     path = tmp_path / "made" / "alertmanager.yml"
     tool("amtool", "check-config", str(path))
     labels = ("alertname=ServiceDown", "severity=critical", "team=Web & Shop")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
 import yaml
 
 from exporter.demo.faults import FAULTS
@@ -269,9 +267,8 @@ def _configured(*, keep: bool) -> Step:
             for service in config["services"].values():
                 service["depends_on"] = [name for name in service["depends_on"] if name != scene.service(0)]
             exporter.config_path.write_text(yaml.safe_dump(config))
-        with suppress(aiohttp.ClientResponseError):
-            async with scene.stack.session.post(f"http://{exporter.address}/-/reload") as answer:
-                answer.raise_for_status()
+        async with scene.stack.session.post(f"http://{exporter.address}/-/reload") as answer:
+            answer.raise_for_status()
 
     return step
 
