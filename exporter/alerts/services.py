@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
-from exporter.alerts.texts import CAUSE, causes, first, listed
+from exporter.alerts.texts import CAUSE, causes, first, listed, newest
 
 __all__ = ["groups"]
 
@@ -84,7 +84,7 @@ or
     )
     incident = " ".join(["$labels.incident"] * 4)
     why = listed(
-        f"group by (cause, dependency) (last_over_time(probe_suspected_cause{{service=%q}}[{bridge}]))",
+        f"group by (cause, dependency) {newest('probe_suspected_cause{service=%[1]q}', options)}",
         "$labels.incident",
         "cause",
         CAUSE,
@@ -97,7 +97,7 @@ or
         f"{{{{ else }}}}{why}{{{{ end }}}}"
     )
     instances = listed(
-        f"sum by (verdict) (last_over_time(probe_service_instances{{service=%q}}[{bridge}])) > 0",
+        f"sum by (verdict) {newest('probe_service_instances{service=%[1]q}', options)} > 0",
         "$labels.service",
         "verdict",
         "{{ .Value | humanize }} {{ .Labels.verdict }}",

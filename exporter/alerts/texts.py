@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.alerts.model import Options
 
-__all__ = ["CAUSE", "causes", "first", "listed"]
+__all__ = ["CAUSE", "causes", "first", "listed", "newest"]
 
 CAUSE = (
     '{{ if eq .Labels.cause "dependency_down" }}{{ .Labels.dependency }} is down'
@@ -27,6 +27,15 @@ def first(query: str, arguments: str, then: str, otherwise: str = "") -> str:
     return (
         f"{{{{ with printf `{query}` {arguments} | query }}}}{{{{ with . | first }}}}{then}{{{{ end }}}}{other}{{{{ end }}}}"
     )
+
+
+def newest(selector: str, options: Options) -> str:
+    """Select what is told now; only where nothing is, what was told last: it must not say both of what has changed.
+
+    Args:
+        selector: Of one service, with `%[1]q` and so on for arguments, since it is written twice.
+    """
+    return f"({selector} or on () last_over_time({selector}[{options.bridge}]))"
 
 
 def listed(
@@ -54,17 +63,17 @@ def listed(
 
 def causes(options: Options, service: str = "$labels.service") -> str:
     """Say the suspected causes of a service that is in trouble, each with what speaks for it."""
-    suspected = f"last_over_time(probe_suspected_cause{{service=%q}}[{options.bridge}])"
+    suspected = newest("probe_suspected_cause{service=%[1]q}", options)
+    told = newest("probe_suspected_cause_evidence{service=%[1]q,cause=%[2]q,dependency=%[3]q}", options)
     evidence = listed(
-        "max by (evidence) (last_over_time("
-        f"probe_suspected_cause_evidence{{service=%q,cause=%q,dependency=%q}}[{options.bridge}]))",
+        f"max by (evidence) {told}",
         ".Labels.service .Labels.cause .Labels.dependency",
         "evidence",
         "{{ .Labels.evidence }} {{ .Value | humanize }}",
         around=": {}",
     )
     return listed(
-        f'label_join(group by (service, cause, dependency) ({suspected}), "order", " ", "dependency", "cause")',
+        f'label_join(group by (service, cause, dependency) {suspected}, "order", " ", "dependency", "cause")',
         service,
         "order",
         f"{CAUSE}{evidence}",
