@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from exporter.diagnosis.model import Cause, Confidence, Symptom
+from exporter.diagnosis.model import EXPLAIN, Cause, Confidence, Symptom
 from exporter.verdict import PROBER_FAULTS, Reason
 
 __all__ = ["CAUSES", "of_reason"]
@@ -26,7 +26,7 @@ DEPENDENCY_DOWN = Cause(
     "dependency_down",
     "{dependency} is down, which it needs",
     _START,
-    ("Mend {dependency}; what needs it comes back by itself", "hafnium-exporter explain {dependency}"),
+    ("Mend {dependency}; what needs it comes back by itself", EXPLAIN),
     (Symptom.DOWN, Symptom.SLOW),
 )
 DEPENDENCY_UNREACHABLE = Cause(
@@ -69,7 +69,7 @@ DEPENDENCY_SLOW = Cause(
     "dependency_slow",
     "{dependency} is slow, which it needs",
     _LATENCY,
-    (f"For a database, look for slow queries and locks: {_ACTIVITY}", "hafnium-exporter explain {dependency}"),
+    (f"For a database, look for slow queries and locks: {_ACTIVITY}", EXPLAIN),
     (Symptom.SLOW,),
     Confidence.MEDIUM,
 )

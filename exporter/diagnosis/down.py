@@ -156,7 +156,7 @@ def _of_root(member: Member, root: str, words: _Words, snapshot: Snapshot) -> Su
     if own is not None and own.verdict is Verdict.UP:
         verdict = evidence(f"verdict on {root} by its own probe", 1.0, m.SERVICE_UP, root)
         return Suspicion(causes.DEPENDENCY_UNREACHABLE, root, Confidence.MEDIUM, most((*components, verdict)))
-    return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.MEDIUM, most(components))
+    return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.MEDIUM, most(components), probed=own is not None)
 
 
 def _of_itself(member: Member, words: _Words, named: set[str]) -> Generator[Suspicion, None, None]:

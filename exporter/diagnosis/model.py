@@ -10,7 +10,21 @@ from math import isnan
 from exporter.metrics.family import Family
 from exporter.verdict import Reason, Verdict
 
-__all__ = ["Cause", "Confidence", "Diagnosis", "Evidence", "Member", "Reading", "Snapshot", "Suspicion", "Symptom"]
+__all__ = [
+    "EXPLAIN",
+    "Cause",
+    "Confidence",
+    "Diagnosis",
+    "Evidence",
+    "Member",
+    "Reading",
+    "Snapshot",
+    "Suspicion",
+    "Symptom",
+]
+
+EXPLAIN = "hafnium-exporter explain {dependency}"
+"""The step that leads on to the dependency in which a cause lies."""
 
 
 class Symptom(StrEnum):
@@ -82,28 +96,26 @@ class Suspicion:
         dependency: What it lies in; empty where that is the service itself.
         confidence: How far it goes.
         evidence: What speaks for it, the strongest first; never more than five.
+        probed: The dependency has probes of its own; false where it is known only by what services say of it.
     """
 
     cause: Cause
     dependency: str = ""
     confidence: Confidence = Confidence.HIGH
     evidence: tuple[Evidence, ...] = ()
+    probed: bool = True
 
     def meaning(self, service: str) -> str:
         """Say to people what it means for a service."""
         return self._filled(self.cause.meaning, service)
 
-    def steps(self, service: str, workload: str | None = None) -> tuple[str, ...]:
-        """Return what to do about it, one line each.
-
-        Args:
-            service: Name of the service or dependency that is in trouble.
-            workload: What Kubernetes calls it; a service's name with `-service` where it is not said.
-        """
-        workload = workload or f"{service}-service"
-        return tuple(self._filled(step.replace("{service}-service", workload), service) for step in self.cause.steps)
+    def steps(self, service: str) -> tuple[str, ...]:
+        """Return what to do about it, one line each; nothing can be asked of a dependency that is not configured."""
+        steps = self.cause.steps if self.probed else (step for step in self.cause.steps if step != EXPLAIN)
+        return tuple(self._filled(step, service) for step in steps)
 
     def _filled(self, text: str, service: str) -> str:
+        # Not str.format: a step may hold braces of its own.
         return text.replace("{service}", service).replace("{dependency}", self.dependency or service)
 
 

@@ -89,18 +89,12 @@ def incident_view(
 
 
 def _cause_view(service: str, suspicion: Suspicion) -> CauseView:
-    cause = suspicion.cause
-
-    def filled(text: str) -> str:
-        # Not str.format: a step may hold braces of its own.
-        return text.replace("{service}", service).replace("{dependency}", suspicion.dependency)
-
     return CauseView(
-        cause=cause.name,
+        cause=suspicion.cause.name,
         dependency=suspicion.dependency,
-        meaning=filled(cause.meaning),
+        meaning=suspicion.meaning(service),
         confidence=suspicion.confidence,
         evidence=[EvidenceView(text=item.text, value=item.value, series=item.series) for item in suspicion.evidence],
-        section=cause.section,
-        steps=[filled(step) for step in cause.steps],
+        section=suspicion.cause.section,
+        steps=list(suspicion.steps(service)),
     )

@@ -129,6 +129,14 @@ def test_confidence_is_less_where_it_is_concluded() -> None:
     assert first("case", service("case", DOWN, reasons={})).confidence is Confidence.LOW
 
 
+def test_nothing_is_offered_to_be_explained_that_is_not_configured() -> None:
+    known = first("case", case(facts=NO_DB), DB_DOWN)
+    assert "hafnium-exporter explain postgres" in known.steps("case")
+    said = first("case", case(facts=NO_DB, needs=()), other(facts=NO_DB, needs=()))
+    assert said.cause is known.cause
+    assert said.steps("case") == ("Mend db; what needs it comes back by itself",)
+
+
 def test_what_it_takes_down_with_it() -> None:
     these = found(service("a", DOWN, "b"), service("b", DOWN, "postgres"), service("c", UP, "postgres"), DB_DOWN)
     assert these["postgres"][0].takes_down == ("a", "b")
