@@ -390,7 +390,7 @@ def hit_rate_low(options: Options) -> Alert:
     return Alert(
         name="RedisHitRateLow",
         severity=Severity.WARNING,
-        expr=stepping_back(low, options),
+        expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
         wait="5m",
         summary="The cache of {{ $labels.service }} hits seldom: {{ $value | humanizePercentage }} of lookups",
         description=(
@@ -409,7 +409,11 @@ def hit_rate_low(options: Options) -> Alert:
         ),
         action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
         panel=35,
-        meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100",
+        meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
+        "anything is down, nor 15 min after",
+        comment="""\
+While a database is down nothing is put into the cache, and what was in it runs out: the incident's page says more.""",
+        disables=(Disable("promql/series(probe_incident)", "there is none while all is up"),),
         team=Team.DBA,
         kinds=_REDIS,
     )
