@@ -65,7 +65,7 @@ class OomCounter:
             known[ended.container] = ended
             if ended.oom and counts:
                 before = last.number if last is not None else 0 if seen else ended.number - 1
-                # What ended unseen in between is held to have ended as the next did, unless what came before speaks against it.
+                # What ended unseen in between is held to have ended as the next did, unless the one before did not.
                 unseen = max(0, ended.number - before - 1) if last is None or last.oom else 0
                 self._count(pod, ended.container, 1 + unseen)
 
