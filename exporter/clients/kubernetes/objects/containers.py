@@ -59,7 +59,8 @@ class Container(NamedTuple):
         waiting_message: What is said of that, for people: cut, with credentials masked.
         restarts: How often it was restarted.
         ready: Whether it is ready.
-        ended: How it ended last, also where it runs again; None where it never has.
+        ended: How it ended last, also where it runs again; None where it never has, or as an init container that did its
+            work.
         resources: What it is given.
     """
 
@@ -84,13 +85,16 @@ def containers_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterato
             count += 1
             state = mapping(each, "state")
             waiting = mapping(state, "waiting")
+            ended = _termination(mapping(state, "terminated")) or _termination(mapping(each, "lastState", "terminated"))
+            if key == "initContainerStatuses" and ended is not None and ended.exit_code == 0:
+                ended = None
             yield Container(
                 name=name,
                 waiting=text(waiting, "reason"),
                 waiting_message=message(waiting.get("message")),
                 restarts=max(0, integer(each, "restartCount")),
                 ready=flag(each, "ready"),
-                ended=_termination(mapping(state, "terminated")) or _termination(mapping(each, "lastState", "terminated")),
+                ended=ended,
                 resources=given.get(name, Resources()),
             )
 
