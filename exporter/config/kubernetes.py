@@ -29,9 +29,11 @@ class ClusterSettings(ClusterAccess):
 
 def _check_selector(text: str) -> str:
     try:
-        Selector.parse(text)
+        chosen = Selector.parse(text).requirements
     except ValueError:
-        raise ValueError("expected a label selector, such as app=identity-service,tier in (backend,edge)") from None
+        chosen = ()
+    if not chosen:
+        raise ValueError("expected a label selector, such as app=identity-service,tier in (backend,edge)")
     return text
 
 
@@ -47,7 +49,9 @@ class KubernetesInstances(ClusterSettings):
     """Pods that are the instances of a service; in the cluster and namespace of the section `kubernetes` by default."""
 
     selector: Annotated[str, AfterValidator(_check_selector)] = Field(
-        min_length=1, max_length=500, description="Label selector of the pods, such as app=identity-service,tier=backend."
+        max_length=500,
+        json_schema_extra={"minLength": 1},
+        description="Label selector of the pods, such as app=identity-service,tier=backend.",
     )
     port: Annotated[
         int | str,
