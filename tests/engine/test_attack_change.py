@@ -14,8 +14,8 @@ from exporter.engine.slots import Lane, Slots
 from exporter.metrics.family import gauge
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
-from exporter.probing.probe import SharedClients
 from exporter.probing.attempt import Attempt
+from exporter.probing.probe import SharedClients
 from exporter.verdict import Failure, Reason, Stage
 from tests.engine.bench import Bench, Played, at, down, hang, running
 
