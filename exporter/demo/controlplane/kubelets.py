@@ -120,6 +120,14 @@ class Kubelets:
         if defects and error is None:
             raise ExceptionGroup("the player of kubelets", defects)
 
+    def used(self) -> list[tuple[Raw, Behaviour]]:
+        """Return the pods whose containers run, and what they play."""
+        return [(one.raw, one.behaviour) for one in self._pods.values() if one.status.running]
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes."""
+        return list(self._nodes)
+
     async def _make(self, name: str, zone: str) -> None:
         with suppress(ApiError):  # it is there: this one plays on
             await self._client.send("POST", "/api/v1/nodes", node(name, zone))
