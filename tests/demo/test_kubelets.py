@@ -70,7 +70,13 @@ async def test_a_pod_gets_what_it_asks_for(
 
 
 async def test_a_crash_loop_goes_on_and_tells_why(control_plane: Access, namespace: str) -> None:
-    play: dict[str, str | float] = {"state": "crash-loop", "lives": 0.1, "backoff": 0.3, "exit_code": 3, "message": "no DataSource"}
+    play: dict[str, str | float] = {
+        "state": "crash-loop",
+        "lives": 0.1,
+        "backoff": 0.3,
+        "exit_code": 3,
+        "message": "no DataSource",
+    }
     await control_plane.apply([pod("one", **play)], namespace)
 
     async def restarted() -> dict[str, Any]:
