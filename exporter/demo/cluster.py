@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from exporter.demo.controlplane import programs
 from exporter.demo.controlplane.client import Raw
 from exporter.demo.controlplane.kubelets import Kubelets
 from exporter.demo.controlplane.plane import ControlPlane
 from exporter.demo.controlplane.usage import UsageApi
-from exporter.demo.controlplane.workloads import autoscaler, deployment, service
+from exporter.demo.controlplane.workloads import PORT_NAME, autoscaler, deployment, labels_of, service
 from exporter.demo.golang import BuildError
 from exporter.demo.processes import StartError
 
@@ -57,14 +58,13 @@ class DemoCluster:
 
     Attributes:
         plane: The control plane.
-        reader_config: Kubeconfig of the exporter, written at the start.
     """
 
     def __init__(self, folder: Path, services: Mapping[str, int]) -> None:
         if not programs.available():
             raise StartError("the control plane is not built")
         self.plane = ControlPlane(folder, programs.built())
-        self.reader_config = self.plane.kubeconfig_path(READER, NAMESPACE)
+        self._reader_config = self.plane.kubeconfig_path(READER, NAMESPACE)
         self._folder = folder
         self._services = dict(services)
         self._running = AsyncExitStack()
@@ -95,6 +95,20 @@ class DemoCluster:
     async def stop(self) -> None:
         """End everything."""
         await self._running.aclose()
+
+    def access(self) -> dict[str, Any]:
+        """Return the exporter's section `kubernetes`."""
+        return {"kubeconfig": str(self._reader_config), "namespace": NAMESPACE}
+
+    def instances(self, name: str) -> dict[str, Any]:
+        """Return how the exporter finds a service and asks about it."""
+        selector = ",".join(f"{label}={value}" for label, value in labels_of(workload_of(name)).items())
+        pods = {"selector": selector, "port": PORT_NAME, "labels": ["node", "zone"]}
+        return {
+            "instances": {"kubernetes": pods},
+            "min_ready": "50%",
+            "probes": {"actuator": {}, "kubernetes": {"workload": workload_of(name)}},
+        }
 
     async def reset(self, name: str) -> None:
         """Bring a service back to how it was at the start, with pods that are well."""

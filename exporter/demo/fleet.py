@@ -257,8 +257,13 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
                 "probes": {"tls": {"ca_file": str(fleet.gateway.authority)}},
             },
         },
-        "services": {
-            name: {"instances": [f"127.0.0.1:{port}"], "depends_on": needs[name], "probes": {"actuator": {}}}
-            for name, port in fleet.services.items()
-        },
+        **({"kubernetes": fleet.cluster.access()} if fleet.cluster is not None else {}),
+        "services": {name: {**_instances(fleet, name), "depends_on": needs[name]} for name in fleet.services},
     }
+
+
+def _instances(fleet: Fleet, name: str) -> dict[str, Any]:
+    """Return where a service is, and how it is probed."""
+    if fleet.cluster is not None:
+        return fleet.cluster.instances(name)
+    return {"instances": [f"127.0.0.1:{fleet.services[name]}"], "probes": {"actuator": {}}}
