@@ -192,23 +192,19 @@ class _Forwarders:
             return
         open_here = self._connections[ip] = set()
 
-        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - streams are served by tasks
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.create_task(_forward(reader, writer, port))
             open_here.add(task)
-            try:
-                await _forward(reader, writer, port)
-            finally:
-                open_here.discard(task)
+            task.add_done_callback(open_here.discard)
 
-        self._servers[ip] = await asyncio.start_server(forward, ip, port)
+        self._servers[ip] = await asyncio.start_server(accept, ip, port)
 
     async def stop(self, ip: str) -> None:
         """Listen no more, and hang up."""
         server = self._servers.pop(ip, None)
         if server is not None:
             server.close()
-        for task in self._connections.pop(ip, ()):
+        for task in tuple(self._connections.pop(ip, ())):
             task.cancel()
 
 

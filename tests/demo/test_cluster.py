@@ -30,7 +30,8 @@ class Cluster:
         self._plane = demo.fleet.cluster.plane
 
     def kubectl(self, *arguments: str) -> str:
-        command = [self._plane.programs / "kubectl", f"--kubeconfig={self._plane.admin.config}", "-n", NAMESPACE, *arguments]
+        config = f"--kubeconfig={self._plane.admin.config}"
+        command = [str(self._plane.programs / "kubectl"), config, "-n", NAMESPACE, *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
 
     def get(self, *arguments: str) -> Raw:
