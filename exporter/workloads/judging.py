@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from exporter.clients.kubernetes.objects.containers import Container
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.workloads import Deployment
+from exporter.verdict import Failure, Reason, Stage
 from exporter.workloads.scope import Scaled
 from exporter.workloads.words import CRASH_LOOP, PROBLEMS, waiting_reason
-from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["UNSCHEDULABLE", "alive", "blind", "judge", "problem_of"]
 

@@ -10,11 +10,11 @@ from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod, Workload
 from exporter.clients.kubernetes.objects.policies import DisruptionBudget
-from exporter.clients.kubernetes.objects.selector import Selector
 from exporter.clients.kubernetes.objects.slices import Endpoint
 from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
+from exporter.clients.kubernetes.selector import Selector
 
-__all__ = ["Scope", "Scaled"]
+__all__ = ["Scaled", "Scope"]
 
 MOST_WORKLOADS = 10
 """Workloads of one service: its Deployment, and perhaps a canary."""
@@ -45,8 +45,9 @@ class Scope:
         return found
 
     def workloads(self) -> list[Scaled]:
-        """Return its workloads, in the order of their names: those that are known."""
-        found = [each for kind in _KINDS.values() for each in self.cluster.objects(kind).values() if self._makes_its(each)]
+        """Return its workloads, in the order of their names: those that are known as they are now."""
+        known = (kind for kind in _KINDS.values() if self.cluster.failure(kind) is None)
+        found = [each for kind in known for each in self.cluster.objects(kind).values() if self._makes_its(each)]
         found.sort(key=lambda each: (each.name, each.kind))
         return found[:MOST_WORKLOADS]
 
@@ -72,7 +73,7 @@ class Scope:
         found = [
             each
             for each in self.cluster.objects(Kind.DISRUPTION_BUDGETS).values()
-            if each.selector is not None and any(map(each.selector.fits, labels))
+            if each.selector is not None and any(map(each.selector.matches, labels))
         ]
         return sorted(found, key=lambda each: each.name)
 
@@ -84,10 +85,10 @@ class Scope:
 
     def _is_its(self, pod: Pod) -> bool:
         if self.selector is not None:
-            return self.selector.fits(pod.labels)
+            return self.selector.matches(pod.labels)
         return pod.owner is not None and pod.owner.name == self.workload
 
     def _makes_its(self, each: Scaled) -> bool:
         if self.workload is not None:
             return each.name == self.workload
-        return self.selector is not None and self.selector.fits(each.template)
+        return self.selector is not None and self.selector.matches(each.template)

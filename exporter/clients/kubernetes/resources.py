@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from exporter.clients.kubernetes.cluster import Kind
 from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod
@@ -14,7 +14,20 @@ from exporter.clients.kubernetes.objects.policies import DisruptionBudget, Quota
 from exporter.clients.kubernetes.objects.slices import EndpointSlice
 from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
 
-__all__ = ["RESOURCES", "Resource"]
+__all__ = ["RESOURCES", "Kind", "Resource"]
+
+
+class Kind(StrEnum):
+    """What can be watched."""
+
+    PODS = "pods"
+    ENDPOINT_SLICES = "endpointslices"
+    DEPLOYMENTS = "deployments"
+    STATEFUL_SETS = "statefulsets"
+    AUTOSCALERS = "horizontalpodautoscalers"
+    QUOTAS = "resourcequotas"
+    DISRUPTION_BUDGETS = "poddisruptionbudgets"
+    NODES = "nodes"
 
 
 @dataclass(frozen=True, slots=True)
