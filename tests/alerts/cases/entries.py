@@ -487,7 +487,8 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
                 of("probe_kubernetes_pods_unschedulable", reason="memory"): 3,
                 of("probe_kubernetes_pod_problem", pod="vault-1", reason="Unschedulable"): 1,
             },
-            beside={VERDICT: 1}, fires=300, labels=labels(reason="memory"), heard={"summary": "takes 3 pods", "cause": "vault-1"},
+            beside={VERDICT: 1}, fires=300, labels=labels(reason="memory"),
+            heard={"summary": "takes 3 pods", "cause": "vault-1"},
         ),
     ),
     "RolloutStuck": (
