@@ -14,8 +14,8 @@ from exporter.clients.kubernetes.answers import ApiFailure
 from exporter.clients.kubernetes.cluster import Cluster, Kind, Use
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.reading import Malformed, items
+from exporter.clients.kubernetes.objects.selector import Selector
 from exporter.clients.kubernetes.objects.uses import PodUse
-from exporter.clients.kubernetes.selector import Selector
 from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target

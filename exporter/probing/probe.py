@@ -73,6 +73,7 @@ class Target:
         addresses: Where to connect: one for an instance, all for a service, which may be none.
         labels: Extra labels from the configuration; all targets of one probe of one service share them.
         instance_labels: What the source of the instance says of it, such as pod and node.
+        uid: What tells its instance from another one of the same name; empty where the name does.
 
     Its identity is its `key`: addresses and labels may change while what is believed of it stays.
     """
@@ -83,6 +84,7 @@ class Target:
     addresses: tuple[Address, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     instance_labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
 
     @property
     def address(self) -> Address:
@@ -114,8 +116,8 @@ class SharedClients:
     clusters: Clusters = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", Tokens(self.http))
         object.__setattr__(self, "clusters", Clusters(self.resolver))
+        object.__setattr__(self, "tokens", Tokens(self.http))
 
     @classmethod
     def open(cls) -> SharedClients:
@@ -124,9 +126,9 @@ class SharedClients:
         return cls(HttpClient(resolver), resolver)
 
     async def close(self) -> None:
-        """End the fetching of tokens and the watching of clusters, close connections and the resolver."""
-        await self.tokens.close()
+        """End the watching of clusters and the fetching of tokens, close connections and the resolver."""
         await self.clusters.close()
+        await self.tokens.close()
         await self.http.close()
         await self.resolver.close()
 

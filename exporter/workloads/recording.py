@@ -80,9 +80,10 @@ def record_oom_kills(to: Recorder, kills: Mapping[OomKills, int], owners: Set[Wo
         owners: The service's workloads.
         pods: Its pods: their containers are told with 0, so that the first kill is an increase.
     """
+    names = {owner.name for owner in owners}
     found = Counter(dict.fromkeys(container_names(pods), 0))
     for killed, count in kills.items():
-        if Workload(killed.kind, killed.workload) in owners:
+        if killed.workload in names:
             found[killed.container] += count
     for container, count in islice(found.items(), MOST_NAMED):
         to.record(f.OOM_KILLS, count, container)

@@ -10,9 +10,9 @@ from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod, Workload
 from exporter.clients.kubernetes.objects.policies import DisruptionBudget
+from exporter.clients.kubernetes.objects.selector import Selector
 from exporter.clients.kubernetes.objects.slices import Endpoint
 from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
-from exporter.clients.kubernetes.selector import Selector
 
 __all__ = ["Scaled", "Scope"]
 
@@ -73,7 +73,7 @@ class Scope:
         found = [
             each
             for each in self.cluster.objects(Kind.DISRUPTION_BUDGETS).values()
-            if each.selector is not None and any(map(each.selector.matches, labels))
+            if each.selector is not None and any(map(each.selector.fits, labels))
         ]
         return sorted(found, key=lambda each: each.name)
 
@@ -85,10 +85,10 @@ class Scope:
 
     def _is_its(self, pod: Pod) -> bool:
         if self.selector is not None:
-            return self.selector.matches(pod.labels)
+            return self.selector.fits(pod.labels)
         return pod.owner is not None and pod.owner.name == self.workload
 
     def _makes_its(self, each: Scaled) -> bool:
         if self.workload is not None:
             return each.name == self.workload
-        return self.selector is not None and self.selector.matches(each.template)
+        return self.selector is not None and self.selector.fits(each.template)

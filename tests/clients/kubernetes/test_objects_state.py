@@ -170,8 +170,8 @@ def test_a_quota_and_a_budget() -> None:
     })  # fmt: skip
     assert (budget.allowed, budget.healthy, budget.needed, budget.expected) == (0, 1, 2, 3)
     assert budget.selector is not None
-    assert budget.selector.matches({"app": "identity-service"})
-    assert not budget.selector.matches({"app": "vault-service"})
+    assert budget.selector.fits({"app": "identity-service"})
+    assert not budget.selector.fits({"app": "vault-service"})
 
 
 def test_a_node_tells_what_is_wrong_with_it() -> None:

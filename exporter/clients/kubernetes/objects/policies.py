@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from exporter.clients.kubernetes.objects.quantity import quantity
-from exporter.clients.kubernetes.objects.reading import integer, items, labels, mapping, required, text
-from exporter.clients.kubernetes.selector import Requirement, Selector
+from exporter.clients.kubernetes.objects.reading import integer, labels, mapping, required
+from exporter.clients.kubernetes.objects.selector import Selector
 
 __all__ = ["DisruptionBudget", "Quota", "Use"]
 
@@ -87,21 +87,9 @@ class DisruptionBudget:
         return cls(
             uid=required(metadata, "uid"),
             name=required(metadata, "name"),
-            selector=_selector(mapping(raw, "spec", "selector")),
+            selector=Selector.of(mapping(raw, "spec", "selector")),
             allowed=integer(status, "disruptionsAllowed"),
             healthy=integer(status, "currentHealthy"),
             needed=integer(status, "desiredHealthy"),
             expected=integer(status, "expectedPods"),
         )
-
-
-def _selector(raw: Mapping[str, Any]) -> Selector | None:
-    found = [Requirement(name, frozenset({value}), wanted=True) for name, value in labels(raw, "matchLabels").items()]
-    for each in items(raw, "matchExpressions"):
-        name, operator, values = text(each, "key"), text(each, "operator"), each.get("values")
-        if not name or operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
-            return None
-        listed = [value for value in values if isinstance(value, str)] if isinstance(values, list) else []
-        of = frozenset(listed) if operator in ("In", "NotIn") else None
-        found.append(Requirement(name, of, wanted=operator in ("In", "Exists")))
-    return Selector(tuple(found))
