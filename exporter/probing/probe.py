@@ -150,7 +150,6 @@ class Probe(ABC, Generic[S]):
             without.
         metrics: The families it records.
         phases: Stages it times, on the path that decides the verdict.
-        planned: Why the kind is not probed yet; such a kind is accepted in the configuration and makes no target.
     """
 
     kind: ClassVar[str]
@@ -160,7 +159,6 @@ class Probe(ABC, Generic[S]):
     needs_instances: ClassVar[bool] = True
     metrics: ClassVar[tuple[Family, ...]] = ()
     phases: ClassVar[tuple[Stage, ...]] = ()
-    planned: ClassVar[str | None] = None
 
     def __init__(self, target: Target, settings: S, shared: SharedClients) -> None:
         self.target = target
