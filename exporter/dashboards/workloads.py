@@ -27,7 +27,7 @@ def _pods() -> Panels:
             Query(f"max by (service) ({of('probe_kubernetes_endpoints', _READY)})", "{{service}} endpoints"),
         ),
         graph(
-            110, "Containers that wait", "Containers that wait, by reason: CrashLoopBackOff, ImagePullBackOff …", "short",
+            110, "Containers that wait", "Containers that wait, by reason, such as CrashLoopBackOff.", "short",
             Query(
                 f"max by (service, reason) ({of('probe_kubernetes_containers_waiting')})", "{{service}} {{reason}}"
             ),

@@ -464,9 +464,9 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "PodOomKilled": (
         Entry(
-            good={of("probe_kubernetes_oom_kills_total", container="app"): 0},
+            good={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.0003)},
             bad={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.01)},
-            beside={of("probe_kubernetes_memory_limit_bytes", container="app"): 2**29}, fires=225, settles=900,
+            beside={of("probe_kubernetes_memory_limit_bytes", container="app"): 2**29}, fires=90,
             labels=labels(container="app"), heard={"description": "512MiB"},
         ),
     ),
