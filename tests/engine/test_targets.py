@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.config.models import ServiceSettings
 from exporter.engine.targets import wanted_targets
 
-PROBES = {"actuator": {}, "kubernetes": {}, "kafka": {}}
+PROBES: dict[str, dict[str, object]] = {"actuator": {}, "kubernetes": {}, "kafka": {}}
 
 
 def test_without_an_instance_the_cluster_is_still_asked() -> None:

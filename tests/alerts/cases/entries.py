@@ -452,7 +452,7 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "PodCrashLooping": (
         Entry(
-            good={of("probe_kubernetes_containers_waiting", reason="CrashLoopBackOff"): None},
+            good={},
             bad={
                 of("probe_kubernetes_containers_waiting", reason="CrashLoopBackOff"): 2,
                 of("probe_kubernetes_pod_problem", pod="vault-1", reason="CrashLoopBackOff"): 1,
@@ -482,7 +482,7 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "PodUnschedulable": (
         Entry(
-            good={of("probe_kubernetes_pods_unschedulable", reason="memory"): None},
+            good={},
             bad={
                 of("probe_kubernetes_pods_unschedulable", reason="memory"): 3,
                 of("probe_kubernetes_pod_problem", pod="vault-1", reason="Unschedulable"): 1,
@@ -505,7 +505,7 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "QuotaBlocks": (
         Entry(
-            good={of("probe_kubernetes_replica_failure", **REFUSED): None},
+            good={},
             bad={of("probe_kubernetes_replica_failure", **REFUSED): 1},
             beside={of("probe_kubernetes_quota_used_ratio", quota="compute", resource="pods"): 1},
             fires=120, labels=labels(**REFUSED), heard={"cause": "pods of compute 100%"},
@@ -521,7 +521,7 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "AutoscalerUnable": (
         Entry(
-            good={of("probe_kubernetes_autoscaler_unable", **PEAK, reason="FailedGetResourceMetric"): None},
+            good={},
             bad={of("probe_kubernetes_autoscaler_unable", **PEAK, reason="FailedGetResourceMetric"): 1},
             fires=600, labels=labels(**PEAK, reason="FailedGetResourceMetric"),
         ),
@@ -535,7 +535,7 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "KubernetesBlind": (
         Entry(
-            good={of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): None},
+            good={},
             bad={of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): 1},
             fires=180, labels=of_exporter("warning"), heard={"cause": "vault api_unreachable"},
         ),
