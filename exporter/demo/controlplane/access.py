@@ -151,22 +151,23 @@ class Access:
             return str((await client.send("POST", "/api/v1/namespaces", body))["metadata"]["name"])
 
     async def as_user(
-        self, name: str, rules: Sequence[Rule], namespace: str = "default", *, cluster: bool = False
+        self, name: str, rules: Sequence[Rule], namespace: str = "default", *, cluster: bool = False, seconds: int = 3600
     ) -> Identity:
-        """Make a service account with exactly these rules, in effect when this returns; its token lasts an hour.
+        """Make a service account with exactly these rules, in effect when this returns.
 
         Args:
             name: Of the account, and of what grants it its rules.
             rules: What it may do.
             namespace: Where it is, and where the rules hold.
             cluster: Whether they hold in all namespaces, and for what is in none.
+            seconds: How long its token lasts, ten minutes at least.
 
         Raises:
             ApiError: Something is refused.
         """
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
         await self.apply([account], namespace)
-        token = await self.request_token(name, namespace)
+        token = await self.request_token(name, namespace, seconds)
         identity = Identity(name, namespace, token, self.kubeconfig(name, token, namespace), cluster)
         await self.grant(identity, rules)
         return identity
@@ -235,9 +236,13 @@ class Access:
             raw = await client.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}")
         return signed_token(self._signing_key, account, namespace, raw["metadata"]["uid"], seconds - 60)
 
+    def kubeconfig_path(self, name: str, namespace: str = "default") -> Path:
+        """Return where the kubeconfig of an identity is, or will be."""
+        return self.folder / "kubeconfigs" / namespace / f"{name}.kubeconfig"
+
     def kubeconfig(self, name: str, token: str, namespace: str = "default") -> Path:
         """Write a kubeconfig for a token, and return its path; one for the same name and namespace is replaced."""
-        path = self.folder / "kubeconfigs" / namespace / f"{name}.kubeconfig"
+        path = self.kubeconfig_path(name, namespace)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self._config(name, token, namespace))
         path.chmod(0o600)

@@ -55,6 +55,8 @@ class Behaviour:
         message: Its termination message, or why a container waits.
         oom_kills: How often it has been killed for want of memory, each over before anyone looks: raise it for another.
         terminating: From the wish to delete the pod to its end.
+        cpu: What each container uses of the CPU, for metrics.k8s.io.
+        memory: What each container uses of the memory.
         address: Its IP; `loopback`: one below 127.64.0.0/10, where a server could listen, and which no EndpointSlice takes.
     """
 
@@ -67,12 +69,14 @@ class Behaviour:
     message: str = ""
     oom_kills: int = 0
     terminating: float = 0.0
+    cpu: str = "50m"
+    memory: str = "200Mi"
     address: str = ""
 
 
 _TYPES: Mapping[str, type[State | str | int | float]] = {
     "state": State, "container": str, "ready_after": float, "lives": float, "backoff": float, "exit_code": int,
-    "message": str, "oom_kills": int, "terminating": float, "address": str,
+    "message": str, "oom_kills": int, "terminating": float, "cpu": str, "memory": str, "address": str,
 }  # fmt: skip
 
 

@@ -96,7 +96,11 @@ class Client:
         headers = {"Content-Type": content_type}
         assert self._session is not None, "the client is not open"  # noqa: S101 - a mistake of ours
         async with self._session.request(method, self._server + path, data=data, headers=headers, params=params) as answer:
-            raw: Raw = await answer.json(content_type=None)
+            text = await answer.text()
+            try:
+                raw: Raw = json.loads(text)
+            except ValueError:
+                raise ApiError(answer.status, "", text[:500]) from None  # not ready yet, or a proxy
             if answer.status >= 400:
                 raise ApiError(answer.status, str(raw.get("reason", "")), str(raw.get("message", raw)))
             return raw

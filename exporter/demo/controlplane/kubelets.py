@@ -82,6 +82,7 @@ class Kubelets:
         self._runtime = runtime
         self._loopback = loopback
         self._nodes: dict[str, str] = {}
+        self._joined: set[str] = set()
         self._pods: dict[str, _Played] = {}
         self._addresses = {network: map(str, _from(network)) for network in (LOOPBACK, ELSEWHERE)}
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,6 +121,14 @@ class Kubelets:
         if defects and error is None:
             raise ExceptionGroup("the player of kubelets", defects)
 
+    def used(self) -> list[tuple[Raw, Behaviour]]:
+        """Return the pods whose containers run, and what they play."""
+        return [(one.raw, one.behaviour) for one in self._pods.values() if one.status.running]
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes."""
+        return list(self._nodes)
+
     async def _make(self, name: str, zone: str) -> None:
         with suppress(ApiError):  # it is there: this one plays on
             await self._client.send("POST", "/api/v1/nodes", node(name, zone))
@@ -142,9 +151,12 @@ class Kubelets:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _nodes_listed(self, items: list[Raw]) -> None:
+        there = {raw["metadata"]["name"] for raw in items}
+        for name in set(self._nodes) - there:
+            del self._nodes[name]
         for raw in items:
             self._node("ADDED", raw)
-        if not items:
+        if not self._wanted:
             self._known.set()
 
     def _node(self, kind: str, raw: Raw) -> None:
@@ -152,7 +164,8 @@ class Kubelets:
         if kind == "DELETED":
             self._nodes.pop(name, None)
         elif name not in self._nodes:
-            self._nodes[name] = next((one["address"] for one in raw.get("status", {}).get("addresses", ())), "192.0.2.1")
+            addresses = raw.get("status", {}).get("addresses") or [{"address": "192.0.2.1"}]
+            self._nodes[name] = addresses[0]["address"]
             self._tasks.append(asyncio.create_task(self._join(raw)))
 
     async def _join(self, raw: Raw) -> None:
@@ -160,9 +173,10 @@ class Kubelets:
         name = raw["metadata"]["name"]
         await self._renew(name)
         if not any(one["type"] == "Ready" for one in raw.get("status", {}).get("conditions", ())):
-            address = f"192.0.2.{len(self._nodes) % 250 + 1}"
+            address = self._nodes[name] = f"192.0.2.{len(self._nodes) % 250 + 1}"
             await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": ready_status(name, address)})
-        if set(self._wanted) <= set(self._nodes):
+        self._joined.add(name)
+        if self._joined >= set(self._wanted):
             self._known.set()
 
     async def _beat(self) -> None:
@@ -243,6 +257,7 @@ class Kubelets:
 
         async def scene() -> None:
             kills, one.oom_kills = one.oom_kills, 0
+            await self._run(one, running=one.status.running)
             await play(one.status, one.behaviour, kills, lambda: self._write(one))
 
         self._replace(one, scene)

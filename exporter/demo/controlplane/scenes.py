@@ -65,8 +65,8 @@ async def _loop(pod: PodStatus, star: Container, behaviour: Behaviour, write: Wr
     oom = behaviour.state is State.OOM_LOOP
     reason, code = ("OOMKilled", _OOM) if oom else ("Error", behaviour.exit_code)
     while True:
-        _start(pod, ready=True, but=star)
         star.run(ready=False)
+        _start(pod, ready=True, but=star)
         await write()
         await asyncio.sleep(behaviour.lives)
         star.end(reason, code, behaviour.message)

@@ -48,6 +48,8 @@ class Container:
     def run(self, *, ready: bool) -> None:
         """Run; once more where it ran before."""
         if not self.running:
+            if "terminated" in self.state:
+                self.last = self.state
             self.restarts += bool(self.started)
             self.started += 1
             self.state = {"running": {"startedAt": now()}}
@@ -96,10 +98,10 @@ class PodStatus:
 
     def __init__(self, raw: Raw) -> None:
         self.uid = str(raw["metadata"]["uid"])
-        self.phase = "Pending"
         self.reason: str | None = None
         self.message: str | None = None
         status = raw.get("status", {})
+        self.phase = str(status.get("phase", "Pending"))
         self.ip = str(status.get("podIP", ""))
         self.began = str(status.get("startTime", now()))
         had = {one["name"]: one for one in status.get("containerStatuses", ())}

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from exporter.demo.controlplane.behaviour import annotations_of
 from exporter.demo.controlplane.client import Raw
 
-__all__ = ["autoscaler", "deployment", "labels_of", "pod_template", "service", "stateful_set"]
+__all__ = ["PORT_NAME", "autoscaler", "deployment", "labels_of", "pod_template", "service", "stateful_set"]
 
 CONTAINER = "app"
 PORT_NAME = "management"
