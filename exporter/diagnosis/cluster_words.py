@@ -66,6 +66,7 @@ def _never_there(member: Member) -> Iterator[_Found]:
     desired = list(member.readings(k.REPLICAS, state="desired"))
     if desired and not any(each.value for each in desired):
         yield causes.SCALED_TO_ZERO, (_read(member, k.REPLICAS, "replicas that it should have", 0.0, state="desired"),)
+        return  # what kept pods out before is said for a moment longer
     for each in member.readings(k.REPLICA_FAILURE):
         reason = each.labels.get("reason", "")
         cause = causes.QUOTA_EXCEEDED if reason == "quota" else causes.PODS_REFUSED

@@ -61,11 +61,11 @@ def _is_stuck(container: Container) -> bool:
 
 
 def _why_none(workloads: list[Scaled]) -> str:
+    if workloads and not any(each.replicas.desired for each in workloads):
+        return f"no pod: {workloads[0].name} is scaled to zero"
     for each in workloads:
         if isinstance(each, Deployment) and each.failure is not None:
             return f"no pod: {each.failure.message}"
-    if workloads and not any(each.replicas.desired for each in workloads):
-        return f"no pod: {workloads[0].name} is scaled to zero"
     return "no pod"
 
 

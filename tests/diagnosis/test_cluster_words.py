@@ -35,6 +35,7 @@ def down(
         ([down(refused={("case-service", "quota"): 1})], ["quota_exceeded"]),
         ([down(refused={("case-service", "forbidden"): 1})], ["pods_refused"]),
         ([down(replicas=GONE)], ["scaled_to_zero"]),
+        ([down(replicas=GONE, refused={("case-service", "quota"): 1})], ["scaled_to_zero"]),
         ([down(replicas={**GONE, ("case-canary", "desired"): 1})], ["connect_refused"]),
         ([down(stuck={"case-service": 1})], ["rollout_stuck"]),
         ([down(stuck={"case-service": 0})], ["connect_refused"]),
