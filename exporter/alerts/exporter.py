@@ -14,6 +14,9 @@ _ITSELF = {"service": SELF, "tier": "monitoring", "incident": SELF}
 _OF_ALL = {"incident": SELF}
 """Labels of what one name server, or one mounted file, does to many services: one incident for all of them."""
 
+_UNKNOWN = 'probe_unknown{probe!="kubernetes"}'
+"""That the cluster cannot be seen is one alert, KubernetesBlind, and not one for each service."""
+
 _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
 
 
@@ -194,8 +197,7 @@ def probe_unknown(options: Options) -> Alert:
         name="ProbeUnknown",
         severity=Severity.WARNING,
         expr=(
-            f"{highest('probe_unknown', options.recent, 'probe', 'target')} > 0\n"
-            "unless on (service, probe, target) probe_success"
+            f"{highest(_UNKNOWN, options.recent, 'probe', 'target')} > 0\nunless on (service, probe, target) probe_success"
         ),
         wait="5m",
         summary="The exporter cannot tell whether {{ $labels.service }} is up",
@@ -213,7 +215,9 @@ def probe_unknown(options: Options) -> Alert:
         panel=68,
         meaning="a target has had no verdict for 5 min",
         comment="The reason may change meanwhile, so it is not in the labels. A verdict known now ends it at once.",
-        disables=(Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),),
+        disables=(
+            Disable('promql/series(probe_unknown{probe!="kubernetes"})', "there is none while the exporter can tell"),
+        ),
     )
 
 
@@ -332,7 +336,7 @@ _FAILURES = listed(
 
 def stale(options: Options) -> Alert:
     """Build ProbeStale."""
-    last = highest("probe_last_success_timestamp_seconds", options.recent, "probe", "target")
+    last = highest('probe_last_success_timestamp_seconds{probe!="kubernetes"}', options.recent, "probe", "target")
     most = f"clamp_min(4 * max by (service, probe, target) (last_over_time(probe_interval_seconds[{options.recent}])), 900)"
     return Alert(
         name="ProbeStale",
@@ -397,7 +401,7 @@ def never_succeeded(options: Options) -> Alert:
         name="ProbeNeverSucceeded",
         severity=Severity.WARNING,
         expr=f"""\
-{highest("probe_interval_seconds", recent, "probe", "target")} > 0
+{highest('probe_interval_seconds{probe!="kubernetes"}', recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
 {_said_already(options)}""",
         wait="15m",

@@ -12,6 +12,7 @@ from exporter.config.models import Config
 
 __all__ = ["cluster_defaults", "cluster_origin", "clusterless", "with_cluster"]
 
+_SECRET = ("probes", "tls", "secret")
 _KEYS = ("kubeconfig", "context", "namespace")
 
 
@@ -45,6 +46,11 @@ def with_cluster(member: Any, cluster: Mapping[str, Any] | None) -> Any:
             own.setdefault("desired", True)
         filled["instances"] = {**instances, "kubernetes": own}
     probes = member.get("probes")
+    if isinstance(probes, dict) and isinstance(probes.get("tls"), dict) and (secret := probes["tls"].get("secret")):
+        named = {"name": secret} if isinstance(secret, str) else secret
+        if isinstance(named, dict):
+            probes = {**probes, "tls": {**probes["tls"], "secret": _filled(named, cluster)}}
+            filled["probes"] = probes
     if isinstance(probes, dict) and isinstance(probes.get("kubernetes"), dict):
         own = _filled(probes["kubernetes"], cluster)
         selected = instances.get("kubernetes") if isinstance(instances, dict) else None
@@ -64,7 +70,8 @@ def _filled(own: Mapping[str, Any], cluster: Mapping[str, Any] | None) -> dict[s
 
 def cluster_origin(location: Location) -> Location | None:
     """Return where a value that was filled in was written, if it may be one."""
-    if location[2:4] in (("instances", "kubernetes"), ("probes", "kubernetes")) and location[-1] in _KEYS:
+    filled = location[2:4] in (("instances", "kubernetes"), ("probes", "kubernetes")) or location[2:5] == _SECRET
+    if filled and location[-1] in _KEYS:
         return ("kubernetes", location[-1])
     return None
 

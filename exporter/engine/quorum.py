@@ -45,7 +45,7 @@ class Quorum:
 def deciding_kinds(settings: MemberSettings) -> tuple[str, ...]:
     """Return the kinds of probe that decide a service's verdict: the vital ones; where it has none, all that it has."""
     types = probe_types()
-    probed = [kind for kind in settings.probe_settings if types[kind].planned is None]
+    probed = list(settings.probe_settings)
     return tuple([kind for kind in probed if types[kind].vital] or probed)
 
 

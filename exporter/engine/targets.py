@@ -34,7 +34,7 @@ def wanted_targets(name: str, settings: MemberSettings, instances: Iterable[Inst
     for kind, probe_settings in settings.probe_settings.items():
         probe = probe_types()[kind]
         labels = {**settings.labels, **probe_settings.labels}
-        if probe.planned is not None or not known:
+        if not known and probe.needs_instances:
             continue
         if probe.scope is Scope.INSTANCE:
             for instance in known:

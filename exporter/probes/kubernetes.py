@@ -1,4 +1,4 @@
-"""The `kubernetes` probe: how a service is by the words of the cluster it runs in, read from a view that all services share."""
+"""The `kubernetes` probe: how a service is by the words of its cluster, read from a view that all services share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from exporter.clients.kubernetes.access import ClusterAccess
+from exporter.clients.kubernetes.answers import ApiFailure
 from exporter.clients.kubernetes.cluster import Cluster, Kind, Use
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.reading import Malformed, items
@@ -30,6 +31,9 @@ __all__ = ["PROBE", "KubernetesProbe", "KubernetesSettings"]
 
 _PATIENCE = 0.5
 """Share of the time left that the first lists of all kinds may take together."""
+
+_NO_METRICS = (404, 503)
+"""Statuses of an API server that has no metrics.k8s.io, or nobody who serves it."""
 
 _ASK_AGAIN = 20
 """Attempts until a cluster without metrics.k8s.io is asked for it again."""
@@ -63,8 +67,8 @@ class KubernetesSettings(ProbeSettings):
     workload: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$",
-        description="Name of the Deployment or StatefulSet; default: what makes the pods that the selector selects; without a "
-        "selector, the service's name with -service.",
+        description="Name of the Deployment or StatefulSet; default: what makes the pods that the selector selects; without "
+        "one, the service's name with -service.",
     )
     selector: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_check_selector)] | None = Field(
         None, description="Label selector of the pods, such as app=identity-service; default: the workload's pods."
@@ -141,7 +145,7 @@ class KubernetesProbe(Probe[KubernetesSettings]):
     async def _around(self, attempt: Attempt, pods: list[Pod], workloads: list[Scaled]) -> None:
         """Record what decides nothing. What one part may not see takes nothing from the others."""
         service, owners = self._service, self._service.owners(pods, workloads)
-        recording.record_oom_kills(attempt, self._cluster.oom_kills, {owner.name for owner in owners}, pods)
+        recording.record_oom_kills(attempt, self._cluster.oom_kills, owners, pods)
         steps: dict[Part, Callable[[Attempt], None]] = {
             "endpoints": lambda part: recording.record_endpoints(part, service.endpoints(pods)),
             "autoscalers": lambda part: recording.record_autoscalers(part, service.autoscalers(owners)),
@@ -171,7 +175,7 @@ class KubernetesProbe(Probe[KubernetesSettings]):
                 f"/apis/metrics.k8s.io/v1beta1/namespaces/{self._cluster.namespace}/pods", params
             )
         except Failure as failure:
-            if not _is_absent(failure):
+            if not isinstance(failure, ApiFailure) or failure.status not in _NO_METRICS:
                 raise
             self._without_use.done()
             return
@@ -208,11 +212,6 @@ class KubernetesProbe(Probe[KubernetesSettings]):
             failure = self._cluster.failure(kind)
             if failure is not None:
                 raise blind(failure)
-
-
-def _is_absent(failure: Failure) -> bool:
-    """Say whether the API server has no such API, or nobody who serves it."""
-    return failure.reason is Reason.HTTP_STATUS and any(code in failure.detail for code in ("404", "503"))
 
 
 def _uses(found: Iterable[object]) -> Iterable[PodUse]:

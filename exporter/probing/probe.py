@@ -70,7 +70,7 @@ class Target:
         service: Name of the service or dependency.
         probe: Kind of the probe.
         name: `host:port`, or the service's name where the probe covers it as a whole.
-        addresses: Where to connect: one for an instance, all for a service.
+        addresses: Where to connect: one for an instance, all for a service, which may be none.
         labels: Extra labels from the configuration; all targets of one probe of one service share them.
         instance_labels: What the source of the instance says of it, such as pod and node.
         uid: What tells its instance from another one of the same name; empty where the name does.
@@ -146,18 +146,19 @@ class Probe(ABC, Generic[S]):
         settings_type: The model of its settings.
         scope: Whether instances are targets, or the service as a whole.
         vital: Whether its verdict counts towards `probe_service_up`.
+        needs_instances: Whether there is nothing to probe without an instance; what covers the service as a whole may do
+            without.
         metrics: The families it records.
         phases: Stages it times, on the path that decides the verdict.
-        planned: Why the kind is not probed yet; such a kind is accepted in the configuration and makes no target.
     """
 
     kind: ClassVar[str]
     settings_type: ClassVar[type[Any]]
     scope: ClassVar[Scope] = Scope.INSTANCE
     vital: ClassVar[bool] = True
+    needs_instances: ClassVar[bool] = True
     metrics: ClassVar[tuple[Family, ...]] = ()
     phases: ClassVar[tuple[Stage, ...]] = ()
-    planned: ClassVar[str | None] = None
 
     def __init__(self, target: Target, settings: S, shared: SharedClients) -> None:
         self.target = target

@@ -8,8 +8,8 @@ __all__ = ["FAMILIES"]
 
 PODS = gauge(
     "probe_kubernetes_pods",
-    "Pods by phase: pending, running, succeeded, failed, unknown; terminating are those that were told to end, whatever their "
-    "phase.",
+    "Pods by phase: pending, running, succeeded, failed, unknown; terminating are those that were told to end, whatever "
+    "their phase.",
     "phase",
 )
 PODS_READY = gauge("probe_kubernetes_pods_ready", "Pods that are ready to serve and were not told to end.")
@@ -34,12 +34,12 @@ RESTARTS = counter(
 )
 OOM_KILLS = counter(
     "probe_kubernetes_oom_kills_total",
-    "Times that a container was killed for its memory, counted from every change of its pods since the exporter watches them.",
+    "Times that a container was killed for its memory, counted from every change of its pods since they are watched.",
     "container",
 )
 TERMINATED = gauge(
     "probe_kubernetes_containers_last_terminated",
-    "Containers by the reason of their last end, also while they run again; init containers that did their work are left out.",
+    "Containers by the reason of their last end, also while they run again, without init containers that did their work.",
     "reason",
 )
 TERMINATED_AT = gauge(
@@ -101,17 +101,20 @@ AUTOSCALER = gauge(
     "state",
 )  # fmt: skip
 AT_LIMIT = gauge(
-    "probe_kubernetes_autoscaler_at_limit", "1 if an autoscaler wants more replicas than its maximum, 0 if not.", "autoscaler"
+    "probe_kubernetes_autoscaler_at_limit",
+    "1 if an autoscaler wants more replicas than its maximum, 0 if not.",
+    "autoscaler",
 )
 UNABLE = gauge(
-    "probe_kubernetes_autoscaler_unable", "1 for why an autoscaler cannot scale; absent while it can.", "autoscaler", "reason"
+    "probe_kubernetes_autoscaler_unable",
+    "1 for why an autoscaler cannot scale; absent while it can.",
+    "autoscaler",
+    "reason",
 )
 QUOTA_USED = gauge(
     "probe_kubernetes_quota_used_ratio", "Share of a resource of the namespace's quota that is used.", "quota", "resource"
 )
-DISRUPTIONS = gauge(
-    "probe_kubernetes_disruptions_allowed", "Pods that a disruption budget lets be evicted now.", "budget"
-)
+DISRUPTIONS = gauge("probe_kubernetes_disruptions_allowed", "Pods that a disruption budget lets be evicted now.", "budget")
 BUDGET_HEALTHY = gauge(
     "probe_kubernetes_disruption_budget_pods", "Pods as a disruption budget has them: healthy, needed, expected.", "budget",
     "state",

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from exporter.clients.kubernetes.objects.containers import Container
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.workloads import Deployment
+from exporter.verdict import Failure, Reason, Stage
 from exporter.workloads.scope import Scaled
 from exporter.workloads.words import CRASH_LOOP, PROBLEMS, waiting_reason
-from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["UNSCHEDULABLE", "alive", "blind", "judge", "problem_of"]
 
@@ -61,11 +61,11 @@ def _is_stuck(container: Container) -> bool:
 
 
 def _why_none(workloads: list[Scaled]) -> str:
+    if workloads and not any(each.replicas.desired for each in workloads):
+        return f"no pod: {workloads[0].name} is scaled to zero"
     for each in workloads:
         if isinstance(each, Deployment) and each.failure is not None:
             return f"no pod: {each.failure.message}"
-    if workloads and not any(each.replicas.desired for each in workloads):
-        return f"no pod: {workloads[0].name} is scaled to zero"
     return "no pod"
 
 

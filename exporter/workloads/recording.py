@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Protocol
 
-from exporter.clients.kubernetes.cluster import OomKills
 from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
 from exporter.clients.kubernetes.objects.containers import Container, Termination
 from exporter.clients.kubernetes.objects.nodes import Node
-from exporter.clients.kubernetes.objects.pods import Pod
+from exporter.clients.kubernetes.objects.pods import Pod, Workload
 from exporter.clients.kubernetes.objects.policies import DisruptionBudget, Quota
 from exporter.clients.kubernetes.objects.slices import Endpoint
 from exporter.clients.kubernetes.objects.uses import PodUse
 from exporter.clients.kubernetes.objects.workloads import Deployment
+from exporter.clients.kubernetes.oom import OomKills
 from exporter.metrics.family import Family
 from exporter.workloads import families as f
 from exporter.workloads.judging import alive, problem_of
@@ -71,22 +71,20 @@ def record_pods(to: Recorder, pods: Sequence[Pod]) -> None:
     _record_given(to, living)
 
 
-def record_oom_kills(
-    to: Recorder, kills: Mapping[OomKills, int], owners: Iterable[str], pods: Iterable[Pod]
-) -> None:
+def record_oom_kills(to: Recorder, kills: Mapping[OomKills, int], owners: Set[Workload], pods: Iterable[Pod]) -> None:
     """Record how often containers were killed for their memory.
 
     Args:
         to: Where to.
         kills: What the cluster has counted.
-        owners: Names of the service's workloads.
+        owners: The service's workloads.
         pods: Its pods: their containers are told with 0, so that the first kill is an increase.
     """
-    names = set(owners)
+    names = {owner.name for owner in owners}
     found = Counter(dict.fromkeys(container_names(pods), 0))
-    for (workload, container), count in kills.items():
-        if workload in names:
-            found[container] += count
+    for killed, count in kills.items():
+        if killed.workload in names:
+            found[killed.container] += count
     for container, count in islice(found.items(), MOST_NAMED):
         to.record(f.OOM_KILLS, count, container)
 

@@ -9,6 +9,9 @@ from exporter.clients.kubernetes.objects.pods import Pod
 
 __all__ = ["Restarts"]
 
+MOST_NAMES = 20
+"""Names of containers of one service that are counted."""
+
 
 class Restarts:
     """A counter for each container of a workload that never falls: a sum over the pods there are would, when one goes."""
@@ -23,7 +26,8 @@ class Restarts:
         for (uid, name), count in now.items():
             self._totals[name] += max(0, count - self._seen.get((uid, name), 0))
         self._seen = now
-        names = {name for _, name in now}
-        for name in [name for name in self._totals if name not in names and len(self._totals) > len(names) + 20]:
+        for name in [name for _, name in now] if len(self._totals) > MOST_NAMES else ():
+            self._totals[name] = self._totals.pop(name)  # those that there are come last: the others are forgotten first
+        for name in list(self._totals)[: max(0, len(self._totals) - MOST_NAMES)]:
             del self._totals[name]
         return self._totals

@@ -14,7 +14,7 @@ from exporter.clients.kubernetes.objects.selector import Selector
 from exporter.clients.kubernetes.objects.slices import Endpoint
 from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
 
-__all__ = ["Scope", "Scaled"]
+__all__ = ["Scaled", "Scope"]
 
 MOST_WORKLOADS = 10
 """Workloads of one service: its Deployment, and perhaps a canary."""
@@ -45,8 +45,9 @@ class Scope:
         return found
 
     def workloads(self) -> list[Scaled]:
-        """Return its workloads, in the order of their names: those that are known."""
-        found = [each for kind in _KINDS.values() for each in self.cluster.objects(kind).values() if self._makes_its(each)]
+        """Return its workloads, in the order of their names: those that are known as they are now."""
+        known = (kind for kind in _KINDS.values() if self.cluster.failure(kind) is None)
+        found = [each for kind in known for each in self.cluster.objects(kind).values() if self._makes_its(each)]
         found.sort(key=lambda each: (each.name, each.kind))
         return found[:MOST_WORKLOADS]
 

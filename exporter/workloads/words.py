@@ -10,7 +10,14 @@ __all__ = [
 OTHER = "other"
 
 CRASH_LOOP = "CrashLoopBackOff"
-IMAGE = ("ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError")
+IMAGE = (
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+)
 """Reasons to wait: the image cannot be had."""
 NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 """Reasons to wait: the container cannot be made, as where a ConfigMap or Secret is missing."""

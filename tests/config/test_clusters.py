@@ -12,6 +12,7 @@ from exporter.config.errors import ConfigError
 from exporter.config.kubernetes import KubernetesInstances
 from exporter.config.loader import validate
 from exporter.config.models import Config
+from exporter.probes.tls import TlsProbeSettings
 
 ONE = "services: {identity: {instances: {kubernetes: {selector: app=identity, port: 8081%s}}, %s probes: {actuator: {}%s}}}"
 
@@ -82,3 +83,11 @@ def test_a_mistake_in_the_section_is_told_once_and_there() -> None:
         parse("kubernetes: {namespace: A, context: 5}", probes=", kubernetes: {}")
     assert [problem.key for problem in caught.value.problems] == ["kubernetes.namespace", "kubernetes.context"]
     assert {problem.line for problem in caught.value.problems} == {1}
+
+
+def test_the_secret_of_a_tls_probe_is_in_the_same_cluster() -> None:
+    config = parse("kubernetes: {kubeconfig: /a, namespace: hafnium}", probes=", tls: {secret: api-tls}")
+    tls = config.services["identity"].probe_settings["tls"]
+    assert isinstance(tls, TlsProbeSettings)
+    assert tls.secret is not None
+    assert (tls.secret.name, tls.secret.namespace, tls.secret.kubeconfig) == ("api-tls", "hafnium", Path("/a"))

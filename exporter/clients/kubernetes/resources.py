@@ -24,12 +24,10 @@ class Kind(StrEnum):
     ENDPOINT_SLICES = "endpointslices"
     DEPLOYMENTS = "deployments"
     STATEFUL_SETS = "statefulsets"
-    REPLICA_SETS = "replicasets"
     AUTOSCALERS = "horizontalpodautoscalers"
     QUOTAS = "resourcequotas"
     DISRUPTION_BUDGETS = "poddisruptionbudgets"
     NODES = "nodes"
-    SECRETS = "secrets"
 
 
 @dataclass(frozen=True, slots=True)

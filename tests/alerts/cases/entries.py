@@ -437,7 +437,112 @@ KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
     ),
 }  # fmt: skip
 
+NOT_RELOADED = {"target": "a:443", "secret": "api-tls"}
+NODE = {"node": "n1", "condition": "memory_pressure"}
+PEAK = {"autoscaler": "hpa"}
+REFUSED = {"workload": "vault-service", "reason": "quota"}
+WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
+    "CertificateNotReloaded": (
+        Entry(
+            good={of("probe_tls_secret_served", **NOT_RELOADED): 1},
+            bad={of("probe_tls_secret_served", **NOT_RELOADED): 0},
+            beside={of("probe_tls_secret_not_after_timestamp_seconds", **NOT_RELOADED): Ahead(30 * DAY)},
+            fires=900, labels=labels(team="secops", **NOT_RELOADED), heard={"description": "30d"},
+        ),
+    ),
+    "PodCrashLooping": (
+        Entry(
+            good={},
+            bad={
+                of("probe_kubernetes_containers_waiting", reason="CrashLoopBackOff"): 2,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="CrashLoopBackOff"): 1,
+                of("probe_kubernetes_last_exit_code", container="app", reason="Error"): 3,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(),
+            heard={"summary": "2 containers", "cause": "vault-1 (CrashLoopBackOff). Last end: app Error, exit code 3"},
+        ),
+    ),
+    "PodOomKilled": (
+        Entry(
+            good={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.0003)},
+            bad={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.01)},
+            beside={of("probe_kubernetes_memory_limit_bytes", container="app"): 2**29}, fires=90,
+            labels=labels(container="app"), heard={"description": "512MiB"},
+        ),
+    ),
+    "PodNotStarting": (
+        Entry(
+            good={of("probe_kubernetes_containers_waiting", reason="ContainerCreating"): 1},
+            bad={
+                of("probe_kubernetes_containers_waiting", reason="ImagePullBackOff"): 1,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(), heard={"cause": "vault-1 (ImagePullBackOff)"},
+        ),
+    ),
+    "PodUnschedulable": (
+        Entry(
+            good={},
+            bad={
+                of("probe_kubernetes_pods_unschedulable", reason="memory"): 3,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="Unschedulable"): 1,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(reason="memory"),
+            heard={"summary": "takes 3 pods", "cause": "vault-1"},
+        ),
+    ),
+    "RolloutStuck": (
+        Entry(
+            good={of("probe_kubernetes_rollout_stuck", workload="vault-service"): 0},
+            bad={of("probe_kubernetes_rollout_stuck", workload="vault-service"): 1},
+            beside={
+                of("probe_kubernetes_replicas", workload="vault-service", state="updated"): 1,
+                of("probe_kubernetes_replicas", workload="vault-service", state="desired"): 3,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
+            },
+            fires=60, labels=labels(workload="vault-service"), heard={"description": "1 of 3 pods", "cause": "vault-1"},
+        ),
+    ),
+    "QuotaBlocks": (
+        Entry(
+            good={},
+            bad={of("probe_kubernetes_replica_failure", **REFUSED): 1},
+            beside={of("probe_kubernetes_quota_used_ratio", quota="compute", resource="pods"): 1},
+            fires=120, labels=labels(**REFUSED), heard={"cause": "pods of compute 100%"},
+        ),
+    ),
+    "AutoscalerAtLimit": (
+        Entry(
+            good={of("probe_kubernetes_autoscaler_at_limit", **PEAK): 0},
+            bad={of("probe_kubernetes_autoscaler_at_limit", **PEAK): 1},
+            beside={of("probe_kubernetes_autoscaler_replicas", **PEAK, state="max"): 5},
+            fires=900, labels=labels(**PEAK), heard={"description": "may have: 5"},
+        ),
+    ),
+    "AutoscalerUnable": (
+        Entry(
+            good={},
+            bad={of("probe_kubernetes_autoscaler_unable", **PEAK, reason="FailedGetResourceMetric"): 1},
+            fires=600, labels=labels(**PEAK, reason="FailedGetResourceMetric"),
+        ),
+    ),
+    "NodePressure": (
+        Entry(
+            good={of("probe_kubernetes_node_condition", node="n1", condition="cordoned"): 1},
+            bad={of("probe_kubernetes_node_condition", **NODE): 1},
+            fires=180, labels=labels(service="kubernetes", tier="monitoring", **NODE), heard={"cause": "vault"},
+        ),
+    ),
+    "KubernetesBlind": (
+        Entry(
+            good={},
+            bad={of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): 1},
+            fires=180, labels=of_exporter("warning"), heard={"cause": "vault api_unreachable"},
+        ),
+    ),
+}  # fmt: skip
+
 ENTRIES: Mapping[str, tuple[Entry, ...]] = {
-    **SERVICES, **CERTIFICATES, **KAFKA, **POSTGRES, **REDIS, **EXPORTER, **KNOWLEDGE,
+    **SERVICES, **CERTIFICATES, **KAFKA, **POSTGRES, **REDIS, **EXPORTER, **KNOWLEDGE, **WORKLOADS,
 }  # fmt: skip
 """All of them, by the name of the alert."""

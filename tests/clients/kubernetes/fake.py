@@ -118,7 +118,7 @@ class FakeApi:
         self._news = asyncio.Event()
         self._broken = asyncio.Event()
         self._half = False
-        self._snapshots: dict[int, list[dict[str, Any]]] = {}
+        self._snapshots: dict[tuple[str, int], list[dict[str, Any]]] = {}
 
     # What a test does.
 
@@ -204,12 +204,12 @@ class FakeApi:
         token = request.query.get("continue")
         if token is None:
             version, start = self.version, 0
-            self._snapshots[version] = list(self._objects.get(request.path, {}).values())
+            self._snapshots[request.path, version] = list(self._objects.get(request.path, {}).values())
         else:
             version, start = json.loads(base64.b64decode(token))
-            if version not in self._snapshots:
+            if (request.path, version) not in self._snapshots:
                 return status(410, "Expired", "The provided continue parameter is too old")
-        found = self._snapshots[version]
+        found = self._snapshots[request.path, version]
         page = found[start : start + limit] if limit else found
         metadata: dict[str, Any] = {"resourceVersion": str(version)}
         if limit and start + limit < len(found):

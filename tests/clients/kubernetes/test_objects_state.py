@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from exporter.clients.kubernetes.objects.policies import DisruptionBudget, Quota
 from exporter.clients.kubernetes.objects.quantity import quantity
 from exporter.clients.kubernetes.objects.reading import Malformed
 from exporter.clients.kubernetes.objects.secrets import TlsSecret
-from exporter.clients.kubernetes.objects.selector import Selector
 from exporter.clients.kubernetes.objects.uses import ContainerUse, PodUse
 from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
 from tests.clients.kubernetes.raw import container, deployment, meta, pod, statefulset, terminated, tls_secret, waiting
@@ -107,7 +105,7 @@ def test_a_deployment_that_has_rolled_out() -> None:
     [{"updatedReplicas": 1}, {"availableReplicas": 1}, {"replicas": 3}, {"observedGeneration": 4}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_rollout_is_under_way_until_all_pods_are_new_and_available(changes: dict[str, int]) -> None:
+def test_a_rollout_is_under_way_until_all_pods_are_new_and_available(changes: dict[str, Any]) -> None:
     assert not Deployment.of(deployment(**changes)).rolled_out
 
 
@@ -208,7 +206,7 @@ def test_a_secret_without_a_certificate_is_malformed(data: dict[str, Any]) -> No
 def test_use_of_metrics_server() -> None:
     usage = {"cpu": "1500000n", "memory": "128974848"}
     found = PodUse.of({"metadata": meta("a"), "containers": [{"name": "app", "usage": usage}, {"name": "odd"}]})
-    assert found.containers == (ContainerUse("app", 128974848.0, pytest.approx(0.0015)),)
+    assert found.containers == (ContainerUse("app", 128974848.0, 0.0015),)
 
 
 @pytest.mark.parametrize(
@@ -220,31 +218,6 @@ def test_use_of_metrics_server() -> None:
 )  # fmt: skip
 def test_a_quantity(text: Any, value: float | None) -> None:
     assert quantity(text) == (value if value is None else pytest.approx(value))
-
-
-@pytest.mark.parametrize(
-    ("written", "fits", "fits_not"),
-    [
-        ("", {}, None),
-        ("app=a", {"app": "a"}, {"app": "b"}),
-        ("app==a,tier=backend", {"app": "a", "tier": "backend"}, {"app": "a"}),
-        ("app!=a", {}, {"app": "a"}),
-        ("app in (a, b),tier", {"app": "b", "tier": ""}, {"app": "c", "tier": ""}),
-        ("app notin (a,b)", {"app": "c"}, {"app": "a"}),
-        ("!canary", {}, {"canary": "yes"}),
-        ("example.com/team=x", {"example.com/team": "x"}, {"team": "x"}),
-    ],
-)
-def test_a_selector_is_as_kubectl_takes_it(written: str, fits: dict[str, str], fits_not: dict[str, str] | None) -> None:
-    selector = Selector.parse(written)
-    assert selector.fits(fits)
-    assert fits_not is None or not selector.fits(fits_not)
-
-
-@pytest.mark.parametrize("written", ["=a", "app=a=b", "app in a", "a,,b", "app in (a", "a b"])
-def test_what_is_no_selector_is_refused(written: str) -> None:
-    with pytest.raises(ValueError, match="is not a label selector"):
-        Selector.parse(written)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -286,5 +259,5 @@ def test_whatever_stands_in_a_field_is_read_or_malformed(kind: tuple[Reduce, dic
         found = reduce(spoilt(raw, data.draw(st.integers(0, 6))))
     except Malformed:
         return
-    assert is_dataclass(found)
-    assert asdict(found)  # type: ignore[call-overload] # is_dataclass narrows to a class as well
+    assert isinstance(found.name, str)
+    assert found.name
