@@ -1,0 +1,42 @@
+"""Where each kind is found in the API, and what it is reduced by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.clients.kubernetes.cluster import Kind
+from exporter.clients.kubernetes.objects.pods import Pod
+from exporter.clients.kubernetes.objects.slices import EndpointSlice
+
+__all__ = ["RESOURCES", "Resource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind as the API has it.
+
+    Attributes:
+        api: The group and version as they stand in paths, `api/v1` or `apis/apps/v1`.
+        name: The plural, as in paths and in roles.
+        reduce: Makes of a raw object what is kept; raises `Malformed`.
+        namespaced: Whether its objects are in namespaces.
+        field_selector: Which of them are asked for.
+    """
+
+    api: str
+    name: str
+    reduce: Callable[[Mapping[str, Any]], Any]
+    namespaced: bool = True
+    field_selector: str = ""
+
+    def path(self, namespace: str) -> str:
+        """Return the path of the objects of a namespace."""
+        return f"/{self.api}/namespaces/{namespace}/{self.name}" if self.namespaced else f"/{self.api}/{self.name}"
+
+
+RESOURCES: Mapping[Kind, Resource] = {
+    Kind.PODS: Resource("api/v1", "pods", Pod.of),
+    Kind.ENDPOINT_SLICES: Resource("apis/discovery.k8s.io/v1", "endpointslices", EndpointSlice.of),
+}
