@@ -1,9 +1,9 @@
-"""Who leads, told from what was read of a lease and when: a state machine without a clock, a network or a task of its own.
+"""Who leads, told from what was read of a lease and when: a state machine without a clock, a network or a task.
 
-All times are of one process's clock, which must go on while the process is stopped and the machine sleeps. Nobody's wall clock
-is believed: a lease has expired for an observer that has seen it unchanged for its whole duration, and its holder has stopped
-leading well before, counting from before it asked for its last renewal. What is said here holds at the moment it is asked for:
-a process that was stopped and goes on finds that it does not lead any more, before any of its timers has run.
+All times are of one process's clock, which must go on while the process is stopped and the machine sleeps. Nobody's wall
+clock is believed: a lease has expired for an observer that has seen it unchanged for its whole duration, and its holder has
+stopped leading well before, counting from before it asked for its last renewal. What is said here holds at the moment it is
+asked for: a process that was stopped and goes on finds that it does not lead any more, before any of its timers has run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Terms:
 
     @property
     def deadline(self) -> float:
-        """Seconds after its last renewal for which the holder leads: the rest of the duration is for what clocks may differ."""
+        """Seconds after its last renewal for which the holder leads: the rest is for what clocks may differ."""
         return self.duration * 2 / 3
 
     @property
@@ -84,7 +84,7 @@ class Role(StrEnum):
 
     LEADING = "leading"
     LAPSED = "lapsed"
-    """It held the lease, could not renew it in time, and has not seen that another has it: it probes, and exports no verdict."""
+    """It held the lease, could not renew it in time, and has not seen another have it: it probes, and exports no verdict."""
     FOLLOWING = "following"
 
 
@@ -169,7 +169,7 @@ class Election:
             self._holding, self._leads_until = False, -inf
 
     def unseen(self) -> None:
-        """Take in that the lease could not be read, or that what is known of it is out of date: look before anything else."""
+        """Take in that the lease could not be read, or is not what it was: look before anything else."""
         self._known = False
 
     def claiming(self) -> Record:
@@ -209,8 +209,9 @@ class Election:
 
     @property
     def _expires_at(self) -> float:
-        """When it has been seen unchanged for long enough: by its holder's terms, where those are longer. That nobody holds it
-        says no more: it may have been deleted, or emptied, and made anew just now.
+        """When it has been seen unchanged for long enough: by its holder's terms, where those are longer.
+
+        That nobody holds it says no more: it may have been deleted, or emptied, and made anew just now.
         """
         theirs = self._record.duration if self._record is not None else 0.0
         return self._unchanged_since + max(self.terms.duration, min(theirs, MOST_SECONDS))

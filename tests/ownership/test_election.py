@@ -159,7 +159,9 @@ Trip = st.tuples(
     st.floats(0.001, 4), st.floats(0.001, 4), st.sampled_from(["", "", "", "", "question", "answer"])
 ) | st.just((0.01, 0.01, ""))
 Step = st.tuples(
-    st.sampled_from(["wait", "wait", "freeze", "kill", "stop", "cut", "delete", "empty"]), st.integers(0, 2), st.floats(0.1, 40)
+    st.sampled_from(["wait", "wait", "freeze", "kill", "stop", "cut", "delete", "empty"]),
+    st.integers(0, 2),
+    st.floats(0.1, 40),
 )
 
 
@@ -170,7 +172,7 @@ def test_never_two_lead_and_soon_again_one(
 ) -> None:
     cycle = itertools.cycle(trips)
     weather: list[Callable[[], tuple[float, float, str]]] = [lambda: next(cycle)]
-    world = World(count, lambda: weather[0]())
+    world = World(count, lambda: (weather[0])())  # it changes
     for what, who, seconds in steps:
         member = world.members[who % count]
         match what:
