@@ -30,7 +30,7 @@ class Scrapers:
     when it goes on.
     """
 
-    def __init__(self, port: int, count: int = 4) -> None:
+    def __init__(self, port: int, count: int = 2) -> None:
         self._port = port
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -73,4 +73,4 @@ class Scrapers:
             verdicts = b"\nprobe_service_up{" in body or b"\nprobe_success{" in body
             with self._lock:
                 self._seen.append(Scrape(asked, time.monotonic(), verdicts))
-            time.sleep(0.02)
+            time.sleep(0.1)

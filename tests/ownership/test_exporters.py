@@ -25,7 +25,7 @@ from tests.ownership.lease_server import LeaseServer
 from tests.ownership.scrapes import Scrapers
 from tests.waiting import SLACK, until
 
-DURATION = 3.0
+DURATION = 5.0
 TERMS = Terms(DURATION)
 FAST = {"interval": "1s", "timeout": "500ms", "recheck_interval": "300ms"}
 LEASES = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
@@ -115,6 +115,8 @@ class Pair:
         until(lambda: self.leaders() and self.exporting(self.leaders()[0]), 2 * DURATION + 5, "one of them leads")
         self.leader = self.leaders()[0]
         self.follower = next(daemon for daemon in self.daemons if daemon is not self.leader)
+        following = f"ready\nfollowing {self.leader.path.parent.name}_".encode()
+        until(lambda: self.follower.request("/-/ready")[1].startswith(following), 10, "the other follows")
 
     def leaders(self) -> list[Daemon]:
         return [daemon for daemon in self.daemons if daemon.value("probe_exporter_leader") == 1]
@@ -140,7 +142,6 @@ def pair(api_server: ApiServer, own_valkey: ValkeyServer, tmp_path: Path) -> Ite
 def test_one_leads_and_the_other_says_whom_it_follows(pair: Pair) -> None:
     leader, follower = pair.leader, pair.follower
     name = leader.path.parent.name
-    assert follower.request("/-/ready")[1].decode().startswith(f"ready\nfollowing {name}_")
     assert leader.request("/-/ready")[1] == b"ready\nleading\n"
     page = follower.request("/")[1].decode()
     assert f"following {name}_" in page
@@ -191,7 +192,7 @@ def test_a_leader_that_was_stopped_and_goes_on_exports_no_verdict_beside_the_oth
         leader.process.send_signal(signal.SIGSTOP)
         time.sleep(0.5)
     leader.process.send_signal(signal.SIGCONT)
-    until(lambda: len(pair.seen(leader).seen) > before + 20, 5, "it answers again")
+    until(lambda: len(pair.seen(leader).seen) > before + 10, 5, "it answers again")
     until(lambda: leader.value("probe_exporter_targets") == 0, 5, "it follows")
     assert [scrape for scrape in pair.seen(leader).with_verdicts if scrape.answered > first] == []
     assert b"\nfollowing " in leader.request("/-/ready")[1]
@@ -224,7 +225,7 @@ def test_the_leader_exports_on_while_nobody_reaches_the_api_server(
         pair = Pair(stack, tmp_path, config(lease_server, own_valkey.port))
         settings = config(lease_server, own_valkey.port)
         for daemon, other in (pair.daemons, pair.daemons[::-1]):
-            lease = {**settings["sharing"]["lease"], "peers": {"dns": "localhost", "port": other.port}}
+            lease = {**settings["sharing"]["lease"], "peers": {"dns": "127.0.0.1", "port": other.port}}
             daemon.write({**settings, "sharing": {"lease": lease}})
             assert daemon.request("/-/reload", "POST")[0] == 200
         until(lambda: len(pair.leaders()) == 1, 2 * DURATION + 5, "one leads")
