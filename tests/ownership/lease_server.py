@@ -71,14 +71,18 @@ class LeaseServer:
 
     async def _put(self, request: web.Request) -> web.Response:
         name, lease = request.match_info["name"], json.loads(await request.read())
-        before = self.leases.get(name)
-        if before is None or before["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]:
+        before, given = self.leases.get(name), lease["metadata"]
+        if before is None:  # as the real one does: a write makes it anew, unless it says which one it means
+            return _status(409) if "uid" in given else web.json_response(self.store(name, lease), status=201)
+        there = before["metadata"]
+        if there["resourceVersion"] != given["resourceVersion"] or there["uid"] != given.get("uid", there["uid"]):
             return _status(409)
         return web.json_response(self.store(name, lease))
 
     def store(self, name: str, lease: dict[str, Any]) -> dict[str, Any]:
         """Keep a lease under a new version."""
-        metadata = {**lease["metadata"], "resourceVersion": str(next(self._versions))}
+        version = str(next(self._versions))
+        metadata = {"uid": f"uid-{version}", **lease["metadata"], "resourceVersion": version}
         self.leases[name] = {**lease, "metadata": metadata}
         return self.leases[name]
 

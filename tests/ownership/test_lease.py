@@ -203,6 +203,17 @@ async def test_a_lease_that_is_deleted_is_made_anew_and_nobody_leads_beside_its_
     assert [a.leads, b.leads].count(True) == 1
 
 
+async def test_a_renewal_does_not_bring_back_a_lease_that_was_deleted(scene: Scene) -> None:
+    a = scene.member("a")
+    await scene.pass_by(12, a)
+    del scene.server.leases["hafnium"]
+    scene.server.asked.clear()
+    await a.look()
+    assert scene.server.asked[0] == "PUT"
+    assert scene.server.leases.get("hafnium", {}).get("spec", {}) == {}
+    assert not a.leads
+
+
 @pytest.mark.parametrize(
     "lease",
     [
