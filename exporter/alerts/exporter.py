@@ -102,7 +102,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
 def _sharing(options: Options) -> tuple[Alert, ...]:
     recent = options.recent
     leads = "probe_exporter_leader and on (job, instance) probe_exporter_lease_transitions_total"
-    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{recent}])))'
+    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{options.bridge}])))'
     return (
         Alert(
             name="ExporterNoLeader",
@@ -141,6 +141,7 @@ def _sharing(options: Options) -> tuple[Alert, ...]:
             severity=Severity.CRITICAL,
             expr=f"max by (job) (last_over_time(probe_exporter_shards[{recent}]))\n  - {there}\n  > 0",
             wait="1m",
+            hold="3m",
             summary="{{ $value }} of the exporter's shards {{ if eq $value 1.0 }}is{{ else }}are{{ end }} missing",
             description=(
                 "Fewer shards of job {{ $labels.job }} have been scraped for 1m than there are to be: the services of those "

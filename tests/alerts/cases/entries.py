@@ -375,7 +375,7 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ExporterShardMissing": (
         Entry(
-            good={SHARD: 0, OTHER_SHARD: 1}, bad={OTHER_SHARD: None}, beside={SHARDS: 2}, fires=120,
+            good={SHARD: 0, OTHER_SHARD: 1}, bad={OTHER_SHARD: None}, beside={SHARDS: 2}, fires=100,
             labels=of_exporter("critical", **OF_JOB),
         ),
     ),
