@@ -16,8 +16,8 @@ from typing import Any
 from exporter import __version__
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
-from exporter.clients.kubernetes.cluster import Clusters
 from exporter.config.errors import ConfigError, Problem
+from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
 from exporter.engine.defects import Where
@@ -75,7 +75,6 @@ class App:
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
         self._own = self._store.owner({})
-        self._clusters = Clusters(self._shared.resolver)
         self._namespace = "default"
         self._sharing = Sharing(self._store, self._open_api, self._shared.http, self._shared.resolver, self._take_part)
         self._stop = asyncio.Event()
@@ -102,7 +101,6 @@ class App:
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)
-            stack.push_async_callback(self._clusters.close)
             stack.push_async_callback(self._engine.close)
             await self._check(self._config)
             self._configure(self._config)
@@ -146,13 +144,13 @@ class App:
             except ValueError as error:
                 raise ConfigError([Problem(str(self._path), 0, 0, "sharing.shards", str(error))]) from error
         await self._engine.check(config)
-        self._namespace = (
-            config.kubernetes.namespace or await asyncio.to_thread(own_namespace, config.kubernetes) or "default"
-        )
+        if config.sharing is not None and config.sharing.lease is not None:
+            cluster = _cluster(config)
+            self._namespace = cluster.namespace or await asyncio.to_thread(own_namespace, cluster) or "default"
 
     def _configure(self, config: Config) -> None:
         fleet = Fleet({name: each.needs for name, each in config.everything.items()}, tuple(config.dependencies))
-        self._sharing.configure(config.sharing, config.kubernetes, self._namespace, fleet)
+        self._sharing.configure(config.sharing, _cluster(config), self._namespace, fleet)
         self._take_part()
         self._engine.configure(config)
 
@@ -168,7 +166,7 @@ class App:
         self._sharing.publish()
 
     def _open_api(self, access: ClusterAccess, namespace: str) -> Api:
-        return self._clusters.of(access, namespace).api
+        return self._shared.clusters.of(access, namespace).api
 
     def stop(self) -> None:
         """Ask the daemon to end."""
@@ -318,6 +316,10 @@ class App:
     def _note_load(self) -> None:
         self._own.put(m.RELOAD_OK, {(): 1.0})
         self._own.put(m.RELOAD_TIME, {(): self._loaded_at})
+
+
+def _cluster(config: Config) -> ClusterSettings:
+    return config.kubernetes or ClusterSettings()
 
 
 async def _essential(name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -38,7 +38,6 @@ from exporter.engine.views import (
     target_view,
 )
 from exporter.metrics.store import Store
-from exporter.net.resolver import Resolver
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -46,7 +45,7 @@ from exporter.verdict import Failure, Reason, Stage, Verdict
 __all__ = ["Engine"]
 
 MakeProbe = Callable[[Wanted, SharedClients], Probe[Any]]
-MakeSource = Callable[[Instances, Resolver], Source]
+MakeSource = Callable[[Instances, SharedClients], Source]
 
 SWEEP = 1.0, 5.0
 """Least and most seconds between looks for targets that have become stale: a tenth of what the most pressing is allowed."""
@@ -84,7 +83,7 @@ class Engine:
         self._descriptors = shared.http.descriptors
         self._slots = Slots(*self._bounds(limits))
         self._scheduler = Scheduler(self._slots, self._run_failed)
-        self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
+        self._discovery = Discovery(lambda settings: make_source(settings, shared), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
         self._reconciler = Reconciler(
             self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed

@@ -273,8 +273,11 @@ class Reconciler:
 
     async def _put(self, service: ServiceState, probe: Probe[Any]) -> None:
         """Put a probe in its place: that of a new target, or beneath one that is there."""
-        series = self._series_of(probe.target, service.store)
         state = service.targets.get(probe.target.key)
+        if state is not None and state.target.uid != probe.target.uid:
+            await self._drop(service, [state.key])  # another of the same name: what was believed of the old one is not its
+            state = None
+        series = self._series_of(probe.target, service.store)
         if state is None:
 
             def changed(state: TargetState, _before: Standing) -> None:
@@ -368,7 +371,7 @@ def _differs(state: TargetState | None, wanted: Wanted) -> bool:
 def _same(before: Discovered | None, now: Discovered | None) -> bool:
     if before is None or now is None:
         return before is now
-    return before.instances == now.instances and before.complete == now.complete
+    return (before.instances, before.complete, before.wanted) == (now.instances, now.complete, now.wanted)
 
 
 def _log_change(service: ServiceState, now: Discovered | None) -> None:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TypeVar
 
+from exporter.config.floor import needed
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
 from exporter.diagnosis.model import Diagnosis
@@ -78,9 +79,21 @@ class ServiceState:
         return self.settings.needs
 
     @property
+    def desired(self) -> int:
+        """How many instances are wanted."""
+        return self.discovered.desired if self.discovered is not None else 0
+
+    @property
+    def min_ready(self) -> int:
+        """How many instances must be up."""
+        return needed(self.settings.min_ready, self.desired)
+
+    @property
     def verdict(self) -> Verdict:
         """What its targets add up to."""
-        return service_verdict(self.settings, self._tallies, complete=self._complete) or Verdict.UNKNOWN
+        return (
+            service_verdict(self.settings, self._tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
+        )
 
     def doubts(self, key: Key) -> bool:
         """Whether a target is in doubt."""
@@ -105,7 +118,7 @@ class ServiceState:
             tally.subtract(doubts)
             tally[Verdict.DOWN] += doubts.total()
             tallies[kind] = tally
-        return service_verdict(self.settings, tallies, complete=self._complete) or Verdict.UNKNOWN
+        return service_verdict(self.settings, tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
 
     @property
     def state(self) -> State:

@@ -246,7 +246,7 @@ def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> di
         "incident": suspected.incident,
         "diagnoses": diagnosis_views(service.name, suspected.diagnoses),
         "depends_on": list(service.depends_on),
-        "min_ready": service.settings.min_ready,
+        "min_ready": service.min_ready,
         "instances": service.instances,
         "states": rollup.states,
         "pending": rollup.pending,

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import Field, model_validator
 
 from exporter.auth.tokens import Tokens
+from exporter.clients.kubernetes.cluster import Clusters
 from exporter.metrics.family import Family
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
@@ -72,6 +73,7 @@ class Target:
         addresses: Where to connect: one for an instance, all for a service.
         labels: Extra labels from the configuration; all targets of one probe of one service share them.
         instance_labels: What the source of the instance says of it, such as pod and node.
+        uid: What tells its instance from another one of the same name; empty where the name does.
 
     Its identity is its `key`: addresses and labels may change while what is believed of it stays.
     """
@@ -82,6 +84,7 @@ class Target:
     addresses: tuple[Address, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     instance_labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
 
     @property
     def address(self) -> Address:
@@ -105,13 +108,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SharedClients:
-    """What probes share: one HTTP client, one resolver and one set of access tokens for the process."""
+    """What probes share: one HTTP client, one resolver, one set of access tokens and one view of each cluster."""
 
     http: HttpClient
     resolver: Resolver
     tokens: Tokens = field(init=False)
+    clusters: Clusters = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "clusters", Clusters(self.resolver))
         object.__setattr__(self, "tokens", Tokens(self.http))
 
     @classmethod
@@ -121,7 +126,8 @@ class SharedClients:
         return cls(HttpClient(resolver), resolver)
 
     async def close(self) -> None:
-        """End the fetching of tokens, close connections and the resolver."""
+        """End the watching of clusters and the fetching of tokens, close connections and the resolver."""
+        await self.clusters.close()
         await self.tokens.close()
         await self.http.close()
         await self.resolver.close()
