@@ -21,7 +21,7 @@ def cluster_defaults(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what the section says, its namespace found out; None without a section, or with one that is none. Blocking."""
     section = document.get("kubernetes")
     if section is None and "kubernetes" in document:
-        section = {}  # `kubernetes:` alone is the cluster that this process runs in
+        section = {}
     if not isinstance(section, dict):
         return None
     found = {key: section[key] for key in _KEYS if section.get(key) is not None}

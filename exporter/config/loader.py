@@ -126,6 +126,8 @@ def _merge(value: dict[str, Any]) -> dict[str, Any]:
     limits = defaults.get("thresholds")
     merged = dict(value)
     cluster = cluster_defaults(value)
+    if "kubernetes" in value and value["kubernetes"] is None:
+        merged["kubernetes"] = {}  # `kubernetes:` alone is the cluster that this process runs in
     for group in _GROUPS:
         if isinstance(value.get(group), dict):
             merged[group] = {

@@ -24,7 +24,7 @@ __all__ = ["EndpointSource", "PodSource", "source_in"]
 PATIENCE = 8.0
 """Seconds after which it is said that the instances cannot be told yet."""
 
-GAP = 0.5
+GAP = 1.0
 """Seconds between two reports: a rollout changes pods several times a second."""
 
 REFRESH = 15.0
