@@ -37,8 +37,8 @@ _HEADERS = {
 
 
 class Fence:
-    """Put on a request whose answer may go out of date at any moment, and asked before each piece is sent. Where it says no, the
-    connection is closed, so that the client knows that it has not got the answer.
+    """Put on a request whose answer may go out of date at any moment, and asked before each piece is sent. Where it says no,
+    the connection is closed, so that the client knows that it has not got the answer.
 
     Args:
         holds: Says whether the answer may still be sent.
