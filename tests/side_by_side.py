@@ -30,6 +30,7 @@ HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_
 
 LONG = (
     "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/web/test_browser.py",
+    "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 

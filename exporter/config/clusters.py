@@ -13,6 +13,8 @@ from exporter.config.models import Config
 __all__ = ["cluster_defaults", "cluster_origin", "clusterless", "with_cluster"]
 
 _SECRET = ("probes", "tls", "secret")
+_WHICH = "which cluster? name it in the section kubernetes; an empty one is the cluster this runs in"
+
 _KEYS = ("kubeconfig", "context", "namespace")
 
 
@@ -80,9 +82,11 @@ def clusterless(config: Config) -> Iterator[tuple[Location, str]]:
     """Find what is asked of a cluster that nothing names."""
     if config.kubernetes is not None:
         return
+    if config.sharing is not None and config.sharing.lease is not None:
+        yield ("sharing", "lease"), _WHICH
     for group in ("dependencies", "services"):
         for name, member in getattr(config, group).items():
             wanted = member.instances.kubernetes
             if wanted is not None and wanted.kubeconfig is None:
                 where = (group, name, "instances", "kubernetes")
-                yield where, "which cluster? name it in the section kubernetes; an empty one is the cluster this runs in"
+                yield where, _WHICH

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, create_model, model_validator
 from exporter.config.floor import Floor
 from exporter.config.kubernetes import ClusterSettings, KubernetesInstances
 from exporter.config.thresholds import THRESHOLDS, Thresholds
+from exporter.ownership.settings import SharingSettings
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
@@ -176,6 +177,9 @@ class Config(Settings):
         default_factory=dict, description="Shared dependencies, named once."
     )
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
+    sharing: SharingSettings | None = Field(
+        None, description="How several exporters share the work; default: this one does it alone."
+    )
 
     @property
     def everything(self) -> Mapping[str, MemberSettings]:

@@ -344,6 +344,12 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
 
 OTHER = UP.replace("x:9818", "y:9818")
 TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_last_reload_successful")
+LEADS, OTHER_LEADS = (own("probe_exporter_leader").replace("x:9818", each) for each in ("x:9818", "y:9818"))
+TRANSITIONS, OTHER_TRANSITIONS = (
+    own("probe_exporter_lease_transitions_total").replace("x:9818", each) for each in ("x:9818", "y:9818")
+)
+SHARD, OTHER_SHARD = (own("probe_exporter_shard").replace("x:9818", each) for each in ("x:9818", "y:9818"))
+SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
@@ -360,6 +366,19 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
         Entry(good={UP: 1}, bad={UP: None}, fires=60, missed=True, labels=of_exporter("critical", **OF_JOB)),
     ),
     "ExporterNoTargets": (Entry(good={TARGETS: 1}, bad={TARGETS: 0}, fires=120, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterNoLeader": (Entry(good={LEADS: 1}, bad={LEADS: 0}, fires=60, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterTwoLeaders": (
+        Entry(
+            good={LEADS: 1, OTHER_LEADS: 0}, bad={OTHER_LEADS: 1}, beside={TRANSITIONS: 3, OTHER_TRANSITIONS: 3}, fires=120,
+            labels=of_exporter("warning", **OF_JOB),
+        ),
+    ),
+    "ExporterShardMissing": (
+        Entry(
+            good={SHARD: 0, OTHER_SHARD: 1}, bad={OTHER_SHARD: None}, beside={SHARDS: 2}, fires=100,
+            labels=of_exporter("critical", **OF_JOB),
+        ),
+    ),
     "ExporterConfigRejected": (
         Entry(good={RELOADED: 1}, bad={RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
