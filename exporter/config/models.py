@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, StringConstraints, create_model, model_validator
 
 from exporter.config.thresholds import THRESHOLDS, Thresholds
+from exporter.ownership.settings import SharingSettings
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
@@ -160,6 +161,9 @@ class Config(Settings):
         default_factory=dict, description="Shared dependencies, named once."
     )
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
+    sharing: SharingSettings | None = Field(
+        None, description="How several exporters share the work; default: this one does it alone."
+    )
 
     @property
     def everything(self) -> Mapping[str, MemberSettings]:

@@ -17,9 +17,10 @@ from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
+from exporter.engine.ownership import Ownership
 from exporter.engine.reconciler import Reconciler
 from exporter.engine.rollup import Key, State
-from exporter.engine.scheduler import Scheduler
+from exporter.engine.scheduler import FIRST_WITHIN, Scheduler
 from exporter.engine.service import ServiceState
 from exporter.engine.slots import Slots
 from exporter.engine.target import Engineering, TargetState
@@ -113,6 +114,10 @@ class Engine:
         self._slots.resize(*self._bounds(config.limits))
         self._reconciler.configure(config)
         self._diagnostician.configure(config)
+
+    def own(self, ownership: Ownership, first_within: float = FIRST_WITHIN) -> None:
+        """Set which services are this exporter's; see `Reconciler.own`."""
+        self._reconciler.own(ownership, first_within)
 
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""

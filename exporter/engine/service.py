@@ -41,11 +41,12 @@ class ServiceState:
     Args:
         name: Its name.
         settings: Its configuration.
-        store: Where to publish.
+        store: Where to publish; kept as where it is published at present.
     """
 
     def __init__(self, name: str, settings: MemberSettings, store: Store) -> None:
         self.name = name
+        self.store = store
         self.settings = settings
         self.discovered: Discovered | None = None
         self.targets: dict[Key, TargetState] = {}
@@ -145,6 +146,13 @@ class ServiceState:
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
         self._publish_limits()
+
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on, with all targets."""
+        self.store = store
+        self._owner.move(store)
+        for state in self.targets.values():
+            state.move(store)
 
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from exporter.clients.kubernetes.cluster import Kind
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.slices import EndpointSlice
 
-__all__ = ["RESOURCES", "Resource"]
+__all__ = ["RESOURCES", "Kind", "Resource"]
+
+
+class Kind(StrEnum):
+    """What can be watched."""
+
+    PODS = "pods"
+    ENDPOINT_SLICES = "endpointslices"
+    DEPLOYMENTS = "deployments"
+    STATEFUL_SETS = "statefulsets"
+    REPLICA_SETS = "replicasets"
+    AUTOSCALERS = "horizontalpodautoscalers"
+    QUOTAS = "resourcequotas"
+    DISRUPTION_BUDGETS = "poddisruptionbudgets"
+    NODES = "nodes"
+    SECRETS = "secrets"
 
 
 @dataclass(frozen=True, slots=True)

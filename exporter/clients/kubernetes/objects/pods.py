@@ -38,7 +38,8 @@ class Ended(NamedTuple):
 
     Attributes:
         container: Name of the container.
-        identity: What tells one end from another: ID of the dead container, or else when it ended.
+        identity: What tells one end from another: ID of the dead container, or else when it ended; empty for one of which
+            only the number is known.
         number: How many processes of the container had ended with it.
         oom: Whether the kernel killed it for its memory.
     """
@@ -150,3 +151,5 @@ def _ends(status: Mapping[str, Any]) -> Iterable[Ended]:
                 identity = text(terminated, "containerID") or text(terminated, "finishedAt")
                 if identity:
                     yield Ended(name, identity, number, text(terminated, "reason") == "OOMKilled")
+            if restarts and not before and not now:
+                yield Ended(name, "", restarts, oom=False)
