@@ -21,12 +21,10 @@ class OomKills(NamedTuple):
     """What is counted apart: the containers of one name of one workload.
 
     Attributes:
-        kind: Kind of the workload, such as Deployment; Pod for a bare one.
-        workload: Its name.
+        workload: Name of the Deployment, StatefulSet …; of the pod, for a bare one.
         container: Name of the container.
     """
 
-    kind: str
     workload: str
     container: str
 
@@ -65,13 +63,12 @@ class OomCounter:
             known[ended.container] = ended
             if ended.oom and counts:
                 before = last.number if last is not None else 0 if seen else ended.number - 1
-                # What ended unseen in between is held to have ended as the next did, unless what came before speaks against it.
+                # What ended unseen in between is held to have ended as the next did, unless the one before did not.
                 unseen = max(0, ended.number - before - 1) if last is None or last.oom else 0
                 self._count(pod, ended.container, 1 + unseen)
 
     def _count(self, pod: Pod, container: str, kills: int) -> None:
-        kind, name = pod.owner or ("Pod", pod.name)
-        key = OomKills(kind, name, container)
+        key = OomKills(pod.owner.name if pod.owner is not None else pod.name, container)
         if key not in self.counts and len(self.counts) >= MOST_KINDS:
             del self.counts[next(iter(self.counts))]
         self.counts[key] = self.counts.get(key, 0) + kills

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
+from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod
+from exporter.clients.kubernetes.objects.policies import DisruptionBudget, Quota
 from exporter.clients.kubernetes.objects.slices import EndpointSlice
+from exporter.clients.kubernetes.objects.workloads import Deployment, StatefulSet
 
 __all__ = ["RESOURCES", "Kind", "Resource"]
 
@@ -54,4 +58,10 @@ class Resource:
 RESOURCES: Mapping[Kind, Resource] = {
     Kind.PODS: Resource("api/v1", "pods", Pod.of),
     Kind.ENDPOINT_SLICES: Resource("apis/discovery.k8s.io/v1", "endpointslices", EndpointSlice.of),
+    Kind.DEPLOYMENTS: Resource("apis/apps/v1", "deployments", Deployment.of),
+    Kind.STATEFUL_SETS: Resource("apis/apps/v1", "statefulsets", StatefulSet.of),
+    Kind.AUTOSCALERS: Resource("apis/autoscaling/v2", "horizontalpodautoscalers", Autoscaler.of),
+    Kind.QUOTAS: Resource("api/v1", "resourcequotas", Quota.of),
+    Kind.DISRUPTION_BUDGETS: Resource("apis/policy/v1", "poddisruptionbudgets", DisruptionBudget.of),
+    Kind.NODES: Resource("api/v1", "nodes", Node.of, namespaced=False),
 }

@@ -228,7 +228,7 @@ class FakeApi:
         ends = asyncio.get_running_loop().time() + float(request.query["timeoutSeconds"])
         while asyncio.get_running_loop().time() < ends:
             news, broken = self._news, self._broken
-            for at, path, line in [item for item in self._history if item[0] > version and item[1] == request.path]:
+            for at, _path, line in [item for item in self._history if item[0] > version and item[1] == request.path]:
                 await response.write(line[:20] + b"")
                 await response.write(line[20:] + b"\n")
                 version = at

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from exporter.clients.kubernetes.objects.containers import Container, containers_of
 from exporter.clients.kubernetes.objects.reading import (
     flag,
     integer,
@@ -16,6 +17,7 @@ from exporter.clients.kubernetes.objects.reading import (
     text,
     timestamp,
 )
+from exporter.clients.kubernetes.objects.scheduling import Unschedulable, unschedulable
 
 __all__ = ["Ended", "Pod", "Workload"]
 
@@ -67,6 +69,8 @@ class Pod:
         terminating: Whether it was told to end.
         created: When, Unix seconds.
         ended: The ends of its containers' processes that its status still tells of, oldest first for each container.
+        containers: Its containers, init containers first.
+        unschedulable: Why the scheduler finds no node for it; None where it has one, or was not looked at yet.
     """
 
     uid: str
@@ -81,6 +85,8 @@ class Pod:
     terminating: bool
     created: float | None
     ended: tuple[Ended, ...]
+    containers: tuple[Container, ...] = ()
+    unschedulable: Unschedulable | None = None
 
     @property
     def completed(self) -> bool:
@@ -116,6 +122,8 @@ class Pod:
             terminating="deletionTimestamp" in metadata,
             created=timestamp(metadata, "creationTimestamp"),
             ended=tuple(_ends(status)),
+            containers=tuple(containers_of(spec, status)),
+            unschedulable=unschedulable(status),
         )
 
 
