@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.clients.kubernetes.cluster import Kind
+from exporter.clients.kubernetes.resources import Kind
 
 __all__ = ["LEASE", "OF_KIND", "PERMISSIONS", "Permission", "Purpose"]
 

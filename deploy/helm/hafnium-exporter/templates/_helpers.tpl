@@ -41,6 +41,9 @@ annotations:
 {{- if and (ne .Values.mode "single") (regexMatch "(?m)^sharing:" $text) }}
 {{- fail "config has a section sharing: the chart writes it, as mode and replicas say" }}
 {{- end }}
+{{- if and (not .Values.kubernetes.enabled) (regexMatch "(?m)^kubernetes:" $text) }}
+{{- fail "kubernetes.enabled is false, and the configuration has a section kubernetes: bring one without, as config" }}
+{{- end }}
 {{- if eq .Values.mode "leader" }}
 
 # Several exporters run: see docs/kubernetes.md.
@@ -52,7 +55,7 @@ sharing:
 
 # Several exporters run: see docs/kubernetes.md.
 sharing:
-  shards: {count: ${SHARDS}} # as many as the StatefulSet has replicas; each knows its own by its number
+  shards: {count: "${SHARDS}"} # as many as the StatefulSet has replicas; each knows its own by its number
 {{- end }}
 {{ end }}
 
