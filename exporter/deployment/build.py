@@ -38,8 +38,7 @@ def render(config: str) -> dict[str, str]:
         "kustomize/base/prometheusrule.yaml": alerts.render()["kubernetes/prometheusrule.yaml"],
         f"{_CHART}/files/exporter.yml": text,
         f"{_CHART}/files/rules.yaml": commented(_MADE) + dump(kubernetes.prometheus_rule(Options())["spec"]),
-        f"{_CHART}/files/permissions.yaml": commented(_MADE)
-        + dump({purpose.value: rules(purpose) for purpose in Purpose}),
+        f"{_CHART}/files/permissions.yaml": commented(_MADE) + dump({purpose.value: rules(purpose) for purpose in Purpose}),
         f"{_CHART}/Chart.yaml": _chart(),
     }
     for mode in (Mode.LEADER, Mode.SHARDS):

@@ -52,7 +52,10 @@ def sharing(mode: Mode) -> str:
         return ""
     head = "\n# Several exporters run: see docs/kubernetes.md.\nsharing:\n"
     if mode is Mode.SHARDS:
-        return head + '  shards: {count: "${SHARDS}"} # as many as the StatefulSet has replicas; each knows its own by its number\n'
+        return (
+            head
+            + '  shards: {count: "${SHARDS}"} # as many as the StatefulSet has replicas; each knows its own by its number\n'
+        )
     return head + "\n".join(
         (
             "  lease:",

@@ -12,7 +12,7 @@ from tests.fixtures.deployers import Deployers
 ROOT = DEPLOY.parent
 OWN = f"""\
 configMapGenerator:
-  - name: hafnium-exporter
+  - name: hafnium-exporter-config
     behavior: merge
     literals:
       - |-
@@ -29,7 +29,12 @@ WAYS = {
     "kustomize-without-api": ("without-api",),
     "kustomize-without-operator": ("without-operator",),
     "helm": (),
-    "helm-all": ("--set=mode=leader", "--set=replicas=3", "--set=kubernetes.nodes=true", "--set=kubernetes.certificates=true"),
+    "helm-all": (
+        "--set=mode=leader",
+        "--set=replicas=3",
+        "--set=kubernetes.nodes=true",
+        "--set=kubernetes.certificates=true",
+    ),
     "helm-shards": ("--set=mode=shards", "--set=replicas=3"),
     "helm-without-api": ("--set=kubernetes.enabled=false", f"--set-file=config={ROOT / 'config' / 'exporter.yml'}"),
     "helm-other-name": ("--set=name=other", "--set=mode=leader"),
@@ -43,4 +48,6 @@ def objects(request: pytest.FixtureRequest, deployers: Deployers, tmp_path_facto
     name: str = request.param
     if name.startswith("helm"):
         return chart(deployers, *WAYS[name])
-    return kustomized(deployers, tmp_path_factory.mktemp(name), *WAYS[name], more=OWN if name == "kustomize-without-api" else "")
+    return kustomized(
+        deployers, tmp_path_factory.mktemp(name), *WAYS[name], more=OWN if name == "kustomize-without-api" else ""
+    )

@@ -12,7 +12,18 @@ import yaml
 
 from tests.fixtures.deployers import Deployers
 
-__all__ = ["CHART", "CLUSTER_WIDE", "COMPONENTS", "DEPLOY", "Objects", "RenderError", "chart", "kustomized", "of_kind", "pods"]
+__all__ = [
+    "CHART",
+    "CLUSTER_WIDE",
+    "COMPONENTS",
+    "DEPLOY",
+    "Objects",
+    "RenderError",
+    "chart",
+    "kustomized",
+    "of_kind",
+    "pods",
+]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm" / "hafnium-exporter"
@@ -33,7 +44,10 @@ def kustomized(deployers: Deployers, folder: Path, *components: str, more: str =
     shutil.copytree(DEPLOY / "kustomize", folder / "kustomize", dirs_exist_ok=True)
     overlay = folder / "overlay"
     overlay.mkdir(exist_ok=True)
-    lines = ["resources: [../kustomize/base]", f"components: [{', '.join(f'../kustomize/components/{c}' for c in components)}]"]
+    lines = [
+        "resources: [../kustomize/base]",
+        f"components: [{', '.join(f'../kustomize/components/{c}' for c in components)}]",
+    ]
     (overlay / "kustomization.yaml").write_text("\n".join(lines) + f"\n{more}")
     return _objects(_run([str(deployers.kustomize), "build", str(overlay)]))
 

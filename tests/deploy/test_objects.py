@@ -123,7 +123,8 @@ def test_whoever_selects_pods_selects_these(objects: Objects) -> None:
     selectors += [budget["spec"]["selector"]["matchLabels"] for budget in of_kind(objects, "PodDisruptionBudget")]
     selectors += [policy["spec"]["podSelector"]["matchLabels"] for policy in of_kind(objects, "NetworkPolicy")]
     selectors += [
-        spread["labelSelector"]["matchLabels"] for spread in workload["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        spread["labelSelector"]["matchLabels"]
+        for spread in workload["spec"]["template"]["spec"]["topologySpreadConstraints"]
     ]
     assert len(selectors) >= 6
     assert all(selector.items() <= labels for selector in selectors)
