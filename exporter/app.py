@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from exporter import __version__
-from exporter.clients.kubernetes.access import ClusterAccess
+from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
+from exporter.clients.kubernetes.cluster import Clusters
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.loader import load
 from exporter.config.models import Config
@@ -74,6 +75,8 @@ class App:
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
         self._own = self._store.owner({})
+        self._clusters = Clusters(self._shared.resolver)
+        self._namespace = "default"
         self._sharing = Sharing(self._store, self._open_api, self._shared.http, self._shared.resolver, self._take_part)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
@@ -99,6 +102,7 @@ class App:
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)
+            stack.push_async_callback(self._clusters.close)
             stack.push_async_callback(self._engine.close)
             await self._check(self._config)
             self._configure(self._config)
@@ -142,10 +146,13 @@ class App:
             except ValueError as error:
                 raise ConfigError([Problem(str(self._path), 0, 0, "sharing.shards", str(error))]) from error
         await self._engine.check(config)
+        self._namespace = (
+            config.kubernetes.namespace or await asyncio.to_thread(own_namespace, config.kubernetes) or "default"
+        )
 
     def _configure(self, config: Config) -> None:
         fleet = Fleet({name: each.needs for name, each in config.everything.items()}, tuple(config.dependencies))
-        self._sharing.configure(config.sharing, ClusterAccess(), "default", fleet)
+        self._sharing.configure(config.sharing, config.kubernetes, self._namespace, fleet)
         self._take_part()
         self._engine.configure(config)
 
@@ -160,8 +167,8 @@ class App:
         self._parts_taken += 1
         self._sharing.publish()
 
-    def _open_api(self, access: ClusterAccess) -> Api:
-        raise NotImplementedError
+    def _open_api(self, access: ClusterAccess, namespace: str) -> Api:
+        return self._clusters.of(access, namespace).api
 
     def stop(self) -> None:
         """Ask the daemon to end."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, create_model, model_validator
 
+from exporter.clients.kubernetes.access import ClusterAccess
 from exporter.config.thresholds import THRESHOLDS, Thresholds
 from exporter.ownership.settings import SharingSettings
 from exporter.probes import probe_types
@@ -18,6 +19,7 @@ __all__ = [
     "Defaults",
     "DependencySettings",
     "Instances",
+    "KubernetesSettings",
     "Limits",
     "Links",
     "MemberSettings",
@@ -150,6 +152,15 @@ class ServiceSettings(MemberSettings):
         return self.depends_on
 
 
+class KubernetesSettings(ClusterAccess):
+    """The cluster that is asked where nothing else is said. Nothing is, where nothing of it is used."""
+
+    namespace: Name | None = Field(
+        None,
+        description="Namespace of what says nothing of it; default: the pod's own, or that of the kubeconfig's context.",
+    )
+
+
 class Config(Settings):
     """The whole configuration."""
 
@@ -161,6 +172,9 @@ class Config(Settings):
         default_factory=dict, description="Shared dependencies, named once."
     )
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
+    kubernetes: KubernetesSettings = Field(
+        default_factory=KubernetesSettings, description="The cluster, where something of it is used."
+    )
     sharing: SharingSettings | None = Field(
         None, description="How several exporters share the work; default: this one does it alone."
     )

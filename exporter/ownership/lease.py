@@ -17,7 +17,7 @@ from math import ceil
 from typing import Any
 from uuid import uuid4
 
-from exporter.clients.kubernetes.api import Api, Conflict
+from exporter.clients.kubernetes.api import Api, ApiFailure, Conflict
 from exporter.ownership.election import RELEASED, Election, Move, Record, Role, Terms
 from exporter.ownership.settings import LeaseSettings
 from exporter.verdict import Failure, Reason, Stage
@@ -159,8 +159,8 @@ class Leadership:
         try:
             async with asyncio.timeout(self.election.terms.request):
                 raw = await self._api.get(self._path)
-        except Failure as error:
-            if getattr(error, "status", None) != HTTPStatus.NOT_FOUND:
+        except ApiFailure as error:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
             self.election.seen(None, self._clock())
             return

@@ -1,10 +1,10 @@
 """Shards: which of several exporters has which service, told by each for itself from the names alone.
 
-A service belongs to the shard whose number together with the service's name has the highest digest (rendezvous hashing). When
-a shard is added it takes its share from all others, and nothing else moves; when one goes, only what it had moves.
+A service belongs to the shard whose number together with the service's name has the highest digest (rendezvous hashing).
+When a shard is added it takes its share from all others, and nothing else moves; when one goes, only what it had moves.
 
-What a shard's services need it probes too, so that it finds the same causes and names incidents alike, whoever has them. What
-is not its own it keeps to itself: each is exported, and paged, by one.
+What a shard's services need it probes too, so that it finds the same causes and names incidents alike, whoever has them.
+What is not its own it keeps to itself: each is exported, and paged, by one.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Sharing:
 
     Args:
         store: Where it is published.
-        open_api: Makes what asks the API server.
+        open_api: Makes what asks an API server; the namespace says for what.
         http: Asks other exporters.
         resolver: Finds them.
         changed: Called when the part has changed, and with it what is to be probed.
@@ -98,7 +98,7 @@ class Sharing:
     def __init__(
         self,
         store: Store,
-        open_api: Callable[[ClusterAccess], Api],
+        open_api: Callable[[ClusterAccess, str], Api],
         http: HttpClient,
         resolver: Resolver,
         changed: Callable[[], None],
@@ -199,9 +199,11 @@ class Sharing:
     def publish(self) -> None:
         """Publish what this exporter is; at each scrape, since time alone can change it."""
         leadership, shards = self._leadership, self._shards
-        transitions = {(): float(leadership.election.transitions)} if leadership is not None else {}
         self._own.put(m.LEADER, {(): float(self.exports)})
-        self._own.put(m.LEASE_TRANSITIONS, transitions)
+        if leadership is not None:
+            self._own.put(m.LEASE_TRANSITIONS, {(): float(leadership.election.transitions)})
+        else:
+            self._own.drop(m.LEASE_TRANSITIONS)
         self._own.put(m.SHARD, {(): float(shards.index if shards is not None else 0)})
         self._own.put(m.SHARDS, {(): float(shards.count if shards is not None else 1)})
 
@@ -216,7 +218,7 @@ class Sharing:
             others = None
             if settings.peers is not None:
                 others = OtherExporters(settings.peers, identity, self._http, self._resolver).wait
-            api = self._open_api(access)
+            api = self._open_api(access, namespace)
             self._leadership = Leadership(api, settings, namespace, identity, self._changed, others_wait=others)
         self._wake.set()
 

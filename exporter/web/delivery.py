@@ -18,12 +18,8 @@ from exporter.web.limits import ServerLimits
 from exporter.web.refusal import Refusal, refuse
 from exporter.web.worker import Worker
 
-__all__ = ["MAY_BE_SENT", "AnswerMiddleware", "Stream", "Whole"]
+__all__ = ["FENCE", "AnswerMiddleware", "Fence", "Stream", "Whole"]
 
-MAY_BE_SENT: web.RequestKey[Callable[[], bool]] = web.RequestKey("may_be_sent", Callable[[], bool])
-"""Set on a request whose answer may go out of date at any moment: asked before each piece of it. Where it says no, the connection
-is closed, so that the client knows that it has not got the answer.
-"""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +34,21 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     hdrs.SERVER: "hafnium-exporter",
 }
+
+
+class Fence:
+    """Put on a request whose answer may go out of date at any moment, and asked before each piece is sent. Where it says no, the
+    connection is closed, so that the client knows that it has not got the answer.
+
+    Args:
+        holds: Says whether the answer may still be sent.
+    """
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        self.holds = holds
+
+
+FENCE = web.RequestKey("fence", Fence)
 
 
 class Stream(web.StreamResponse):
@@ -179,8 +190,8 @@ class _OutOfDate(Exception):  # noqa: N818 - it says what happened
 
 
 def _check(request: web.Request) -> None:
-    may_be_sent = request.get(MAY_BE_SENT)
-    if may_be_sent is not None and not may_be_sent():
+    fence = request.get(FENCE)
+    if fence is not None and not fence.holds():
         raise _OutOfDate
 
 

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from exporter.web.backend import Backend, UnknownTarget
-from exporter.web.delivery import MAY_BE_SENT
+from exporter.web.delivery import FENCE, Fence
 from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
@@ -76,7 +76,7 @@ class Exposition:
         if self._backend.exports:
             response = await self._answers[openmetrics, True].respond(request, headers)
             if self._backend.exports:
-                request[MAY_BE_SENT] = lambda: self._backend.exports
+                request[FENCE] = Fence(lambda: self._backend.exports)
                 return response
         return await self._answers[openmetrics, False].respond(request, headers)
 

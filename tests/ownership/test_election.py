@@ -171,8 +171,7 @@ def test_never_two_lead_and_soon_again_one(
     count: int, trips: list[tuple[float, float, str]], steps: list[tuple[str, int, float]]
 ) -> None:
     cycle = itertools.cycle(trips)
-    weather: list[Callable[[], tuple[float, float, str]]] = [lambda: next(cycle)]
-    world = World(count, lambda: (weather[0])())  # it changes
+    world = World(count, lambda: next(cycle))
     for what, who, seconds in steps:
         member = world.members[who % count]
         match what:
@@ -187,7 +186,7 @@ def test_never_two_lead_and_soon_again_one(
             case "stop":
                 _stop(world, member)
             case "cut":
-                weather[0] = lambda: (0.01, 0.01, "question")
+                world.trip = lambda: (0.01, 0.01, "question")
             case "delete":
                 world.server.record = None
             case "empty" if world.server.record is not None:
@@ -196,8 +195,8 @@ def test_never_two_lead_and_soon_again_one(
                 pass
         event(what)
         world.run(world.time + seconds)
-        weather[0] = lambda: next(cycle)
-    weather[0] = _quick
+        world.trip = lambda: next(cycle)
+    world.trip = _quick
     for member in world.members:
         member.frozen_until = 0.0
     settled = world.time + 45  # what is under way still may be slow, and frozen

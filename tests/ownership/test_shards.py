@@ -70,7 +70,12 @@ def test_a_circle_of_needs_ends() -> None:
 
 @pytest.mark.parametrize(
     ("host", "number"),
-    [("hafnium-exporter-2", 2), ("hafnium-exporter-12.hafnium.svc", 12), ("hafnium-exporter-7d9f-x2x4z", None), ("web2", None)],
+    [
+        ("hafnium-exporter-2", 2),
+        ("hafnium-exporter-12.hafnium.svc", 12),
+        ("hafnium-exporter-7d9f-x2x4z", None),
+        ("web2", None),
+    ],
 )
 def test_the_ordinal_is_the_number_at_the_end_of_the_host_name(host: str, number: int | None) -> None:
     assert ordinal(host) == number
