@@ -11,6 +11,12 @@ PEERS = "hafnium-exporter-peers"
 """The headless Service that has every exporter behind it, ready or not."""
 
 _INSTANCES = re.compile(r'instances: \{dns: "([a-z-]+)-service\.\$\{NAMESPACE:-hafnium\}\.svc", port: (\d+), refresh: 15s\}')
+_ACTUATOR = """\
+    actuator: # under every use of this kind
+      groups: [liveness, readiness]
+"""
+SKIP = "    kubernetes: {skip: [nodes]} # nodes are in no namespace: without this line it needs the ClusterRole for them\n"
+"""What the configuration has while nodes may not be read."""
 _PROBES = "probes: &spring {actuator: {}}"
 _DNS = re.compile(r"# A DNS name stands for.*\n# (`min_ready` instances must be up)")
 
@@ -37,6 +43,7 @@ def in_cluster(text: str) -> str:
         (re.compile(re.escape(_PROBES)), "probes: &spring {actuator: {}, kubernetes: {}}", 1),
         (_DNS, r"# Every pod that has the labels is an instance.\n# \1", 1),
         (re.compile(r"^limits:$", re.MULTILINE), "kubernetes: {} # by the pod's service account, in its own namespace\n\nlimits:", 1),
+        (re.compile(re.escape(_ACTUATOR)), _ACTUATOR + SKIP, 1),
         (re.compile(r"^# yaml-language-server.*\n#\n"), "", 1),
     )  # fmt: skip
     for pattern, replacement, times in changes:

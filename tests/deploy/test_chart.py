@@ -63,6 +63,7 @@ def _with_config_read(item: dict[str, Any]) -> dict[str, Any]:
     """Replace the text of the configuration by what it says: the name of the Lease is the default's in the one."""
     if item["kind"] == "ConfigMap" and "exporter.yml" in item["data"]:
         read = yaml.safe_load(item["data"]["exporter.yml"])
+        read["defaults"]["probes"].pop("kubernetes", None)  # the chart leaves `skip: [nodes]` out where nodes may be read
         read.get("sharing", {}).get("lease", {}).setdefault("name", "hafnium-exporter")
         return {**item, "data": read}
     return item
@@ -130,6 +131,14 @@ def test_a_lease_is_named_as_the_role_grants(deployers: Deployers) -> None:
     lease = yaml.safe_load(objects["ConfigMap", "other-config"]["data"]["exporter.yml"])["sharing"]["lease"]
     assert [rule.get("resourceNames") for rule in rules] == [None, [lease["name"]]]
     assert lease["peers"]["dns"].startswith("other-peers.")
+
+
+@pytest.mark.parametrize("nodes", [True, False])
+def test_nodes_are_read_exactly_where_they_may_be(deployers: Deployers, nodes: bool) -> None:
+    objects = chart(deployers, f"--set=kubernetes.nodes={str(nodes).lower()}")
+    read = yaml.safe_load(objects["ConfigMap", "hafnium-exporter-config"]["data"]["exporter.yml"])
+    assert bool(of_kind(objects, "ClusterRole")) is nodes
+    assert read["defaults"]["probes"].get("kubernetes") == (None if nodes else {"skip": ["nodes"]})
 
 
 def test_values_arrive(deployers: Deployers, tmp_path: Path) -> None:

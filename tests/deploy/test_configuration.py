@@ -43,6 +43,8 @@ def test_the_one_for_a_cluster_has_everything_of_the_other() -> None:
     plain, made = yaml.safe_load(TEXT), yaml.safe_load(in_cluster(TEXT))
     assert made.pop("kubernetes") == {}
     assert made.keys() == plain.keys()
+    assert made["defaults"]["probes"].pop("kubernetes") == {"skip": ["nodes"]}
+    assert made["defaults"] == plain["defaults"]
     assert made["dependencies"] == plain["dependencies"]
     for name, service in plain["services"].items():
         port = service["instances"]["port"]

@@ -68,12 +68,10 @@ OF_KIND: Mapping[Kind, Permission] = {
         (Kind.ENDPOINT_SLICES, Purpose.STATE, "discovery.k8s.io", "instances; endpoints that are ready"),
         (Kind.DEPLOYMENTS, Purpose.STATE, "apps", "desired replicas; whether a rollout goes on, is stuck or paused"),
         (Kind.STATEFUL_SETS, Purpose.STATE, "apps", "the same of StatefulSets"),
-        (Kind.REPLICA_SETS, Purpose.STATE, "apps", "which pods are of which Deployment, and of which revision"),
         (Kind.AUTOSCALERS, Purpose.STATE, "autoscaling", "whether a workload is at the limit of its autoscaler"),
         (Kind.QUOTAS, Purpose.STATE, "", "quotas that block a rollout"),
         (Kind.DISRUPTION_BUDGETS, Purpose.STATE, "policy", "budgets that block the draining of a node"),
         (Kind.NODES, Purpose.NODES, "", "pressure and readiness of the nodes under the fleet's pods"),
-        (Kind.SECRETS, Purpose.CERTIFICATES, "", "when the certificate of a TLS Secret ends, beside the one that is served"),
     )
 }
 """What is needed to follow each kind of object."""
@@ -81,6 +79,9 @@ OF_KIND: Mapping[Kind, Permission] = {
 PERMISSIONS: tuple[Permission, ...] = (
     *OF_KIND.values(),
     Permission(Purpose.STATE, "metrics.k8s.io", "pods", ("list",), "memory and CPU in use, where metrics-server runs"),
+    Permission(
+        Purpose.CERTIFICATES, "", "secrets", _FOLLOWED, "when the certificate of a TLS Secret ends, beside that served"
+    ),
     Permission(Purpose.LEADER, "coordination.k8s.io", "leases", ("create",), "make the Lease: RBAC knows no names there"),
     Permission(Purpose.LEADER, "coordination.k8s.io", "leases", ("get", "update"), "read, claim and renew it", (LEASE,)),
 )

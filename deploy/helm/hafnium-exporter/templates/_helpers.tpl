@@ -37,6 +37,9 @@ annotations:
 
 {{- define "hafnium-exporter.config" -}}
 {{- $text := .Values.config | default (.Files.Get "files/exporter.yml") -}}
+{{- if and .Values.kubernetes.nodes (not .Values.config) }}
+{{- $text = regexReplaceAll "(?m)^ +kubernetes: \\{skip: \\[nodes\\]\\}.*\n" $text "" }}
+{{- end }}
 {{- $text | trimSuffix "\n" }}
 {{- if and (ne .Values.mode "single") (regexMatch "(?m)^sharing:" $text) }}
 {{- fail "config has a section sharing: the chart writes it, as mode and replicas say" }}
@@ -55,7 +58,7 @@ sharing:
 
 # Several exporters run: see docs/kubernetes.md.
 sharing:
-  shards: {count: "${SHARDS}"} # as many as the StatefulSet has replicas; each knows its own by its number
+  shards: {count: "${SHARDS}"} # as many as there are replicas; each knows its own by its number
 {{- end }}
 {{ end }}
 
