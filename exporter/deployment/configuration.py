@@ -38,11 +38,12 @@ def in_cluster(text: str) -> str:
     Raises:
         ValueError: The text is not as this function knows it: both are changed together.
     """
+    section = "kubernetes: {} # by the pod's service account, in its own namespace\n\nlimits:"
     changes = (
         (_INSTANCES, r'instances: {kubernetes: {selector: "app=\1-service,tier=backend", port: \2}}', 8),
         (re.compile(re.escape(_PROBES)), "probes: &spring {actuator: {}, kubernetes: {}}", 1),
         (_DNS, r"# Every pod that has the labels is an instance.\n# \1", 1),
-        (re.compile(r"^limits:$", re.MULTILINE), "kubernetes: {} # by the pod's service account, in its own namespace\n\nlimits:", 1),
+        (re.compile(r"^limits:$", re.MULTILINE), section, 1),
         (re.compile(re.escape(_ACTUATOR)), _ACTUATOR + SKIP, 1),
         (re.compile(r"^# yaml-language-server.*\n#\n"), "", 1),
     )  # fmt: skip

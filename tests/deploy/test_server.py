@@ -53,9 +53,8 @@ async def apply(control_plane: Access, objects: Objects, *options: str) -> list[
 
 def in_namespace(objects: Objects, namespace: str) -> Objects:
     """Return objects of another namespace than hafnium."""
-    moved: list[dict[str, Any]] = json.loads(
-        json.dumps(list(objects.values())).replace('"namespace": "hafnium"', f'"namespace": "{namespace}"')
-    )
+    text = json.dumps(list(objects.values()))
+    moved: list[dict[str, Any]] = json.loads(text.replace('"namespace": "hafnium"', f'"namespace": "{namespace}"'))
     return {(item["kind"], item["metadata"]["name"]): item for item in moved}
 
 
@@ -142,7 +141,9 @@ def without(permission: Permission | None, verb: str) -> list[dict[str, list[str
 async def clusters() -> AsyncIterator[Clusters]:
     """The exporter's own client."""
     shared = SharedClients.open()
-    yield shared.clusters
+    found = Clusters(shared.resolver)
+    yield found
+    await found.close()
     await shared.close()
 
 
@@ -192,7 +193,7 @@ async def lease_refusal(clusters: Clusters, who: Identity, namespace: str) -> Fa
 def followed(cases: Iterable[tuple[Permission, str]]) -> Cases:
     """Return the cases of what the client follows already, and of the Lease."""
     kinds = {OF_KIND[kind] for kind in RESOURCES}
-    return [(permission, verb) for permission, verb in cases if permission in kinds or permission.purpose is Purpose.LEADER]
+    return [case for case in cases if case[0] in kinds or case[0].purpose is Purpose.LEADER]
 
 
 async def test_with_all_of_them_nothing_is_refused(control_plane: Access, clusters: Clusters, namespace: str) -> None:

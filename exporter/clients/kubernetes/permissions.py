@@ -79,9 +79,7 @@ OF_KIND: Mapping[Kind, Permission] = {
 PERMISSIONS: tuple[Permission, ...] = (
     *OF_KIND.values(),
     Permission(Purpose.STATE, "metrics.k8s.io", "pods", ("list",), "memory and CPU in use, where metrics-server runs"),
-    Permission(
-        Purpose.CERTIFICATES, "", "secrets", _FOLLOWED, "when the certificate of a TLS Secret ends, beside that served"
-    ),
+    Permission(Purpose.CERTIFICATES, "", "secrets", ("get",), "when a stored certificate ends, beside the served one"),
     Permission(Purpose.LEADER, "coordination.k8s.io", "leases", ("create",), "make the Lease: RBAC knows no names there"),
     Permission(Purpose.LEADER, "coordination.k8s.io", "leases", ("get", "update"), "read, claim and renew it", (LEASE,)),
 )
