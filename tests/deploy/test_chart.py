@@ -32,8 +32,8 @@ def in_substance(objects: Objects) -> dict[tuple[str, str], dict[str, Any]]:
         template = item["spec"].get("template", {}) if item["kind"] in ("Deployment", "StatefulSet") else {}
         template.get("metadata", {}).pop("annotations", None)
         if item["kind"].startswith("ClusterRole"):  # in no namespace, so the chart has the release's in their names
-            metadata["name"] = metadata["name"].removeprefix("hafnium-hafnium").join(("hafnium", ""))
-            item.get("roleRef", {})["name"] = metadata["name"]
+            metadata["name"] = metadata["name"].replace("hafnium-hafnium", "hafnium")
+            item["roleRef"] = {**item.get("roleRef", {}), "name": metadata["name"]}
         made[item["kind"], metadata["name"]] = item
     return made
 
