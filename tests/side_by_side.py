@@ -20,12 +20,15 @@ GROUPS = {
     "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "control plane": ("tests/kubernetes/", "tests/demo/test_control_plane.py", "tests/demo/test_cluster.py"),
+    "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
-HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet", "tools", "own_control_plane"})
+HEAVY = frozenset(
+    {"boot_fleet", "apache_kafka", "deployers", "keycloak", "own_control_plane", "secured", "spring_fleet", "tools"}
+)
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (

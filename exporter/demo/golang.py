@@ -57,11 +57,22 @@ class Go:
         }  # fmt: skip
         self._environment.pop("GOROOT", None)
         self._go = "go"
+        self.use(TOOLCHAIN)
+
+    def use(self, toolchain: str) -> None:
+        """Build with another toolchain from now on: some modules need a newer one.
+
+        Args:
+            toolchain: Its module and version, with a place for the machine's architecture.
+
+        Raises:
+            BuildError: It cannot be had.
+        """
         architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-        toolchain = self.fetched(TOOLCHAIN.format(architecture=architecture))
-        for tool in (*(toolchain / "bin").iterdir(), *(toolchain / "pkg" / "tool").glob("*/*")):
+        folder = self.fetched(toolchain.format(architecture=architecture))
+        for tool in (*(folder / "bin").iterdir(), *(folder / "pkg" / "tool").glob("*/*")):
             tool.chmod(0o755)  # modules are archived without it
-        self._go = str(toolchain / "bin" / "go")
+        self._go = str(folder / "bin" / "go")
 
     def fetched(self, module: str) -> Path:
         """Fetch a module; Go holds it against the checksum database, and what it needs against its own list of checksums.
