@@ -19,7 +19,7 @@ TEXT = (DEPLOY.parent / "config" / "exporter.yml").read_text()
 @pytest.mark.parametrize("mode", [Mode.LEADER, Mode.SHARDS])
 def test_what_a_mode_adds_is_valid(tmp_path: Path, mode: Mode) -> None:
     file = tmp_path / "exporter.yml"
-    file.write_text(TEXT + sharing(mode))
+    file.write_text(in_cluster(TEXT) + sharing(mode))
     found = load(file, ENVIRONMENT).sharing
     assert found is not None
     if mode is Mode.SHARDS:
