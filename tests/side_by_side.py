@@ -19,7 +19,12 @@ GROUPS = {
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
     "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
-    "control plane": ("tests/kubernetes/", "tests/demo/test_control_plane.py", "tests/demo/test_cluster.py"),
+    "control plane": (
+        "tests/kubernetes/",
+        "tests/demo/test_control_plane.py",
+        "tests/demo/test_cluster.py",
+        "tests/clients/kubernetes/test_control_plane.py",
+    ),
     "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
