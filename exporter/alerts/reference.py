@@ -27,8 +27,8 @@ A service that is down belongs to an **incident**, named after the root cause (`
 eight services that need it are one page, "postgres is down: 8 services with it", which grows and shrinks in place and is
 resolved when all of it is. ServiceDown is confirmed by the exporter and waits for nothing more; only recovery ends it. An
 exporter that is frozen, killed or restarted, or that cannot tell, leaves a page open. A service that is taken out of the
-configuration lets go of its page about two minutes later; what is still down because of it is paged under its own name a
-minute after that, and so is all of it where a root that is down is renamed.
+configuration lets go of its page about two minutes later. What is down because of it is paged under its own name once it has
+been gone for a minute, and so it is where a root that is down gets another name.
 
 What a ServiceDown page makes redundant steps back in the rules, where it ends and is resolved; nothing is inhibited or muted
 in Alertmanager, which would hold back the resolve of an incident that was open before.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 from exporter.config.models import Config, Instances, Limits
@@ -163,23 +164,25 @@ class Engine:
 
     async def _sweep(self) -> None:
         """Withdraw what has become stale, for ever."""
-        pause, most = SWEEP
+        least, most = SWEEP
+        pause = least
         while True:
             await asyncio.sleep(pause)
-            await self._sweep_once()
-            pause = max(SWEEP[0], min((state.stale_after / 10 for state in self._targets()), default=most))
-            pause = min(most, pause)
+            pause = max(least, min(most, await self._sweep_once() / 10))
 
-    async def _sweep_once(self) -> None:
-        loop, slices = asyncio.get_running_loop(), TimeSlices()
+    async def _sweep_once(self) -> float:
+        """Do it, and return the shortest time, in seconds, that a target may go on without a completed attempt."""
+        loop, slices, shortest = asyncio.get_running_loop(), TimeSlices(), inf
         states = list(self._targets())
         self._spare_the_collector(sum(state.attempted for state in states))
         for state in states:
+            shortest = min(shortest, state.stale_after)
             try:
                 state.sweep(loop.time())
             except Exception as error:
                 self.defects.note(Where.TARGET, f"{state.target} could not be swept", error)
             await slices.turn()
+        return shortest
 
     def _spare_the_collector(self, attempted: int) -> None:
         """Take what new targets have come to hold out of the garbage collector's sight: walking it would hold the loop up.
