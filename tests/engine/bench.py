@@ -166,6 +166,10 @@ class Bench:
         assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
         assert all(probe.closed for probe in self.built), "a probe was left open"
 
+    def stall(self) -> None:
+        """Let no attempt begin any more."""
+        next(task for task in self._tasks if task.get_name() == "scheduler").cancel()
+
     async def configure(self, text: str) -> None:
         """Put a configuration to use."""
         wanted = config(text)
