@@ -97,7 +97,7 @@ or
         f"{{{{ else }}}}{why}{{{{ end }}}}"
     )
     instances = listed(
-        f"sum by (verdict) {newest('probe_service_instances{service=%[1]q}', options)} > 0",
+        f"max by (verdict) {newest('probe_service_instances{service=%[1]q}', options)} > 0",
         "$labels.service",
         "verdict",
         "{{ .Value | humanize }} {{ .Labels.verdict }}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.alerts.model import Options
+from exporter.alerts.model import Options, duration
 
 __all__ = ["CAUSE", "causes", "first", "listed", "newest"]
 
@@ -30,12 +30,13 @@ def first(query: str, arguments: str, then: str, otherwise: str = "") -> str:
 
 
 def newest(selector: str, options: Options) -> str:
-    """Select what is told now; only where nothing is, what was told last: it must not say both of what has changed.
+    """Select what is told now; only where nothing is, what was told a scrape or two ago: never both of what has changed.
 
     Args:
-        selector: Of one service, with `%[1]q` and so on for arguments, since it is written twice.
+        selector: Of one service, with `%[1]q` and so on for arguments, since it is written again and again.
     """
-    return f"({selector} or on () last_over_time({selector}[{options.bridge}]))"
+    before = (f"{selector} offset {ago}" for ago in (duration(options.scrape_interval), options.two_scrapes))
+    return f"({' or on () '.join((selector, *before))})"
 
 
 def listed(

@@ -8,7 +8,7 @@ was restarted makes the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from exporter.diagnosis.graph import Surroundings
@@ -78,14 +78,14 @@ def step(
         peers: Of what blames something alone, who may be about to say the same.
         words: Of what is down and tells of its components, what it blames.
     """
-    now_known = _Known(now, members, roots, words or {})
-    after = dict(_kept(now_known, before))
+    known = _Known(now, before, members, roots, words or {})
+    after = dict(_kept(now, known, before, members))
     new = [name for name, member in members.items() if member.verdict is Verdict.DOWN and name not in after]
     for name in sorted(new, key=lambda name: (_root(name, roots) != name, name)):  # roots first: others follow them
         root = _root(name, roots)
         heard = all(_answered(members[other], members[name].troubled_at) for other in (peers or {}).get(name, ()))
         if now >= members[name].since + SETTLE_WITHIN or (heard and _settled(now, name, root, members, around, after)):
-            after[name] = (after.get(root) if root != name else None) or now_known.chosen(name, root)
+            after[name] = (after.get(root) if root != name else None) or known.chosen(root)
     return after
 
 
@@ -111,51 +111,78 @@ def due(chosen: Mapping[str, Chosen], members: Mapping[str, Condition]) -> float
     return min(times, default=None)
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known at a moment."""
+    """What is known at a moment; what is said of a root is worked out once for all that have its incident."""
 
-    now: float
-    members: Mapping[str, Condition]
-    roots: Mapping[str, tuple[str, ...]]
-    words: Mapping[str, frozenset[str]]
+    def __init__(
+        self,
+        now: float,
+        before: Mapping[str, Chosen],
+        members: Mapping[str, Condition],
+        roots: Mapping[str, tuple[str, ...]],
+        words: Mapping[str, frozenset[str]],
+    ) -> None:
+        self._now = now
+        self._members = members
+        self._roots = roots
+        self._words = words
+        self._blamed_by: dict[str, set[str]] = {}
+        for name, blamed in words.items():
+            for root in blamed:
+                self._blamed_by.setdefault(root, set()).add(name)
+        self._voices = self._all_voices(before)
+        self._taken_back = {root for root, voices in self._voices.items() if self._is_taken_back(root, voices)}
 
-    def chosen(self, name: str, root: str) -> Chosen:
-        """Choose an incident for something that is down."""
-        if self._verdict(root) is Verdict.DOWN:
-            return Chosen(root)
-        return Chosen(root, None, frozenset(voice for voice, blamed in self.words.items() if root in blamed))
+    def chosen(self, root: str, well_since: float | None = None) -> Chosen:
+        """Make what is kept of an incident."""
+        return Chosen(root, well_since, self._voices.get(root, frozenset()))
 
     def well_since(self, name: str, chosen: Chosen) -> float | None:
         """Return since when a root is well for something that has its incident; None while it is not, or cannot be told."""
         root = chosen.incident
-        if root == name or root in self.roots.get(name, ()) or self._verdict(root) not in (None, Verdict.UP):
+        if root == name or root in self._roots.get(name, ()) or self._verdict(root) not in (None, Verdict.UP):
             return None
-        if chosen.voices and not self._taken_back(root, chosen.voices):
-            return None
-        return self.now if chosen.well_since is None else chosen.well_since
+        if self._voices.get(root):
+            if root in self._blamed_by:
+                return None
+            if chosen.well_since is None and root not in self._taken_back:  # what was taken back stays so in silence
+                return None
+        return self._now if chosen.well_since is None else chosen.well_since
 
-    def _taken_back(self, root: str, voices: frozenset[str]) -> bool:
-        """Say whether nobody blames a root any more, and one who did is well or tells of its components; or all are gone."""
-        if any(root in blamed for blamed in self.words.values()):
+    def _all_voices(self, before: Mapping[str, Chosen]) -> dict[str, frozenset[str]]:
+        """Return by root who says, or said, that it is down. Its own probe knows better: while that says so, nobody."""
+        remembered: dict[str, dict[frozenset[str], None]] = {root: {} for these in self._roots.values() for root in these}
+        for each in before.values():
+            remembered.setdefault(each.incident, {})[each.voices] = None  # most share one set
+        return {
+            root: frozenset().union(self._blamed_by.get(root, ()), *sets)
+            for root, sets in remembered.items()
+            if self._verdict(root) is not Verdict.DOWN
+        }
+
+    def _is_taken_back(self, root: str, voices: frozenset[str]) -> bool:
+        """Say whether one who blamed a root is well or tells of its components, and nobody blames it; or all are gone."""
+        if root in self._blamed_by:
             return False
-        there = [voice for voice in voices if voice in self.members]
-        return not there or any(self._verdict(voice) is Verdict.UP or voice in self.words for voice in there)
+        there = [voice for voice in voices if voice in self._members]
+        return not there or any(self._verdict(voice) is Verdict.UP or voice in self._words for voice in there)
 
     def _verdict(self, name: str) -> Verdict | None:
-        there = self.members.get(name)
+        there = self._members.get(name)
         return None if there is None else there.verdict
 
 
-def _kept(known: _Known, before: Mapping[str, Chosen]) -> Iterator[tuple[str, Chosen]]:
+def _kept(
+    now: float, known: _Known, before: Mapping[str, Chosen], members: Mapping[str, Condition]
+) -> Iterator[tuple[str, Chosen]]:
     for name, chosen in before.items():
-        member = known.members.get(name)
+        member = members.get(name)
         if member is None or member.verdict is Verdict.UP:
             continue
         since = known.well_since(name, chosen)
-        if member.verdict is Verdict.DOWN and since is not None and known.now >= since + RECOVERED_FOR:
+        if member.verdict is Verdict.DOWN and since is not None and now >= since + RECOVERED_FOR:
             continue
-        yield name, replace(chosen, well_since=since)
+        yield name, known.chosen(chosen.incident, since)
 
 
 def _root(name: str, roots: Mapping[str, tuple[str, ...]]) -> str:

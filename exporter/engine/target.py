@@ -117,6 +117,7 @@ class TargetState:
         self._running = False
         self._began = -math.inf
         self._completed = asyncio.get_running_loop().time()
+        self._grace_until = -math.inf
         self._series = TargetSeries(engine.store, self.target)
         self._publish_verdict()
 
@@ -201,9 +202,10 @@ class TargetState:
         """
         superseded = self._successor[0] if self._successor is not None else None
         self._successor = (probe, probe.settings == self.probe.settings)
-        if probe.settings.interval != self.settings.interval:  # what was often enough until now is not too seldom
-            self._completed = asyncio.get_running_loop().time()
+        before = self._believed_until
         self.target, self.settings = probe.target, probe.settings
+        # What was often enough until now is not too seldom at once; but no change lets anything live on and on.
+        self._grace_until = min(before, asyncio.get_running_loop().time() + self.stale_after)
         self.confirmed.rule = probe.settings.confirm
         self.shared_series = shared_series
         self._series.relabel(self.target)
@@ -224,10 +226,14 @@ class TargetState:
 
     def sweep(self, now: float) -> None:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
-        if now - self._completed > self.stale_after and self.confirmed.reason is not Reason.STALE:
+        if now > self._believed_until and self.confirmed.reason is not Reason.STALE:
             self.confirmed.stale()
-            self._publish_verdict()
+            self._publish_verdict_or_nothing()
             self._note_change()
+
+    @property
+    def _believed_until(self) -> float:
+        return max(self._completed + self.stale_after, self._grace_until)
 
     def exposition(self, outcome: Outcome) -> bytes:
         """Write what an attempt apart from the schedule came to, as it would be published; nothing is."""
@@ -319,17 +325,22 @@ class TargetState:
 
     def _fail(self, error: Exception) -> None:
         """Withdraw the verdict after a defect. What fails here too is held by taking away all that is published."""
-        defects = self._engine.defects
-        defects.note(Where.TARGET, f"an attempt on {self.target} could not be judged or published", error)
+        self._engine.defects.note(Where.TARGET, f"an attempt on {self.target} could not be judged or published", error)
         self._note_end()
         self.confirmed.feed(Verdict.UNKNOWN, Reason.INTERNAL)
         try:
             self._series.ended()
+        finally:
+            self._publish_verdict_or_nothing()
+            self._note_change()
+
+    def _publish_verdict_or_nothing(self) -> None:
+        """Publish the verdict alone; where that fails, take away all that is published: nothing stays frozen."""
+        try:
             self._publish_verdict()
-        except Exception as another:
-            defects.note(Where.TARGET, f"the verdict on {self.target} could not be withdrawn", another)
+        except Exception as error:
+            self._engine.defects.note(Where.TARGET, f"the verdict on {self.target} could not be withdrawn", error)
             self._series.withdraw()
-        self._note_change()
 
     def _publish_verdict(self) -> None:
         """Publish the verdict alone, and when it was formed: what an attempt learnt is withdrawn."""

@@ -164,6 +164,77 @@ def test_what_nobody_is_left_to_say_is_left() -> None:
     assert names(chosen) == {"vault": "vault"}
 
 
+BROKER = frozenset({"broker"})
+BOTH = {"case": ("broker",), "vault": ("broker",)}
+BOTH_SAY = {"case": BROKER, "vault": BROKER}
+ALONE = {"case": ("case",), "vault": ("vault",), "facade": ("facade",)}
+
+
+def blamed_by_both() -> tuple[dict[str, Condition], dict[str, Chosen]]:
+    members = {**WELL, "case": down(), "vault": down()}
+    return members, step(110.0, {}, members, BOTH, AROUND, words=BOTH_SAY)
+
+
+def silent(chosen: dict[str, Chosen], members: Mapping[str, Condition], *moments: float) -> dict[str, Chosen]:
+    for at in moments:
+        chosen = step(at, chosen, members, ALONE, AROUND, words={})
+    return chosen
+
+
+def test_a_root_whose_own_probe_saw_it_go_and_come_back_is_well() -> None:
+    members, chosen = blamed_by_both()
+    members["broker"] = down(120.0)
+    chosen = step(131.0, chosen, members, {**BOTH, "broker": ("broker",)}, AROUND, words={})
+    members["broker"] = Condition(UP, 140.0, asked_at=140.0)
+    assert names(silent(chosen, members, 140.0, 199.0)) == {"case": "broker", "vault": "broker"}
+    assert names(silent(chosen, members, 140.0, 200.0)) == {"case": "case", "vault": "vault"}
+
+
+def test_who_blames_a_root_later_is_a_voice_of_all_that_have_the_incident() -> None:
+    members, chosen = blamed_by_both()
+    members["facade"] = down(120.0)
+    chosen = step(131.0, chosen, members, {**BOTH, "facade": ("broker",)}, AROUND, words={**BOTH_SAY, "facade": BROKER})
+    members["facade"] = Condition(UP, 200.0)
+    assert names(silent(chosen, members, 200.0, 260.0)) == {"case": "case", "vault": "vault"}
+    members, chosen = blamed_by_both()
+    members["facade"] = down(120.0)
+    chosen = step(131.0, chosen, members, {**ALONE, "facade": ("broker",)}, AROUND, words={"facade": BROKER})
+    members["case"] = Condition(UP, 200.0)
+    assert names(silent(chosen, members, 200.0, 260.0)) == {"facade": "facade", "vault": "vault"}
+
+
+def test_what_was_taken_back_stays_so_in_silence_and_through_a_reload() -> None:
+    for gone in (False, True):
+        members, chosen = blamed_by_both()
+        members["case"] = Condition(UP, 200.0)
+        chosen = silent(chosen, members, 200.0)
+        if gone:
+            del members["case"]
+        else:
+            members["case"] = down(230.0)
+        assert names(silent(chosen, members, 240.0, 260.0))["vault"] == "vault"
+        again = step(240.0, chosen, members, BOTH, AROUND, words={"vault": BROKER})
+        assert names(silent(again, members, 250.0, 320.0))["vault"] == "broker"
+
+
+def test_a_root_that_loses_its_probe_is_known_by_what_services_go_on_to_say() -> None:
+    members, _ = blamed_by_both()
+    members["broker"] = down()
+    chosen = step(110.0, {}, members, {**BOTH, "broker": ("broker",)}, AROUND, words=BOTH_SAY)
+    del members["broker"]
+    chosen = step(120.0, chosen, members, BOTH, AROUND, words=BOTH_SAY)
+    assert names(silent(chosen, members, 301.0, 900.0)) == {"case": "broker", "vault": "broker"}
+
+
+def test_voices_are_one_set_for_all() -> None:
+    many = {f"s{number}": down() for number in range(500)}
+    said = dict.fromkeys(many, ("broker",))
+    chosen = step(110.0, {}, many, said, AROUND, words=dict.fromkeys(many, BROKER))
+    assert len({id(each.voices) for each in chosen.values()}) == 1
+    chosen = step(120.0, chosen, many, said, AROUND, words={})
+    assert len({id(each.voices) for each in chosen.values()}) == 1
+
+
 _CHANGE = st.tuples(
     st.sampled_from(sorted(NEEDS)),
     st.sampled_from([UP, DOWN, DOWN, UNKNOWN]),

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from exporter.engine.target_series import Published
 from tests.engine.bench import running
 
 pytestmark = pytest.mark.looptime
@@ -41,3 +42,41 @@ async def test_what_is_added_with_a_shorter_interval_is_seen_at_the_pace_of_befo
         bench.stall()
         await asyncio.sleep(4 + 5 + 1)
         assert bench.values("probe_success") == {}
+
+
+def every(seconds: int) -> str:
+    return f"services: {{case: {{instances: ['a:1'], probes: {{actuator: {{interval: {seconds}s, timeout: 1s}}}}}}}}"
+
+
+async def test_no_reload_lets_a_frozen_value_live_on_and_on() -> None:
+    async with running() as bench:
+        await bench.configure(every(60))
+        await asyncio.sleep(80)
+        bench.stall()
+        for number in range(8):
+            await asyncio.sleep(25)
+            await bench.configure(every(61 if number % 2 == 0 else 60))
+        assert bench.values("probe_success") == {}
+
+
+async def test_a_withdrawal_that_fails_leaves_nothing() -> None:
+    async with running() as bench:
+        await bench.configure(every(2))
+        await asyncio.sleep(10)
+        bench.stall()
+        (state,) = bench.engine._targets()
+        publish = state._series.publish
+        failed: list[float] = []
+
+        def once(samples: Published) -> None:
+            if not failed:
+                failed.append(1)
+                raise ZeroDivisionError("as the test says")
+            publish(samples)
+
+        state._series.publish = once  # type: ignore[method-assign] # a defect that nothing is known to have
+        await asyncio.sleep(60)
+        assert failed
+        assert bench.values("probe_success") == {}
+        assert bench.values("probe_service_up", "service") == {}
+        assert bench.defects() == {"target": 1}
