@@ -106,6 +106,44 @@ def test_both_runs_count_and_one_without_tests_does_not(measured: int, others: i
     environment = {**os.environ, "PYTHON": str(python), "WORKERS": "3", "TMPDIR": str(tmp_path)}
     done = subprocess.run([ROOT / "scripts" / "test", "-k", "a name"], env=environment, timeout=60, check=False)
     assert done.returncode == expected
-    said = (tmp_path / "log").read_text().splitlines()
+    said = [line for line in (tmp_path / "log").read_text().splitlines() if "--last-failed" not in line]
     assert len(said) == (1 if measured == 2 else 2)
     assert all(line.endswith("-k a name") for line in said)
+
+
+FLAKY = """
+import pathlib, pytest
+
+def test_always_wrong():
+    assert {right}
+
+def test_right_when_alone(request):
+    assert not hasattr(request.config, "workerinput")
+
+{mark}
+def test_right_the_second_time():
+    been = pathlib.Path({been!r})
+    before = been.exists()
+    been.touch()
+    assert before
+
+def test_right(): ...
+"""
+
+
+@pytest.mark.parametrize(("right", "expected"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize("mark", ["", "@pytest.mark.measures"])
+def test_what_failed_is_run_once_more_alone_and_counts_if_it_fails_again(
+    right: bool, expected: int, mark: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = measures\naddopts = -p tests.side_by_side\n")
+    text = FLAKY.format(right=right, been=str(tmp_path / "been"), mark=mark)
+    (tmp_path / "test_it.py").write_text(text if mark == "" else "import pytest\n" + text)
+    environment = {**os.environ, "PYTHON": sys.executable, "WORKERS": "2", "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        environment.pop(name, None)
+    script = [ROOT / "scripts" / "test", "test_it.py"]
+    done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == expected, done.stdout + done.stderr
+    assert done.stdout.count("run once more, alone") == (2 if mark else 1)
+    assert ("1 failed" in done.stdout.splitlines()[-1]) is not right

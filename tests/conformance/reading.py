@@ -16,7 +16,7 @@ from tests.probes.doing import make
 
 __all__ = ["Reader", "ask_often", "series"]
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Reader:
@@ -39,7 +39,7 @@ class Reader:
         """Make one attempt."""
         return await run_probe(self._probe, self._deadline)
 
-    async def until(self, happened: Callable[[Outcome], bool], seconds: float = 20.0) -> Outcome:
+    async def until(self, happened: Callable[[Outcome], bool], seconds: float = 60.0) -> Outcome:
         """Make attempts until one shows what is waited for."""
         async with asyncio.timeout(seconds):
             while not happened(outcome := await self()):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.actuator import recording
 from exporter.probing.probe import SharedClients
@@ -21,8 +22,8 @@ from tests.probes.doing import make, on_uvloop
 
 pytestmark = pytest.mark.measures
 
-LIMIT = 0.015
-"""Seconds of the event loop's thread."""
+SHARE = 1 / 30
+"""Of the time that prometheus_client's parser takes for the same text, on the same machine: what the loop's thread may."""
 
 
 def long_answer() -> bytes:
@@ -92,8 +93,15 @@ def untraced() -> Iterator[None]:
         sys.settrace(tracing)
 
 
+def cost_of_parsing(text: str) -> float:
+    """Return the seconds of this thread that the usual parser takes, which reads every label of every line."""
+    started = time.thread_time()
+    assert sum(1 for _ in text_string_to_metric_families(text)) > 1
+    return time.thread_time() - started
+
+
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_megabyte_of_metrics_costs_the_event_loop_less_than_15_ms(chunked: bool) -> None:
+def test_a_megabyte_of_metrics_costs_the_event_loop_a_thirtieth_of_parsing_it(chunked: bool) -> None:
     body = long_answer()
     assert len(body) > 1_000_000
     assert body.count(b"\n") > 10_000
@@ -122,7 +130,8 @@ def test_a_megabyte_of_metrics_costs_the_event_loop_less_than_15_ms(chunked: boo
 
     with apart(answers) as port, untraced():
         costs, outcome = on_uvloop(steps)
+        parsing = min(cost_of_parsing(body.decode()) for _ in range(2))
     assert (outcome.verdict, outcome.parts) == (Verdict.UP, {"metrics": None, "flyway": None})
     assert outcome.samples[recording.REQUEST_DURATION][("count",)] == 143 * len(MICROMETER)
     assert outcome.samples[recording.UPTIME] == {(): 12.5}
-    assert min(costs) < LIMIT, costs
+    assert min(costs) < SHARE * parsing, (costs, parsing)
