@@ -14,13 +14,19 @@ _ITSELF = {"service": SELF, "tier": "monitoring", "incident": SELF}
 _OF_ALL = {"incident": SELF}
 """Labels of what one name server, or one mounted file, does to many services: one incident for all of them."""
 
+_UNKNOWN = 'probe_unknown{probe!="kubernetes"}'
+"""That the cluster cannot be seen is one alert, KubernetesBlind, and not one for each service."""
+
 _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
 
 
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(options), watchdog())),
+        Group(
+            "exporter",
+            (*_presence(options), *_sharing(options), config_rejected(options), defect(), *_schedule(options), watchdog()),
+        ),
         Group(
             "knowledge",
             (
@@ -94,6 +100,67 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             labels=_ITSELF,
         ),
     )
+
+
+def _sharing(options: Options) -> tuple[Alert, ...]:
+    recent = options.recent
+    leads = "probe_exporter_leader and on (job, instance) probe_exporter_lease_transitions_total"
+    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{options.bridge}])))'
+    return (
+        Alert(
+            name="ExporterNoLeader",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) (last_over_time(probe_exporter_leader[{recent}])) == 0",
+            wait="1m",
+            summary="No exporter leads: no verdict is exported",
+            description=(
+                "The exporters of job {{ $labels.job }} answer, and none of them has held their lease for 1m: none exports "
+                "verdicts. Pages of what was down stay open."
+            ),
+            action="Check whether the exporters reach the API server and may update their Lease",
+            panel=78,
+            meaning="exporters answer, and none has held their lease for 1 min",
+            labels=_ITSELF,
+            comment="One that could not renew in time exports nothing, since another may have taken over.",
+        ),
+        Alert(
+            name="ExporterTwoLeaders",
+            severity=Severity.WARNING,
+            expr=f"sum by (job) ({leads}) > 1",
+            wait="2m",
+            summary="Several exporters of one job lead",
+            description=(
+                "{{ $value }} exporters of job {{ $labels.job }} have exported verdicts side by side for 2m, though they "
+                "are to share a lease."
+            ),
+            action="Check that all exporters of the job name the same Lease, namespace and cluster",
+            panel=78,
+            meaning="several exporters of a job with a lease lead for 2 min",
+            labels=_ITSELF,
+            comment="Scrapes are not made at one moment: right after a change of hands two may seem to lead.",
+        ),
+        Alert(
+            name="ExporterShardMissing",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) (last_over_time(probe_exporter_shards[{recent}]))\n  - {there}\n  > 0",
+            wait="1m",
+            hold="3m",
+            summary="{{ $value }} of the exporter's shards {{ if eq $value 1.0 }}is{{ else }}are{{ end }} missing",
+            description=(
+                "Fewer shards of job {{ $labels.job }} have been scraped for 1m than there are to be: the services of those "
+                "that are missing are not watched."
+            ),
+            cause="Not scraped: "
+            + listed(
+                f'max by (instance) (up{{job="{options.job}"}}) == 0', "", "instance", "{{ .Labels.instance }}",
+                otherwise="none that Prometheus knows",
+            ),
+            action="Check the exporters' pods, and that sharing.shards.count is the number of replicas",
+            panel=79,
+            meaning="fewer shards are scraped than there are to be, for 1 min",
+            labels=_ITSELF,
+        ),
+    )  # fmt: skip
 
 
 def config_rejected(options: Options) -> Alert:
@@ -194,8 +261,7 @@ def probe_unknown(options: Options) -> Alert:
         name="ProbeUnknown",
         severity=Severity.WARNING,
         expr=(
-            f"{highest('probe_unknown', options.recent, 'probe', 'target')} > 0\n"
-            "unless on (service, probe, target) probe_success"
+            f"{highest(_UNKNOWN, options.recent, 'probe', 'target')} > 0\nunless on (service, probe, target) probe_success"
         ),
         wait="5m",
         summary="The exporter cannot tell whether {{ $labels.service }} is up",
@@ -213,7 +279,9 @@ def probe_unknown(options: Options) -> Alert:
         panel=68,
         meaning="a target has had no verdict for 5 min",
         comment="The reason may change meanwhile, so it is not in the labels. A verdict known now ends it at once.",
-        disables=(Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),),
+        disables=(
+            Disable('promql/series(probe_unknown{probe!="kubernetes"})', "there is none while the exporter can tell"),
+        ),
     )
 
 
@@ -332,7 +400,7 @@ _FAILURES = listed(
 
 def stale(options: Options) -> Alert:
     """Build ProbeStale."""
-    last = highest("probe_last_success_timestamp_seconds", options.recent, "probe", "target")
+    last = highest('probe_last_success_timestamp_seconds{probe!="kubernetes"}', options.recent, "probe", "target")
     most = f"clamp_min(4 * max by (service, probe, target) (last_over_time(probe_interval_seconds[{options.recent}])), 900)"
     return Alert(
         name="ProbeStale",
@@ -397,7 +465,7 @@ def never_succeeded(options: Options) -> Alert:
         name="ProbeNeverSucceeded",
         severity=Severity.WARNING,
         expr=f"""\
-{highest("probe_interval_seconds", recent, "probe", "target")} > 0
+{highest('probe_interval_seconds{probe!="kubernetes"}', recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
 {_said_already(options)}""",
         wait="15m",

@@ -17,6 +17,8 @@ _LOGS = "kubectl logs -n hafnium -l app={service}-service --tail=100"
 _PREVIOUS = "kubectl logs -n hafnium -l app={service}-service --previous"
 _DESCRIBE = "kubectl describe pod -n hafnium -l app={service}-service"
 _ROLLOUT = "kubectl rollout status deployment/{service}-service -n hafnium"
+_UNDO = "If it began with a rollout: kubectl rollout undo deployment/{service}-service -n hafnium"
+_MORE = "kubectl patch hpa {service}-service-hpa -n hafnium: a higher maxReplicas, if nodes and database bear it"
 _ENDPOINTS = "kubectl get endpoints -n hafnium"
 _SCALE = "Scale up replicas: kubectl scale deployment {service}-service -n hafnium --replicas=3"
 _ACTIVITY = "SELECT pid, state, age(now(), query_start), query FROM pg_stat_activity ORDER BY query_start"
@@ -55,7 +57,7 @@ RESTARTING = Cause(
     "restarting",
     "its process was started anew within the last minutes",
     _START,
-    (_PREVIOUS, _DESCRIBE, "If it began with a rollout: kubectl rollout undo deployment/{service}-service -n hafnium"),
+    (_PREVIOUS, _DESCRIBE, _UNDO),
     confidence=Confidence.MEDIUM,
 )
 MEMORY_SHORT = Cause(
@@ -64,6 +66,91 @@ MEMORY_SHORT = Cause(
     _START,
     ("Increase memory limits, or scale up", "Look for a leak: a heap dump by jcmd PID GC.heap_dump", _DESCRIBE),
     confidence=Confidence.MEDIUM,
+)
+CRASH_LOOPING = Cause(
+    "crash_looping",
+    "its process ends again and again, and Kubernetes waits before it starts it anew",
+    "podcrashlooping",
+    (
+        _PREVIOUS,
+        _DESCRIBE,
+        "Check what it needs to start: SPRING_DATASOURCE_URL, Keycloak, its ConfigMaps and Secrets",
+        _UNDO,
+    ),
+)
+OOM_KILLED = Cause(
+    "oom_killed",
+    "its process takes more memory than its limit, and is killed for it",
+    "podoomkilled",
+    ("Increase memory limits, and keep the JVM's heap well below them", _DESCRIBE, "Look for a leak"),
+)
+IMAGE_PULL = Cause(
+    "image_pull",
+    "the image of its container cannot be had",
+    "podnotstarting",
+    (_DESCRIBE, "Check name and tag of the image, the registry, and the pull secret", _UNDO),
+)
+CONTAINER_NOT_CREATED = Cause(
+    "container_not_created",
+    "its container cannot be made: a ConfigMap, Secret or volume is missing, or its command is wrong",
+    "podnotstarting",
+    (_DESCRIBE, "kubectl get configmaps,secrets -n hafnium", _UNDO),
+)
+UNSCHEDULABLE = Cause(
+    "unschedulable",
+    "no node takes its pods",
+    "podunschedulable",
+    (_DESCRIBE, "kubectl describe nodes: what is allocated, taints", "Free or add nodes, or lower what it requests"),
+)
+QUOTA_EXCEEDED = Cause(
+    "quota_exceeded",
+    "the namespace's quota is used up: its pods cannot be created",
+    "quotablocks",
+    ("kubectl describe resourcequota -n hafnium", "Raise the quota, or free what nobody needs"),
+)
+PODS_REFUSED = Cause(
+    "pods_refused",
+    "its pods cannot be created: the API server refuses them",
+    "quotablocks",
+    ("kubectl describe replicaset -n hafnium -l app={service}-service: the event says why",),
+)
+SCALED_TO_ZERO = Cause(
+    "scaled_to_zero",
+    "it is scaled to zero: it should have no replica",
+    _SCALING,
+    (_SCALE, "Who scaled it: kubectl get events -n hafnium, and what is deployed"),
+)
+ROLLOUT_STUCK = Cause(
+    "rollout_stuck",
+    "its rollout makes no progress",
+    "rolloutstuck",
+    (_ROLLOUT, _PODS, _UNDO),
+    confidence=Confidence.MEDIUM,
+)
+NODE_UNWELL = Cause(
+    "node_unwell",
+    "a node that its pods run on is not well",
+    "nodepressure",
+    (
+        "kubectl get pods -n hafnium -l app={service}-service -o wide: on which nodes",
+        "kubectl describe node: its conditions, and what runs on it",
+    ),
+    confidence=Confidence.MEDIUM,
+)
+AUTOSCALER_AT_LIMIT = Cause(
+    "autoscaler_at_limit",
+    "its autoscaler wants more replicas than it may have",
+    "autoscaleratlimit",
+    ("kubectl get hpa -n hafnium", _MORE),
+    (Symptom.SLOW,),
+)
+AUTOSCALER_UNABLE = Cause(
+    "autoscaler_unable",
+    "its autoscaler cannot scale",
+    "autoscalerunable",
+    ("kubectl describe hpa -n hafnium {service}-service-hpa: its conditions say why", _SCALE),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
 )
 DEPENDENCY_SLOW = Cause(
     "dependency_slow",
@@ -184,7 +271,9 @@ _OF_REASON: Mapping[Reason, tuple[str, str, tuple[str, ...]]] = {
 
 def _all() -> Iterator[Cause]:
     yield from (
-        DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, DEPENDENCY_SLOW, CACHE_MISSES,
+        DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
+        IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
+        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, CACHE_MISSES,
         GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:

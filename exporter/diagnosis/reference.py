@@ -30,6 +30,8 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
   own probe says that it is up, they cannot reach it, and it is their incident even so. A component lies in the dependency of
   its name, else in that of its kind among what the service needs. Components that speak of the process itself (disk space,
   liveness …) are left out.
+- What Kubernetes says of its pods: they cannot be created, have no node, no image, end again and again, or are killed for
+  their memory. A crash loop of what needs something that is down is a symptom of that. It is sure where no pod is ready.
 - Else what the service's process says or said within the last minutes: a full heap (`memory_short`), restarts
   (`restarting`). Else the reason why its targets fail. Else `unknown`: nothing is guessed.
 - **Slow**: the p99 is over the service's threshold. What it needs is slow or down, over any number of steps; its pool, its

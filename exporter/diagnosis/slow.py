@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from exporter.actuator import recording as app
 from exporter.config.thresholds import Thresholds
 from exporter.diagnosis import causes
+from exporter.diagnosis.cluster_words import autoscaling
 from exporter.diagnosis.facts import MOST, evidence, gc_share, heap, pool_pressed
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
@@ -112,6 +113,7 @@ def _own(member: Member, members: Mapping[str, Member]) -> Iterator[Suspicion]:
     if collecting := gc_share(member, GC_NOTICED):
         full = heap(member)
         yield Suspicion(causes.GC_PRESSURE, "", Confidence.MEDIUM, (collecting, *([full] if full else [])))
+    yield from autoscaling(member)
     missing = sum(count for verdict, count in member.instances.items() if verdict is not Verdict.UP)
     if missing:
         gone = evidence("instances that are not up", float(missing), m.SERVICE_INSTANCES, member.name, {"verdict": "down"})

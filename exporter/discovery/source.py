@@ -21,7 +21,8 @@ class Instance:
         address: Where it listens.
         labels: What the source knows of it that is wanted on its series, such as pod, node, zone, revision.
         ready: Whether the source holds it ready to serve. One that is not is probed, and expected to fail.
-        terminating: Whether it is on its way out.
+        terminating: Whether it is on its way out. One that is serves nobody any more: it is not probed, and does not count.
+        uid: What tells it from another one of the same name, such as the next pod of a StatefulSet; empty where names tell.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Instance:
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: bool = True
     terminating: bool = False
+    uid: str = ""
 
     @classmethod
     def at(cls, address: Address) -> Instance:
@@ -43,15 +45,24 @@ class Discovered:
     Attributes:
         instances: All of them; those last known where the source could not tell.
         failure: Why the source could not tell. Then nothing may be concluded from an instance that is missing.
+        wanted: How many there should be, where the source knows: the replicas of the workload.
     """
 
     instances: tuple[Instance, ...]
     failure: Failure | None = None
+    wanted: int | None = None
 
     @property
     def complete(self) -> bool:
         """Whether the set is what the source says now, and not what was last known."""
         return self.failure is None
+
+    @property
+    def desired(self) -> int:
+        """How many there should be; as many as there are, where the source knows no better."""
+        if self.wanted is not None:
+            return self.wanted
+        return sum(not instance.terminating for instance in self.instances)
 
 
 Report = Callable[[Discovered], None]

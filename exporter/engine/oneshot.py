@@ -237,7 +237,7 @@ async def _check_service(
     tallies: dict[str, Counter[Verdict]] = {}
     for item in results:
         tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
-    verdict = service_verdict(settings, tallies, complete=found.complete) or Verdict.UNKNOWN
+    verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
     return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results))
 
 
@@ -250,7 +250,7 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
             if not first.done():
                 first.set_result(found)
 
-        await source_of(settings.instances, shared.resolver).run(report)
+        await source_of(settings.instances, shared).run(report)
 
     try:
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from exporter.config.floor import needed
 from exporter.config.models import MemberSettings
 from exporter.probes import probe_types
 from exporter.probing.probe import Scope
@@ -44,21 +45,22 @@ class Quorum:
 def deciding_kinds(settings: MemberSettings) -> tuple[str, ...]:
     """Return the kinds of probe that decide a service's verdict: the vital ones; where it has none, all that it has."""
     types = probe_types()
-    probed = [kind for kind in settings.probe_settings if types[kind].planned is None]
+    probed = list(settings.probe_settings)
     return tuple([kind for kind in probed if types[kind].vital] or probed)
 
 
-def service_verdict(settings: MemberSettings, tallies: Tallies, *, complete: bool) -> Verdict | None:
+def service_verdict(settings: MemberSettings, tallies: Tallies, *, complete: bool, desired: int = 0) -> Verdict | None:
     """Combine the probes that decide: the worst counts. None where nothing is probed.
 
     Args:
         settings: Of the service.
         tallies: The verdicts of its targets; a kind that is missing has no target.
         complete: Whether its instances are known to be all there are.
+        desired: How many instances are wanted; of no matter where `min_ready` is a number.
     """
     types = probe_types()
     verdicts = set()
     for kind in deciding_kinds(settings):
-        needed = settings.min_ready if types[kind].scope is Scope.INSTANCE else 1
-        verdicts.add(Quorum(needed, complete).verdict(tallies.get(kind, {})))
+        floor = needed(settings.min_ready, desired) if types[kind].scope is Scope.INSTANCE else 1
+        verdicts.add(Quorum(floor, complete).verdict(tallies.get(kind, {})))
     return next((verdict for verdict in (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP) if verdict in verdicts), None)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TypeVar
 
+from exporter.config.floor import needed
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
 from exporter.diagnosis.model import Diagnosis
@@ -41,11 +42,12 @@ class ServiceState:
     Args:
         name: Its name.
         settings: Its configuration.
-        store: Where to publish.
+        store: Where to publish; kept as where it is published at present.
     """
 
     def __init__(self, name: str, settings: MemberSettings, store: Store) -> None:
         self.name = name
+        self.store = store
         self.settings = settings
         self.discovered: Discovered | None = None
         self.targets: dict[Key, TargetState] = {}
@@ -77,9 +79,21 @@ class ServiceState:
         return self.settings.needs
 
     @property
+    def desired(self) -> int:
+        """How many instances are wanted."""
+        return self.discovered.desired if self.discovered is not None else 0
+
+    @property
+    def min_ready(self) -> int:
+        """How many instances must be up."""
+        return needed(self.settings.min_ready, self.desired)
+
+    @property
     def verdict(self) -> Verdict:
         """What its targets add up to."""
-        return service_verdict(self.settings, self._tallies, complete=self._complete) or Verdict.UNKNOWN
+        return (
+            service_verdict(self.settings, self._tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
+        )
 
     def doubts(self, key: Key) -> bool:
         """Whether a target is in doubt."""
@@ -104,7 +118,7 @@ class ServiceState:
             tally.subtract(doubts)
             tally[Verdict.DOWN] += doubts.total()
             tallies[kind] = tally
-        return service_verdict(self.settings, tallies, complete=self._complete) or Verdict.UNKNOWN
+        return service_verdict(self.settings, tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
 
     @property
     def state(self) -> State:
@@ -145,6 +159,13 @@ class ServiceState:
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
         self._publish_limits()
+
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on, with all targets."""
+        self.store = store
+        self._owner.move(store)
+        for state in self.targets.values():
+            state.move(store)
 
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""

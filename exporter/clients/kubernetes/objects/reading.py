@@ -1,0 +1,85 @@
+"""Reading raw JSON that may be anything: what has the wrong type counts as missing, what cannot be missed is `Malformed`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["Malformed", "flag", "integer", "items", "labels", "mapping", "required", "text", "timestamp"]
+
+LONGEST_TEXT = 1_000
+"""Characters that are kept of a text. Names have at most 253."""
+
+_EMPTY: Mapping[str, Any] = {}
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
+
+
+class Malformed(ValueError):  # noqa: N818 - it says what an object is
+    """An object that lacks what every object of its kind has; it is skipped."""
+
+
+def mapping(raw: Any, *keys: str) -> Mapping[str, Any]:
+    """Return the object beneath keys, empty where there is none."""
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, dict) else None
+    return raw if isinstance(raw, dict) else _EMPTY
+
+
+def items(raw: Any, *keys: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the objects of the list beneath keys."""
+    *above, last = keys
+    found = mapping(raw, *above).get(last)
+    if isinstance(found, list):
+        yield from (item for item in found if isinstance(item, dict))
+
+
+def text(raw: Mapping[str, Any], key: str) -> str:
+    """Return a text that is likely to repeat, kept once for all objects; empty where there is none."""
+    value = raw.get(key)
+    return sys.intern(value[:LONGEST_TEXT]) if isinstance(value, str) else ""
+
+
+def required(raw: Mapping[str, Any], key: str) -> str:
+    """Return a text of the object's own.
+
+    Raises:
+        Malformed: There is none.
+    """
+    value = raw.get(key)
+    if not isinstance(value, str) or not value or len(value) > LONGEST_TEXT:
+        raise Malformed(f"{key} is missing")
+    return value
+
+
+def integer(raw: Mapping[str, Any], key: str, otherwise: int = 0) -> int:
+    """Return a whole number, or another value where there is none."""
+    value = raw.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def flag(raw: Mapping[str, Any], key: str, *, otherwise: bool = False) -> bool:
+    """Return a boolean, or another value where there is none."""
+    value = raw.get(key)
+    return value if isinstance(value, bool) else otherwise
+
+
+def labels(raw: Any, *keys: str) -> Mapping[str, str]:
+    """Return the texts by name beneath keys, such as the labels of an object."""
+    found = mapping(raw, *keys)
+    return {sys.intern(key): sys.intern(value) for key, value in found.items() if isinstance(value, str)}
+
+
+def timestamp(raw: Mapping[str, Any], key: str) -> float | None:
+    """Return a time, RFC 3339 in UTC as Kubernetes writes it, in Unix seconds; None where there is none."""
+    value = raw.get(key)
+    found = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    try:
+        whole = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+    return whole + (float(f"0.{found[2]}") if found[2] else 0.0)
