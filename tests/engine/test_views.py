@@ -80,7 +80,7 @@ async def test_a_service_tells_when_it_was_checked_and_will_be_and_how_slow_it_i
             assert view.duration == max(target.duration or 0 for target in whole.targets)
             assert view.last_run == min(target.last_run or 0 for target in whole.targets)
             assert view.next_run is not None
-            assert min(target.next_run or 0 for target in whole.targets) <= view.next_run + 0.01
+            assert min(target.next_run or 0 for target in whole.targets) <= view.next_run + 1.0  # two readings of two clocks
 
 
 @pytest.mark.parametrize(
