@@ -104,8 +104,12 @@ def _presence(options: Options) -> tuple[Alert, ...]:
 
 def _sharing(options: Options) -> tuple[Alert, ...]:
     recent = options.recent
-    leads = "probe_exporter_leader and on (job, instance) probe_exporter_lease_transitions_total"
-    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{options.bridge}])))'
+    bridge = options.bridge
+    leads = (
+        f"last_over_time(probe_exporter_leader[{bridge}])\n"
+        f"  and on (job, instance) last_over_time(probe_exporter_lease_transitions_total[{bridge}])"
+    )
+    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{bridge}])))'
     return (
         Alert(
             name="ExporterNoLeader",
@@ -126,7 +130,7 @@ def _sharing(options: Options) -> tuple[Alert, ...]:
         Alert(
             name="ExporterTwoLeaders",
             severity=Severity.WARNING,
-            expr=f"sum by (job) ({leads}) > 1",
+            expr=f"sum by (job) (\n  {leads}\n) > 1",
             wait="2m",
             summary="Several exporters of one job lead",
             description=(

@@ -51,7 +51,8 @@ def service_down(options: Options) -> Alert:
 (
       min(up{{job="{options.job}"}}) == 1 and min(min_over_time(probe_exporter_ready[{options.recent}])) == 1
         unless max(min_over_time(probe_exporter_leader[{options.recent}])) == 0
-        unless count(count_values("shard", probe_exporter_shard)) < max(probe_exporter_shards)
+        unless count(count_values("shard", last_over_time(probe_exporter_shard[{bridge}])))
+          < max(last_over_time(probe_exporter_shards[{options.recent}]))
     )"""
     expr = f"""\
 (
