@@ -142,7 +142,7 @@ def test_what_failed_is_run_once_more_alone_and_counts_if_it_fails_again(
     environment = {**os.environ, "PYTHON": sys.executable, "WORKERS": "2", "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         environment.pop(name, None)
-    script = [ROOT / "scripts" / "test", "test_it.py"]
+    script = [str(ROOT / "scripts" / "test"), "test_it.py"]
     done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == expected, done.stdout + done.stderr
     assert done.stdout.count("run once more, alone") == (2 if mark else 1)

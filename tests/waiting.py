@@ -11,8 +11,8 @@ __all__ = ["SLACK", "eventually", "until"]
 
 T = TypeVar("T")
 
-SLACK = 3
-"""Times as long as on an idle machine: workers share its cores. It costs nothing where what is waited for happens."""
+SLACK = 8
+"""Times as long as on an idle machine: workers share cores that may be slow. What happens soon costs nothing by it."""
 
 
 def until(condition: Callable[[], object], seconds: float, what: str) -> None:

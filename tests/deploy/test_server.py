@@ -24,9 +24,7 @@ from exporter.probing.probe import SharedClients
 from exporter.verdict import Failure, Reason, Stage
 from tests.deploy.rendering import Objects, chart, kustomized, of_kind, pods
 from tests.fixtures.deployers import Deployers
-
-ESTABLISHED = ("--for=condition=Established", "--timeout=60s")
-
+from tests.waiting import eventually
 
 SETTLED = 5.0
 """Seconds after its list in which a watch that is refused says so, on a busy machine too."""
@@ -37,7 +35,16 @@ async def operator(control_plane: Access, deployers: Deployers) -> None:
     """The Prometheus operator's kinds are known to the API server."""
     files = [f"--filename={file}" for file in deployers.definitions]
     await control_plane.kubectl("apply", "--server-side", *files)  # too large for an annotation
-    await control_plane.kubectl("wait", *files, *ESTABLISHED)
+
+    async def established() -> bool:  # not by `kubectl wait`: it fails on an object without conditions yet
+        kinds = [condition for kind in (await control_plane.get(*files))["items"] for condition in _conditions(kind)]
+        return kinds.count(("Established", "True")) == len(files)
+
+    await eventually(established, 20, "the operator's kinds are there")
+
+
+def _conditions(kind: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["type"], one["status"]) for one in kind.get("status", {}).get("conditions") or []]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from exporter.probing.probe import ProbeSettings
 from tests.app.daemon import Daemon
 from tests.ownership.lease_server import LeaseServer
 from tests.ownership.scrapes import Scrapers
-from tests.waiting import SLACK, until
+from tests.waiting import until
 
 DURATION = 5.0
 TERMS = Terms(DURATION)
@@ -160,7 +160,7 @@ def test_a_leader_that_is_killed_is_followed_within_the_lease(pair: Pair) -> Non
     pair.leader.stop(signal.SIGKILL)
     before = pair.seen(pair.leader).with_verdicts[-1].answered
     gap = pair.taken_over() - before
-    assert gap < SLACK * (DURATION + TERMS.retry + TAKE_OVER_WITHIN)
+    assert gap < 3 * (DURATION + TERMS.retry + TAKE_OVER_WITHIN)
     assert gap > TERMS.duration - TERMS.deadline
 
 
@@ -172,9 +172,7 @@ def test_with_the_usual_settings_no_gap_is_longer_than_an_interval() -> None:
 def test_a_leader_that_ends_hands_over_at_once(pair: Pair) -> None:
     leader, follower = pair.leader, pair.follower
     assert leader.stop() == 0
-    ended = time.monotonic()
     until(lambda: follower.value("probe_exporter_leader") == 1, 2 * TERMS.retry, "it takes over")
-    assert time.monotonic() - ended < DURATION - TERMS.retry or SLACK > 1
     first = pair.taken_over()
     assert all(scrape.answered < first for scrape in pair.seen(leader).with_verdicts)
 

@@ -87,7 +87,7 @@ class Access:
         """Run kubectl, as the administrator by default, and return what it prints.
 
         Raises:
-            KubectlError: It fails, or takes longer than a minute.
+            KubectlError: It fails, or takes longer than three minutes.
         """
         who = identity or self.admin
         process = await asyncio.create_subprocess_exec(
@@ -95,10 +95,10 @@ class Access:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 out, err = await process.communicate(stdin.encode() if stdin is not None else b"")
         except TimeoutError:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: not within a minute") from None
+            raise KubectlError(f"kubectl {' '.join(arguments)}: not within three minutes") from None
         finally:
             if process.returncode is None:
                 process.kill()
