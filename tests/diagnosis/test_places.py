@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from exporter.config.document import parse_document
 from exporter.config.loader import validate
 from exporter.config.models import MemberSettings
+from exporter.deployment.configuration import in_cluster
 from exporter.diagnosis.causes import CAUSES
 from exporter.diagnosis.cluster_words import named
 from exporter.diagnosis.model import Diagnosis, Suspicion, Symptom
@@ -21,6 +23,7 @@ from exporter.diagnosis.places import kubectl_names
 from exporter.engine.diagnosis_views import diagnosis_views, incident_view
 from tests.diagnosis.snapshots import DOWN, facts, found, service
 
+ROOT = Path(__file__).parents[2]
 CLUSTER = {"kubeconfig": "/etc/kube/config", "context": "arn:aws:eks:eu:1:cluster/blue", "namespace": "shop"}
 PODS = {"kubernetes": {"selector": "app=orders,tier in (backend,edge)", "port": 8080}}
 SLICES = {"kubernetes": {"selector": "app=orders", "port": 8080, "source": "endpointslices"}}
@@ -129,6 +132,18 @@ def test_a_dependency_that_nobody_runs_in_a_cluster_is_told_of_in_words() -> Non
     """`app=postgres-service` is in no cluster."""
     steps = Suspicion(CAUSES["connect_refused"]).steps("postgres", kubectl_names(member(["postgres:5432"])))
     assert steps == ("Look whether its instances run, and since when", "Read the log of the process before")
+
+
+def test_what_is_shipped_is_told_by_the_names_of_the_runbook() -> None:
+    text = (ROOT / "config/exporter.yml").read_text("utf-8")
+    beside = validate(parse_document(text, "exporter.yml", {}))
+    within = validate(parse_document(in_cluster(text), "exporter.yml", {}))
+    for name, settings in beside.services.items():
+        assert kubectl_names(settings)["namespace"] == "hafnium"
+        assert kubectl_names(settings)["balancer"] == f"service/{name}-service"
+        assert kubectl_names(within.services[name])["selector"] == f"app={name}-service,tier=backend"
+    assert not any(map(kubectl_names, beside.dependencies.values()))
+    assert "kubectl get pods -n hafnium -l app=identity-service\n" in (ROOT / "docs/runbook.md").read_text("utf-8")
 
 
 def test_an_incident_is_told_by_the_names_of_its_root() -> None:
