@@ -362,7 +362,7 @@ def restarting(options: Options) -> Alert:
             "at most {{ .Value | humanizePercentage }}",
             "unknown",
         ),
-        action="Read the log of the process before: kubectl logs --previous; check memory limits and liveness probes",
+        action="Read the log of the process before (in a cluster kubectl logs --previous), check memory limits and probes",
         panel=84,
         meaning="an instance's process was restarted twice within 30 min; one restart is a deployment",
         kinds=_ACTUATOR,

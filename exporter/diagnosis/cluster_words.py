@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from exporter.diagnosis import causes
 from exporter.diagnosis.facts import evidence, most
-from exporter.diagnosis.model import Cause, Confidence, Evidence, Member, Suspicion
+from exporter.diagnosis.model import Cause, Confidence, Evidence, Member, Reading, Suspicion
 from exporter.metrics.family import Family
 from exporter.workloads import families as k
 from exporter.workloads.words import CRASH_LOOP, IMAGE, NOT_CREATED
 
-__all__ = ["autoscaling", "of_cluster"]
+__all__ = ["autoscaling", "named", "of_cluster"]
 
 RECENT = 900.0
 """Seconds for which a kill speaks for what is wrong now: three times the longest back-off of a crash loop."""
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 _SICK = {"not_ready", "memory_pressure", "disk_pressure", "pid_pressure", "network_unavailable"}
 """Conditions of a node that pods suffer from; one that is cordoned takes no new ones, and serves on."""
@@ -56,6 +59,34 @@ def autoscaling(member: Member) -> Iterator[Suspicion]:
         name, reason = unable.labels.get("autoscaler", ""), unable.labels.get("reason", "")
         told = _read(member, k.UNABLE, f"autoscaler {name} cannot scale: {reason}", 1.0, autoscaler=name, reason=reason)
         yield Suspicion(causes.AUTOSCALER_UNABLE, "", Confidence.MEDIUM, (told,))
+
+
+def named(member: Member) -> dict[str, str]:
+    """Return what the cluster calls the workload and the autoscaler of a service, by placeholder of steps.
+
+    Of several it is the one that is in trouble; where that is not one either, nothing is named.
+    """
+    workloads = {each.labels.get("workload", "") for each in member.readings(k.REPLICAS)}
+    deployments = {each.labels.get("workload", "") for each in member.readings(k.STUCK)}  # told of no others
+    stuck = _those(member.readings(k.STUCK), "workload") | _those(member.readings(k.REPLICA_FAILURE), "workload")
+    scalers = {each.labels.get("autoscaler", "") for each in member.readings(k.AUTOSCALER)}
+    troubled = _those(member.readings(k.AT_LIMIT), "autoscaler") | _those(member.readings(k.UNABLE), "autoscaler")
+    found = {}
+    if workload := _only(stuck or workloads):
+        found["workload"] = f"{'deployment' if workload in deployments else 'statefulset'}/{workload}"
+    if autoscaler := _only(troubled or scalers):
+        found["autoscaler"] = autoscaler
+    return found
+
+
+def _those(readings: Iterable[Reading], label: str) -> set[str]:
+    return {each.labels.get(label, "") for each in readings if each.value}
+
+
+def _only(names: set[str]) -> str:
+    """Return the name, where there is one alone and it is one that Kubernetes gives: it ends up in a shell."""
+    name = next(iter(names)) if len(names) == 1 else ""
+    return name if _NAME.fullmatch(name) else ""
 
 
 _Found = tuple[Cause, tuple[Evidence, ...]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
-from exporter.diagnosis.cluster_words import of_cluster
+from exporter.diagnosis.cluster_words import named, of_cluster
 from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
 from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
@@ -80,7 +80,7 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         ordered[name] = tuple(sorted(reach.roots, key=lambda root: (since[root], root)))
         beyond = [root for root in ordered[name] if root in reach.beyond]
         these = tuple(_suspicions(member, beyond, said[name], snapshot))[:5]
-        found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))))
+        found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))), names=named(member))
         yield
     alone = frozenset(
         name

@@ -289,7 +289,8 @@ class Engine:
         """Return every incident as people see it, the oldest first."""
         known, diagnoses = self._reconciler.services, self.diagnoses()
         since = {name: service.since for name, service in known.items()}
-        found = [incident_view(name, services, since, diagnoses) for name, services in self.incidents().items()]
+        settings = {name: service.settings for name, service in known.items()}
+        found = [incident_view(name, those, since, diagnoses, settings) for name, those in self.incidents().items()]
         return sorted(found, key=lambda each: (each.since, each.name))
 
     def _suspected(self, name: str) -> Suspected:

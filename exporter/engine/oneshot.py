@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -18,7 +18,7 @@ from exporter.diagnosis.incidents import Condition, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.engine.quorum import count_instances, deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
 from exporter.metrics.family import Family
@@ -43,22 +43,31 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """What a service came to."""
+    """What a service came to.
+
+    Attributes:
+        name: Its name.
+        is_service: Whether it is a service of the fleet, and not a dependency of it.
+        verdict: Its verdict.
+        targets: What its targets came to.
+        instances: Its instances by verdict, each by the worst of the probes that decide.
+    """
 
     name: str
     is_service: bool
     verdict: Verdict
     targets: tuple[TargetResult, ...]
+    instances: Mapping[Verdict, int] = field(default_factory=dict)
 
     @property
     def up(self) -> int:
-        """Targets that are up."""
-        return sum(1 for item in self.targets if item.outcome.verdict is Verdict.UP)
+        """Instances that are up."""
+        return self.instances.get(Verdict.UP, 0)
 
     @property
     def total(self) -> int:
-        """Targets there are."""
-        return len(self.targets)
+        """Instances there are."""
+        return sum(self.instances.values())
 
     @property
     def degraded(self) -> bool:
@@ -201,14 +210,11 @@ async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetD
 def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Member:
     deciding = set(deciding_kinds(settings))
     reasons: Counter[Reason] = Counter()
-    instances: Counter[Verdict] = Counter()
     facts: dict[Family, list[Reading]] = {}
     for item in result.targets:
         outcome = item.outcome
-        if item.target.probe in deciding:
-            instances[outcome.verdict] += 1
-            if outcome.failure is not None and outcome.verdict is Verdict.DOWN:
-                reasons[outcome.failure.reason] += 1
+        if item.target.probe in deciding and outcome.failure is not None and outcome.verdict is Verdict.DOWN:
+            reasons[outcome.failure.reason] += 1
         samples: dict[Family, Mapping[LabelValues, float]] = {**outcome.samples, DURATION: {(): outcome.duration}}
         for family, values in samples.items():
             if family in FACTS:
@@ -223,7 +229,7 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
         kinds=frozenset(settings.probe_settings),
         reasons=(dict(reasons) or {Reason.NO_INSTANCES: 1}) if result.verdict is Verdict.DOWN else {},
         facts={family: tuple(readings) for family, readings in facts.items()},
-        instances=instances,
+        instances=result.instances,
         limits=settings.limits,
     )
 
@@ -238,7 +244,8 @@ async def _check_service(
     for item in results:
         tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
     verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
-    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results))
+    instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
+    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results), instances)
 
 
 async def _discover(settings: MemberSettings, shared: SharedClients, timeout: float) -> Discovered:

@@ -11,7 +11,7 @@ from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
 from exporter.diagnosis.model import Diagnosis
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.engine.quorum import counting_kinds, deciding_kinds, service_verdict, worst
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
 from exporter.metrics import core as m
@@ -21,8 +21,6 @@ from exporter.verdict import Reason, Verdict
 __all__ = ["Key", "ServiceState"]
 
 T = TypeVar("T")
-
-_WORST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
 class ServiceState:
@@ -56,6 +54,7 @@ class ServiceState:
         self.since = time.time()
         self.told = Verdict.UNKNOWN
         self.deciding = deciding_kinds(settings)
+        self._counting = counting_kinds(settings)
         self._diagnoses: tuple[Diagnosis, ...] = ()
         self._incident: str | None = None
         self._standings: dict[Key, Standing] = {}
@@ -127,7 +126,7 @@ class ServiceState:
 
     @property
     def instances(self) -> dict[str, int]:
-        """Its instances by verdict, each by the worst of the probes that decide."""
+        """Its instances by verdict, each by the worst of the probes that decide; what covers the whole is none."""
         return {verdict.value: self._instances[verdict] for verdict in Verdict}
 
     @property
@@ -154,7 +153,7 @@ class ServiceState:
         before, self.settings = self.settings, settings
         deciding = deciding_kinds(settings)
         if deciding != self.deciding:
-            self.deciding = deciding
+            self.deciding, self._counting = deciding, counting_kinds(settings)
             self._recount()
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
@@ -292,8 +291,8 @@ class ServiceState:
                 self._reasons[now.verdict][now.reason] += 1
         if key in self._doubted:
             self._count_doubt(key, now.verdict if now is not None else None)
-        if kind in self.deciding or name in self._by_instance:
-            self._count_instance(kind, name, now.verdict if now is not None and kind in self.deciding else None)
+        if kind in self._counting or name in self._by_instance:
+            self._count_instance(kind, name, now.verdict if now is not None and kind in self._counting else None)
 
     def _count_doubt(self, key: Key, now: Verdict | None) -> None:
         before = self._doubted.pop(key, None)
@@ -306,13 +305,13 @@ class ServiceState:
     def _count_instance(self, kind: str, name: str, verdict: Verdict | None) -> None:
         kinds = self._by_instance.setdefault(name, {})
         if kinds:
-            self._instances[_worst(kinds)] -= 1
+            self._instances[worst(kinds.values())] -= 1
         if verdict is None:
             kinds.pop(kind, None)
         else:
             kinds[kind] = verdict
         if kinds:
-            self._instances[_worst(kinds)] += 1
+            self._instances[worst(kinds.values())] += 1
         else:
             del self._by_instance[name]
 
@@ -321,7 +320,3 @@ def _take(counter: Counter[T], item: T) -> None:
     counter[item] -= 1
     if not counter[item]:
         del counter[item]
-
-
-def _worst(kinds: dict[str, Verdict]) -> Verdict:
-    return min(kinds.values(), key=_WORST.index)

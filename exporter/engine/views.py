@@ -244,7 +244,7 @@ def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> di
         "reason": service.unknown_reason if verdict is Verdict.UNKNOWN else None,
         "since": service.since,
         "incident": suspected.incident,
-        "diagnoses": diagnosis_views(service.name, suspected.diagnoses),
+        "diagnoses": diagnosis_views(service.name, suspected.diagnoses, service.settings),
         "depends_on": list(service.depends_on),
         "min_ready": service.min_ready,
         "instances": service.instances,

@@ -88,6 +88,11 @@ def _with_config_read(item: dict[str, Any]) -> dict[str, Any]:
         (["--set=logLevel=loud"], "/logLevel"),
         (["--set=name=Upper"], "/name"),
         (["--set=kubernetes.enabled=false"], "bring one without, as config"),
+        (
+            ["--set=kubernetes.certificateSecrets={Api}", "--set=kubernetes.certificates=true"],
+            "/kubernetes/certificateSecrets/0",
+        ),
+        (["--set=kubernetes.certificateSecrets={api-tls}"], "kubernetes.certificates is false"),
         (["--set=mode=leader", "--set=config=sharing: {}"], "the chart writes it, as mode and replicas say"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.rendering import COMPONENTS, DEPLOY, of_kind, pods
+from tests.deploy.rendering import COMPONENTS, DEPLOY, kustomized, of_kind, pods
 from tests.deploy.rendering import Objects as Rendered
 from tests.fixtures.deployers import Deployers
 
@@ -52,6 +52,12 @@ def test_an_overlay_of_the_page_is_one(deployers: Deployers, tmp_path: Path, num
 def test_the_page_has_the_overlays_that_are_tested() -> None:
     assert len(OVERLAYS) == 2
     assert all(f"| `{component}` |" in PAGE for component in COMPONENTS)
+
+
+def test_the_patch_of_the_page_names_the_secrets(deployers: Deployers, tmp_path: Path) -> None:
+    (patch,) = [block for block in BLOCKS if block.startswith("# patches of an overlay")]
+    objects = kustomized(deployers, tmp_path, "certificates", more=f"patches:\n{patch}")
+    assert objects["Role", "hafnium-exporter-certificates"]["rules"][0]["resourceNames"] == ["api-tls"]
 
 
 @pytest.mark.xfail("probe_kubernetes_" not in REFERENCE, reason="the probe kubernetes is not there yet", strict=True)

@@ -51,6 +51,18 @@ def test_roles_grant_the_list_and_no_more(deployers: Deployers, tmp_path: Path) 
     assert granted(chart(deployers)) == {"state": wanted["state"]}
 
 
+def test_secrets_that_are_named_are_the_only_ones_that_may_be_read(deployers: Deployers) -> None:
+    values = (
+        "--set=mode=leader",
+        "--set=kubernetes.certificates=true",
+        "--set=kubernetes.certificateSecrets={api-tls,web-tls}",
+    )
+    [rule] = role(Purpose.CERTIFICATES)["rules"]
+    objects = granted(chart(deployers, *values))
+    assert objects["certificates"] == [{**rule, "resourceNames": ["api-tls", "web-tls"]}]
+    assert objects["leader"] == role(Purpose.LEADER)["rules"]
+
+
 @pytest.mark.parametrize("permission", PERMISSIONS, ids=lambda p: f"{p.group}/{p.resource}:{','.join(p.verbs)}")
 def test_the_page_names_each(permission: Permission) -> None:
     page = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()

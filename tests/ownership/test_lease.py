@@ -267,6 +267,70 @@ async def test_a_leader_that_is_cut_off_alone_stops_and_is_followed(scene: Scene
     assert a.role is Role.LAPSED
 
 
+class CutOff:
+    """A leader and a follower that are cut off from the API server, and one that is started on the other side of the cut.
+
+    Attributes:
+        asked: Whom the leader finds under the name of `peers`.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.follower = scene.member("b")
+        self.asked = [self.follower]
+        self.leader = scene.member("a", others_wait=self._wait)
+        self.new = scene.member("c")
+
+    async def _wait(self) -> bool:
+        return all(each.waits for each in self.asked)
+
+    async def pass_by(self, seconds: float, *, started: bool) -> None:
+        """Let time pass in short steps: the one side without the API server, the other with it."""
+        until = self.scene.time + seconds
+        while self.scene.time < until:
+            self.scene.server.down = True
+            await self.scene.pass_by(1, self.follower, self.leader)
+            self.scene.server.down = False
+            if started:
+                await self.new.look()
+
+
+@pytest.fixture
+async def cut_off(scene: Scene) -> CutOff:
+    made = CutOff(scene)
+    await scene.pass_by(12, made.leader, made.follower)
+    await made.pass_by(60, started=False)
+    assert made.leader.leads
+    return made
+
+
+async def test_one_that_is_started_elsewhere_and_is_found_has_the_leader_stop_before_it_takes_over(cut_off: CutOff) -> None:
+    cut_off.asked.append(cut_off.new)
+    await cut_off.pass_by(8, started=True)
+    assert (cut_off.leader.role, cut_off.new.leads) == (Role.LAPSED, False)
+    await cut_off.pass_by(5, started=True)
+    assert (cut_off.leader.role, cut_off.new.leads) == (Role.LAPSED, True)
+
+
+async def test_one_that_is_started_elsewhere_and_is_not_found_leads_beside_the_leader_until_it_is(cut_off: CutOff) -> None:
+    """What docs/high-availability.md warns of: the leader cannot ask whom it cannot find."""
+    await cut_off.pass_by(9, started=True)
+    assert (cut_off.leader.leads, cut_off.new.leads) == (True, False)
+    await cut_off.pass_by(60, started=True)
+    assert (cut_off.leader.leads, cut_off.new.leads) == (True, True)
+    cut_off.asked.append(cut_off.new)
+    await cut_off.pass_by(8, started=True)
+    assert (cut_off.leader.role, cut_off.new.leads) == (Role.LAPSED, True)
+
+
+async def test_of_two_that_lead_the_one_that_was_cut_off_stops_at_its_first_look(cut_off: CutOff) -> None:
+    await cut_off.pass_by(15, started=True)
+    assert (cut_off.leader.leads, cut_off.new.leads) == (True, True)
+    await cut_off.leader.look()  # the API server can be reached again
+    assert cut_off.leader.role is Role.FOLLOWING
+    assert cut_off.new.election.holder == "c"
+
+
 async def test_a_leader_that_cannot_ask_the_others_stops(scene: Scene) -> None:
     async def unreachable() -> bool:
         raise Failure(Stage.CONNECT, Reason.CONNECT_REFUSED)

@@ -115,6 +115,7 @@ class ListWatch(Generic[T]):
         self._wait = FIRST_WAIT
         self._in_vain = 0
         self._tried = 0
+        self._broken = False
 
     async def run(self, sink: Sink[T]) -> None:
         """List and watch for ever."""
@@ -143,7 +144,8 @@ class ListWatch(Generic[T]):
             found, version = await self._listed_in_time(sink)
         self._version, self._known, self._in_vain = version, len(found), 0
         sink.replaced(found)
-        sink.alive()
+        if not self._broken:  # what can be listed and not watched is old a moment later: only a watch says otherwise
+            sink.alive()
 
     async def _listed_in_time(self, sink: Sink[T]) -> tuple[dict[str, T], str]:
         try:
@@ -212,11 +214,15 @@ class ListWatch(Generic[T]):
             async with self._api.stream(self._question.path, params, timeout=seconds + SLACK) as lines:
                 await self._follow(lines, sink)
         except Expired:
-            self._version = None
+            self._version, self._broken = None, False  # it can be watched, and a list is what mends it
+            raise
+        except Failure:
+            self._broken = True
             raise
         finally:
             worked = self._version != before or loop.time() - began >= SHORT_LIFE
             self._count_in_vain(worked=worked)
+        self._broken = self._broken or not worked
         return worked
 
     def _count_in_vain(self, *, worked: bool) -> None:
@@ -246,7 +252,7 @@ class ListWatch(Generic[T]):
                     await self._api.ping()
                     continue  # that the API server is there says nothing of this watch
                 current = True
-                self._wait, self._tried = FIRST_WAIT, 0
+                self._wait, self._tried, self._broken = FIRST_WAIT, 0, False
                 sink.alive()
         except EOFError:
             return

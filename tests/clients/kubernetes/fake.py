@@ -15,7 +15,7 @@ from aiohttp import web
 
 from exporter.clients.kubernetes.access import Way
 
-__all__ = ["FakeApi", "Fixed", "api_server", "pod"]
+__all__ = ["FakeApi", "Fixed", "Handler", "api_server", "pod"]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -113,12 +113,18 @@ class FakeApi:
         self.version = 100
         self.compacted = 0
         self.pings = 0
+        self._transports: set[asyncio.BaseTransport] = set()
         self._objects: dict[str, dict[str, dict[str, Any]]] = {}
         self._history: list[tuple[int, str, bytes]] = []
         self._news = asyncio.Event()
         self._broken = asyncio.Event()
         self._half = False
         self._snapshots: dict[tuple[str, int], list[dict[str, Any]]] = {}
+
+    @property
+    def connections(self) -> list[asyncio.BaseTransport]:
+        """Connections over which it was asked something, and that are open."""
+        return [transport for transport in self._transports if not transport.is_closing()]
 
     # What a test does.
 
@@ -181,6 +187,8 @@ class FakeApi:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
+        if request.transport is not None:
+            self._transports.add(request.transport)
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return status(401, "Unauthorized", "Unauthorized")
         if request.path == "/version":

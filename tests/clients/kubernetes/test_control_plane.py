@@ -110,6 +110,24 @@ async def test_rights_that_are_withdrawn_in_mid_watch_are_named_and_their_return
         await until(lambda: "identity-1" in names(cluster), "an event")
 
 
+async def test_the_right_to_list_alone_leaves_pods_unknown(
+    control_plane: Access, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 0.3)
+    lister = await control_plane.as_user("lister", [{**READ[0], "verbs": ["list"]}], namespace)
+    await control_plane.apply([pod("identity-0")], namespace)
+    told: list[bool] = []
+    async with seen(lister.config, namespace) as cluster:
+        await until(lambda: failure_of(cluster), "the failure")
+        cluster.subscribe(Kind.PODS, lambda: told.append(known(cluster)))
+        assert str(failure_of(cluster)) == f"auth: auth: forbidden: pods in {namespace}: needs list, watch"
+        await control_plane.apply([pod("identity-1")], namespace)
+        await until(lambda: "identity-1" in names(cluster), "listed again")
+        await asyncio.sleep(0.5)
+        assert not any(told)
+        assert failure_of(cluster)
+
+
 async def test_a_watch_that_ends_in_time_goes_on_without_a_failure(
     control_plane: Access, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,7 @@ from exporter.clients.kubernetes.api import Api
 from exporter.clients.kubernetes.cluster import Cluster, Kind
 from exporter.net.resolver import Resolver
 from exporter.verdict import Reason, Verdict
-from tests.clients.kubernetes.fake import PODS, FakeApi, Fixed, api_server, pod, status
+from tests.clients.kubernetes.fake import PODS, FakeApi, Fixed, Handler, api_server, pod, status
 
 
 @pytest.fixture
@@ -236,6 +237,50 @@ async def test_rights_that_are_withdrawn_are_named_as_those_know_them_who_grant_
         assert failure.verdict is Verdict.UNKNOWN
         server.override = None
         await until(lambda: known(cluster), "granted again")
+
+
+async def _refused(_: web.Request) -> web.StreamResponse:
+    return status(403, "Forbidden", 'pods is forbidden: User "x" cannot watch resource "pods"')
+
+
+async def _ended(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    return response
+
+
+@pytest.mark.parametrize("answer", [_refused, _ended])
+async def test_what_can_be_listed_and_not_watched_is_unknown_and_stays_so(
+    answer: Handler, server: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list after watches in vain made it known for a moment: alerts and causes came and went with it."""
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 0.3)
+    server.override_watch = answer
+    server.put(pod("identity-1"))
+    told: list[bool] = []
+    with cluster.use(Kind.PODS):
+        await until(lambda: failed(cluster), "the failure")
+        cluster.subscribe(Kind.PODS, lambda: told.append(known(cluster)))
+        lists = server.lists[PODS]
+        server.put(pod("identity-2"))
+        await until(lambda: server.lists[PODS] >= lists + 3, "listed again")
+        assert not any(told)
+        assert failed(cluster)
+        assert names(cluster) == ["identity-1", "identity-2"]
+        server.override_watch = None
+        await until(lambda: known(cluster), "watched at last")
+
+
+async def test_a_watch_that_is_refused_leaves_nothing_open(server: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(watch, "FIRST_WAIT", 0.02)
+    server.override_watch = _refused
+    async with _cluster(server) as cluster:
+        with cluster.use(Kind.PODS):
+            await until(lambda: server.watches[PODS] >= 30, "refused")
+            assert len(server.connections) <= 2  # the watch's, and perhaps one of a list
+    await until(lambda: not server.connections, "closed")
+    gc.collect()  # what was not closed warns of it, which is an error here
 
 
 @pytest.mark.parametrize(("refusal", "retry_after"), [(429, 1), (503, 1), (504, 1)])

@@ -83,6 +83,8 @@ rules:
     resources: {{ toJson .resources }}
     {{- if .resourceNames }}
     resourceNames: [{{ $name }}]
+    {{- else if and (eq $.purpose "certificates") $.root.Values.kubernetes.certificateSecrets }}
+    resourceNames: {{ toJson $.root.Values.kubernetes.certificateSecrets }}
     {{- end }}
     verbs: {{ toJson .verbs }}
   {{- end }}
