@@ -17,7 +17,7 @@ from exporter.diagnosis.graph import Surroundings
 from exporter.diagnosis.incidents import Condition, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
-from exporter.discovery.source import Discovered
+from exporter.discovery.source import Discovered, Source
 from exporter.engine.quorum import deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
@@ -43,12 +43,21 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """What a service came to."""
+    """What a service came to.
+
+    Attributes:
+        name: Its name.
+        is_service: Whether it is a service, and not a dependency.
+        verdict: Its verdict.
+        targets: What its targets came to.
+        undiscovered: Why it is not known which instances there are; None where it is.
+    """
 
     name: str
     is_service: bool
     verdict: Verdict
     targets: tuple[TargetResult, ...]
+    undiscovered: Failure | None = None
 
     @property
     def up(self) -> int:
@@ -69,6 +78,8 @@ class ServiceResult:
     def notes(self) -> list[str]:
         """What is wrong, in words."""
         notes = ["no instances"] if not self.targets else []
+        if self.undiscovered is not None:
+            notes = [f"instances not known: {self.undiscovered}"]
         for item in self.targets:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
@@ -231,17 +242,19 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
 async def _check_service(
     name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> ServiceResult:
-    found = await _discover(settings, shared, timeout)
+    source = source_of(settings.instances, shared)
+    await shared.clusters.prepare()
+    found = await _discover(source, timeout)
     wanted = wanted_targets(name, settings, found.instances)
     results = await asyncio.gather(*(_check_target(item, shared, timeout, slots) for item in wanted))
     tallies: dict[str, Counter[Verdict]] = {}
     for item in results:
         tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
     verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
-    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results))
+    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results), found.failure)
 
 
-async def _discover(settings: MemberSettings, shared: SharedClients, timeout: float) -> Discovered:
+async def _discover(source: Source, timeout: float) -> Discovered:
     """Wait for the first report of a service's source."""
     first: asyncio.Future[Discovered] = asyncio.get_running_loop().create_future()
 
@@ -250,13 +263,13 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
             if not first.done():
                 first.set_result(found)
 
-        await source_of(settings.instances, shared).run(report)
+        await source.run(report)
 
     try:
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
-            source = group.create_task(run())
+            running = group.create_task(run())
             found = await first
-            source.cancel()
+            running.cancel()
     except TimeoutError:
         return Discovered((), Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"no instances within {timeout:g} s"))
     return found
@@ -265,6 +278,7 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
 async def _check_target(wanted: Wanted, shared: SharedClients, timeout: float, slots: asyncio.Semaphore) -> TargetResult:
     target, settings = wanted
     probe = await asyncio.to_thread(build, wanted, shared)
+    await shared.clusters.prepare()
     loop = asyncio.get_running_loop()
     try:
         async with slots:
