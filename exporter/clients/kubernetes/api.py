@@ -178,8 +178,11 @@ class Api:
             except ApiFailure as failure:
                 if failure.status != 401:
                     raise
+                refusal = failure
             self._connection.refused(way)
-            way = await self._connection.way()
+            before, way = way, await self._connection.way()
+            if way is before:  # there are no others yet
+                raise refusal
             return await ask(way)
         except ApiFailure as failure:
             if failure.status == 401:

@@ -30,8 +30,8 @@ AHEAD = 60.0
 """Seconds before a token expires at which another is fetched; less where it lives for less than ten minutes."""
 
 HOLD = 5.0
-"""Seconds that must pass before what was refused or could not be read is read again: each time is a process. Until then what
-could not be read fails at once, so that whoever asks learns why and not only that it takes too long."""
+"""Seconds that must pass before what was refused or could not be read is read again: each time is a process. Until then
+the way stays as it is, or untold: whoever asks is refused again, and learns why rather than that it takes too long."""
 
 _LARGEST = 4 << 20
 
@@ -63,9 +63,10 @@ class Kubeconfig:
             Failure: The kubeconfig, or what it names, cannot be put to use.
         """
         if self._reading is None:
-            if self._unreadable is not None and asyncio.get_running_loop().time() < self._read_at + HOLD:
+            held = asyncio.get_running_loop().time() < self._read_at + HOLD
+            if held and self._unreadable is not None:
                 raise credentials_failure(self._unreadable)
-            if self._way is not None and not await self._is_old():
+            if self._way is not None and (held or not await self._is_old()):
                 return self._way
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_again(), name=f"read {self._file}")
@@ -90,13 +91,14 @@ class Kubeconfig:
 
     async def _read_again(self) -> Way:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._read_at + HOLD - loop.time()))
-        self._read_at = self._looked_at = loop.time()
+        self._looked_at = loop.time()
         try:
             self._way = await self._read()
         except Failure as failure:
             self._unreadable = failure.detail
             raise
+        finally:
+            self._read_at = loop.time()
         self._unreadable, self._refused = None, False
         return self._way
 
