@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from exporter.demo.cluster import NAMESPACE, REPLICAS, SCALED, workload_of
 from exporter.demo.controlplane.client import ApiError
-from tests.kubernetes.conftest import RIGHTS, SECRET, Day
+from tests.kubernetes.fleet import RIGHTS, SECRET, Day
 from tests.probes.test_tls import dates
 
 OOM_KILLS = "probe_kubernetes_oom_kills_total"
@@ -214,7 +214,7 @@ def test_an_autoscaler_at_its_limit_is_told_and_what_it_has_started_is_probed(da
         facts = day.watched.target(SCALED)["facts"]
         assert facts[f"probe_kubernetes_autoscaler_at_limit{{autoscaler={name}}}"] == 1
         assert f"probe_kubernetes_autoscaler_at_limit{{autoscaler={name}}}" in day.watched.page(f"/services/{SCALED}")
-        day.play(SCALED, {"cpu": "50m"})
+        day.play(SCALED, {"cpu": "10m"})
         day.watched.until_metrics(
             {"probe_kubernetes_autoscaler_at_limit": 0, "probe_discovery_instances": REPLICAS},
             "it has had enough",

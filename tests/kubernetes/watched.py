@@ -90,12 +90,6 @@ class Watched:
         assert done.stdout, done.stderr
         return Checked(done.returncode, json.loads(done.stdout)["services"][0])
 
-    def table(self, service: str) -> str:
-        """Return what `check` prints for people, in one line."""
-        command = [sys.executable, "-m", "exporter", "check", "--config", str(self._check), "--timeout", "20s", service]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 * SLACK)
-        return " ".join(done.stdout.split())
-
     def until(self, complaints: Callable[[], Iterable[str]], what: str, seconds: float = 15.0) -> None:
         """Wait until nothing is wrong any more, which on an idle machine takes less than these seconds."""
         deadline = time.monotonic() + SLACK * seconds
