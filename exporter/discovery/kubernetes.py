@@ -9,6 +9,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
+from exporter.clients.kubernetes.answers import blind
 from exporter.clients.kubernetes.cluster import Cluster, Kind
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod
@@ -110,6 +111,7 @@ class _ClusterSource(ABC):
 
     def _discovered(self) -> Discovered:
         failure = self._cluster.failure(self.kind)
+        failure = blind(failure) if failure is not None else None
         if _is_unlisted(failure):
             return Discovered(self._known, failure, self._wanted)
         if self._stale:
@@ -131,8 +133,8 @@ class _ClusterSource(ABC):
             return self._wanted
         known = [each for kind in _WORKLOADS for each in self._cluster.objects(kind).values()]
         found = [each.replicas.desired for each in known if self._selector.fits(each.template)]
-        blind = any(self._cluster.failure(kind) is not None for kind in _WORKLOADS)
-        return sum(found) if found else self._wanted if blind else None
+        unsure = any(self._cluster.failure(kind) is not None for kind in _WORKLOADS)
+        return sum(found) if found else self._wanted if unsure else None
 
     def _take_all(self) -> None:
         for uid, each in self._cluster.objects(self.kind).items():

@@ -17,7 +17,7 @@ from exporter.diagnosis.graph import Surroundings
 from exporter.diagnosis.incidents import Condition, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
-from exporter.discovery.source import Discovered
+from exporter.discovery.source import Discovered, Source
 from exporter.engine.quorum import count_instances, deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
@@ -51,6 +51,7 @@ class ServiceResult:
         verdict: Its verdict.
         targets: What its targets came to.
         instances: Its instances by verdict, each by the worst of the probes that decide.
+        undiscovered: Why it is not known which instances there are; None where it is.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ServiceResult:
     verdict: Verdict
     targets: tuple[TargetResult, ...]
     instances: Mapping[Verdict, int] = field(default_factory=dict)
+    undiscovered: Failure | None = None
 
     @property
     def up(self) -> int:
@@ -78,6 +80,8 @@ class ServiceResult:
     def notes(self) -> list[str]:
         """What is wrong, in words."""
         notes = ["no instances"] if not self.targets else []
+        if self.undiscovered is not None:
+            notes = [f"instances not known: {self.undiscovered}"]
         for item in self.targets:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
@@ -237,7 +241,9 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
 async def _check_service(
     name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> ServiceResult:
-    found = await _discover(settings, shared, timeout)
+    source = source_of(settings.instances, shared)
+    await shared.clusters.prepare()
+    found = await _discover(source, timeout)
     wanted = wanted_targets(name, settings, found.instances)
     results = await asyncio.gather(*(_check_target(item, shared, timeout, slots) for item in wanted))
     tallies: dict[str, Counter[Verdict]] = {}
@@ -245,10 +251,11 @@ async def _check_service(
         tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
     verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
     instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
-    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results), instances)
+    is_service = isinstance(settings, ServiceSettings)
+    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure)
 
 
-async def _discover(settings: MemberSettings, shared: SharedClients, timeout: float) -> Discovered:
+async def _discover(source: Source, timeout: float) -> Discovered:
     """Wait for the first report of a service's source."""
     first: asyncio.Future[Discovered] = asyncio.get_running_loop().create_future()
 
@@ -257,13 +264,13 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
             if not first.done():
                 first.set_result(found)
 
-        await source_of(settings.instances, shared).run(report)
+        await source.run(report)
 
     try:
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
-            source = group.create_task(run())
+            running = group.create_task(run())
             found = await first
-            source.cancel()
+            running.cancel()
     except TimeoutError:
         return Discovered((), Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"no instances within {timeout:g} s"))
     return found
@@ -272,6 +279,7 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
 async def _check_target(wanted: Wanted, shared: SharedClients, timeout: float, slots: asyncio.Semaphore) -> TargetResult:
     target, settings = wanted
     probe = await asyncio.to_thread(build, wanted, shared)
+    await shared.clusters.prepare()
     loop = asyncio.get_running_loop()
     try:
         async with slots:

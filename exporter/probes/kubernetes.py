@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from exporter.clients.kubernetes.access import ClusterAccess
-from exporter.clients.kubernetes.answers import ApiFailure
+from exporter.clients.kubernetes.answers import ApiFailure, blind
 from exporter.clients.kubernetes.cluster import Cluster, Kind, Use
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.reading import Malformed, items
@@ -22,7 +22,7 @@ from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, T
 from exporter.verdict import Failure, Reason, Stage
 from exporter.workloads import recording
 from exporter.workloads.families import FAMILIES, RESTARTS
-from exporter.workloads.judging import blind, judge
+from exporter.workloads.judging import judge
 from exporter.workloads.restarts import Restarts
 from exporter.workloads.scope import Scaled
 from exporter.workloads.scope import Scope as ServiceScope

@@ -12,6 +12,7 @@ from cryptography import x509
 from pydantic import Field, model_validator
 
 from exporter.clients.kubernetes.access import ClusterAccess
+from exporter.clients.kubernetes.cluster import Cluster
 from exporter.clients.kubernetes.objects.reading import Malformed
 from exporter.clients.kubernetes.objects.secrets import TlsSecret
 from exporter.metrics.family import gauge
@@ -91,6 +92,8 @@ class TlsProbe(Probe[TlsProbeSettings]):
         self._name = settings.server_name or target.address.host
         self._verifying = ClientTls(TlsSettings(**ways))
         self._trusting = ClientTls(TlsSettings(**ways, verify=False))
+        source = settings.secret
+        self._cluster = shared.clusters.of(source, source.namespace) if source is not None else None
         self._secret: TlsSecret | None = None
         self._secret_due = Every(_SECRET_EVERY)
 
@@ -112,20 +115,19 @@ class TlsProbe(Probe[TlsProbeSettings]):
     async def _compare(self, attempt: Attempt, chain: list[bytes]) -> None:
         """Record whether what is served is what the Secret holds."""
         source = self.settings.secret
-        if source is None:
+        if source is None or self._cluster is None:
             return
         async with attempt.part("secret") as part:
             part.stage = Stage.QUERY
-            stored = await self._stored(source)
+            stored = await self._stored(source, self._cluster)
             part.record(SECRET_NOT_AFTER, stored.not_after, source.name)
             part.record(SECRET_SERVED, hashlib.sha256(chain[0]).hexdigest() == stored.fingerprint, source.name)
 
-    async def _stored(self, source: SecretSource) -> TlsSecret:
+    async def _stored(self, source: SecretSource, cluster: Cluster) -> TlsSecret:
         """Return what the Secret's certificate says, as of at most a few attempts ago. Of its key nothing is kept."""
         stored = self._secret
         if stored is None or self._secret_due.due:
             self._secret = None  # while it cannot be read, it is not known
-            cluster = self.shared.clusters.of(source, source.namespace)
             raw = await cluster.api.get(f"/api/v1/namespaces/{source.namespace}/secrets/{source.name}")
             try:
                 stored = TlsSecret.of(raw)

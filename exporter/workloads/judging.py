@@ -12,7 +12,7 @@ from exporter.verdict import Failure, Reason, Stage
 from exporter.workloads.scope import Scaled
 from exporter.workloads.words import CRASH_LOOP, PROBLEMS, waiting_reason
 
-__all__ = ["UNSCHEDULABLE", "alive", "blind", "judge", "problem_of"]
+__all__ = ["UNSCHEDULABLE", "alive", "judge", "problem_of"]
 
 UNSCHEDULABLE = "Unschedulable"
 
@@ -47,13 +47,6 @@ def judge(pods: list[Pod], workloads: list[Scaled]) -> Failure | None:
     words = next(_words(living), "")
     reason = Reason.REPORTED_DOWN if problems else Reason.STARTING
     return Failure(Stage.CHECK, reason, f"{detail}; {words}" if words else detail)
-
-
-def blind(failure: Failure) -> Failure:
-    """Return a failure to learn of something as what it is: nothing that says how the service does."""
-    if failure.reason in (Reason.AUTH, Reason.CREDENTIALS, Reason.NOT_YET_PROBED):
-        return Failure(failure.stage, failure.reason, failure.detail)
-    return Failure(failure.stage, Reason.API_UNREACHABLE, f"{failure.reason.value}: {failure.detail}")
 
 
 def _is_stuck(container: Container) -> bool:

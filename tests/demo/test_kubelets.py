@@ -10,6 +10,7 @@ import pytest
 
 from exporter.demo.controlplane.access import Access
 from exporter.demo.controlplane.behaviour import Behaviour, State, annotations_of, behaviour_of
+from exporter.demo.controlplane.client import STRATEGIC
 from exporter.demo.controlplane.kubelets import LOOPBACK, NODES
 from exporter.demo.controlplane.workloads import autoscaler, deployment, pod_template, service
 from tests.waiting import eventually
@@ -166,6 +167,28 @@ async def test_a_node_is_under_pressure_until_it_is_not(control_plane: Access, n
         await eventually(settled, 10, "it is well")
     finally:
         await control_plane.kubelets.remove_node(name)
+
+
+async def test_a_node_that_was_given_up_returns_with_its_pods(control_plane: Access, namespace: str) -> None:
+    node, raw = f"{namespace}-node", pod("one")
+    raw["spec"]["nodeName"] = node
+    await control_plane.kubelets.add_node(node, "zone-a")
+    await control_plane.apply([raw], namespace)
+    running = ("Running", "", "", 0, True)
+
+    async def well() -> bool:
+        told = (await control_plane.get("node", node))["status"]["conditions"]
+        ready = [one["status"] for one in told if one["type"] == "Ready"]
+        return ready == ["True"] and await look(control_plane, namespace, "one") == running
+
+    await eventually(well, 20, "the node and its pod are ready")
+    async with control_plane.client() as client:  # what the controllers do when they have heard nothing for a while
+        for path, status in ((f"/api/v1/nodes/{node}", "Unknown"), (f"/api/v1/namespaces/{namespace}/pods/one", "False")):
+            given_up = {"status": {"conditions": [{"type": "Ready", "status": status}]}}
+            await client.send("PATCH", f"{path}/status", given_up, STRATEGIC)
+    assert not await well()
+    await eventually(well, 40, "they are ready again")
+    await control_plane.kubelets.remove_node(node)
 
 
 async def test_an_autoscaler_reaches_its_limit(control_plane: Access, namespace: str) -> None:

@@ -176,7 +176,8 @@ async def test_while_the_api_server_is_away_what_was_known_stays_and_the_failure
         await source.until(lambda: not source.last.complete, "the failure")
         assert source.names == ["identity-1"]
         assert source.last.failure is not None
-        assert source.last.failure.reason is Reason.HTTP_STATUS
+        assert source.last.failure.reason is Reason.API_UNREACHABLE
+        assert source.last.failure.detail.startswith("http_status: ")
         server.override = None
         await source.until(lambda: source.last.complete, "back")
         assert source.names == ["identity-1"]

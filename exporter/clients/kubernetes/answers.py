@@ -10,7 +10,7 @@ import aiohttp
 from exporter.net.errors import failure_of
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["ApiFailure", "Conflict", "Expired", "failure_of_error", "failure_of_status"]
+__all__ = ["ApiFailure", "Conflict", "Expired", "blind", "failure_of_error", "failure_of_status"]
 
 
 class ApiFailure(Failure):
@@ -87,3 +87,10 @@ def failure_of_error(error: BaseException) -> Failure:
         case _:
             found = None
     return found or Failure(Stage.RECEIVE, Reason.PROTOCOL, f"no HTTP answer: {type(error).__name__}")
+
+
+def blind(failure: Failure) -> Failure:
+    """Return a failure to learn of something from a cluster as what it is: nothing that says how a service does."""
+    if failure.reason in (Reason.AUTH, Reason.CREDENTIALS, Reason.NOT_YET_PROBED):
+        return Failure(failure.stage, failure.reason, failure.detail)
+    return Failure(failure.stage, Reason.API_UNREACHABLE, f"{failure.reason.value}: {failure.detail}")

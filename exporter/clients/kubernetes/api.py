@@ -7,7 +7,7 @@ import json
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import aiohttp
@@ -58,6 +58,17 @@ class Api:
         self._session: aiohttp.ClientSession | None = None
         self._ping: asyncio.Task[Failure | None] | None = None
         self._pinged_at = 0.0
+        self._preparing: asyncio.Task[None] | None = None
+
+    async def prepare(self) -> None:
+        """Wait until the way was told for the first time, or why there is none; whoever asks something is told that.
+
+        A kubeconfig takes a second to read, and a credential plugin as long as it likes: where time is short, what is asked
+        is asked after this.
+        """
+        if self._preparing is None:
+            self._preparing = asyncio.create_task(self._prepared(), name="prepare the way to the API server")
+        await asyncio.shield(self._preparing)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, timeout: float = PATIENCE) -> dict[str, Any]:
         """Return an answer.
@@ -118,13 +129,18 @@ class Api:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._ping is not None:
-            self._ping.cancel()
-            await asyncio.gather(self._ping, return_exceptions=True)
+        for task in (self._ping, self._preparing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
             self._session = None
         await self._connection.close()
+
+    async def _prepared(self) -> None:
+        with suppress(Failure):
+            await self._connection.way()
 
     async def _pinged(self) -> Failure | None:
         try:
@@ -162,8 +178,11 @@ class Api:
             except ApiFailure as failure:
                 if failure.status != 401:
                     raise
+                refusal = failure
             self._connection.refused(way)
-            way = await self._connection.way()
+            before, way = way, await self._connection.way()
+            if way is before:  # there are no others yet
+                raise refusal
             return await ask(way)
         except ApiFailure as failure:
             if failure.status == 401:

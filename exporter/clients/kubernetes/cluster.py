@@ -281,6 +281,10 @@ class Clusters:
                 cluster = self._clusters[access, namespace] = Cluster(api, namespace)
             return cluster
 
+    async def prepare(self) -> None:
+        """Wait until the ways to all clusters are known that are used by now; see `Api.prepare`."""
+        await asyncio.gather(*(api.prepare() for api in list(self._apis.values())))
+
     async def close(self) -> None:
         """End every watch and close every connection."""
         for cluster in self._clusters.values():

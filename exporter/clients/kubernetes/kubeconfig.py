@@ -16,6 +16,7 @@ from typing import Any
 
 from exporter.clients.kubernetes import kubeconfig_reader
 from exporter.clients.kubernetes.access import Way, credentials_failure
+from exporter.verdict import Failure
 
 __all__ = ["Kubeconfig"]
 
@@ -29,7 +30,8 @@ AHEAD = 60.0
 """Seconds before a token expires at which another is fetched; less where it lives for less than ten minutes."""
 
 HOLD = 5.0
-"""Seconds that must pass before what was refused or could not be read is read again: each time is a process."""
+"""Seconds that must pass before what was refused or could not be read is read again: each time is a process. Until then
+the way stays as it is, or untold: whoever asks is refused again, and learns why rather than that it takes too long."""
 
 _LARGEST = 4 << 20
 
@@ -51,6 +53,7 @@ class Kubeconfig:
         self._read_at = -inf
         self._renew_at: float | None = None
         self._refused = False
+        self._unreadable: str | None = None
         self._reading: asyncio.Task[Way] | None = None
 
     async def way(self) -> Way:
@@ -60,7 +63,10 @@ class Kubeconfig:
             Failure: The kubeconfig, or what it names, cannot be put to use.
         """
         if self._reading is None:
-            if self._way is not None and not await self._is_old():
+            held = asyncio.get_running_loop().time() < self._read_at + HOLD
+            if held and self._unreadable is not None:
+                raise credentials_failure(self._unreadable)
+            if self._way is not None and (held or not await self._is_old()):
                 return self._way
             if self._reading is None:
                 self._reading = asyncio.create_task(self._read_again(), name=f"read {self._file}")
@@ -85,10 +91,15 @@ class Kubeconfig:
 
     async def _read_again(self) -> Way:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._read_at + HOLD - loop.time()))
-        self._read_at = self._looked_at = loop.time()
-        self._way = await self._read()
-        self._refused = False
+        self._looked_at = loop.time()
+        try:
+            self._way = await self._read()
+        except Failure as failure:
+            self._unreadable = failure.detail
+            raise
+        finally:
+            self._read_at = loop.time()
+        self._unreadable, self._refused = None, False
         return self._way
 
     async def _is_old(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from exporter.demo.controlplane.behaviour import PLAYED, Behaviour, behaviour_of
 from exporter.demo.controlplane.client import MERGE, UNREACHABLE, ApiError, Client, Raw
-from exporter.demo.controlplane.nodes import heartbeat, node, ready_status
+from exporter.demo.controlplane.nodes import condition, heartbeat, node, ready_status
 from exporter.demo.controlplane.scenes import play
 from exporter.demo.controlplane.status import PodStatus
 
@@ -82,6 +82,7 @@ class Kubelets:
         self._runtime = runtime
         self._loopback = loopback
         self._nodes: dict[str, str] = {}
+        self._conditions: dict[str, list[Raw]] = {}
         self._joined: set[str] = set()
         self._pods: dict[str, _Played] = {}
         self._addresses = {network: map(str, _from(network)) for network in (LOOPBACK, ELSEWHERE)}
@@ -161,6 +162,7 @@ class Kubelets:
 
     def _node(self, kind: str, raw: Raw) -> None:
         name = raw["metadata"]["name"]
+        self._conditions[name] = raw.get("status", {}).get("conditions", [])
         if kind == "DELETED":
             self._nodes.pop(name, None)
         elif name not in self._nodes:
@@ -184,6 +186,21 @@ class Kubelets:
             await asyncio.sleep(HEARTBEAT_SECONDS)
             for name in list(self._nodes):
                 await self._renew(name)
+                await self._return(name)
+
+    async def _return(self, name: str) -> None:
+        """Say again how a node and its pods are, where the controllers have given them up while they heard nothing of it.
+
+        What somebody else has set is left alone: only a node that is given up is Unknown.
+        """
+        conditions = self._conditions.get(name, [])
+        if any(one["status"] == "Unknown" for one in conditions):
+            said = [condition(one["type"], true=one["type"] == "Ready") for one in conditions]
+            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"conditions": said}})
+        elif all(one["status"] == "True" for one in conditions if one["type"] == "Ready"):
+            for one in [each for each in self._pods.values() if each.raw["spec"]["nodeName"] == name]:
+                if one.status.ready and not one.leaving and _is_unready(one.raw):
+                    await self._write(one)
 
     async def _renew(self, name: str) -> None:
         lease = heartbeat(name)
@@ -302,6 +319,11 @@ class Kubelets:
             self._tasks.append(one.task)  # type: ignore[arg-type] # it was just set
         elif one is not None and one.task is not None and not one.leaving:
             one.task.cancel()
+
+
+def _is_unready(raw: Raw) -> bool:
+    conditions = raw.get("status", {}).get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "False" for one in conditions)
 
 
 def _from(network: IPv4Network) -> Iterator[IPv4Address]:

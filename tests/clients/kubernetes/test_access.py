@@ -20,6 +20,7 @@ from aiohttp import web
 
 from exporter.clients.kubernetes import incluster, kubeconfig
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
+from exporter.clients.kubernetes.answers import ApiFailure
 from exporter.clients.kubernetes.api import Api
 from exporter.clients.kubernetes.cluster import Clusters
 from exporter.clients.kubernetes.incluster import InCluster
@@ -252,6 +253,34 @@ async def test_a_credential_plugin_is_run_again_when_its_token_is_refused(
     server.accepted = {"Bearer second"}
     await asked(Kubeconfig(file, None), resolver)
     assert [seen for seen, _ in server.seen] == ["Bearer first", "Bearer second"]
+
+
+async def test_credentials_that_were_just_read_and_are_refused_are_told_to_be_at_once(
+    tmp_path: Path, server: Server, authority: trustme.CA, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig, "HOLD", 600.0)
+    file = write(tmp_path / "config", server, authority, plugin(tmp_path / "plugin", None))
+    server.accepted = {"Bearer second"}
+    connection = Kubeconfig(file, None)
+    for _ in range(2):
+        with pytest.raises(ApiFailure) as caught:
+            await asked(connection, resolver)
+        assert caught.value.status == 401
+    assert [seen for seen, _ in server.seen] == ["Bearer first", "Bearer first"]
+    monkeypatch.setattr(kubeconfig, "HOLD", 0.0)
+    await asked(connection, resolver)
+
+
+async def test_what_could_not_be_read_is_told_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubeconfig, "HOLD", 600.0)
+    connection = Kubeconfig(tmp_path / "nowhere", None)
+    told = []
+    for _ in range(2):
+        with pytest.raises(Failure) as caught:
+            await connection.way()
+        told.append((caught.value.reason, caught.value.detail))
+    assert told[0] == told[1]
+    assert told[0][0] is Reason.CREDENTIALS
 
 
 def runs(number: int) -> bool:
