@@ -6,6 +6,7 @@ A pod's IP is a loopback address of its own; behind its port is the simulated se
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -21,7 +22,7 @@ from exporter.demo.controlplane.workloads import PORT_NAME, autoscaler, deployme
 from exporter.demo.golang import BuildError
 from exporter.demo.processes import StartError
 
-__all__ = ["NAMESPACE", "SCALED", "DemoCluster", "build", "workload_of"]
+__all__ = ["GATEWAY_SECRET", "NAMESPACE", "SCALED", "DemoCluster", "build", "workload_of"]
 
 NAMESPACE = "hafnium"
 READER = "hafnium-exporter"
@@ -30,6 +31,8 @@ STUCK_SECONDS = 20
 """Until a rollout without progress is stuck; ten minutes are usual."""
 SCALED = "screening"
 """The service with a HorizontalPodAutoscaler."""
+GATEWAY_SECRET = "gateway-tls"  # noqa: S105 - a name
+"""Where the gateway's certificate comes from."""
 
 _READS = ("get", "list", "watch")
 RULES = (
@@ -120,6 +123,16 @@ class DemoCluster:
     async def roll_out(self, name: str, version: str = "1.0.0", **play: str | float) -> None:
         """Roll a version of a service out, whose pods play something."""
         await self.plane.apply([self._deployment(name, version, **play)], NAMESPACE)
+
+    async def store(self, certificate: Path, key: Path) -> None:
+        """Put the gateway's certificate into its Secret."""
+        files = {"tls.crt": certificate, "tls.key": key}
+        data = {name: base64.b64encode(await asyncio.to_thread(file.read_bytes)).decode() for name, file in files.items()}
+        secret = {
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": GATEWAY_SECRET}, "type": "kubernetes.io/tls",
+            "data": data,
+        }  # fmt: skip
+        await self.plane.apply([secret], NAMESPACE)
 
     async def pods(self, name: str) -> list[str]:
         """Return the names of a service's pods."""
