@@ -17,7 +17,13 @@ _OF_ALL = {"incident": SELF}
 _UNKNOWN = 'probe_unknown{probe!="kubernetes"}'
 """That the cluster cannot be seen is one alert, KubernetesBlind, and not one for each service."""
 
+_BLIND = 'probe_unknown{probe="kubernetes",reason!="not_yet_probed"}'
+"""What KubernetesBlind is made of: what else is not known for want of the API server is said by it."""
+
 _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
+
+
+_NOT_BLIND = Disable(f"promql/series({_BLIND})", "there is none while the cluster is seen, or where there is none")
 
 
 def groups(options: Options) -> tuple[Group, ...]:
@@ -333,7 +339,10 @@ def discovery_failing(options: Options) -> Alert:
     return Alert(
         name="DiscoveryFailing",
         severity=Severity.WARNING,
-        expr=f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}",
+        expr=(
+            f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}\n"
+            f"unless on (service) last_over_time({_BLIND}[{recent}])"
+        ),
         wait="5m",
         summary="The instances of {{ $labels.service }} cannot be told any more",
         description=(
@@ -353,8 +362,9 @@ def discovery_failing(options: Options) -> Alert:
         labels=_OF_ALL,
         comment="""\
 The instances last known are probed meanwhile, so nothing is down for it; new ones are missed. Where none was ever known,
-ServiceUnknown says more.""",
+ServiceUnknown says more; where the cluster cannot be seen, KubernetesBlind does, once for all.""",
         disables=(
+            _NOT_BLIND,
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
             Disable("promql/series(probe_discovery_success)", "instances that are listed have no source to ask"),
         ),
@@ -425,6 +435,7 @@ def part_failing(options: Options) -> Alert:
     on = "service, probe, target, part"
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
+    blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -432,7 +443,8 @@ def part_failing(options: Options) -> Alert:
 {highest("probe_part_success", options.bridge, "probe", "target", "part")} == 0
 unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
-unless on ({on}) ({refused} unless on ({on}) {worked})""",
+unless on ({on}) ({refused} unless on ({on}) {worked})
+unless on (part) {blind}""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -453,8 +465,9 @@ unless on ({on}) ({refused} unless on ({on}) {worked})""",
         comment="""\
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
-application does not have: no incident, since nobody would ever end it.""",
-        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"),),
+application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
+KubernetesBlind.""",
+        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 
 
