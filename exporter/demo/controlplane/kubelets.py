@@ -58,6 +58,11 @@ class _Played:
     running: bool = False
     leaving: bool = False
 
+    @property
+    def listens(self) -> bool:
+        """Whether its containers run, for long enough to be there for anybody."""
+        return self.status.running and self.behaviour.state.listens
+
 
 class Kubelets:
     """Plays for as long as the context lasts; at its end pods and nodes stay as they are.
@@ -257,7 +262,7 @@ class Kubelets:
 
         async def scene() -> None:
             kills, one.oom_kills = one.oom_kills, 0
-            await self._run(one, running=one.status.running)
+            await self._run(one, running=one.listens)
             await play(one.status, one.behaviour, kills, lambda: self._write(one))
 
         self._replace(one, scene)
@@ -275,7 +280,7 @@ class Kubelets:
 
     async def _write(self, one: _Played) -> None:
         meta = one.raw["metadata"]
-        await self._run(one, running=one.status.running)
+        await self._run(one, running=one.listens)
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
         host = self._nodes.get(one.raw["spec"]["nodeName"], "192.0.2.1")
         await self._insist("PATCH", path, one.status.raw(host))
