@@ -399,6 +399,15 @@ def _said_already(options: Options) -> str:
     )
 
 
+def _said_of_pod() -> str:
+    """Leave out pods of which another alert says why: no image, or a crash loop, in which they run now and then."""
+    problems = f"max by (service, pod) (max_over_time({_PROBLEM}[5m]))"
+    return f'unless on (service, target) label_replace({problems}, "target", "$1", "pod", "(.+)")'
+
+
+_PROBLEM = 'probe_kubernetes_pod_problem{reason!="other"}'
+_NO_PROBLEM = Disable(f"promql/series({_PROBLEM})", "there is none while all pods run")
+
 _FAILURES = listed(
     "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
     "$labels.service $labels.probe $labels.target",
@@ -415,7 +424,11 @@ def stale(options: Options) -> Alert:
     return Alert(
         name="ProbeStale",
         severity=Severity.WARNING,
-        expr=f"time() - {last}\n  > on (service, probe, target) group_left () {most}\n{_said_already(options)}",
+        expr=f"""\
+time() - {last}
+  > on (service, probe, target) group_left () {most}
+{_said_already(options)}
+{_said_of_pod()}""",
         wait="1m",
         summary="A probe of {{ $labels.service }} has not succeeded for {{ $value | humanizeDuration }}",
         description=(
@@ -426,7 +439,10 @@ def stale(options: Options) -> Alert:
         action=_CHECK,
         panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
-        comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
+        comment="""\
+Also one instance of several being down, and probes that do not decide a service's verdict; not a pod of which
+PodCrashLooping or PodNotStarting tells.""",
+        disables=(_NO_PROBLEM,),
     )
 
 
@@ -480,7 +496,9 @@ def never_succeeded(options: Options) -> Alert:
         expr=f"""\
 {highest('probe_interval_seconds{probe!="kubernetes"}', recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
-{_said_already(options)}""",
+{_said_already(options)}
+{_said_of_pod()}
+{firing("RolloutStuck")}""",
         wait="15m",
         hold="2m",
         summary="A probe of {{ $labels.service }} has never succeeded",
@@ -492,5 +510,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
         action="Check the target's address and credentials in the configuration",
         panel=92,
         meaning="a target has not succeeded once in 15 min",
-        comment="No success to grow old: ProbeStale cannot see it.",
+        comment="""\
+No success to grow old: ProbeStale cannot see it. A new pod that never answers is what a rollout is stuck for.""",
+        disables=(_NO_PROBLEM,),
     )
