@@ -15,6 +15,8 @@ TOLD = 75.0
 """Seconds to an incident of low urgency beside the rule's own wait: attempt, scrape, evaluation, and the wait for more."""
 STUCK = 20.0 + 20.0 + 60.0 + TOLD
 """Seconds to RolloutStuck: the deadline of the demo's Deployments, a moment for the controllers, and the rule's wait."""
+LONG = 900.0
+"""Seconds in which everything that waits for a quarter of an hour would have been told."""
 LINGERS = 360.0
 """Seconds after which windows of five minutes have told all that they hold of what was mended."""
 
@@ -67,7 +69,7 @@ PODS = (
     Row(
         "pod-crash-loop",
         "{0}: one of its two pods crashes as often as it starts",
-        usual("pod-crash-loop", 60),
+        usual("pod-crash-loop", LONG),
         [_low("PodCrashLooping", "{0}", "{0} crash loops", "exit code 1", 300 + TOLD)],
         services=1,
         patience=600,
@@ -94,7 +96,7 @@ ROLLOUTS = (
     Row(
         "image-pull",
         "{0}: a version is rolled out that the registry does not have",
-        usual("image-pull", 60),
+        usual("image-pull", LONG),
         [
             _low("RolloutStuck", "{0}", "rollout of {0}-service is stuck: ImagePullBackOff", "ImagePullBackOff", STUCK),
             _low("PodNotStarting", "{0}", "{0} .* cannot start: ImagePullBackOff", "ImagePullBackOff", 300 + TOLD),
@@ -105,7 +107,7 @@ ROLLOUTS = (
     Row(
         "rollout-stuck",
         "{0}: a version is rolled out that never gets ready",
-        usual("rollout-stuck", LINGERS),
+        usual("rollout-stuck", LONG),
         [_STUCK],
         services=1,
         patience=360,
