@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.demo.controlplane import programs
-from exporter.demo.controlplane.client import Raw
+from exporter.demo.controlplane.client import ApiError, Raw
 from exporter.demo.controlplane.kubelets import Kubelets
 from exporter.demo.controlplane.plane import ControlPlane
 from exporter.demo.controlplane.usage import UsageApi
@@ -118,7 +118,15 @@ class DemoCluster:
         await self.plane.kubelets.scale(NAMESPACE, workload_of(name), REPLICAS)
         await self.roll_out(name)
         for pod in await self.pods(name):
-            await self.plane.kubelets.play(NAMESPACE, pod, state="running", cpu="50m")
+            await self.play(pod, state="running", cpu="50m")
+
+    async def play(self, pod: str, **settings: str | float) -> None:
+        """Let a pod behave otherwise; one that a rollout takes away meanwhile has nothing to play any more."""
+        try:
+            await self.plane.kubelets.play(NAMESPACE, pod, **settings)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     async def roll_out(self, name: str, version: str = "1.0.0", **play: str | float) -> None:
         """Roll a version of a service out, whose pods play something."""

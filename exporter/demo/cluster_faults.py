@@ -45,7 +45,7 @@ async def _nothing(_: DemoCluster, __: str) -> None:
 
 async def _play(cluster: DemoCluster, service: str, **settings: str | float) -> None:
     for pod in await cluster.pods(service):
-        await cluster.plane.kubelets.play(NAMESPACE, pod, **settings)
+        await cluster.play(pod, **settings)
 
 
 async def _crash(cluster: DemoCluster, service: str) -> None:
@@ -53,8 +53,7 @@ async def _crash(cluster: DemoCluster, service: str) -> None:
 
 
 async def _crash_one(cluster: DemoCluster, service: str) -> None:
-    pod = (await cluster.pods(service))[0]
-    await cluster.plane.kubelets.play(NAMESPACE, pod, state="crash-loop", message=_LAST_WORDS)
+    await cluster.play((await cluster.pods(service))[0], state="crash-loop", message=_LAST_WORDS)
 
 
 async def _kill(cluster: DemoCluster, service: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
@@ -145,6 +146,11 @@ def test_the_gateways_certificate_is_that_of_its_secret_once_it_is_loaded(cluste
     with cluster.demo.fault("certificate-renewed"):
         until(lambda: _not_loaded(cluster), 30, "renewed and not loaded")
     until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 30, "loaded")
+
+
+def test_a_pod_that_a_rollout_has_taken_away_plays_nothing(cluster: Cluster) -> None:
+    assert cluster.demo.fleet.cluster is not None
+    asyncio.run(cluster.demo.fleet.cluster.play("vault-service-gone", state="running"))
 
 
 def test_the_services_live_on_while_the_api_server_is_gone(cluster: Cluster) -> None:
