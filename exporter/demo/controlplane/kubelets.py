@@ -168,18 +168,22 @@ class Kubelets:
         name = raw["metadata"]["name"]
         if kind == "DELETED":
             self._nodes.pop(name, None)
-        elif name not in self._nodes:
-            addresses = raw.get("status", {}).get("addresses") or [{"address": "192.0.2.1"}]
-            self._nodes[name] = addresses[0]["address"]
+        elif name not in self._nodes or _ready(raw) == "Unknown":
+            addresses = raw.get("status", {}).get("addresses")
+            self._nodes[name] = addresses[0]["address"] if addresses else f"192.0.2.{len(self._nodes) % 250 + 2}"
             self._tasks.append(asyncio.create_task(self._join(raw)))
 
     async def _join(self, raw: Raw) -> None:
-        """Make a node ready, which it stays: conditions that others set are left alone."""
+        """Make a node ready, which it stays: conditions that others set are left alone.
+
+        But that it is not known how it is, which the controllers say of a node whose lease was not renewed, as after a while
+        without an API server: then a kubelet tells anew.
+        """
         name = raw["metadata"]["name"]
         await self._renew(name)
-        if not any(one["type"] == "Ready" for one in raw.get("status", {}).get("conditions", ())):
-            address = self._nodes[name] = f"192.0.2.{len(self._nodes) % 250 + 1}"
-            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": ready_status(name, address)})
+        if _ready(raw) in {None, "Unknown"}:
+            status = ready_status(name, self._nodes.get(name, "192.0.2.1"))
+            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": status})
         self._joined.add(name)
         if self._joined >= set(self._wanted):
             self._known.set()
@@ -307,6 +311,12 @@ class Kubelets:
             self._tasks.append(one.task)  # type: ignore[arg-type] # it was just set
         elif one is not None and one.task is not None and not one.leaving:
             one.task.cancel()
+
+
+def _ready(node: Raw) -> str | None:
+    """Return the status of a node's condition Ready; None where it has none yet."""
+    conditions = node.get("status", {}).get("conditions", ())
+    return next((str(one["status"]) for one in conditions if one["type"] == "Ready"), None)
 
 
 def _from(network: IPv4Network) -> Iterator[IPv4Address]:
