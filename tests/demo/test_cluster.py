@@ -142,10 +142,10 @@ def test_one_pod_crashes_before_it_listens_and_the_other_serves(cluster: Cluster
 
 
 def test_the_gateways_certificate_is_that_of_its_secret_once_it_is_loaded(cluster: Cluster) -> None:
-    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 30, "served as stored")
+    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "served as stored")
     with cluster.demo.fault("certificate-renewed"):
-        until(lambda: _not_loaded(cluster), 30, "renewed and not loaded")
-    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 30, "loaded")
+        until(lambda: _not_loaded(cluster), 60, "renewed and not loaded")
+    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "loaded")
 
 
 def test_a_pod_that_a_rollout_has_taken_away_plays_nothing(cluster: Cluster) -> None:

@@ -58,6 +58,16 @@ def _low(alert: str, incident: str, title: str, cause: str, within: float) -> Ow
 
 _STUCK = _low("RolloutStuck", "{0}", "rollout of {0}-service is stuck", "", STUCK)
 
+_BLIND = Owed(
+    "KubernetesBlind",
+    "hafnium-exporter",
+    "cannot see the cluster",
+    "api.unreachable",
+    180 + 30 + TOLD,
+    low=True,
+    while_broken=("api-server-down",),
+)
+
 PODS = (
     Row(
         "crash-loop",
@@ -131,26 +141,27 @@ ROLLOUTS = (
 AROUND = (
     Row(
         "api-server-down",
-        "the API server is killed, and stays down for a quarter of an hour; {0} is killed meanwhile",
+        "the API server is killed, and stays down for a quarter of an hour",
+        usual("api-server-down", LONG),
+        [_BLIND],
+        patience=300,
+    ),
+    Row(
+        "api-server-down-meanwhile",
+        "{0} is killed while the API server is down",
         (
             begin("api-server-down"),
-            paged(),
+            stay(60),
             begin("service-down"),
             paged(),
             stay(60),
             end("service-down"),
-            stay(600),
+            stay(60),
             end("api-server-down"),
             resolved(),
             stay(60),
         ),
-        [
-            Owed(
-                "KubernetesBlind", "hafnium-exporter", "cannot see the cluster", "api.unreachable", 180 + 30 + TOLD,
-                low=True, while_broken=("api-server-down",),
-            ),
-            Owed("ServiceDown", "{0}", "^{0} is down: connect", since="service-down", while_broken=("service-down",)),
-        ],
+        [_BLIND, Owed("ServiceDown", "{0}", "^{0} is down", since="service-down", while_broken=("service-down",))],
         services=1,
         alone=True,
         patience=300,
