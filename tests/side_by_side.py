@@ -32,8 +32,11 @@ GROUPS = {
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
 HEAVY = frozenset(
-    {"boot_fleet", "apache_kafka", "deployers", "keycloak", "own_control_plane", "secured", "spring_fleet", "tools"}
-)
+    {
+        "boot_fleet", "apache_kafka", "deployers", "keycloak", "own_control_plane", "results_on_kubernetes", "secured",
+        "spring_fleet", "tools",
+    }
+)  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (

@@ -17,7 +17,13 @@ _OF_ALL = {"incident": SELF}
 _UNKNOWN = 'probe_unknown{probe!="kubernetes"}'
 """That the cluster cannot be seen is one alert, KubernetesBlind, and not one for each service."""
 
+_BLIND = 'probe_unknown{probe="kubernetes",reason!="not_yet_probed"}'
+"""What KubernetesBlind is made of: what else is not known for want of the API server is said by it."""
+
 _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
+
+
+_NOT_BLIND = Disable(f"promql/series({_BLIND})", "there is none while the cluster is seen, or where there is none")
 
 
 def groups(options: Options) -> tuple[Group, ...]:
@@ -337,7 +343,10 @@ def discovery_failing(options: Options) -> Alert:
     return Alert(
         name="DiscoveryFailing",
         severity=Severity.WARNING,
-        expr=f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}",
+        expr=(
+            f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}\n"
+            f"unless on (service) last_over_time({_BLIND}[{recent}])"
+        ),
         wait="5m",
         summary="The instances of {{ $labels.service }} cannot be told any more",
         description=(
@@ -357,8 +366,9 @@ def discovery_failing(options: Options) -> Alert:
         labels=_OF_ALL,
         comment="""\
 The instances last known are probed meanwhile, so nothing is down for it; new ones are missed. Where none was ever known,
-ServiceUnknown says more.""",
+ServiceUnknown says more; where the cluster cannot be seen, KubernetesBlind does, once for all.""",
         disables=(
+            _NOT_BLIND,
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
             Disable("promql/series(probe_discovery_success)", "instances that are listed have no source to ask"),
         ),
@@ -393,6 +403,15 @@ def _said_already(options: Options) -> str:
     )
 
 
+def _said_of_pod() -> str:
+    """Leave out pods of which another alert says why: no image, or a crash loop, in which they run now and then."""
+    problems = f"max by (service, pod) (max_over_time({_PROBLEM}[5m]))"
+    return f'unless on (service, target) label_replace({problems}, "target", "$1", "pod", "(.+)")'
+
+
+_PROBLEM = 'probe_kubernetes_pod_problem{reason!="other"}'
+_NO_PROBLEM = Disable(f"promql/series({_PROBLEM})", "there is none while all pods run")
+
 _FAILURES = listed(
     "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
     "$labels.service $labels.probe $labels.target",
@@ -409,7 +428,11 @@ def stale(options: Options) -> Alert:
     return Alert(
         name="ProbeStale",
         severity=Severity.WARNING,
-        expr=f"time() - {last}\n  > on (service, probe, target) group_left () {most}\n{_said_already(options)}",
+        expr=f"""\
+time() - {last}
+  > on (service, probe, target) group_left () {most}
+{_said_already(options)}
+{_said_of_pod()}""",
         wait="1m",
         summary="A probe of {{ $labels.service }} has not succeeded for {{ $value | humanizeDuration }}",
         description=(
@@ -420,7 +443,10 @@ def stale(options: Options) -> Alert:
         action=_CHECK,
         panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
-        comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
+        comment="""\
+Also one instance of several being down, and probes that do not decide a service's verdict; not a pod of which
+PodCrashLooping or PodNotStarting tells.""",
+        disables=(_NO_PROBLEM,),
     )
 
 
@@ -429,6 +455,7 @@ def part_failing(options: Options) -> Alert:
     on = "service, probe, target, part"
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
+    blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -436,7 +463,8 @@ def part_failing(options: Options) -> Alert:
 {highest("probe_part_success", options.bridge, "probe", "target", "part")} == 0
 unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
-unless on ({on}) ({refused} unless on ({on}) {worked})""",
+unless on ({on}) ({refused} unless on ({on}) {worked})
+unless on (part) {blind}""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -457,8 +485,9 @@ unless on ({on}) ({refused} unless on ({on}) {worked})""",
         comment="""\
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
-application does not have: no incident, since nobody would ever end it.""",
-        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"),),
+application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
+KubernetesBlind.""",
+        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 
 
@@ -471,7 +500,9 @@ def never_succeeded(options: Options) -> Alert:
         expr=f"""\
 {highest('probe_interval_seconds{probe!="kubernetes"}', recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
-{_said_already(options)}""",
+{_said_already(options)}
+{_said_of_pod()}
+{firing("RolloutStuck")}""",
         wait="15m",
         hold="2m",
         summary="A probe of {{ $labels.service }} has never succeeded",
@@ -483,5 +514,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
         action="Check the target's address and credentials in the configuration",
         panel=92,
         meaning="a target has not succeeded once in 15 min",
-        comment="No success to grow old: ProbeStale cannot see it.",
+        comment="""\
+No success to grow old: ProbeStale cannot see it. A new pod that never answers is what a rollout is stuck for.""",
+        disables=(_NO_PROBLEM,),
     )

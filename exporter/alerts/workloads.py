@@ -53,6 +53,18 @@ def _pods(reasons: str, options: Options) -> str:
     )
 
 
+def _reasons(reasons: str, options: Options) -> str:
+    """Say for a title what keeps pods from running, each reason once; nothing where none is known."""
+    problems = f'probe_kubernetes_pod_problem{{service=%q,reason=~"{reasons}"}}'
+    return listed(
+        f"group by (reason) (last_over_time({problems}[{options.bridge}]))",
+        "$labels.service",
+        "reason",
+        "{{ .Labels.reason }}",
+        around=": {}",
+    )
+
+
 def crash_looping(options: Options) -> Alert:
     """Build PodCrashLooping."""
     series = 'probe_kubernetes_containers_waiting{reason="CrashLoopBackOff"}'
@@ -61,7 +73,7 @@ def crash_looping(options: Options) -> Alert:
         severity=Severity.WARNING,
         expr=stepping_back(f"max by ({OWNER}) (max_over_time({series}[5m])) > 0", options),
         wait="5m",
-        summary="{{ $labels.service }} crash loops: {{ $value | humanize }} containers",
+        summary="{{ $labels.service }} crash loops: {{ $value | humanize }} container{{ if gt $value 1.0 }}s{{ end }}",
         description=(
             "For 5m containers of {{ $labels.service }} have ended again and again, so that Kubernetes waits before it "
             "starts them anew."
@@ -120,7 +132,7 @@ def not_starting(options: Options) -> Alert:
         severity=Severity.WARNING,
         expr=stepping_back(f"max by ({OWNER}) (max_over_time({series}[{options.recent}])) > 0", options),
         wait="5m",
-        summary="{{ $labels.service }} has pods that cannot start",
+        summary="{{ $labels.service }} has pods that cannot start" + _reasons(reasons, options),
         description="For 5m containers of {{ $labels.service }} could not be made: no image, or something that they need.",
         cause=_pods(reasons, options),
         action="Look at the pod's events: kubectl describe pod",
@@ -164,7 +176,7 @@ def rollout_stuck(options: Options) -> Alert:
         severity=Severity.WARNING,
         expr=f"{highest('probe_kubernetes_rollout_stuck', options.recent, 'workload')} > 0",
         wait="1m",
-        summary="The rollout of {{ $labels.workload }} is stuck",
+        summary="The rollout of {{ $labels.workload }} is stuck" + _reasons(".+", options),
         description=(
             "The rollout of {{ $labels.workload }} ({{ $labels.service }}) has made no progress within its deadline: "
             + first(updated, both, "{{ .Value | humanize }}", "an unknown number")

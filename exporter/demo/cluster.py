@@ -6,6 +6,7 @@ A pod's IP is a loopback address of its own; behind its port is the simulated se
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.demo.controlplane import programs
-from exporter.demo.controlplane.client import Raw
+from exporter.demo.controlplane.client import ApiError, Raw
 from exporter.demo.controlplane.kubelets import Kubelets
 from exporter.demo.controlplane.plane import ControlPlane
 from exporter.demo.controlplane.usage import UsageApi
@@ -21,7 +22,7 @@ from exporter.demo.controlplane.workloads import PORT_NAME, autoscaler, deployme
 from exporter.demo.golang import BuildError
 from exporter.demo.processes import StartError
 
-__all__ = ["NAMESPACE", "SCALED", "DemoCluster", "build", "workload_of"]
+__all__ = ["GATEWAY_SECRET", "NAMESPACE", "SCALED", "DemoCluster", "build", "workload_of"]
 
 NAMESPACE = "hafnium"
 READER = "hafnium-exporter"
@@ -30,6 +31,8 @@ STUCK_SECONDS = 20
 """Until a rollout without progress is stuck; ten minutes are usual."""
 SCALED = "screening"
 """The service with a HorizontalPodAutoscaler."""
+GATEWAY_SECRET = "gateway-tls"  # noqa: S105 - a name
+"""Where the gateway's certificate comes from."""
 
 _READS = ("get", "list", "watch")
 RULES = (
@@ -115,11 +118,29 @@ class DemoCluster:
         await self.plane.kubelets.scale(NAMESPACE, workload_of(name), REPLICAS)
         await self.roll_out(name)
         for pod in await self.pods(name):
-            await self.plane.kubelets.play(NAMESPACE, pod, state="running", cpu="50m")
+            await self.play(pod, state="running", cpu="50m")
+
+    async def play(self, pod: str, **settings: str | float) -> None:
+        """Let a pod behave otherwise; one that a rollout takes away meanwhile has nothing to play any more."""
+        try:
+            await self.plane.kubelets.play(NAMESPACE, pod, **settings)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     async def roll_out(self, name: str, version: str = "1.0.0", **play: str | float) -> None:
         """Roll a version of a service out, whose pods play something."""
         await self.plane.apply([self._deployment(name, version, **play)], NAMESPACE)
+
+    async def store(self, certificate: Path, key: Path) -> None:
+        """Put the gateway's certificate into its Secret."""
+        files = {"tls.crt": certificate, "tls.key": key}
+        data = {name: base64.b64encode(await asyncio.to_thread(file.read_bytes)).decode() for name, file in files.items()}
+        secret = {
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": GATEWAY_SECRET}, "type": "kubernetes.io/tls",
+            "data": data,
+        }  # fmt: skip
+        await self.plane.apply([secret], NAMESPACE)
 
     async def pods(self, name: str) -> list[str]:
         """Return the names of a service's pods."""

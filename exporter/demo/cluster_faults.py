@@ -9,22 +9,30 @@ from exporter.demo.controlplane.kubelets import NODES
 from exporter.demo.fleet import Fleet
 from exporter.demo.processes import ServerError
 
-__all__ = ["api_server", "crash_loop", "hpa_limit", "image_pull", "node_pressure", "oom_kill", "rollout_stuck", "zero_pods"]
+__all__ = [
+    "api_server", "certificate_renewed", "crash_loop", "hpa_limit", "image_pull", "node_pressure", "oom_kill",
+    "pod_crash_loop", "rollout_stuck", "zero_pods",
+]  # fmt: skip
 
 Act = Callable[[Fleet, str], Awaitable[None]]
+_LAST_WORDS = "Failed to configure a DataSource: 'url' is not specified"
 _Do = Callable[[DemoCluster, str], Awaitable[None]]
 
 
 def _acts(begin: _Do, end: _Do) -> tuple[Act, Act]:
     def act(do: _Do) -> Act:
         async def run(fleet: Fleet, service: str) -> None:
-            if fleet.cluster is None:
-                raise ServerError("this fault is one of Kubernetes: run the demo with --kubernetes")
-            await do(fleet.cluster, service)
+            await do(_cluster(fleet), service)
 
         return run
 
     return act(begin), act(end)
+
+
+def _cluster(fleet: Fleet) -> DemoCluster:
+    if fleet.cluster is None:
+        raise ServerError("this fault is one of Kubernetes: run the demo with --kubernetes")
+    return fleet.cluster
 
 
 async def _reset(cluster: DemoCluster, service: str) -> None:
@@ -37,11 +45,15 @@ async def _nothing(_: DemoCluster, __: str) -> None:
 
 async def _play(cluster: DemoCluster, service: str, **settings: str | float) -> None:
     for pod in await cluster.pods(service):
-        await cluster.plane.kubelets.play(NAMESPACE, pod, **settings)
+        await cluster.play(pod, **settings)
 
 
 async def _crash(cluster: DemoCluster, service: str) -> None:
-    await _play(cluster, service, state="crash-loop", message="Failed to configure a DataSource: 'url' is not specified")
+    await _play(cluster, service, state="crash-loop", message=_LAST_WORDS)
+
+
+async def _crash_one(cluster: DemoCluster, service: str) -> None:
+    await cluster.play((await cluster.pods(service))[0], state="crash-loop", message=_LAST_WORDS)
 
 
 async def _kill(cluster: DemoCluster, service: str) -> None:
@@ -83,7 +95,19 @@ def _pressure(*, on: bool) -> _Do:
     return do
 
 
+async def _renew_certificate(fleet: Fleet, _: str) -> None:
+    cluster = _cluster(fleet)
+    await fleet.gateway.issue(90)
+    await cluster.store(fleet.gateway.certificate, fleet.gateway.key)
+
+
+async def _load_certificate(fleet: Fleet, _: str) -> None:
+    await fleet.gateway.reload()
+
+
+certificate_renewed = _renew_certificate, _load_certificate
 crash_loop = _acts(_crash, _reset)
+pod_crash_loop = _acts(_crash_one, _reset)
 oom_kill = _acts(_kill, _nothing)
 image_pull = _acts(_pull, _reset)
 rollout_stuck = _acts(_stick, _reset)

@@ -135,6 +135,12 @@ _LIST = (
     Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),
     _cluster("crash-loop", "the pods of a service crash as often as they start", cluster_faults.crash_loop, of_service=True),
     _cluster(
+        "pod-crash-loop",
+        "one pod of a service crashes as often as it starts",
+        cluster_faults.pod_crash_loop,
+        of_service=True,
+    ),
+    _cluster(
         "oom-kill",
         "a container is killed for want of memory, and runs again at once",
         cluster_faults.oom_kill,
@@ -150,6 +156,11 @@ _LIST = (
     _cluster("zero-pods", "a service is scaled to zero", cluster_faults.zero_pods, of_service=True),
     _cluster("api-server-down", "the API server is killed", cluster_faults.api_server),
     _cluster("node-pressure", "a node is short of memory", cluster_faults.node_pressure),
+    _cluster(
+        "certificate-renewed",
+        "the Secret of the gateway's certificate is renewed, and the gateway does not load it",
+        cluster_faults.certificate_renewed,
+    ),
 )
 FAULTS = {fault.name: fault for fault in _LIST}
 """Every fault by name."""

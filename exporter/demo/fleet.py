@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.demo.cluster import DemoCluster
+from exporter.demo.cluster import GATEWAY_SECRET, DemoCluster
 from exporter.demo.ports import free_port
 from exporter.demo.processes import StartError
 from exporter.demo.servers.base import Server
@@ -194,6 +194,7 @@ class Fleet:
         if self.cluster is not None:
             began = time.monotonic()
             await self.cluster.start()
+            await self.cluster.store(self.gateway.certificate, self.gateway.key)
             progress(f"Kubernetes at {self.cluster.plane.server}, {time.monotonic() - began:.1f} s")
         await start(self.exporter)
         await _all(*(start(server) for server in (self.alertmanager, self.prometheus) if server is not None))
@@ -237,6 +238,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "scheme": "http", "issuer_path": fleet.keycloak.issuer_path,
         "client": {"client_id": fleet.keycloak.client, "client_secret_file": str(fleet.keycloak.secret_file)},
     }  # fmt: skip
+    secret = {"secret": GATEWAY_SECRET} if fleet.cluster is not None else {}
     return {
         "defaults": {
             "interval": f"{interval:g}s",
@@ -254,7 +256,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
             "keycloak": {"instances": [fleet.keycloak.address], "probes": {"oidc": keycloak}},
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],
-                "probes": {"tls": {"ca_file": str(fleet.gateway.authority)}},
+                "probes": {"tls": {"ca_file": str(fleet.gateway.authority), **secret}},
             },
         },
         **({"kubernetes": fleet.cluster.access()} if fleet.cluster is not None else {}),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,10 @@ def _not_pulled(cluster: Cluster) -> bool:
     return cluster.waiting("vault") == ["ImagePullBackOff"]
 
 
+def _not_loaded(cluster: Cluster) -> bool:
+    return cluster.demo.value("probe_tls_secret_served") == 0
+
+
 def _stuck(cluster: Cluster) -> bool:
     return cluster.condition("deployment", workload_of("vault"), "Progressing") == ("False", "ProgressDeadlineExceeded")
 
@@ -106,6 +112,7 @@ def _pressed(cluster: Cluster) -> bool:
     ("fault", "shown"),
     [
         ("crash-loop", _crashing),
+        ("pod-crash-loop", _crashing),
         ("oom-kill", _killed),
         ("image-pull", _not_pulled),
         ("rollout-stuck", _stuck),
@@ -118,6 +125,32 @@ def test_a_fault_shows_and_is_mended(fault: str, shown: Callable[[Cluster], bool
     with cluster.demo.fault(fault, "vault"):
         until(lambda: shown(cluster), 30, fault)
     until(lambda: cluster.well("vault"), 20, f"{fault} is mended")
+
+
+def test_one_pod_crashes_before_it_listens_and_the_other_serves(cluster: Cluster) -> None:
+    port = cluster.demo.fleet.services["vault"]
+    with cluster.demo.fault("pod-crash-loop", "vault"):
+        until(lambda: _crashing(cluster), 30, "one crashes")
+        addresses = [pod["status"]["podIP"] for pod in cluster.pods("vault")]
+        deadline = time.monotonic() + 6  # more than two turns
+        heard: set[str] = set()
+        while time.monotonic() < deadline:
+            heard |= {address for address in addresses if listens(address, port)}
+            time.sleep(0.05)
+        assert len(heard) == 1
+    until(lambda: cluster.well("vault"), 20, "it is mended")
+
+
+def test_the_gateways_certificate_is_that_of_its_secret_once_it_is_loaded(cluster: Cluster) -> None:
+    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "served as stored")
+    with cluster.demo.fault("certificate-renewed"):
+        until(lambda: _not_loaded(cluster), 60, "renewed and not loaded")
+    until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "loaded")
+
+
+def test_a_pod_that_a_rollout_has_taken_away_plays_nothing(cluster: Cluster) -> None:
+    assert cluster.demo.fleet.cluster is not None
+    asyncio.run(cluster.demo.fleet.cluster.play("vault-service-gone", state="running"))
 
 
 def test_the_services_live_on_while_the_api_server_is_gone(cluster: Cluster) -> None:

@@ -217,3 +217,28 @@ def test_what_is_not_understood_is_not_said() -> None:
 def test_what_would_not_be_understood_is_refused(settings: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"on fire|colour"):
         annotations_of(**settings)
+
+
+async def test_a_node_of_which_the_controllers_lost_sight_is_ready_again(control_plane: Access, namespace: str) -> None:
+    name = f"lost-of-{namespace}"
+    await control_plane.kubelets.add_node(name, "zone-x")
+    lost = [{"type": kind, "status": "Unknown", "reason": "NodeStatusUnknown"} for kind in ("Ready", "MemoryPressure")]
+
+    async def conditions() -> dict[str, str]:
+        raw = await control_plane.get("node", name)
+        return {one["type"]: one["status"] for one in raw["status"].get("conditions", ())}
+
+    async def well() -> bool:
+        found = await conditions()
+        return found.get("Ready") == "True" and found.get("MemoryPressure") == "False"
+
+    try:
+        await eventually(well, 20, "it is ready")
+        async with control_plane.client() as client:
+            for _ in range(2):
+                path = f"/api/v1/nodes/{name}/status"
+                told = await client.send("PATCH", path, {"status": {"conditions": lost}}, STRATEGIC)
+                assert "Unknown" in {one["status"] for one in told["status"]["conditions"]}
+                await eventually(well, 20, "it is ready again")
+    finally:
+        await control_plane.kubelets.remove_node(name)

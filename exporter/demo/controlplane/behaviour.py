@@ -40,6 +40,11 @@ class State(StrEnum):
     EVICTED = "evicted"
     """The kubelet throws the pod out for want of memory."""
 
+    @property
+    def listens(self) -> bool:
+        """Whether what runs gets so far as to listen: what ends as soon as it starts does not."""
+        return self not in {State.CRASH_LOOP, State.OOM_LOOP}
+
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from exporter.demo.controlplane.behaviour import PLAYED, Behaviour, behaviour_of
 from exporter.demo.controlplane.client import MERGE, UNREACHABLE, ApiError, Client, Raw
-from exporter.demo.controlplane.nodes import condition, heartbeat, node, ready_status
+from exporter.demo.controlplane.nodes import heartbeat, node, ready_status
 from exporter.demo.controlplane.scenes import play
 from exporter.demo.controlplane.status import PodStatus
 
@@ -57,6 +57,11 @@ class _Played:
     oom_kills: int = 0
     running: bool = False
     leaving: bool = False
+
+    @property
+    def listens(self) -> bool:
+        """Whether its containers run, for long enough to be there for anybody."""
+        return self.status.running and self.behaviour.state.listens
 
 
 class Kubelets:
@@ -165,18 +170,22 @@ class Kubelets:
         self._conditions[name] = raw.get("status", {}).get("conditions", [])
         if kind == "DELETED":
             self._nodes.pop(name, None)
-        elif name not in self._nodes:
-            addresses = raw.get("status", {}).get("addresses") or [{"address": "192.0.2.1"}]
-            self._nodes[name] = addresses[0]["address"]
+        elif name not in self._nodes or _ready(raw) == "Unknown":
+            addresses = raw.get("status", {}).get("addresses")
+            self._nodes[name] = addresses[0]["address"] if addresses else f"192.0.2.{len(self._nodes) % 250 + 2}"
             self._tasks.append(asyncio.create_task(self._join(raw)))
 
     async def _join(self, raw: Raw) -> None:
-        """Make a node ready, which it stays: conditions that others set are left alone."""
+        """Make a node ready, which it stays: conditions that others set are left alone.
+
+        But that it is not known how it is, which the controllers say of a node whose lease was not renewed, as after a while
+        without an API server: then a kubelet tells anew.
+        """
         name = raw["metadata"]["name"]
         await self._renew(name)
-        if not any(one["type"] == "Ready" for one in raw.get("status", {}).get("conditions", ())):
-            address = self._nodes[name] = f"192.0.2.{len(self._nodes) % 250 + 1}"
-            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": ready_status(name, address)})
+        if _ready(raw) in {None, "Unknown"}:
+            status = ready_status(name, self._nodes.get(name, "192.0.2.1"))
+            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": status})
         self._joined.add(name)
         if self._joined >= set(self._wanted):
             self._known.set()
@@ -189,15 +198,8 @@ class Kubelets:
                 await self._return(name)
 
     async def _return(self, name: str) -> None:
-        """Say again how a node and its pods are, where the controllers have given them up while they heard nothing of it.
-
-        What somebody else has set is left alone: only a node that is given up is Unknown.
-        """
-        conditions = self._conditions.get(name, [])
-        if any(one["status"] == "Unknown" for one in conditions):
-            said = [condition(one["type"], true=one["type"] == "Ready") for one in conditions]
-            await self._insist("PATCH", f"/api/v1/nodes/{name}/status", {"status": {"conditions": said}})
-        elif all(one["status"] == "True" for one in conditions if one["type"] == "Ready"):
+        """Say again how the pods of a node are that the controllers had given up with it."""
+        if all(one["status"] == "True" for one in self._conditions.get(name, []) if one["type"] == "Ready"):
             for one in [each for each in self._pods.values() if each.raw["spec"]["nodeName"] == name]:
                 if one.status.ready and not one.leaving and _is_unready(one.raw):
                     await self._write(one)
@@ -274,7 +276,7 @@ class Kubelets:
 
         async def scene() -> None:
             kills, one.oom_kills = one.oom_kills, 0
-            await self._run(one, running=one.status.running)
+            await self._run(one, running=one.listens)
             await play(one.status, one.behaviour, kills, lambda: self._write(one))
 
         self._replace(one, scene)
@@ -292,7 +294,7 @@ class Kubelets:
 
     async def _write(self, one: _Played) -> None:
         meta = one.raw["metadata"]
-        await self._run(one, running=one.status.running)
+        await self._run(one, running=one.listens)
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
         host = self._nodes.get(one.raw["spec"]["nodeName"], "192.0.2.1")
         await self._insist("PATCH", path, one.status.raw(host))
@@ -324,6 +326,12 @@ class Kubelets:
 def _is_unready(raw: Raw) -> bool:
     conditions = raw.get("status", {}).get("conditions", ())
     return any(one["type"] == "Ready" and one["status"] == "False" for one in conditions)
+
+
+def _ready(node: Raw) -> str | None:
+    """Return the status of a node's condition Ready; None where it has none yet."""
+    conditions = node.get("status", {}).get("conditions", ())
+    return next((str(one["status"]) for one in conditions if one["type"] == "Ready"), None)
 
 
 def _from(network: IPv4Network) -> Iterator[IPv4Address]:

@@ -496,7 +496,8 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
                 of("probe_kubernetes_containers_waiting", reason="ImagePullBackOff"): 1,
                 of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
             },
-            beside={VERDICT: 1}, fires=300, labels=labels(), heard={"cause": "vault-1 (ImagePullBackOff)"},
+            beside={VERDICT: 1}, fires=300, labels=labels(),
+            heard={"summary": "start: ImagePullBackOff", "cause": "vault-1 (ImagePullBackOff)"},
         ),
     ),
     "PodUnschedulable": (
@@ -519,7 +520,8 @@ WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
                 of("probe_kubernetes_replicas", workload="vault-service", state="desired"): 3,
                 of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
             },
-            fires=60, labels=labels(workload="vault-service"), heard={"description": "1 of 3 pods", "cause": "vault-1"},
+            fires=60, labels=labels(workload="vault-service"),
+            heard={"summary": "is stuck: ImagePullBackOff", "description": "1 of 3 pods", "cause": "vault-1"},
         ),
     ),
     "QuotaBlocks": (
