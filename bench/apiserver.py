@@ -35,6 +35,9 @@ _TICK = 0.01
 
 _BOOKMARKS = 60.0
 
+_BURST = 50.0
+"""Changes that are made up for at once, where this process was kept waiting: more would keep all others waiting."""
+
 _KEPT = 2000
 """Events that are kept for those who come back."""
 
@@ -135,12 +138,14 @@ class Cluster:
 
     async def _change_for_ever(self, rate: float, mix: str) -> None:
         loop = asyncio.get_running_loop()
-        began, made = loop.time(), 0
         turns = zip(itertools.count(), itertools.cycle(mix), strict=False)
+        due, then = 0.0, loop.time()
         while True:
             await asyncio.sleep(_TICK)
-            while made < (loop.time() - began) * rate:
-                made += 1
+            now = loop.time()
+            due, then = min(_BURST, due + (now - then) * rate), now
+            while due >= 1:
+                due -= 1
                 number, what = next(turns)
                 self._change(number * 7919 % len(self._pods), what)  # neighbours in time are of different services
 

@@ -252,9 +252,8 @@ def _decoding(server: _Server) -> float:
 def print_kubernetes(cost: KubernetesCost, slowness: float = 1.0) -> None:
     """Print what it costs, beside its limits."""
     kilobytes, own = cost.size / 1000, 1e6 * cost.decoding
-    click.echo(
-        f"Watching {cost.pods:,} pods of {cost.services} services, {cost.rate:.0f} changes a second of {kilobytes:.1f} kB each:"
-    )
+    changes = f"{cost.rate:.0f} changes a second of {kilobytes:.1f} kB each"
+    click.echo(f"Watching {cost.pods:,} pods of {cost.services} services, {changes}:")
     click.echo(f"  memory             {cost.memory:8.1f} MiB  over a process without pods, at most {MAX_MEMORY_MIB}")
     click.echo(f"  at its highest     {cost.peak:8.1f} MiB  over the same, while they were listed, at most {MAX_MEMORY_MIB}")
     click.echo(f"  CPU                {100 * cost.cores:8.2f} %    of a core, at most {100 * MAX_CORES * slowness:.1f}")
