@@ -34,9 +34,9 @@ def mapping(raw: Any, *keys: str) -> Mapping[str, Any]:
     return raw if isinstance(raw, dict) else _EMPTY
 
 
-def items(raw: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
-    """Return the objects of a list."""
-    found = raw.get(key)
+def items(raw: Any, key: str) -> Sequence[Mapping[str, Any]]:
+    """Return the objects of a list, none where there is none."""
+    found = raw.get(key) if isinstance(raw, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else ()
 
 
