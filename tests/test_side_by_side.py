@@ -69,7 +69,7 @@ def test_a_heavy_fixture_outside_of_every_group_is_refused(tmp_path: Path) -> No
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-p", "tests.side_by_side", "-p", "no:cacheprovider", "test_it.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"test_it.py::test_it uses {fixture}: put it in a group of tests/side_by_side.py" in done.stderr
 
@@ -104,7 +104,7 @@ def test_both_runs_count_and_one_without_tests_does_not(measured: int, others: i
     python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n{codes}\n')
     python.chmod(0o755)
     environment = {**os.environ, "PYTHON": str(python), "WORKERS": "3", "TMPDIR": str(tmp_path)}
-    done = subprocess.run([ROOT / "scripts" / "test", "-k", "a name"], env=environment, timeout=60, check=False)
+    done = subprocess.run([ROOT / "scripts" / "test", "-k", "a name"], env=environment, timeout=180, check=False)
     assert done.returncode == expected
     said = [line for line in (tmp_path / "log").read_text().splitlines() if "--last-failed" not in line]
     assert len(said) == (1 if measured == 2 else 2)

@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.clients.kubernetes.answers import blind
 from exporter.clients.kubernetes.cluster import Cluster, Kind
+from exporter.clients.kubernetes.followers import marks_of
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod
 from exporter.clients.kubernetes.objects.selector import Selector
@@ -63,7 +64,10 @@ class _ClusterSource(ABC):
         self._selector = Selector.parse(settings.selector)
         self._found: dict[str, Any] = {}
         self._portless: set[str] = set()
+        self._zones: dict[str, str] = {}
+        self._rezoned = False
         self._known: tuple[Instance, ...] = ()
+        self._too_many = False
         self._wanted: int | None = None
         self._changed = asyncio.Event()
         self._stale = True
@@ -73,11 +77,14 @@ class _ClusterSource(ABC):
         loop = asyncio.get_running_loop()
         kinds = self._kinds()
         use = self._cluster.use(*kinds)
-        ends = [self._cluster.follow(self.kind, self._take)]
+        ends = [self._cluster.follow(self.kind, self._take, marks_of(self._selector))]
         ends += [self._cluster.follow(kind, self._take_other) for kind in kinds if kind is not self.kind]
-        ends += [self._cluster.subscribe(kind, self._changed.set) for kind in kinds]
+        ends += [self._cluster.subscribe(kind, self._changed.set, objects=False) for kind in kinds]
         try:
-            self._take_all()
+            for kind in kinds:
+                take = self._take if kind is self.kind else self._take_other
+                for uid, each in self._cluster.objects(kind).items():
+                    take(uid, None, each)
             await self._first(loop.time() + PATIENCE)
             last, told = None, 0.0
             while True:
@@ -114,14 +121,17 @@ class _ClusterSource(ABC):
         failure = blind(failure) if failure is not None else None
         if _is_unlisted(failure):
             return Discovered(self._known, failure, self._wanted)
+        if self._rezoned:
+            self._rezoned = False
+            self._take_all(list(self._found))
         if self._stale:
             self._stale = False
-            self._known = tuple(sorted(self._instances(), key=lambda instance: instance.name))
+            known = sorted(self._instances(), key=lambda instance: instance.name)
+            self._known, self._too_many = tuple(known[:MOST_INSTANCES]), len(known) > MOST_INSTANCES
         self._wanted = self._desired()
         if self._portless and not self._known and failure is None:
             failure = Failure(Stage.CHECK, Reason.NOT_BUILT, f"what is selected has no port named {self._settings.port}")
-        if len(self._known) > MOST_INSTANCES:
-            self._known = self._known[:MOST_INSTANCES]
+        if self._too_many:
             failure = Failure(Stage.CHECK, Reason.TOO_LARGE, f"the selector selects more than {MOST_INSTANCES} instances")
         return Discovered(self._known, failure, self._wanted)
 
@@ -136,12 +146,14 @@ class _ClusterSource(ABC):
         unsure = any(self._cluster.failure(kind) is not None for kind in _WORKLOADS)
         return sum(found) if found else self._wanted if unsure else None
 
-    def _take_all(self) -> None:
-        for uid, each in self._cluster.objects(self.kind).items():
-            self._take(uid, None, each)
+    def _take_all(self, uids: Iterable[str]) -> None:
+        objects = self._cluster.objects(self.kind)
+        for uid in uids:
+            self._take(uid, None, objects.get(uid))
 
     def _take(self, uid: str, _before: Any, now: Any) -> None:
         port, made = self._settings.port, None
+        had_port = uid not in self._portless
         self._portless.discard(uid)
         if now is not None and self._selector.fits(now.labels):
             number = port if isinstance(port, int) else now.ports.get(port)
@@ -149,17 +161,31 @@ class _ClusterSource(ABC):
                 self._portless.add(uid)  # to call the service down for want of instances would be wrong
             else:
                 made = self._made(now, number)
-        if made != self._found.get(uid):
+        before = self._found.get(uid)
+        if made is None:
+            self._found.pop(uid, None)
+        else:
+            self._found[uid] = made
+        if self._differs(before, made):
             self._stale = True
-            if made is None:
-                del self._found[uid]
-            else:
-                self._found[uid] = made
+            self._changed.set()
+        elif had_port is (uid in self._portless):
+            self._changed.set()
 
     def _take_other(self, _uid: str, before: Any, now: Any) -> None:
         """Take in that a node or a workload has changed."""
-        if isinstance(now, Node) and (not isinstance(before, Node) or before.zone != now.zone):
-            self._take_all()
+        if not isinstance(now or before, Node):
+            self._changed.set()
+        elif now is not None and self._zones.get(now.name) != now.zone:
+            self._zones[now.name] = now.zone
+            self._rezoned = True
+            self._changed.set()
+        elif now is None:
+            self._zones.pop(before.name, None)
+
+    def _differs(self, before: Any, made: Any) -> bool:
+        """Say whether an object means something else than before. Readiness alone is nothing else."""
+        return bool(before != made)
 
     @abstractmethod
     def _made(self, found: Any, port: int) -> Any:
@@ -198,10 +224,7 @@ class PodSource(_ClusterSource):
         return pod.created if pod is not None and pod.created is not None else -inf
 
     def _zone(self, node: str) -> str:
-        if "zone" not in self._settings.labels:
-            return ""
-        nodes = self._cluster.objects(Kind.NODES).values()
-        return next((each.zone for each in nodes if each.name == node), "")
+        return self._zones.get(node, "")
 
 
 class EndpointSource(_ClusterSource):
@@ -220,6 +243,10 @@ class EndpointSource(_ClusterSource):
             return Instance(name, address, self._labels(known), endpoint.ready, endpoint.terminating, endpoint.uid)
 
         return made
+
+    def _differs(self, before: Any, made: Any) -> bool:
+        """Say whether an object means something else: of two endpoints of one name the one that is ready is taken."""
+        return super()._differs(before, made) or [each.ready for each in before or ()] != [each.ready for each in made or ()]
 
     def _instances(self) -> Iterator[Instance]:
         """Yield them, each name once: while slices are rearranged, and with two IP families, an endpoint is in several."""

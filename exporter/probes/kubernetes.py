@@ -108,6 +108,7 @@ class KubernetesProbe(Probe[KubernetesSettings]):
         """Judge by the pods as they are known now, and record all that is known."""
         if self._use is None:
             self._use = self._cluster.use(*self._kinds)
+            self._service.begin()
         with attempt.phase(Stage.QUERY):
             await self._first_lists(attempt.remaining * _PATIENCE)
         self._require(Kind.PODS)
@@ -129,6 +130,7 @@ class KubernetesProbe(Probe[KubernetesSettings]):
     async def close(self) -> None:
         """Let go of the view: what nobody else uses is watched no more."""
         if self._use is not None:
+            self._service.end()
             self._use.close()
             self._use = None
 
@@ -186,7 +188,7 @@ class KubernetesProbe(Probe[KubernetesSettings]):
         if not self._unlisted():
             return
         changed = asyncio.Event()
-        ends = [self._cluster.subscribe(kind, changed.set) for kind in self._kinds]
+        ends = [self._cluster.subscribe(kind, changed.set, objects=False) for kind in self._kinds]
         try:
             async with asyncio.timeout(seconds):
                 while self._unlisted():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from exporter.clients.kubernetes.cluster import Cluster, Kind
+from exporter.clients.kubernetes.followers import marks_of, owned_by
 from exporter.clients.kubernetes.objects.autoscalers import Autoscaler
 from exporter.clients.kubernetes.objects.nodes import Node
 from exporter.clients.kubernetes.objects.pods import Pod, Workload
@@ -24,25 +25,40 @@ Scaled = Deployment | StatefulSet
 _KINDS = {"Deployment": Kind.DEPLOYMENTS, "StatefulSet": Kind.STATEFUL_SETS}
 
 
-@dataclass(frozen=True, slots=True)
 class Scope:
-    """Selects from a cluster what is of one service.
+    """Selects from a cluster what is of one service. Its pods are followed, so that asking for them costs what they are, and
+    not what the cluster has.
 
-    Attributes:
+    Args:
         cluster: Where.
         workload: Name of its Deployment or StatefulSet; None: those that make pods which the selector selects.
         selector: Selects its pods; None: those of the workload.
     """
 
-    cluster: Cluster
-    workload: str | None
-    selector: Selector | None
+    def __init__(self, cluster: Cluster, workload: str | None, selector: Selector | None) -> None:
+        self.cluster = cluster
+        self.workload = workload
+        self.selector = selector
+        self._pods: dict[str, Pod] = {}
+        self._end: Callable[[], None] | None = None
+
+    def begin(self) -> None:
+        """Follow its pods; they must be watched as long."""
+        marks = marks_of(self.selector) if self.selector is not None else owned_by(self.workload or "")
+        self._end = self.cluster.follow(Kind.PODS, self._take, marks)
+        for uid, pod in self.cluster.objects(Kind.PODS).items():
+            self._take(uid, None, pod)
+
+    def end(self) -> None:
+        """Follow them no more; a second time changes nothing."""
+        if self._end is not None:
+            self._end()
+            self._end = None
+        self._pods.clear()
 
     def pods(self) -> list[Pod]:
         """Return its pods, in the order of their names: at once, without a pause."""
-        found: list[Pod] = [pod for pod in self.cluster.objects(Kind.PODS).values() if self._is_its(pod)]
-        found.sort(key=lambda pod: pod.name)
-        return found
+        return sorted(self._pods.values(), key=lambda pod: pod.name)
 
     def workloads(self) -> list[Scaled]:
         """Return its workloads, in the order of their names: those that are known as they are now."""
@@ -82,6 +98,12 @@ class Scope:
         names = {pod.node for pod in pods}
         found = [each for each in self.cluster.objects(Kind.NODES).values() if each.name in names]
         return sorted(found, key=lambda each: each.name)
+
+    def _take(self, uid: str, _before: Any, now: Pod | None) -> None:
+        if now is not None and self._is_its(now):
+            self._pods[uid] = now
+        else:
+            self._pods.pop(uid, None)
 
     def _is_its(self, pod: Pod) -> bool:
         if self.selector is not None:

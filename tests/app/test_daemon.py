@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
             [sys.executable, "-m", "exporter", "serve", "--config", str(daemon.path)],
             capture_output=True,
             check=False,
-            timeout=20,
+            timeout=120,
         )
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use".encode() in done.stderr

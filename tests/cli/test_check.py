@@ -21,7 +21,7 @@ def run(folder: Path, config: dict[str, Any] | str, *arguments: str) -> subproce
     path = folder / "exporter.yml"
     path.write_text(config if isinstance(config, str) else yaml.safe_dump(config))
     command = [sys.executable, "-m", "exporter", "check", "--config", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 def cache(address: str, **settings: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def run(folder: Path, config: dict[str, Any], *arguments: str) -> subprocess.Com
     path = folder / "exporter.yml"
     path.write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "exporter", "explain", "--config", str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 def fleet(cache_address: str) -> dict[str, Any]:

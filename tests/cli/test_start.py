@@ -72,7 +72,7 @@ def run(code: str, arguments: list[str], folder: Path) -> tuple[subprocess.Compl
     """Run Python code; return how it ended and the CPU seconds it took."""
     before = os.times()
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, cwd=folder)
     after = os.times()
     return done, after.children_user + after.children_system - before.children_user - before.children_system
 

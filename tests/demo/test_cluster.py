@@ -34,7 +34,7 @@ class Cluster:
     def kubectl(self, *arguments: str) -> str:
         config = f"--kubeconfig={self._plane.admin.config}"
         command = [str(self._plane.programs / "kubectl"), config, "-n", NAMESPACE, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=180).stdout
 
     def get(self, *arguments: str) -> Raw:
         found: Raw = json.loads(self.kubectl("get", *arguments, "-o", "json"))

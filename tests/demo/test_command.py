@@ -11,7 +11,7 @@ import pytest
 
 def demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "exporter", "demo", "--state", str(folder / "state"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:

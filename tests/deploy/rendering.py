@@ -70,7 +70,7 @@ def pods(objects: Objects) -> list[dict[str, Any]]:
 
 
 def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     if done.returncode != 0:
         raise RenderError(done.stderr)
     return done.stdout

@@ -33,7 +33,7 @@ def test_an_overlay_of_the_page_is_one(deployers: Deployers, tmp_path: Path, num
     (overlay / "kustomization.yaml").write_text(OVERLAYS[number])
     (overlay / "exporter.yml").write_text("services: {}\n")
     done = subprocess.run(
-        [str(deployers.kustomize), "build", str(overlay)], capture_output=True, text=True, timeout=60, check=False
+        [str(deployers.kustomize), "build", str(overlay)], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     objects: Rendered = {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(done.stdout)}

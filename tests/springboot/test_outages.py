@@ -111,7 +111,7 @@ def test_it_ends_when_told_also_while_every_server_hangs(own_spring: SpringFleet
 def test_a_port_that_is_taken_is_an_error_and_the_process_ends(spec: SpringBootServer) -> None:
     with socket.create_server(("127.0.0.1", spec.ports["vault"])):
         command = [str(part) for part in spec.command()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode != 0
     assert "address already in use" in done.stderr
     assert "READY" not in done.stdout
@@ -121,6 +121,6 @@ def test_a_spec_with_a_mistake_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text('{"control_port": 1, "colour": "red"}')
     command = [sys.executable, "-m", "exporter.demo.springboot", "--spec", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode != 0
     assert "colour" in done.stderr

@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from math import inf
 from typing import Any, TypeVar
 
 import aiohttp
@@ -29,6 +30,12 @@ PATIENCE = 15.0
 
 LINE_PATIENCE = 20.0
 """Seconds from the first byte of a line to its last."""
+
+GATHER = 0.2
+"""Seconds in which events come together: at a hundred a second, to be woken for each would cost more than what they say."""
+
+SMALL = 32 << 10
+"""Bytes. What comes in larger pieces need not be gathered: it is a flood, or was."""
 
 LARGEST_ANSWER = 16 << 20
 """Bytes of an answer; decoded, they take some ten times as much for a moment."""
@@ -250,6 +257,7 @@ class Lines:
         self._whole: deque[bytes] = deque()
         self._rest = bytearray()
         self._began = 0.0
+        self._gathered_at = -inf
 
     async def next(self, patience: float) -> bytes | None:
         """Return the next line without its end, or None when none has begun within so many seconds.
@@ -259,6 +267,7 @@ class Lines:
             Failure: It ended within a line, a line is too long or takes too long, or the time for the whole is over.
         """
         while not self._whole:
+            await self._gather()
             try:
                 async with asyncio.timeout_at(self._give_up_at(patience)):
                     chunk = await self._response.content.readany()
@@ -271,6 +280,21 @@ class Lines:
             self._take(chunk)
         return self._whole.popleft()
 
+    async def _gather(self) -> None:
+        """Have more come together, shortly after something has come: it stays where it is, and wakes nobody."""
+        connection = self._response.connection
+        transport = connection.transport if connection is not None else None
+        wait = self._gathered_at - self._loop.time()
+        if wait <= 0 or self._rest or transport is None:
+            return
+        with suppress(RuntimeError):  # it was closed meanwhile
+            transport.pause_reading()
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            with suppress(RuntimeError):
+                transport.resume_reading()
+
     def _give_up_at(self, patience: float) -> float:
         line = self._began + LINE_PATIENCE if self._rest else self._loop.time() + patience
         return min(self._deadline, line)
@@ -280,6 +304,7 @@ class Lines:
             raise Failure(Stage.RECEIVE, Reason.CONNECTION_CLOSED, "the connection was closed in the middle of an event")
         if not chunk:
             raise EOFError
+        self._gathered_at = self._loop.time() + GATHER if len(chunk) < SMALL else -inf
         first, *more = chunk.split(b"\n")
         if more or not self._rest:
             self._began = self._loop.time()

@@ -13,6 +13,7 @@ from typing import Any
 
 from exporter.clients.kubernetes.access import ClusterAccess, Connection
 from exporter.clients.kubernetes.api import Api
+from exporter.clients.kubernetes.followers import Change, Followers, Marks
 from exporter.clients.kubernetes.incluster import InCluster
 from exporter.clients.kubernetes.kubeconfig import Kubeconfig
 from exporter.clients.kubernetes.oom import OomCounter, OomKills
@@ -31,9 +32,6 @@ LINGER = 10.0
 COALESCE = 0.02
 """Seconds in which changes come together before those are called who want to know."""
 
-Change = Callable[[str, Any, Any], None]
-"""Called with uid, the object as it was and as it is now; None where there was none, or is none any more."""
-
 
 class _Watched:
     """One kind of one namespace: its objects as they are known, and who wants to know."""
@@ -45,13 +43,15 @@ class _Watched:
         self.skipped = 0
         self.users = 0
         self.callbacks: dict[object, Callable[[], None]] = {}
-        self.changes: dict[object, Change] = {}
+        self.of_failures: dict[object, Callable[[], None]] = {}
+        self.followers = Followers()
         self._api = api
         self._kind = kind
         self._namespace = namespace
         self._task: asyncio.Task[None] | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._telling: asyncio.TimerHandle | None = None
+        self._failure_changed = False
         self._forget()
 
     # Users.
@@ -146,6 +146,7 @@ class _Watched:
         if self.failure is None or (self.failure.reason, self.failure.detail) != (failure.reason, failure.detail):
             log.warning("%s in %s cannot be watched: %s", self._kind, self._namespace, failure)
             self.failure = failure
+            self._failure_changed = True
             self._tell()
 
     def alive(self) -> None:
@@ -155,6 +156,7 @@ class _Watched:
             if self.failure.reason is not Reason.NOT_YET_PROBED:
                 log.info("%s in %s are watched again", self._kind, self._namespace)
             self.failure = None
+            self._failure_changed = True
             self._tell()
 
     def malformed(self) -> None:
@@ -164,19 +166,23 @@ class _Watched:
             log.warning("%s in %s: an object cannot be read, and is skipped", self._kind, self._namespace)
 
     def _tell_change(self, uid: str, before: Any, now: Any) -> None:
-        for change in list(self.changes.values()):
+        for change in self.followers.of(before, now):
             try:
                 change(uid, before, now)
             except Exception:
                 log.exception("a change of %s in %s could not be taken in", self._kind, self._namespace)
 
     def _tell(self) -> None:
-        if self._telling is None and self.callbacks:
+        if self._telling is None and (self.callbacks or self._failure_changed):
             self._telling = asyncio.get_running_loop().call_later(COALESCE, self._tell_now)
 
     def _tell_now(self) -> None:
         self._telling = None
-        for callback in list(self.callbacks.values()):
+        called = list(self.callbacks.values())
+        if self._failure_changed:
+            self._failure_changed = False
+            called += self.of_failures.values()
+        for callback in called:
             try:
                 callback()
             except Exception:
@@ -237,13 +243,26 @@ class Cluster:
         """Return how many objects and events could not be read, since the start."""
         return self._watched[kind].skipped
 
-    def subscribe(self, kind: Kind, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have a callback called after objects or failure have changed, once for a burst; return what ends it."""
-        return _put(self._watched[kind].callbacks, callback)
+    def subscribe(self, kind: Kind, callback: Callable[[], None], *, objects: bool = True) -> Callable[[], None]:
+        """Have a callback called after objects or failure have changed, once for a burst; return what ends it.
 
-    def follow(self, kind: Kind, change: Change) -> Callable[[], None]:
-        """Have a callback called with each change of an object, at once; return what ends it."""
-        return _put(self._watched[kind].changes, change)
+        Args:
+            kind: Of what.
+            callback: What is called.
+            objects: Also where nothing but objects have changed.
+        """
+        watched = self._watched[kind]
+        return _put(watched.callbacks if objects else watched.of_failures, callback)
+
+    def follow(self, kind: Kind, change: Change, marks: Marks | None = None) -> Callable[[], None]:
+        """Have a callback called with each change of an object, at once; return what ends it.
+
+        Args:
+            kind: Of what.
+            change: What is called.
+            marks: Only with objects that have these, or had; None: with all.
+        """
+        return self._watched[kind].followers.add(change, marks)
 
     @property
     def oom_kills(self) -> Mapping[OomKills, int]:

@@ -52,6 +52,8 @@ MOST_IN_VAIN = 3
 SLICE = 0.005
 """Seconds of work on events after which others have their turn."""
 
+_MANAGED_FIELDS, _AFTER_MANAGED_FIELDS = b',"managedFields":[', b'}]},"spec":{'
+
 CONFIRM = 2.0
 """Seconds after which an empty list is asked for again, where there were objects before."""
 
@@ -259,7 +261,7 @@ class ListWatch(Generic[T]):
 
     def _take_event(self, line: bytes, sink: Sink[T]) -> None:
         try:
-            event = json.loads(line)
+            event = _decoded(line)
             kind, raw = event["type"], event["object"]
             metadata = raw.get("metadata") or {}
             version = metadata.get("resourceVersion")
@@ -324,6 +326,24 @@ class _Pace:
             if self._loop.time() - self._since < 2 * self._spent:
                 await asyncio.sleep(self._spent)
             self._spent, self._since = 0.0, self._loop.time()
+
+
+def _decoded(line: bytes) -> Any:
+    """Decode an event; what its fields are managed by is cut out before, nearly half of it, where that is sure to be all.
+
+    Quotes within a text are escaped, so what is found is a key; where it is followed by something else than what an API
+    server writes, the rest is not JSON, or an object without uid, and all is decoded.
+    """
+    start = line.find(_MANAGED_FIELDS)
+    end = line.find(_AFTER_MANAGED_FIELDS, start) if start >= 0 else -1
+    if end >= 0:
+        try:
+            event = json.loads(line[:start] + line[end + 2 :])
+            if event["object"]["metadata"]["uid"]:
+                return event
+        except (ValueError, TypeError, KeyError):
+            pass
+    return json.loads(line)
 
 
 def _may_be_chance(failure: Failure) -> bool:

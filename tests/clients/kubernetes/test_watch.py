@@ -651,3 +651,28 @@ class _cluster:  # noqa: N801 - it is used like a function
         await self._cluster.close()
         await self._api.close()
         await self._resolver.close()
+
+
+# What is decoded.
+
+FIELDS = '"managedFields":[{"manager":"kubelet","fieldsV1":{"f:status":{"k:{\\"type\\":\\"Ready\\"}":{".":{}}}}}]'
+
+
+@pytest.mark.parametrize(
+    ("metadata", "rest", "cut"),
+    [
+        (f'"uid":"u","name":"n",{FIELDS}', '"spec":{"a":[{"b":1}]},"status":{}', True),
+        (f'{FIELDS},"name":"n","uid":"u"', '"spec":{}', False),
+        (f'"labels":{{}},{FIELDS},"owners":[{{}}]', '"spec":{},"uid":"no"', False),  # cut, there would be no uid left
+        (f'"uid":"u",{FIELDS}', '"status":{"list":[{"x":[{}]},"spec"]}', False),
+        (f'"uid":"u",{FIELDS}', '"status":{"x":{"y":[{}]},"spec":{}}', False),  # cut, it would not be JSON any more
+        ('"uid":"u","annotations":{"last":",\\"managedFields\\":[{}]},\\"spec\\":{"}', '"spec":{}', False),
+        ('"uid":"u"', '"spec":{}', False),
+    ],
+)
+def test_what_fields_are_managed_by_is_cut_out_only_where_nothing_else_is(metadata: str, rest: str, cut: bool) -> None:
+    line = f'{{"type":"MODIFIED","object":{{"metadata":{{{metadata}}},{rest}}}}}'.encode()
+    found, whole = watch._decoded(line), json.loads(line)
+    if cut:
+        del whole["object"]["metadata"]["managedFields"]
+    assert found == whole

@@ -22,6 +22,8 @@ MAX_MESSAGE = 200
 _LONGEST = 8_192
 """Characters that are looked at: twice what a kubelet lets through, so that no credential is cut before it is masked."""
 
+_WRITTEN = (str, int, float)
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -48,6 +50,9 @@ class Resources(NamedTuple):
     memory_limit: float | None = None
     cpu_request: float | None = None
     cpu_limit: float | None = None
+
+
+_NOTHING = Resources()
 
 
 class Container(NamedTuple):
@@ -95,7 +100,7 @@ def containers_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterato
                 restarts=max(0, integer(each, "restartCount")),
                 ready=flag(each, "ready"),
                 ended=ended,
-                resources=given.get(name, Resources()),
+                resources=given.get(name, _NOTHING),
             )
 
 
@@ -123,9 +128,10 @@ def _termination(raw: Mapping[str, Any]) -> Termination | None:
 
 
 def _resources(raw: Mapping[str, Any]) -> Resources:
-    requests, limits = mapping(raw, "resources", "requests"), mapping(raw, "resources", "limits")
+    given = mapping(raw, "resources")
+    requests, limits = mapping(given, "requests"), mapping(given, "limits")
     written = (requests.get("memory"), limits.get("memory"), requests.get("cpu"), limits.get("cpu"))
-    return _shared(*(value if isinstance(value, str | int | float) else None for value in written))
+    return _shared(*[value if isinstance(value, _WRITTEN) else None for value in written])
 
 
 @lru_cache(maxsize=1000)

@@ -116,9 +116,7 @@ class Pod:
             owner=_owner(metadata, own),
             node=text(spec, "nodeName"),
             phase=text(status, "phase"),
-            ready=any(
-                text(each, "type") == "Ready" and text(each, "status") == "True" for each in items(status, "conditions")
-            ),
+            ready=_is_ready(status),
             terminating="deletionTimestamp" in metadata,
             created=timestamp(metadata, "creationTimestamp"),
             ended=tuple(_ends(status)),
@@ -127,13 +125,18 @@ class Pod:
         )
 
 
+def _is_ready(status: Mapping[str, Any]) -> bool:
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in items(status, "conditions"))
+
+
 def _ports(spec: Mapping[str, Any]) -> Mapping[str, int]:
-    return {
-        text(port, "name"): integer(port, "containerPort")
-        for container in items(spec, "containers")
-        for port in items(container, "ports")
-        if text(port, "name") and 0 < integer(port, "containerPort") < 65536
-    }
+    found = {}
+    for container in items(spec, "containers"):
+        for port in items(container, "ports"):
+            name, number = text(port, "name"), integer(port, "containerPort")
+            if name and 0 < number < 65536:
+                found[name] = number
+    return found
 
 
 def _owner(metadata: Mapping[str, Any], own: Mapping[str, str]) -> Workload | None:
@@ -153,6 +156,8 @@ def _ends(status: Mapping[str, Any]) -> Iterable[Ended]:
             name, restarts = text(container, "name"), integer(container, "restartCount")
             state = mapping(container, "state")
             now, before = mapping(state, "terminated"), mapping(container, "lastState", "terminated")
+            if not (restarts or now or before):
+                continue
             # `restartCount` rises when the next process starts: one that waits for that has ended once more than it says.
             waits = not now and "running" not in state
             for terminated, number in ((before, restarts + waits), (now, restarts + 1)):

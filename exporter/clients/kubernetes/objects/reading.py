@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Malformed", "flag", "integer", "items", "labels", "mapping", "required", "text", "timestamp"]
 
 LONGEST_TEXT = 1_000
 """Characters that are kept of a text. Names have at most 253."""
+
+_MOST_SHARED = 50
+"""Labels of one object whose mapping is shared."""
+
+_LONGEST_TIME = len("2026-01-02T03:04:05.123456789Z")
 
 _EMPTY: Mapping[str, Any] = {}
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
@@ -28,12 +34,10 @@ def mapping(raw: Any, *keys: str) -> Mapping[str, Any]:
     return raw if isinstance(raw, dict) else _EMPTY
 
 
-def items(raw: Any, *keys: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of the list beneath keys."""
-    *above, last = keys
-    found = mapping(raw, *above).get(last)
-    if isinstance(found, list):
-        yield from (item for item in found if isinstance(item, dict))
+def items(raw: Any, key: str) -> Sequence[Mapping[str, Any]]:
+    """Return the objects of a list, none where there is none."""
+    found = raw.get(key) if isinstance(raw, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else ()
 
 
 def text(raw: Mapping[str, Any], key: str) -> str:
@@ -67,15 +71,32 @@ def flag(raw: Mapping[str, Any], key: str, *, otherwise: bool = False) -> bool:
 
 
 def labels(raw: Any, *keys: str) -> Mapping[str, str]:
-    """Return the texts by name beneath keys, such as the labels of an object."""
+    """Return the texts by name beneath keys, such as the labels of an object: one mapping for all that have the same."""
     found = mapping(raw, *keys)
-    return {sys.intern(key): sys.intern(value) for key, value in found.items() if isinstance(value, str)}
+    try:
+        return _shared(tuple(found.items())) if len(found) <= _MOST_SHARED else _texts(found.items())
+    except TypeError:  # a value that is an object or a list
+        return _texts(found.items())
+
+
+@lru_cache(maxsize=1000)
+def _shared(found: tuple[tuple[str, Any], ...]) -> Mapping[str, str]:
+    return _texts(found)
+
+
+def _texts(found: Iterable[tuple[str, Any]]) -> Mapping[str, str]:
+    return {sys.intern(key): sys.intern(value) for key, value in found if isinstance(value, str)}
 
 
 def timestamp(raw: Mapping[str, Any], key: str) -> float | None:
     """Return a time, RFC 3339 in UTC as Kubernetes writes it, in Unix seconds; None where there is none."""
     value = raw.get(key)
-    found = _TIME.fullmatch(value) if isinstance(value, str) else None
+    return _unix(value) if isinstance(value, str) and len(value) <= _LONGEST_TIME else None
+
+
+@lru_cache(maxsize=1000)
+def _unix(written: str) -> float | None:
+    found = _TIME.fullmatch(written)
     if found is None:
         return None
     try:

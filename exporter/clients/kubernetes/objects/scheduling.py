@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from exporter.clients.kubernetes.objects.containers import message
-from exporter.clients.kubernetes.objects.reading import items, text
+from exporter.clients.kubernetes.objects.reading import items
 
 __all__ = ["UNSCHEDULABLE_REASONS", "Unschedulable", "unschedulable"]
 
@@ -48,7 +48,9 @@ class Unschedulable(NamedTuple):
 def unschedulable(status: Mapping[str, Any]) -> Unschedulable | None:
     """Return why a pod has no node; None where it has one, was not looked at yet, or is held back on purpose by a gate."""
     for each in items(status, "conditions"):
-        if (text(each, "type"), text(each, "status"), text(each, "reason")) == ("PodScheduled", "False", "Unschedulable"):
+        if each.get("type") != "PodScheduled":
+            continue
+        if each.get("status") == "False" and each.get("reason") == "Unschedulable":
             said = each.get("message")
             return Unschedulable(_reasons(said if isinstance(said, str) else ""), message(said))
     return None
