@@ -304,7 +304,7 @@ def service_unknown(options: Options) -> Alert:
         expr=f"""\
 {highest("probe_service_unknown", recent)} > 0
 unless on (service) probe_service_up
-unless on (service) last_over_time(probe_unknown[{recent}])
+unless on (service) last_over_time(probe_unknown{{probe!="kubernetes"}}[{recent}])
 unless on (service) last_over_time(probe_service_targets_current[{recent}]) == 0
 unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
         wait="5m",
@@ -327,8 +327,8 @@ unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
         labels=_OF_ALL,
         comment="""\
 Where targets are unknown ProbeUnknown says so, and why; this is for services of which there is nothing to be unknown, or
-whose known targets fail while there may be others. A dead name server at the start leaves no target at all, and
-ExporterNoTargets says that once for all services.""",
+whose known targets fail while there may be others, as where the API server cannot be asked. A dead name server at the
+start leaves no target at all, and ExporterNoTargets says that once for all services.""",
         disables=(
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
             Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),

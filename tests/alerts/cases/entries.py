@@ -419,6 +419,18 @@ KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
             labels=OF_ALL,
             heard={"cause": "its instances are not known"},
         ),
+        Entry(  # its pods fail while the cluster cannot be seen
+            good={VERDICT: 1},
+            bad={
+                VERDICT: None,
+                of("probe_service_unknown", reason="api_unreachable"): 1,
+                of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): 1,
+            },
+            beside={TARGETS: 5, of("probe_service_targets_current"): 1},
+            fires=300,
+            labels=OF_ALL,
+            heard={"cause": "api_unreachable"},
+        ),
     ),
     "DiscoveryFailing": (
         Entry(
