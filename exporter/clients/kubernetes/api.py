@@ -40,8 +40,8 @@ SMALL = 32 << 10
 LARGEST_ANSWER = 16 << 20
 """Bytes of an answer; decoded, they take some ten times as much for a moment."""
 
-LARGEST_LINE = 4 << 20
-"""Bytes of one event. etcd keeps no object of more than 1.5 MB."""
+LARGEST_LINE = 16 << 20
+"""Bytes of one event. etcd keeps no object of more than 1.5 MB, of which each may be written as six: `<` is `\\u003c`."""
 
 LARGEST_ERROR = 64 << 10
 
@@ -76,6 +76,14 @@ class Api:
         if self._preparing is None:
             self._preparing = asyncio.create_task(self._prepared(), name="prepare the way to the API server")
         await asyncio.shield(self._preparing)
+
+    async def server(self) -> str:
+        """Return the URL of the API server as the way is now. Another one may be that of another cluster.
+
+        Raises:
+            Failure: The way cannot be told.
+        """
+        return (await self._connection.way()).server
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, *, timeout: float = PATIENCE) -> dict[str, Any]:
         """Return an answer.
@@ -113,12 +121,12 @@ class Api:
         """
         async with AsyncExitStack() as stack:
 
-            async def ask(way: Way) -> aiohttp.ClientResponse:
+            async def ask(way: Way) -> tuple[aiohttp.ClientResponse, str]:
                 async with asyncio.timeout(PATIENCE):
-                    return await stack.enter_async_context(self._request(way, "GET", path, params, None))
+                    return await stack.enter_async_context(self._request(way, "GET", path, params, None)), way.server
 
-            response = await self._by_the_way(ask)
-            yield Lines(response, asyncio.get_running_loop().time() + timeout)
+            response, server = await self._by_the_way(ask)
+            yield Lines(response, asyncio.get_running_loop().time() + timeout, server)
 
     async def ping(self) -> None:
         """Find out whether the API server answers at all, whatever it says. Those who ask at once share one question.
@@ -248,9 +256,11 @@ class Lines:
     Args:
         response: The answer.
         deadline: When it must have ended, loop time.
+        server: The URL of the API server that gives it.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, deadline: float) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, deadline: float, server: str) -> None:
+        self.server = server
         self._response = response
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()

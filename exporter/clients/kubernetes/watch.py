@@ -112,6 +112,7 @@ class ListWatch(Generic[T]):
         self._question = question
         self._reduce = reduce
         self._version: str | None = None
+        self._server: str | None = None
         self._known = 0
         self._page = PAGE
         self._wait = FIRST_WAIT
@@ -138,6 +139,7 @@ class ListWatch(Generic[T]):
             await self._pause(failure)
 
     async def _list(self, sink: Sink[T]) -> None:
+        self._server = await self._api.server()  # as it is before: where it becomes another meanwhile, all is listed again
         found, version = await self._listed_in_time(sink)
         if not found and self._known:
             # All gone at once while nobody watched: rather another etcd, or one that is being restored. It is true only if
@@ -211,18 +213,21 @@ class ListWatch(Generic[T]):
             "timeoutSeconds": str(int(seconds)),
         }
         loop = asyncio.get_running_loop()
-        began, before = loop.time(), self._version
+        began, before, refused = loop.time(), self._version, False
         try:
             async with self._api.stream(self._question.path, params, timeout=seconds + SLACK) as lines:
-                await self._follow(lines, sink)
+                if lines.server == self._server:
+                    await self._follow(lines, sink)
+                else:
+                    self._version = None  # it is of what may be another cluster, and says nothing in this one
         except Expired:
             self._version, self._broken = None, False  # it can be watched, and a list is what mends it
             raise
-        except Failure:
-            self._broken = True
+        except Failure as failure:
+            self._broken, refused = True, isinstance(failure, ApiFailure)
             raise
         finally:
-            worked = self._version != before or loop.time() - began >= SHORT_LIFE
+            worked = self._version != before or (not refused and loop.time() - began >= SHORT_LIFE)
             self._count_in_vain(worked=worked)
         self._broken = self._broken or not worked
         return worked
@@ -249,6 +254,7 @@ class ListWatch(Generic[T]):
                     spent = loop.time() - heard
                     await pace.keep(spent)
                 elif current and loop.time() - heard > SILENT:
+                    self._version = None  # it may be one of the future, as after etcd was restored: nothing comes until then
                     raise Failure(Stage.RECEIVE, Reason.TIMEOUT, f"the watch of {self._question.what} has fallen silent")
                 elif current:
                     await self._api.ping()

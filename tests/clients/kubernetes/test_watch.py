@@ -301,10 +301,14 @@ async def test_an_api_server_that_asks_for_patience_gets_it(
     assert asked[1] - asked[0] >= retry_after
 
 
-async def test_a_version_of_the_future_for_ever_has_all_listed_again(server: FakeApi, cluster: Cluster) -> None:
+@pytest.mark.parametrize("seconds", [0, watch.SHORT_LIFE + 0.1], ids=["at once", "after some time"])
+async def test_a_version_of_the_future_for_ever_has_all_listed_again(
+    seconds: float, server: FakeApi, cluster: Cluster
+) -> None:
     """etcd was restored from a backup: it never comes to the version that was seen."""
 
     async def too_large(_: web.Request) -> web.Response:
+        await asyncio.sleep(seconds)
         return status(504, "Timeout", "Too large resource version: 900, current: 1")
 
     with cluster.use(Kind.PODS):
@@ -314,6 +318,67 @@ async def test_a_version_of_the_future_for_ever_has_all_listed_again(server: Fak
         await until(lambda: server.lists[PODS] == 2, "listed again")
         server.override_watch = None
         await until(lambda: known(cluster), "back")
+
+
+async def test_a_version_of_the_future_that_is_taken_without_a_word_has_all_listed_again(
+    server: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an API server does whose etcd was restored from a backup: it sends nothing before it has come to that version."""
+    monkeypatch.setattr(watch, "QUIET", 0.1)
+    monkeypatch.setattr(watch, "SILENT", 1.5)
+
+    async def silent(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    server.put(pod("identity-1"))
+    with cluster.use(Kind.PODS):
+        await until(lambda: server.watches[PODS], "watched")
+        server.restore([pod("identity-2")])
+        server.override_watch = silent
+        server.disconnect()
+        await until(lambda: server.lists[PODS] == 2, "listed again")
+        await until(lambda: names(cluster) == ["identity-2"], "as it is now")
+
+
+async def test_a_way_that_leads_to_another_cluster_leaves_nothing_of_the_one_before(server: FakeApi) -> None:
+    """As after a change of the current context, or of the context's cluster."""
+    server.put(pod("identity-1"))
+    async with api_server() as other:
+        for number in range(20):  # its versions are those of later: what is asked of it from an old one on is not refused
+            other.put(pod(f"other-{number}", uid=f"o-{number}"))
+        way, resolver = Fixed(server.url), Resolver()
+        api = Api(way, resolver)
+        cluster = Cluster(api, "hafnium")
+        try:
+            with cluster.use(Kind.PODS):
+                await until(lambda: server.watches[PODS] and names(cluster) == ["identity-1"], "watched")
+                way.server = other.url
+                way.refused(await way.way())
+                server.disconnect()
+                await until(lambda: "other-1" in names(cluster), "the other's")
+                await until(lambda: known(cluster), "known")
+                assert names(cluster) == sorted(f"other-{number}" for number in range(20))
+        finally:
+            await cluster.close()
+            await api.close()
+            await resolver.close()
+
+
+async def test_an_object_as_large_as_etcd_keeps_it_is_taken_in_however_it_is_escaped(
+    server: FakeApi, cluster: Cluster
+) -> None:
+    """An API server writes < > & as six bytes each."""
+    with cluster.use(Kind.PODS):
+        await until(lambda: server.watches[PODS], "watched")
+        large = json.dumps({"type": "ADDED", "object": pod("large")})
+        escaped = large.replace('"nodeName":', '"x": "' + "\\u003c" * 1_500_000 + '", "nodeName":').encode()
+        server.send(escaped)
+        await until(lambda: names(cluster) == ["large"], "taken in")
+        assert known(cluster)
+        assert server.watches[PODS] == 1
 
 
 async def test_an_empty_list_where_there_were_objects_is_asked_for_twice(
