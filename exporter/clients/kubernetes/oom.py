@@ -7,6 +7,7 @@ So each end is counted when it is first told of, and those in between are conclu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import NamedTuple
 
 from exporter.clients.kubernetes.objects.pods import Ended, Pod
@@ -35,14 +36,19 @@ class OomCounter:
     def __init__(self) -> None:
         self.counts: dict[OomKills, int] = {}
         self._last: dict[str, dict[str, Ended]] = {}
+        self._newest = -inf
         self._listed = False
 
     def replaced(self, pods: Mapping[str, Pod]) -> None:
-        """Take in a list of all pods. Those that are new in a later list began while nobody watched, and count."""
+        """Take in a list of all pods. Those that are new in a later list count if they began while nobody watched: one that
+        is older than what was seen before was lost for a while, or is of another cluster.
+        """
         for uid in self._last.keys() - pods.keys():
             del self._last[uid]
+        newest = self._newest
         for pod in pods.values():
-            self._take(pod, counts=self._listed)
+            told = pod.uid in self._last or _created(pod) > newest
+            self._take(pod, counts=self._listed and told)
         self._listed = True
 
     def changed(self, pod: Pod) -> None:
@@ -55,6 +61,7 @@ class OomCounter:
 
     def _take(self, pod: Pod, *, counts: bool) -> None:
         seen = pod.uid in self._last
+        self._newest = max(self._newest, _created(pod))
         known = self._last.setdefault(pod.uid, {})
         for ended in pod.ended:
             last = known.get(ended.container)
@@ -72,3 +79,7 @@ class OomCounter:
         if key not in self.counts and len(self.counts) >= MOST_KINDS:
             del self.counts[next(iter(self.counts))]
         self.counts[key] = self.counts.get(key, 0) + kills
+
+
+def _created(pod: Pod) -> float:
+    return pod.created if pod.created is not None else -inf

@@ -101,6 +101,17 @@ def test_a_list_does_not_count_again_and_what_is_gone_is_forgotten() -> None:
     assert counter.counts == {APP: 2}
 
 
+def test_what_was_lost_and_is_there_again_does_not_count() -> None:
+    """As when an API server without its data is believed for a moment, or the way leads to another cluster."""
+    counter = OomCounter()
+    look = seen(container(1, RUNS, dead("a")))
+    for listed in ({look.uid: look}, {}, {look.uid: look}):
+        counter.replaced(listed)
+    assert counter.counts == {}
+    counter.changed(seen(container(1, WAITS, dead("b"))))
+    assert counter.counts == {APP: 1}
+
+
 def test_containers_and_workloads_are_counted_apart() -> None:
     counter = OomCounter()
     counter.replaced({})
