@@ -59,7 +59,7 @@ class OtherExporters:
         answer = await self._http.get(url, NoPhases(), max_bytes=_LARGEST, fresh=True)
         try:
             said = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = None
         if answer.status != 200 or not isinstance(said, dict) or not isinstance(said.get("identity"), str):
             raise Failure(Stage.CHECK, Reason.PROTOCOL, f"{host} does not say what it is to the others")
