@@ -32,6 +32,7 @@ class Reader:
             port=application.management_port,
             base_path=application.base_path,
             timeout=deadline,
+            interval=2 * deadline,
             **settings,
         )
 

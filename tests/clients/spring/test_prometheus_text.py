@@ -124,8 +124,8 @@ def test_limits_refuse_an_answer_that_is_too_large() -> None:
 
 @pytest.mark.measures
 @pytest.mark.parametrize("wanted", ["tomcat_x", "http_server_requests_seconds_bucket"])
-def test_a_megabyte_is_read_in_milliseconds(wanted: str) -> None:
-    """2 ms for unwanted lines, about 14 ms where nearly all are wanted; the bound leaves room for a busy machine."""
+def test_a_megabyte_is_read_in_a_fraction_of_the_time_that_the_usual_parser_takes(wanted: str) -> None:
+    """A hundredth for unwanted lines, a twentieth where nearly all are wanted; the bound leaves room for a busy machine."""
     labels = 'application="a",error="none",method="GET",outcome="SUCCESS",uri="/{}",le="{}"'
     line = "http_server_requests_seconds_bucket{{" + labels + "}} 17"
     body = "\n".join(line.format(n // 70, n % 70) for n in range(9_000)).encode()
@@ -137,9 +137,12 @@ def test_a_megabyte_is_read_in_milliseconds(wanted: str) -> None:
             started = time.thread_time()
             parse(body, {wanted: ("le",)})
             times.append(time.thread_time() - started)
+        started = time.thread_time()
+        assert sum(1 for _ in text_string_to_metric_families(body.decode())) > 1
+        usual = time.thread_time() - started
     finally:
         sys.settrace(tracing)
-    assert min(times) < 0.06
+    assert min(times) < usual / 8
 
 
 names = st.sampled_from([*WANTED, "unwanted_total"])
