@@ -216,6 +216,7 @@ class _Forwarders:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.create_task(_forward(reader, writer, port))
             open_here.add(task)
+            task.add_done_callback(lambda _: writer.close())  # also of one that is cancelled before it began
             task.add_done_callback(open_here.discard)
 
         self._servers[ip] = await asyncio.start_server(accept, ip, port)
@@ -225,8 +226,11 @@ class _Forwarders:
         server = self._servers.pop(ip, None)
         if server is not None:
             server.close()
-        for task in tuple(self._connections.pop(ip, ())):
+        hung_up = tuple(self._connections.pop(ip, ()))
+        for task in hung_up:
             task.cancel()
+        await asyncio.gather(*hung_up, return_exceptions=True)
+        await asyncio.sleep(0)  # the loop lets go of what was closed in its next turn
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
