@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import subprocess
 import time
 import urllib.request
@@ -41,15 +40,8 @@ def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
                 process.wait()
 
 
-def wait_for(
-    url: str,
-    process: subprocess.Popen[bytes],
-    log: Path,
-    seconds: float = 30.0,
-    *,
-    context: ssl.SSLContext | None = None,
-) -> None:
-    """Wait until a URL answers 200; over TLS by a context.
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
+    """Wait until a URL answers 200.
 
     Raises:
         RuntimeError: The process ended or did not answer in time; the text ends with its log.
@@ -57,7 +49,7 @@ def wait_for(
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=1, context=context):  # noqa: S310 - a loopback URL
+            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - a loopback URL
                 return
         except OSError:
             time.sleep(0.05)

@@ -17,7 +17,6 @@ WHOLE: dict[str, Any] = {
     "server": {"listen": "127.0.0.1:9818", "drain_timeout": "10s"},
     "links": {"runbook": "https://runbooks.example/runbook.md", "dashboard": "https://grafana.example/d/hafnium-fleet"},
     "limits": {"max_in_flight": 256},
-    "kubernetes": {"kubeconfig": "/etc/kubeconfig", "context": "hafnium", "namespace": "hafnium"},
     "defaults": {
         "interval": "15s",
         "timeout": "5s",
@@ -79,18 +78,6 @@ WHOLE: dict[str, Any] = {
                     "down_statuses": ["DOWN"],
                 }
             },
-        },
-        "portal": {
-            "instances": {
-                "kubernetes": {
-                    "selector": "app=portal-service,tier in (backend)",
-                    "port": "management",
-                    "source": "pods",
-                    "labels": ["node", "zone"],
-                }
-            },
-            "min_ready": "50%",
-            "probes": {"actuator": {}, "kubernetes": {}},
         },
         "case": {"instances": ["case:8084"], "probes": {"actuator": {"auth": {"bearer": {"token": "secret"}}}}},
         "vault": {

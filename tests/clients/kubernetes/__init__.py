@@ -1,1 +1,0 @@
-"""The client of Kubernetes' API, against servers that speak its protocol."""

@@ -1,1 +1,0 @@
-"""The exporter on Kubernetes: a real control plane, driven through what a day brings."""
