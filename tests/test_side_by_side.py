@@ -111,6 +111,14 @@ def test_both_runs_count_and_one_without_tests_does_not(measured: int, others: i
     assert all(line.endswith("-k a name") for line in said)
 
 
+def test_a_failure_of_which_nothing_can_be_run_again_stays_one(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *--last-failed*) exit 5;; *--measuring=only*) exit 0;; *) exit 1;; esac\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(python), "WORKERS": "3", "TMPDIR": str(tmp_path)}
+    assert subprocess.run([ROOT / "scripts" / "test"], env=environment, timeout=180, check=False).returncode == 1
+
+
 FLAKY = """
 import pathlib, pytest
 
