@@ -13,6 +13,7 @@ import click
 from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
 from bench.fleet import FleetCost, StartCost
+from bench.kubernetes import kubernetes_checks, measure_kubernetes, print_kubernetes
 from bench.scrape import ScrapeCost
 
 MAX_ATTEMPT_RATIO = 1.0
@@ -37,7 +38,7 @@ are for. They are stretched by as much as this machine is slower in the same run
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts, scrapes and health beside peers, a fleet of 5,000 instances, and the command line."""
+    """Measure attempts, scrapes and health beside peers, a fleet of 5,000 instances, 5,000 pods, and the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
@@ -45,6 +46,7 @@ def main(duration: float, output: str) -> None:
         start = fleet.measure_start(Path(folder))
         slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
         many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
+        pods = measure_kubernetes(Path(folder), 2 * duration)
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
@@ -61,6 +63,7 @@ def main(duration: float, output: str) -> None:
         "stalls at the start": many.start_stall <= MAX_STALL_SECONDS * slowness,
         "stalls while nothing happens": many.steady_stall <= MAX_STALL_SECONDS * slowness,
         "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS * slowness,
+        **kubernetes_checks(pods, slowness),
     }
     if output == "json":
         click.echo(json.dumps({
@@ -84,6 +87,7 @@ def main(duration: float, output: str) -> None:
             "start": asdict(start),
             "slowness": slowness,
             "fleet": asdict(many),
+            "kubernetes": asdict(pods),
             "ok": checks,
         }))  # fmt: skip
     else:
@@ -94,6 +98,7 @@ def main(duration: float, output: str) -> None:
         _print_pair("CPU of a health request alone", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO)
         _print_scrape(cost)
         _print_fleet(start, many, slowness)
+        print_kubernetes(pods, slowness)
     missed = [name for name, ok in checks.items() if not ok]
     if missed:
         click.echo(f"missed: {', '.join(missed)}", err=True)

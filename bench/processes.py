@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -40,8 +41,15 @@ def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
                 process.wait()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 30.0) -> None:
-    """Wait until a URL answers 200.
+def wait_for(
+    url: str,
+    process: subprocess.Popen[bytes],
+    log: Path,
+    seconds: float = 30.0,
+    *,
+    context: ssl.SSLContext | None = None,
+) -> None:
+    """Wait until a URL answers 200; over TLS by a context.
 
     Raises:
         RuntimeError: The process ended or did not answer in time; the text ends with its log.
@@ -49,7 +57,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: flo
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=1):  # noqa: S310 - a loopback URL
+            with urllib.request.urlopen(url, timeout=1, context=context):  # noqa: S310 - a loopback URL
                 return
         except OSError:
             time.sleep(0.05)

@@ -7,23 +7,31 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Hashable, Iterator
+from collections.abc import Coroutine, Hashable, Iterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from exporter import __version__
-from exporter.config.errors import ConfigError
+from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
+from exporter.clients.kubernetes.api import Api
+from exporter.config.errors import ConfigError, Problem
+from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
 from exporter.engine.defects import Where
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
+from exporter.engine.ownership import Everything, Ownership
 from exporter.engine.process import watch_process
-from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
+from exporter.engine.scheduler import FIRST_WITHIN
+from exporter.engine.views import About, FleetView, Neighbours, ServiceView, SharingView, TargetView
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
 from exporter.net.descriptors import raise_limit
+from exporter.ownership.election import Role
+from exporter.ownership.sharing import Fleet, Sharing, shard_index
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Verdict
@@ -38,6 +46,10 @@ log = logging.getLogger(__name__)
 _GC_THRESHOLDS = (5_000, 20, 50)
 """Most of what attempts make is freed without the garbage collector. A full collection walks all that lives and holds the
 loop up, so it is to be rare; cycles of attempts die young, and are found by the small ones."""
+
+
+TAKE_OVER_WITHIN = 3.0
+"""Seconds within which an exporter that takes over has begun to probe all: nobody has since the one before it ended."""
 
 
 class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
@@ -63,6 +75,8 @@ class App:
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
         self._own = self._store.owner({})
+        self._namespace = "default"
+        self._sharing = Sharing(self._store, self._open_api, self._shared.http, self._shared.resolver, self._take_part)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._reloading = asyncio.Lock()
@@ -70,6 +84,8 @@ class App:
         self._error: str | None = None
         self._running = False
         self._was_ready = False
+        self._parts_taken = 0
+        self._taken: tuple[Ownership | None, bool] | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT.
@@ -86,12 +102,13 @@ class App:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)
             stack.push_async_callback(self._engine.close)
-            await self._engine.check(self._config)
-            self._engine.configure(self._config)
+            await self._check(self._config)
+            self._configure(self._config)
             await stack.enter_async_context(serve(self, self._listen))
             self._signals()
             log.info("listening on %s", self._listen)
             await self._run_tasks()
+            await self._sharing.release()
             cancelled = await self._engine.drain(self._config.server.drain_timeout)
             log.info("stopped; %d runs cancelled at the drain deadline", cancelled)
 
@@ -102,16 +119,54 @@ class App:
                 essential = self._engine.tasks() | {
                     "process metrics": watch_process(self._store, self._engine.lag),
                     "reloads": self._reload_on_signal(),
+                    "sharing": self._sharing.run(),
                 }
                 tasks = [group.create_task(_essential(name, work), name=name) for name, work in essential.items()]
                 self._running = True
                 await self._stop.wait()
                 self._running = False
+                self._sharing.give_up()
                 for task in tasks:
                     task.cancel()
         except* EssentialTaskEnded as group_error:
             self._running = False
             raise group_error.exceptions[0] from group_error.exceptions[0].__cause__
+
+    async def _check(self, config: Config) -> None:
+        """Find out whether a configuration can be put to use; nothing is changed.
+
+        Raises:
+            ConfigError: It cannot.
+        """
+        if config.sharing is not None and config.sharing.shards is not None:
+            try:
+                shard_index(config.sharing.shards, self._sharing.host)
+            except ValueError as error:
+                raise ConfigError([Problem(str(self._path), 0, 0, "sharing.shards", str(error))]) from error
+        await self._engine.check(config)
+        if config.sharing is not None and config.sharing.lease is not None:
+            cluster = _cluster(config)
+            self._namespace = cluster.namespace or await asyncio.to_thread(own_namespace, cluster) or "default"
+
+    def _configure(self, config: Config) -> None:
+        fleet = Fleet({name: each.needs for name, each in config.everything.items()}, tuple(config.dependencies))
+        self._sharing.configure(config.sharing, _cluster(config), self._namespace, fleet)
+        self._take_part()
+        self._engine.configure(config)
+
+    def _take_part(self) -> None:
+        """Have the engine probe what is this exporter's. One that takes over asks all soon: nobody has for a while."""
+        owner, part = self._sharing.owner, self._sharing.part
+        taken = owner, part is not None and part.role is Role.FOLLOWING
+        if taken != self._taken:
+            self._taken = taken
+            by_lease = part is not None and part.kind == "lease"
+            self._engine.own(owner or Everything(), TAKE_OVER_WITHIN if by_lease else FIRST_WITHIN)
+        self._parts_taken += 1
+        self._sharing.publish()
+
+    def _open_api(self, access: ClusterAccess, namespace: str) -> Api:
+        return self._shared.clusters.of(access, namespace).api
 
     def stop(self) -> None:
         """Ask the daemon to end."""
@@ -136,7 +191,7 @@ class App:
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(load, self._path)
-                await self._engine.check(config)
+                await self._check(config)
             except ConfigError as error:
                 log.error("reload failed, keeping the old configuration:\n%s", error)  # noqa: TRY400 - the operator's error
                 return self._refuse(str(error), [str(problem) for problem in error.problems])
@@ -144,7 +199,7 @@ class App:
                 self._engine.defects.note(Where.RELOAD, "a reload failed; the old configuration is kept", error)
                 text = f"{self._path}: a defect of the exporter ({type(error).__name__}) ended the reload; its log says more"
                 return self._refuse(text, [text])
-            self._engine.configure(config)
+            self._configure(config)
             await self._engine.settled()
             if config.server != self._config.server:
                 log.warning("changes of server take effect at the next start")
@@ -163,7 +218,7 @@ class App:
     @property
     def edition(self) -> Hashable:
         """What differs as soon as a verdict, a reason or the configuration is another."""
-        return self._engine.changes, self._loaded_at, self._error
+        return self._engine.changes, self._loaded_at, self._error, self._parts_taken
 
     def about(self) -> About:
         """Return what is told of the exporter itself."""
@@ -198,9 +253,19 @@ class App:
         """Make the views of the targets that are asked for, one by one."""
         return self._engine.target_views(service, probe, verdict)
 
-    def parts(self, *, openmetrics: bool) -> list[bytes]:
+    @property
+    def exports(self) -> bool:
+        """Whether verdicts may be exported at this very moment."""
+        return self._sharing.exports
+
+    def parts(self, *, openmetrics: bool, of_services: bool = True) -> list[bytes]:
         """Return the exposition, in parts to be joined."""
-        return self._store.parts(openmetrics=openmetrics)
+        self._sharing.publish()
+        return self._store.parts(openmetrics=openmetrics, of_services=of_services)
+
+    def to_others(self) -> Mapping[str, object] | None:
+        """Return what other exporters are told that share a lease."""
+        return self._sharing.to_others
 
     def ready(self) -> str | None:
         """Return why the exporter is not ready, or None.
@@ -237,6 +302,7 @@ class App:
         self._own.put(m.SCRAPE_SIZE, {(): float(size)})
 
     def _about(self) -> dict[str, Any]:
+        part = self._sharing.part
         return {
             "generated_at": time.time(),
             "version": __version__,
@@ -244,11 +310,16 @@ class App:
             "config_error": self._error,
             "runbook": self._config.links.runbook,
             "dashboard": self._config.links.dashboard,
+            "sharing": SharingView(**asdict(part)) if part is not None else None,
         }
 
     def _note_load(self) -> None:
         self._own.put(m.RELOAD_OK, {(): 1.0})
         self._own.put(m.RELOAD_TIME, {(): self._loaded_at})
+
+
+def _cluster(config: Config) -> ClusterSettings:
+    return config.kubernetes or ClusterSettings()
 
 
 async def _essential(name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -86,6 +86,7 @@ class Reason(_Word):
     AUTH = "auth", "The target refuses the exporter's credentials."
     CREDENTIALS = "credentials", "The exporter cannot read its credentials."
     INTERNAL = "internal", "A defect of the exporter; its log says more."
+    API_UNREACHABLE = "api_unreachable", "The API server that would tell cannot be asked: nothing is known of the target."
     NOT_DISCOVERED = "not_discovered", "The instances of the service have never been known."
     NOT_BUILT = "not_built", "The probes that the service asks for cannot be made, as when a certificate file has gone."
     NOT_YET_PROBED = "not_yet_probed", "No attempt has ended yet."
@@ -103,6 +104,7 @@ PROBER_FAULTS = frozenset(
         Reason.AUTH,
         Reason.CREDENTIALS,
         Reason.INTERNAL,
+        Reason.API_UNREACHABLE,
         Reason.NOT_DISCOVERED,
         Reason.NOT_BUILT,
         Reason.NOT_YET_PROBED,

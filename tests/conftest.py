@@ -14,6 +14,8 @@ from exporter.values import Address
 pytest_plugins = [
     "tests.side_by_side",
     "tests.fixtures.servers",
+    "tests.fixtures.control_plane",
+    "tests.fixtures.deployers",
     "tests.fixtures.keycloak",
     "tests.fixtures.springboot",
     "tests.conformance.subjects",

@@ -19,16 +19,29 @@ GROUPS = {
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
     "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
+    "control plane": (
+        "tests/kubernetes/",
+        "tests/demo/test_control_plane.py",
+        "tests/demo/test_cluster.py",
+        "tests/clients/kubernetes/test_control_plane.py",
+    ),
+    "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
-HEAVY = frozenset({"boot_fleet", "apache_kafka", "keycloak", "secured", "spring_fleet", "tools"})
+HEAVY = frozenset(
+    {
+        "boot_fleet", "apache_kafka", "deployers", "keycloak", "own_control_plane", "results_on_kubernetes", "secured",
+        "spring_fleet", "tools",
+    }
+)  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
     "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/web/test_browser.py",
+    "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 

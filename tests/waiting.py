@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-__all__ = ["SLACK", "until"]
+__all__ = ["SLACK", "eventually", "until"]
+
+T = TypeVar("T")
 
 SLACK = 8
 """Times as long as on an idle machine: workers share cores that may be slow. What happens soon costs nothing by it."""
@@ -17,3 +21,12 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {SLACK * seconds:g} s: {what}"
         time.sleep(0.1)
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], seconds: float, what: str) -> T:
+    """Ask until the answer is yes, which on an idle machine takes less than these seconds, and return it."""
+    deadline = time.monotonic() + SLACK * seconds
+    while not (answer := await condition()):
+        assert time.monotonic() < deadline, f"not within {SLACK * seconds:g} s: {what}; it was {answer!r}"
+        await asyncio.sleep(0.1)
+    return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.alerts.model import Alert, Group, Options, Severity, Team
+from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import below, lowest
 from exporter.alerts.texts import first
 
@@ -15,7 +15,7 @@ _KEPT = "The hour's window holds the fact while the endpoint is down."
 
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
-    return (Group("certificates", (expiring(options), expired(options))),)
+    return (Group("certificates", (expiring(options), expired(options), not_reloaded(options))),)
 
 
 def _left() -> str:
@@ -73,3 +73,31 @@ def expired(_options: Options) -> Alert:
         comment=_KEPT,
         kinds=_KINDS,
     )
+
+
+def not_reloaded(options: Options) -> Alert:
+    """Build CertificateNotReloaded."""
+    ends = f"max(last_over_time(probe_tls_secret_not_after_timestamp_seconds{{service=%q,secret=%q}}[{options.bridge}]))"
+    return Alert(
+        name="CertificateNotReloaded",
+        severity=Severity.WARNING,
+        expr=f"{lowest('probe_tls_secret_served', options.recent, 'target', 'secret')} == 0",
+        wait="15m",
+        summary="{{ $labels.service }} does not serve the certificate of its Secret {{ $labels.secret }}",
+        description=(
+            "For 15m {{ $labels.service }} at {{ $labels.target }} has served another certificate than the one in Secret "
+            "{{ $labels.secret }}"
+            + first(
+                f"{ends} - time()", "$labels.service $labels.secret",
+                ", which holds for {{ .Value | humanizeDuration }} more",
+            )
+            + ": it was renewed, and what serves it has not loaded it."
+        ),
+        action="Reload or restart what serves it: kubectl rollout restart",
+        panel=52,
+        meaning="for 15 min what is served is not the certificate of its Secret: renewed and not reloaded",
+        team=Team.SECOPS,
+        comment="A kubelet takes a minute or two to bring a renewed Secret into a volume.",
+        disables=(Disable("promql/series(probe_tls_secret_served)", "no Secret is configured"),),
+        kinds=frozenset({"tls"}),
+    )  # fmt: skip

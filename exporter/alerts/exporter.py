@@ -14,13 +14,25 @@ _ITSELF = {"service": SELF, "tier": "monitoring", "incident": SELF}
 _OF_ALL = {"incident": SELF}
 """Labels of what one name server, or one mounted file, does to many services: one incident for all of them."""
 
+_UNKNOWN = 'probe_unknown{probe!="kubernetes"}'
+"""That the cluster cannot be seen is one alert, KubernetesBlind, and not one for each service."""
+
+_BLIND = 'probe_unknown{probe="kubernetes",reason!="not_yet_probed"}'
+"""What KubernetesBlind is made of: what else is not known for want of the API server is said by it."""
+
 _CHECK = "Run hafnium-exporter check {{ $labels.service }}"
+
+
+_NOT_BLIND = Disable(f"promql/series({_BLIND})", "there is none while the cluster is seen, or where there is none")
 
 
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("exporter", (*_presence(options), config_rejected(options), defect(), *_schedule(options), watchdog())),
+        Group(
+            "exporter",
+            (*_presence(options), *_sharing(options), config_rejected(options), defect(), *_schedule(options), watchdog()),
+        ),
         Group(
             "knowledge",
             (
@@ -94,6 +106,71 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             labels=_ITSELF,
         ),
     )
+
+
+def _sharing(options: Options) -> tuple[Alert, ...]:
+    recent = options.recent
+    bridge = options.bridge
+    leads = (
+        f"last_over_time(probe_exporter_leader[{bridge}])\n"
+        f"  and on (job, instance) last_over_time(probe_exporter_lease_transitions_total[{bridge}])"
+    )
+    there = f'count by (job) (count_values by (job) ("shard", last_over_time(probe_exporter_shard[{bridge}])))'
+    return (
+        Alert(
+            name="ExporterNoLeader",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) (last_over_time(probe_exporter_leader[{recent}])) == 0",
+            wait="1m",
+            summary="No exporter leads: no verdict is exported",
+            description=(
+                "The exporters of job {{ $labels.job }} answer, and none of them has held their lease for 1m: none exports "
+                "verdicts. Pages of what was down stay open."
+            ),
+            action="Check whether the exporters reach the API server and may update their Lease",
+            panel=78,
+            meaning="exporters answer, and none has held their lease for 1 min",
+            labels=_ITSELF,
+            comment="One that could not renew in time exports nothing, since another may have taken over.",
+        ),
+        Alert(
+            name="ExporterTwoLeaders",
+            severity=Severity.WARNING,
+            expr=f"sum by (job) (\n  {leads}\n) > 1",
+            wait="2m",
+            summary="Several exporters of one job lead",
+            description=(
+                "{{ $value }} exporters of job {{ $labels.job }} have exported verdicts side by side for 2m, though they "
+                "are to share a lease."
+            ),
+            action="Check that all exporters of the job name the same Lease, namespace and cluster",
+            panel=78,
+            meaning="several exporters of a job with a lease lead for 2 min",
+            labels=_ITSELF,
+            comment="Scrapes are not made at one moment: right after a change of hands two may seem to lead.",
+        ),
+        Alert(
+            name="ExporterShardMissing",
+            severity=Severity.CRITICAL,
+            expr=f"max by (job) (last_over_time(probe_exporter_shards[{recent}]))\n  - {there}\n  > 0",
+            wait="1m",
+            hold="3m",
+            summary="{{ $value }} of the exporter's shards {{ if eq $value 1.0 }}is{{ else }}are{{ end }} missing",
+            description=(
+                "Fewer shards of job {{ $labels.job }} have been scraped for 1m than there are to be: the services of those "
+                "that are missing are not watched."
+            ),
+            cause="Not scraped: "
+            + listed(
+                f'max by (instance) (up{{job="{options.job}"}}) == 0', "", "instance", "{{ .Labels.instance }}",
+                otherwise="none that Prometheus knows",
+            ),
+            action="Check the exporters' pods, and that sharing.shards.count is the number of replicas",
+            panel=79,
+            meaning="fewer shards are scraped than there are to be, for 1 min",
+            labels=_ITSELF,
+        ),
+    )  # fmt: skip
 
 
 def config_rejected(options: Options) -> Alert:
@@ -194,8 +271,7 @@ def probe_unknown(options: Options) -> Alert:
         name="ProbeUnknown",
         severity=Severity.WARNING,
         expr=(
-            f"{highest('probe_unknown', options.recent, 'probe', 'target')} > 0\n"
-            "unless on (service, probe, target) probe_success"
+            f"{highest(_UNKNOWN, options.recent, 'probe', 'target')} > 0\nunless on (service, probe, target) probe_success"
         ),
         wait="5m",
         summary="The exporter cannot tell whether {{ $labels.service }} is up",
@@ -213,7 +289,9 @@ def probe_unknown(options: Options) -> Alert:
         panel=68,
         meaning="a target has had no verdict for 5 min",
         comment="The reason may change meanwhile, so it is not in the labels. A verdict known now ends it at once.",
-        disables=(Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),),
+        disables=(
+            Disable('promql/series(probe_unknown{probe!="kubernetes"})', "there is none while the exporter can tell"),
+        ),
     )
 
 
@@ -226,7 +304,7 @@ def service_unknown(options: Options) -> Alert:
         expr=f"""\
 {highest("probe_service_unknown", recent)} > 0
 unless on (service) probe_service_up
-unless on (service) last_over_time(probe_unknown[{recent}])
+unless on (service) last_over_time(probe_unknown{{probe!="kubernetes"}}[{recent}])
 unless on (service) last_over_time(probe_service_targets_current[{recent}]) == 0
 unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
         wait="5m",
@@ -249,8 +327,8 @@ unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
         labels=_OF_ALL,
         comment="""\
 Where targets are unknown ProbeUnknown says so, and why; this is for services of which there is nothing to be unknown, or
-whose known targets fail while there may be others. A dead name server at the start leaves no target at all, and
-ExporterNoTargets says that once for all services.""",
+whose known targets fail while there may be others, as where the API server cannot be asked. A dead name server at the
+start leaves no target at all, and ExporterNoTargets says that once for all services.""",
         disables=(
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
             Disable("promql/series(probe_unknown)", "there is none while the exporter can tell"),
@@ -265,7 +343,10 @@ def discovery_failing(options: Options) -> Alert:
     return Alert(
         name="DiscoveryFailing",
         severity=Severity.WARNING,
-        expr=f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}",
+        expr=(
+            f"{highest('probe_discovery_success', recent)} == 0\nunless on (service) {never}\n"
+            f"unless on (service) last_over_time({_BLIND}[{recent}])"
+        ),
         wait="5m",
         summary="The instances of {{ $labels.service }} cannot be told any more",
         description=(
@@ -285,8 +366,9 @@ def discovery_failing(options: Options) -> Alert:
         labels=_OF_ALL,
         comment="""\
 The instances last known are probed meanwhile, so nothing is down for it; new ones are missed. Where none was ever known,
-ServiceUnknown says more.""",
+ServiceUnknown says more; where the cluster cannot be seen, KubernetesBlind does, once for all.""",
         disables=(
+            _NOT_BLIND,
             Disable("promql/series(probe_service_unknown)", "there is none while the exporter can tell"),
             Disable("promql/series(probe_discovery_success)", "instances that are listed have no source to ask"),
         ),
@@ -321,6 +403,15 @@ def _said_already(options: Options) -> str:
     )
 
 
+def _said_of_pod() -> str:
+    """Leave out pods of which another alert says why: no image, or a crash loop, in which they run now and then."""
+    problems = f"max by (service, pod) (max_over_time({_PROBLEM}[5m]))"
+    return f'unless on (service, target) label_replace({problems}, "target", "$1", "pod", "(.+)")'
+
+
+_PROBLEM = 'probe_kubernetes_pod_problem{reason!="other"}'
+_NO_PROBLEM = Disable(f"promql/series({_PROBLEM})", "there is none while all pods run")
+
 _FAILURES = listed(
     "sum by (stage, reason) (increase(probe_failures_total{service=%q,probe=%q,target=%q}[10m])) > 0",
     "$labels.service $labels.probe $labels.target",
@@ -332,12 +423,16 @@ _FAILURES = listed(
 
 def stale(options: Options) -> Alert:
     """Build ProbeStale."""
-    last = highest("probe_last_success_timestamp_seconds", options.recent, "probe", "target")
+    last = highest('probe_last_success_timestamp_seconds{probe!="kubernetes"}', options.recent, "probe", "target")
     most = f"clamp_min(4 * max by (service, probe, target) (last_over_time(probe_interval_seconds[{options.recent}])), 900)"
     return Alert(
         name="ProbeStale",
         severity=Severity.WARNING,
-        expr=f"time() - {last}\n  > on (service, probe, target) group_left () {most}\n{_said_already(options)}",
+        expr=f"""\
+time() - {last}
+  > on (service, probe, target) group_left () {most}
+{_said_already(options)}
+{_said_of_pod()}""",
         wait="1m",
         summary="A probe of {{ $labels.service }} has not succeeded for {{ $value | humanizeDuration }}",
         description=(
@@ -348,7 +443,10 @@ def stale(options: Options) -> Alert:
         action=_CHECK,
         panel=92,
         meaning="a target has not succeeded for 15 min or four intervals",
-        comment="Also one instance of several being down, and probes that do not decide a service's verdict.",
+        comment="""\
+Also one instance of several being down, and probes that do not decide a service's verdict; not a pod of which
+PodCrashLooping or PodNotStarting tells.""",
+        disables=(_NO_PROBLEM,),
     )
 
 
@@ -357,6 +455,7 @@ def part_failing(options: Options) -> Alert:
     on = "service, probe, target, part"
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
+    blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -364,7 +463,8 @@ def part_failing(options: Options) -> Alert:
 {highest("probe_part_success", options.bridge, "probe", "target", "part")} == 0
 unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
-unless on ({on}) ({refused} unless on ({on}) {worked})""",
+unless on ({on}) ({refused} unless on ({on}) {worked})
+unless on (part) {blind}""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -385,8 +485,9 @@ unless on ({on}) ({refused} unless on ({on}) {worked})""",
         comment="""\
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
-application does not have: no incident, since nobody would ever end it.""",
-        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"),),
+application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
+KubernetesBlind.""",
+        disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 
 
@@ -397,9 +498,11 @@ def never_succeeded(options: Options) -> Alert:
         name="ProbeNeverSucceeded",
         severity=Severity.WARNING,
         expr=f"""\
-{highest("probe_interval_seconds", recent, "probe", "target")} > 0
+{highest('probe_interval_seconds{probe!="kubernetes"}', recent, "probe", "target")} > 0
 unless on (service, probe, target) last_over_time(probe_last_success_timestamp_seconds[{recent}])
-{_said_already(options)}""",
+{_said_already(options)}
+{_said_of_pod()}
+{firing("RolloutStuck")}""",
         wait="15m",
         hold="2m",
         summary="A probe of {{ $labels.service }} has never succeeded",
@@ -411,5 +514,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
         action="Check the target's address and credentials in the configuration",
         panel=92,
         meaning="a target has not succeeded once in 15 min",
-        comment="No success to grow old: ProbeStale cannot see it.",
+        comment="""\
+No success to grow old: ProbeStale cannot see it. A new pod that never answers is what a rollout is stuck for.""",
+        disables=(_NO_PROBLEM,),
     )

@@ -55,6 +55,7 @@ _SUBJECTS = {
     "services": "Services and dependencies",
     "data": "Kafka, PostgreSQL, Flyway, Redis",
     "certificates": "Certificates",
+    "workloads": "Kubernetes",
     "slo": "Objectives",
     "exporter": "The exporter itself",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exporter.alerts import certificates, data, exporter, services, slo
+from exporter.alerts import certificates, data, exporter, services, slo, workloads
 from exporter.alerts.model import Alert, Group, Options, Severity
 
 __all__ = ["DASHBOARD_UID", "FILES", "alerts", "files", "rule"]
@@ -13,7 +13,14 @@ __all__ = ["DASHBOARD_UID", "FILES", "alerts", "files", "rule"]
 DASHBOARD_UID = "hafnium-fleet"
 """Of the dashboard that alerts link to. It is not imported: making rules needs no library of dashboards."""
 
-FILES = {"services": services, "data": data, "certificates": certificates, "slo": slo, "exporter": exporter}
+FILES = {
+    "services": services,
+    "data": data,
+    "certificates": certificates,
+    "workloads": workloads,
+    "slo": slo,
+    "exporter": exporter,
+}
 """Modules by the name of the file of rules that each becomes."""
 
 

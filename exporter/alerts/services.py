@@ -37,8 +37,8 @@ Confirmed by the exporter (two failures in a row), so without `for`. One inciden
 1. Down by the newest verdict. A new name of the incident takes over at once, where the old one is still in the window.
 2. Down for two scrapes, and no incident is named, as where the diagnosis itself fails: the service is its own.
 3. Held while no verdict is known: the exporter is frozen, killed or starting, cannot be scraped, or cannot tell. Nothing but
-   recovery resolves a page; or that the service is not configured any more: for 1m every exporter was there and ready, and
-   none knows the service."""
+   recovery resolves a page; or that the service is not configured any more: for 1m every exporter was there and ready, one
+   led, no shard was missing, and none knows the service."""
 
 
 def service_down(options: Options) -> Alert:
@@ -47,7 +47,13 @@ def service_down(options: Options) -> Alert:
     bridge = options.bridge
     verdict = f"max by (service) (last_over_time(probe_service_up[{bridge}]))"
     paged = f'{by} (ALERTS{{alertname="ServiceDown", alertstate="firing"}})'
-    ready = f'(min(up{{job="{options.job}"}}) == 1 and min(min_over_time(probe_exporter_ready[{options.recent}])) == 1)'
+    ready = f"""\
+(
+      min(up{{job="{options.job}"}}) == 1 and min(min_over_time(probe_exporter_ready[{options.recent}])) == 1
+        unless max(min_over_time(probe_exporter_leader[{options.recent}])) == 0
+        unless count(count_values("shard", last_over_time(probe_exporter_shard[{bridge}])))
+          < max(last_over_time(probe_exporter_shards[{options.recent}]))
+    )"""
     expr = f"""\
 (
   (
@@ -356,7 +362,7 @@ def restarting(options: Options) -> Alert:
             "at most {{ .Value | humanizePercentage }}",
             "unknown",
         ),
-        action="Read the log of the process before: kubectl logs --previous; check memory limits and liveness probes",
+        action="Read the log of the process before (in a cluster kubectl logs --previous), check memory limits and probes",
         panel=84,
         meaning="an instance's process was restarted twice within 30 min; one restart is a deployment",
         kinds=_ACTUATOR,

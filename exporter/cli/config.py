@@ -22,14 +22,8 @@ def config() -> None:
 def validate(config_path: Path) -> None:
     """Report every error at once, with file, line and key."""
     from exporter.config.loader import load
-    from exporter.probes import probe_types
 
     loaded = load(config_path)
-    for name, settings in loaded.everything.items():
-        for kind in settings.probe_settings:
-            planned = probe_types()[kind].planned
-            if planned is not None:
-                click.echo(f"note: {name}/{kind}: {planned}", err=True)
     click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
 
 

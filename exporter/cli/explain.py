@@ -31,7 +31,7 @@ def explain(service: str, config_path: Path, output: str, timeout: float) -> int
     config = load(config_path)
     if service not in config.everything:
         raise click.UsageError(f"no such service: {service}; known: {', '.join(config.everything)}")
-    found = Explanation(uvloop.run(diagnose_fleet(config, service, timeout)), config.links.runbook)
+    found = Explanation(uvloop.run(diagnose_fleet(config, service, timeout)), config.links.runbook, config.everything)
     if output == "json":
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:

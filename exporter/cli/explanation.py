@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import click
 
+from exporter.config.models import MemberSettings
 from exporter.diagnosis.model import Symptom
 from exporter.engine.diagnosis_views import CauseView, DiagnosisView, diagnosis_views
 from exporter.engine.oneshot import CheckResult, FleetDiagnosis, ServiceResult
@@ -27,13 +29,18 @@ class Explanation:
     Args:
         found: What probing it and its surroundings came to.
         runbook: Address of the runbook, where one is configured.
+        settings: What is configured of each, as far as that matters.
     """
 
-    def __init__(self, found: FleetDiagnosis, runbook: str | None) -> None:
+    def __init__(
+        self, found: FleetDiagnosis, runbook: str | None, settings: Mapping[str, MemberSettings] = MappingProxyType({})
+    ) -> None:
         self._found = found
         self._runbook = runbook or _PAGE
         self._results = {result.name: result for result in found.result.services}
-        self._views = {name: diagnosis_views(name, diagnoses) for name, diagnoses in found.diagnoses.items()}
+        self._views = {
+            name: diagnosis_views(name, diagnoses, settings.get(name)) for name, diagnoses in found.diagnoses.items()
+        }
 
     @property
     def exit_code(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from exporter.config.clusters import cluster_defaults, cluster_origin, clusterless, with_cluster
 from exporter.config.document import Document, Location, Place, read_document
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.labels import misnamed
@@ -124,10 +125,13 @@ def _merge(value: dict[str, Any]) -> dict[str, Any]:
     by_kind = defaults.get("probes") if isinstance(defaults.get("probes"), dict) else {}
     limits = defaults.get("thresholds")
     merged = dict(value)
+    cluster = cluster_defaults(value)
+    if "kubernetes" in value and value["kubernetes"] is None:
+        merged["kubernetes"] = {}  # `kubernetes:` alone is the cluster that this process runs in
     for group in _GROUPS:
         if isinstance(value.get(group), dict):
             merged[group] = {
-                name: _merge_thresholds(_merge_one(item, common, by_kind or {}), limits)
+                name: with_cluster(_merge_thresholds(_merge_one(item, common, by_kind or {}), limits), cluster)
                 for name, item in value[group].items()
             }
     return merged
@@ -189,6 +193,7 @@ def _check_references(config: Config) -> Iterator[Finding]:
     if not config.services and not config.dependencies:
         yield (), "nothing to probe: expected services or dependencies"
     yield from _check_names(config)
+    yield from clusterless(config)
     yield from _check_sizes(config)
 
 
@@ -216,7 +221,7 @@ def _check_sizes(config: Config) -> Iterator[Finding]:
             if not item.probe_settings:
                 yield (group, name, "probes"), f"expected a kind of probe: {', '.join(probe_types())}"
             static = item.instances.static
-            if static and item.min_ready > len(static):
+            if static and isinstance(item.min_ready, int) and item.min_ready > len(static):
                 yield (group, name, "min_ready"), f"instances lists only {len(static)}"
 
 
@@ -234,6 +239,9 @@ def _origin(document: Document, location: Location) -> Location:
     """Find where a merged value was written: at the probe, under its kind's defaults, or under the defaults."""
     if location in document.places or len(location) < 4 or location[0] not in _GROUPS:
         return location
+    section = cluster_origin(location)
+    if section is not None and section in document.places:
+        return section
     if location[2] == "thresholds" and ("defaults", *location[2:]) in document.places:
         return ("defaults", *location[2:])
     if len(location) < 5 or location[2] != "probes":

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints, create_model, model_validator
 
+from exporter.config.floor import Floor
+from exporter.config.kubernetes import ClusterSettings, KubernetesInstances
 from exporter.config.thresholds import THRESHOLDS, Thresholds
+from exporter.ownership.settings import SharingSettings
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
 from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
@@ -62,13 +65,17 @@ class Defaults(Settings):
     )
 
 
+_WAYS = "expected a list of host:port, {dns: NAME, port: PORT}, or {kubernetes: {selector: LABELS, port: PORT}}"
+
+
 class Instances(Settings):
-    """The instances of a service: a static list, or a DNS name whose every address is one."""
+    """The instances of a service: a static list, a DNS name whose every address is one, or pods."""
 
     static: tuple[AddressField, ...] = Field((), description="Addresses, host:port.")
     dns: DnsName | None = Field(None, max_length=253, description="A name; each address it has is an instance.")
     port: int | None = Field(None, ge=1, le=65535, description="The port, with dns.")
     refresh: Duration = Field(30.0, description="How often the name is asked again, with dns.")
+    kubernetes: KubernetesInstances | None = Field(None, description="Pods of a cluster, by their labels.")
 
     @model_validator(mode="before")
     @classmethod
@@ -76,13 +83,14 @@ class Instances(Settings):
         if isinstance(value, list | tuple):
             return {"static": value}
         if not isinstance(value, dict | Instances):
-            raise ValueError("expected a list of host:port, or {dns: NAME, port: PORT}")  # noqa: TRY004 - pydantic's protocol
+            raise ValueError(_WAYS)  # noqa: TRY004 - pydantic's protocol
         return value
 
     @model_validator(mode="after")
     def _one_way(self) -> Instances:
-        if (self.dns is None) != (self.port is None) or (self.dns is None) == (not self.static):
-            raise ValueError("expected a list of host:port, or {dns: NAME, port: PORT}")
+        ways = (bool(self.static), self.dns is not None, self.kubernetes is not None)
+        if (self.dns is None) != (self.port is None) or sum(ways) != 1:
+            raise ValueError(_WAYS)
         if len(set(self.static)) != len(self.static):
             raise ValueError("an instance is listed twice")
         return self
@@ -108,12 +116,18 @@ else:
 class MemberSettings(Settings):
     """What services and dependencies have in common: instances that are probed."""
 
-    instances: Instances = Field(description="Where it runs: a list of host:port, or a DNS name and a port.")
+    instances: Instances = Field(
+        description="Where it runs: a list of host:port, a DNS name and a port, or pods by their labels."
+    )
     labels: Labels = Field(default_factory=dict, description="Extra labels on all its series.")
     thresholds: Thresholds = Field(
         default_factory=Thresholds, description="From where on something is wrong; what is not said is that of the defaults."
     )
-    min_ready: int = Field(1, ge=0, le=10_000, description="Instances that must be up for the whole to be up.")
+    min_ready: Floor = Field(
+        1,
+        description="Instances that must be up for the whole to be up: a number, a share such as 50% of those that are "
+        "wanted, or desired: as many as the workload wants.",
+    )
     probes: ProbesSettings = Field(description="What to probe it with, by kind.")
 
     @property
@@ -156,10 +170,16 @@ class Config(Settings):
     links: Links = Field(default_factory=Links, description="Where people read on.")
     limits: Limits = Field(default_factory=Limits, description="What may be in flight at once.")
     defaults: Defaults = Field(default_factory=Defaults, description="What probes inherit.")
+    kubernetes: ClusterSettings | None = Field(
+        None, description="The cluster that the fleet runs in; without it, nothing is asked of any."
+    )
     dependencies: dict[Name, DependencySettings] = Field(
         default_factory=dict, description="Shared dependencies, named once."
     )
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="The services of the fleet.")
+    sharing: SharingSettings | None = Field(
+        None, description="How several exporters share the work; default: this one does it alone."
+    )
 
     @property
     def everything(self) -> Mapping[str, MemberSettings]:

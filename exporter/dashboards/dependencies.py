@@ -130,6 +130,11 @@ def certificates() -> Panels:
         states(
             51, "Verified", "Whether the served chain verifies for the name.",
             Query(f"min by (service, target) ({of('probe_tls_verified')})", "{{service}} {{target}}"),
-            texts=("Not verified", "Verified"),
+            texts=("Not verified", "Verified"), size=Size.HALF,
+        ),
+        states(
+            52, "As in its Secret", "Whether the served certificate is the one in its Kubernetes Secret.",
+            Query(f"min by (service, target, secret) ({of('probe_tls_secret_served')})", "{{target}} {{secret}}"),
+            texts=("Not reloaded", "Served"),
         ),
     )  # fmt: skip

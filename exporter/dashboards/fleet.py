@@ -11,6 +11,7 @@ from exporter.dashboards.own import itself, probes
 from exporter.dashboards.panels import DASHBOARD_UID, DATASOURCE
 from exporter.dashboards.promql import own
 from exporter.dashboards.services import requests, resources
+from exporter.dashboards.workloads import workloads
 
 __all__ = ["fleet"]
 
@@ -39,6 +40,7 @@ def fleet() -> dashboard.Dashboard:
         (101, "Rate, errors, duration", requests()),
         (103, "Pools and memory", resources()),
         (104, "Dependencies", dependencies()),
+        (108, "Kubernetes", workloads()),
         (105, "Certificates", certificates()),
         (102, "Probes", probes()),
         (106, "The exporter itself", itself()),

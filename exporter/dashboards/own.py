@@ -95,6 +95,15 @@ def _knowledge() -> Panels:
             77, "Defects", "Unexpected exceptions, by the part of the exporter: each is a bug.", "short",
             Query(defects, "{{where}}"), size=Size.HALF,
         ),
+        states(
+            78, "Leads", "Which exporter exports verdicts: with a lease one, without all.",
+            Query(f"min by (instance) ({own('probe_exporter_leader')})", "{{instance}}"), texts=("Stands by", "Leads"),
+        ),
+        graph(
+            79, "Shards", "Shards of the services that are scraped, and that there are to be.", "short",
+            Query(f'count(count_values("shard", {own("probe_exporter_shard")}))', "scraped"),
+            Query(f"max({own('probe_exporter_shards')})", "to be"), size=Size.HALF,
+        ),
     )  # fmt: skip
 
 

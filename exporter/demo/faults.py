@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from exporter.demo import cluster_faults
 from exporter.demo.fleet import Fleet
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES
@@ -27,6 +28,7 @@ class Fault:
         begin: Break it.
         end: Mend it.
         of_service: Whether it is a service's, so that one may be named.
+        of_cluster: Whether it is one of Kubernetes, which the demo runs when asked to.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Fault:
     begin: Act
     end: Act
     of_service: bool = False
+    of_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,10 @@ async def _open_gateway(fleet: Fleet, _: str) -> None:
 _renew = _certificate(90)
 
 
+def _cluster(name: str, summary: str, acts: tuple[Act, Act], *, of_service: bool = False) -> Fault:
+    return Fault(name, f"{summary} (--kubernetes)", *acts, of_service=of_service, of_cluster=True)
+
+
 _LIST = (
     Fault("db-down", "PostgreSQL is killed", *_server(lambda fleet: fleet.postgres, "kill", "start")),
     Fault("db-hung", "PostgreSQL takes connections and answers nothing", *_server(lambda f: f.postgres, "pause", "resume")),
@@ -126,6 +133,34 @@ _LIST = (
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),
     Fault("flaky", "one in a hundred answers about a service's health is a proxy's 503", *_inside("flaky"), of_service=True),
     Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),
+    _cluster("crash-loop", "the pods of a service crash as often as they start", cluster_faults.crash_loop, of_service=True),
+    _cluster(
+        "pod-crash-loop",
+        "one pod of a service crashes as often as it starts",
+        cluster_faults.pod_crash_loop,
+        of_service=True,
+    ),
+    _cluster(
+        "oom-kill",
+        "a container is killed for want of memory, and runs again at once",
+        cluster_faults.oom_kill,
+        of_service=True,
+    ),
+    _cluster(
+        "image-pull", "a version is rolled out that the registry does not have", cluster_faults.image_pull, of_service=True
+    ),
+    _cluster(
+        "rollout-stuck", "a version is rolled out that never gets ready", cluster_faults.rollout_stuck, of_service=True
+    ),
+    _cluster("hpa-limit", "screening needs more replicas than its HPA may make", cluster_faults.hpa_limit),
+    _cluster("zero-pods", "a service is scaled to zero", cluster_faults.zero_pods, of_service=True),
+    _cluster("api-server-down", "the API server is killed", cluster_faults.api_server),
+    _cluster("node-pressure", "a node is short of memory", cluster_faults.node_pressure),
+    _cluster(
+        "certificate-renewed",
+        "the Secret of the gateway's certificate is renewed, and the gateway does not load it",
+        cluster_faults.certificate_renewed,
+    ),
 )
 FAULTS = {fault.name: fault for fault in _LIST}
 """Every fault by name."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from exporter.demo.cluster import GATEWAY_SECRET, DemoCluster
 from exporter.demo.ports import free_port
 from exporter.demo.processes import StartError
 from exporter.demo.servers.base import Server
@@ -46,6 +47,7 @@ class Options:
         interval: Seconds between probes.
         timeout: Seconds that a probe may take; by default three, and never more than the interval.
         scrape_interval: Scrape and evaluate this often instead of as shipped.
+        kubernetes: Run the services as Deployments on a control plane, whose programs are built.
     """
 
     state: Path
@@ -54,6 +56,7 @@ class Options:
     interval: float = 5.0
     timeout: float = 3.0
     scrape_interval: str | None = None
+    kubernetes: bool = False
 
 
 class Fleet:
@@ -81,6 +84,7 @@ class Fleet:
         self.springboot = SpringBootServer(folder / "springboot", self.postgres, self.valkey, self.broker, services)
         self.keycloak = KeycloakServer(folder / "keycloak")
         self.gateway = Gateway(folder / "gateway", free_port())
+        self.cluster = DemoCluster(folder / "kubernetes", services) if options.kubernetes else None
         self.exporter = ExporterServer(
             folder / "exporter", exporter_port, exporter_config(self, options.interval, options.timeout)
         )
@@ -154,6 +158,7 @@ class Fleet:
             "alertmanager": f"http://{self.alertmanager.address}" if self.alertmanager else None,
             "pagerduty": self.pagerduty.url,
             "config": str(self.exporter.config_path),
+            "kubeconfig": str(self.cluster.plane.admin.config) if self.cluster else None,
             "pids": [server.child.pid for server in self._servers() if server.child is not None],
         }
 
@@ -162,7 +167,8 @@ class Fleet:
             self.postgres, self.valkey, self.broker, self.springboot, self.exporter, self.alertmanager, self.prometheus,
             self.keycloak,
         ]  # fmt: skip
-        return [server for server in found if server is not None]
+        of_cluster = self.cluster.plane.servers if self.cluster is not None else ()
+        return [server for server in (*of_cluster, *found) if server is not None]
 
     async def _start_unless(self, stop: asyncio.Event, progress: Progress) -> None:
         starting, stopping = asyncio.create_task(self._start(progress)), asyncio.create_task(stop.wait())
@@ -185,6 +191,11 @@ class Fleet:
         await self.gateway.start()
         await self.pagerduty.start()
         await start(self.springboot)
+        if self.cluster is not None:
+            began = time.monotonic()
+            await self.cluster.start()
+            await self.cluster.store(self.gateway.certificate, self.gateway.key)
+            progress(f"Kubernetes at {self.cluster.plane.server}, {time.monotonic() - began:.1f} s")
         await start(self.exporter)
         await _all(*(start(server) for server in (self.alertmanager, self.prometheus) if server is not None))
         (self.options.state / "endpoints.json").write_text(json.dumps(self.endpoints(), indent=2))
@@ -201,6 +212,8 @@ class Fleet:
         await self.pagerduty.stop()
 
     async def _stop_servers(self) -> None:
+        if self.cluster is not None:
+            await self.cluster.stop()
         for server in reversed(self._servers()):
             await asyncio.to_thread(server.stop)
 
@@ -225,6 +238,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "scheme": "http", "issuer_path": fleet.keycloak.issuer_path,
         "client": {"client_id": fleet.keycloak.client, "client_secret_file": str(fleet.keycloak.secret_file)},
     }  # fmt: skip
+    secret = {"secret": GATEWAY_SECRET} if fleet.cluster is not None else {}
     return {
         "defaults": {
             "interval": f"{interval:g}s",
@@ -242,11 +256,16 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
             "keycloak": {"instances": [fleet.keycloak.address], "probes": {"oidc": keycloak}},
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],
-                "probes": {"tls": {"ca_file": str(fleet.gateway.authority)}},
+                "probes": {"tls": {"ca_file": str(fleet.gateway.authority), **secret}},
             },
         },
-        "services": {
-            name: {"instances": [f"127.0.0.1:{port}"], "depends_on": needs[name], "probes": {"actuator": {}}}
-            for name, port in fleet.services.items()
-        },
+        **({"kubernetes": fleet.cluster.access()} if fleet.cluster is not None else {}),
+        "services": {name: {**_instances(fleet, name), "depends_on": needs[name]} for name in fleet.services},
     }
+
+
+def _instances(fleet: Fleet, name: str) -> dict[str, Any]:
+    """Return where a service is, and how it is probed."""
+    if fleet.cluster is not None:
+        return fleet.cluster.instances(name)
+    return {"instances": [f"127.0.0.1:{fleet.services[name]}"], "probes": {"actuator": {}}}

@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from exporter.demo.cluster import NAMESPACE, build
 from exporter.demo.faults import Order, play
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.processes import ServerError, StartError
@@ -44,6 +45,10 @@ async def _run(options: Options, orders: Sequence[Order], duration: float | None
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if options.kubernetes:
+        await build(tell, stop)
+        if stop.is_set():
+            return
     fleet = Fleet(options)
     fleet.pagerduty.told = lambda event: tell(f"page  {_in_words(event, fleet.pagerduty.events)}", "bold red")
     async with fleet.running(tell, stop):
@@ -84,6 +89,16 @@ def _say_where(fleet: Fleet, console: Console) -> None:
         ("a service", f"{next(iter(where['services'].values()))}/actuator/health"),
         ("Prometheus", where["prometheus"] or _absent(fleet, "prometheus")),
         ("Alertmanager", where["alertmanager"] or _absent(fleet, "prometheus-alertmanager")),
+        *(
+            [
+                (
+                    "kubectl",
+                    f"{fleet.cluster.plane.programs / 'kubectl'} --kubeconfig {where['kubeconfig']} -n {NAMESPACE} get pods",
+                )
+            ]
+            if fleet.cluster
+            else []
+        ),
         ("pages", f"{where['pagerduty']}/ (in PagerDuty's place)"),
         ("logs", f"{fleet.options.state}/*/*.log"),
     ]

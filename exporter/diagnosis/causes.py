@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from exporter.diagnosis.model import EXPLAIN, Cause, Confidence, Symptom
+from exporter.diagnosis.model import EXPLAIN, Cause, Confidence, Step, Symptom
 from exporter.verdict import PROBER_FAULTS, Reason
 
 __all__ = ["CAUSES", "of_reason"]
@@ -12,13 +12,46 @@ __all__ = ["CAUSES", "of_reason"]
 _START, _LATENCY, _LAG = "service-wont-start", "high-latency", "kafka-consumer-lag"
 _DATABASE, _SCALING, _RESTART, _CHECK = "connection-issues", "horizontal-pod-autoscaler", "service-restart", "kubernetes"
 
-_PODS = "kubectl get pods -n hafnium -l app={service}-service"
-_LOGS = "kubectl logs -n hafnium -l app={service}-service --tail=100"
-_PREVIOUS = "kubectl logs -n hafnium -l app={service}-service --previous"
-_DESCRIBE = "kubectl describe pod -n hafnium -l app={service}-service"
-_ROLLOUT = "kubectl rollout status deployment/{service}-service -n hafnium"
-_ENDPOINTS = "kubectl get endpoints -n hafnium"
-_SCALE = "Scale up replicas: kubectl scale deployment {service}-service -n hafnium --replicas=3"
+_PODS = (
+    "{kubectl} get pods -n {namespace} -l {selector}",
+    "{kubectl} get endpointslices -n {namespace} -l {slices}",
+    "{kubectl} get pods -n {namespace}",
+    "Look whether its instances run, and since when",
+)
+_LOGS = (
+    "{kubectl} logs -n {namespace} -l {selector} --tail=100",
+    "{kubectl} logs -n {namespace} {workload} --tail=100",
+    "{kubectl} logs -n {namespace} {balancer} --tail=100",
+    "Read its log",
+)
+_PREVIOUS = (
+    "{kubectl} logs -n {namespace} -l {selector} --previous",
+    "{kubectl} logs -n {namespace} {workload} --previous",
+    "{kubectl} logs -n {namespace} {balancer} --previous",
+    "Read the log of the process before",
+)
+_DESCRIBE = (
+    "{kubectl} describe pods -n {namespace} -l {selector}",
+    "{kubectl} describe -n {namespace} {workload}",
+    "{kubectl} get events -n {namespace}: what befell its pods",
+    "Look at how it ended: exit code, limits, health checks",
+)
+_ROLLOUT = ("{kubectl} rollout status -n {namespace} {workload}", "Look whether a rollout is under way, and moves")
+_UNDO = (
+    "If it began with a rollout: {kubectl} rollout undo -n {namespace} {workload}",
+    "If it began with a new version: go back to the one before",
+)
+_MORE = (
+    "{kubectl} patch hpa -n {namespace} {autoscaler}: a higher maxReplicas, if nodes and database bear it",
+    "Raise the most that its autoscaler may have, if nodes and database bear it",
+)
+_ENDPOINTS = (
+    "{kubectl} get endpointslices -n {namespace} -l {slices}",
+    "{kubectl} get endpointslices -n {namespace}",
+    "Look where its name leads to",
+)
+_SCALE = ("Scale up replicas: {kubectl} scale -n {namespace} {workload} --replicas=N", "Scale up replicas")
+_EVENTS = ("{kubectl} get events -n {namespace}: what the controllers say", "Look at what the controllers say")
 _ACTIVITY = "SELECT pid, state, age(now(), query_start), query FROM pg_stat_activity ORDER BY query_start"
 _GROUPS = "rpk group describe the group: its members, and which partitions lag"
 
@@ -34,7 +67,7 @@ DEPENDENCY_UNREACHABLE = Cause(
     "{dependency} answers the exporter, but not {service}: network, credentials or its client",
     _DATABASE,
     (
-        "Try from the pod itself whether {dependency} can be reached: name, port, network policy",
+        "Try from where it runs whether {dependency} can be reached: name, port, network policy",
         "Check the address and the credentials that {service} has: SPRING_DATASOURCE_URL and its like, and the secret's age",
         _LOGS,
     ),
@@ -55,7 +88,7 @@ RESTARTING = Cause(
     "restarting",
     "its process was started anew within the last minutes",
     _START,
-    (_PREVIOUS, _DESCRIBE, "If it began with a rollout: kubectl rollout undo deployment/{service}-service -n hafnium"),
+    (_PREVIOUS, _DESCRIBE, _UNDO),
     confidence=Confidence.MEDIUM,
 )
 MEMORY_SHORT = Cause(
@@ -64,6 +97,116 @@ MEMORY_SHORT = Cause(
     _START,
     ("Increase memory limits, or scale up", "Look for a leak: a heap dump by jcmd PID GC.heap_dump", _DESCRIBE),
     confidence=Confidence.MEDIUM,
+)
+CRASH_LOOPING = Cause(
+    "crash_looping",
+    "its process ends again and again, and Kubernetes waits before it starts it anew",
+    "podcrashlooping",
+    (
+        _PREVIOUS,
+        _DESCRIBE,
+        "Check what it needs to start: SPRING_DATASOURCE_URL, Keycloak, its ConfigMaps and Secrets",
+        _UNDO,
+    ),
+)
+OOM_KILLED = Cause(
+    "oom_killed",
+    "its process takes more memory than its limit, and is killed for it",
+    "podoomkilled",
+    ("Increase memory limits, and keep the JVM's heap well below them", _DESCRIBE, "Look for a leak"),
+)
+IMAGE_PULL = Cause(
+    "image_pull",
+    "the image of its container cannot be had",
+    "podnotstarting",
+    (_DESCRIBE, "Check name and tag of the image, the registry, and the pull secret", _UNDO),
+)
+CONTAINER_NOT_CREATED = Cause(
+    "container_not_created",
+    "its container cannot be made: a ConfigMap, Secret or volume is missing, or its command is wrong",
+    "podnotstarting",
+    (
+        _DESCRIBE,
+        ("{kubectl} get configmaps,secrets -n {namespace}", "Check its ConfigMaps, Secrets and volumes"),
+        _UNDO,
+    ),
+)
+UNSCHEDULABLE = Cause(
+    "unschedulable",
+    "no node takes its pods",
+    "podunschedulable",
+    (
+        _DESCRIBE,
+        ("{kubectl} describe nodes: what is allocated, taints", "Look at the nodes: what is allocated, taints"),
+        "Free or add nodes, or lower what it requests",
+    ),
+)
+QUOTA_EXCEEDED = Cause(
+    "quota_exceeded",
+    "the namespace's quota is used up: its pods cannot be created",
+    "quotablocks",
+    (
+        ("{kubectl} describe resourcequota -n {namespace}", "Look at the namespace's quota"),
+        "Raise the quota, or free what nobody needs",
+    ),
+)
+PODS_REFUSED = Cause(
+    "pods_refused",
+    "its pods cannot be created: the API server refuses them",
+    "quotablocks",
+    (("{kubectl} describe replicaset -n {namespace} -l {selector}: the event says why", *_EVENTS),),
+)
+SCALED_TO_ZERO = Cause(
+    "scaled_to_zero",
+    "it is scaled to zero: it should have no replica",
+    _SCALING,
+    (_SCALE, _EVENTS, "Who scaled it? Look at what is deployed"),
+)
+ROLLOUT_STUCK = Cause(
+    "rollout_stuck",
+    "its rollout makes no progress",
+    "rolloutstuck",
+    (_ROLLOUT, _PODS, _UNDO),
+    confidence=Confidence.MEDIUM,
+)
+NODE_UNWELL = Cause(
+    "node_unwell",
+    "a node that its pods run on is not well",
+    "nodepressure",
+    (
+        (
+            "{kubectl} get pods -n {namespace} -l {selector} -o wide: on which nodes",
+            "{kubectl} get pods -n {namespace} -o wide: on which nodes",
+            "Look on which nodes it runs",
+        ),
+        (
+            "{kubectl} describe nodes: their conditions, and what runs on them",
+            "Look at the nodes: their conditions, and what runs on them",
+        ),
+    ),
+    confidence=Confidence.MEDIUM,
+)
+AUTOSCALER_AT_LIMIT = Cause(
+    "autoscaler_at_limit",
+    "its autoscaler wants more replicas than it may have",
+    "autoscaleratlimit",
+    (("{kubectl} get hpa -n {namespace}", "Look at what its autoscaler wants, and may have"), _MORE),
+    (Symptom.SLOW,),
+)
+AUTOSCALER_UNABLE = Cause(
+    "autoscaler_unable",
+    "its autoscaler cannot scale",
+    "autoscalerunable",
+    (
+        (
+            "{kubectl} describe hpa -n {namespace} {autoscaler}: its conditions say why",
+            "{kubectl} describe hpa -n {namespace}: its conditions say why",
+            "Look at its autoscaler: its conditions say why",
+        ),
+        _SCALE,
+    ),
+    (Symptom.SLOW,),
+    Confidence.MEDIUM,
 )
 DEPENDENCY_SLOW = Cause(
     "dependency_slow",
@@ -129,7 +272,7 @@ SLOW_CONSUMER = Cause(
     "slow_consumer",
     "consumers are there, and slower than what comes in",
     _LAG,
-    ("Increase consumer threads", "Scale up consumer pods", "Check what the service waits for: its latency, its pool"),
+    ("Increase consumer threads", "Scale up consumers", "Check what the service waits for: its latency, its pool"),
     (Symptom.LAGGING,),
     Confidence.LOW,
 )
@@ -144,8 +287,8 @@ UNKNOWN = Cause(
 
 _SERVED = ("openssl s_client -connect HOST:PORT -servername HOST </dev/null: what is served, and until when",)
 
-_OF_REASON: Mapping[Reason, tuple[str, str, tuple[str, ...]]] = {
-    Reason.DNS_NOT_FOUND: ("its name does not exist, or has no address", _CHECK, (_ENDPOINTS, "Check the Service's name")),
+_OF_REASON: Mapping[Reason, tuple[str, str, tuple[Step, ...]]] = {
+    Reason.DNS_NOT_FOUND: ("its name does not exist, or has no address", _CHECK, (_ENDPOINTS, "Check the configured name")),
     Reason.CONNECT_REFUSED: ("nobody listens on its port", _START, (_PODS, _PREVIOUS)),
     Reason.CONNECT_TIMEOUT: ("it takes no connection in time", _CHECK, (_PODS, "Check node, network policies and load")),
     Reason.UNREACHABLE: ("the network has no way to it", _CHECK, (_PODS, "Check node, routes and network policies")),
@@ -184,7 +327,9 @@ _OF_REASON: Mapping[Reason, tuple[str, str, tuple[str, ...]]] = {
 
 def _all() -> Iterator[Cause]:
     yield from (
-        DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, DEPENDENCY_SLOW, CACHE_MISSES,
+        DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
+        IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
+        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, CACHE_MISSES,
         GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
+from exporter.diagnosis.cluster_words import named, of_cluster
 from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
 from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
@@ -79,7 +80,7 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         ordered[name] = tuple(sorted(reach.roots, key=lambda root: (since[root], root)))
         beyond = [root for root in ordered[name] if root in reach.beyond]
         these = tuple(_suspicions(member, beyond, said[name], snapshot))[:5]
-        found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))))
+        found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))), names=named(member))
         yield
     alone = frozenset(
         name
@@ -134,7 +135,7 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
     for root in beyond:
         told = True
         yield _of_root(member, root, words, snapshot)
-    for suspicion in _of_itself(member, words, set(beyond)):
+    for suspicion in _of_itself(member, words, set(beyond), snapshot.at):
         told = True
         yield suspicion
     if told:
@@ -159,7 +160,7 @@ def _of_root(member: Member, root: str, words: _Words, snapshot: Snapshot) -> Su
     return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.MEDIUM, most(components), probed=own is not None)
 
 
-def _of_itself(member: Member, words: _Words, named: set[str]) -> Generator[Suspicion, None, None]:
+def _of_itself(member: Member, words: _Words, named: set[str], at: float) -> Generator[Suspicion, None, None]:
     """Yield what in the service itself explains that it is down, beside the reasons of its targets."""
     pressed = pool_pressed(member)
     pool_told = False
@@ -174,11 +175,15 @@ def _of_itself(member: Member, words: _Words, named: set[str]) -> Generator[Susp
         components = tuple(_component(member, path) for paths in words.open.values() for path in paths if is_database(path))
         confidence = Confidence.HIGH if components else Confidence.MEDIUM
         yield Suspicion(causes.POOL_EXHAUSTED, "", confidence, most((*pressed, *components)))
+    ends = set()
+    for suspicion in of_cluster(member, at, excused=bool(named)):
+        ends.add(suspicion.cause)
+        yield suspicion
     restarts = member.remembered.get("restarts", 0.0)
     full, collecting = heap(member), gc_share(member, GC_HIGH)
     if full is not None and (collecting is not None or restarts):
         yield Suspicion(causes.MEMORY_SHORT, "", Confidence.MEDIUM, (full, *([collecting] if collecting else [])))
-    if restarts:
+    if restarts and ends.isdisjoint((causes.CRASH_LOOPING, causes.OOM_KILLED)):  # which say more
         seen = evidence("restarts of its process within 10 minutes", restarts, "probe_process_restarts_total", member.name)
         yield Suspicion(causes.RESTARTING, "", Confidence.MEDIUM, (seen,))
 

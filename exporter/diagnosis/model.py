@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
+from types import MappingProxyType
 
 from exporter.metrics.family import Family
 from exporter.verdict import Reason, Verdict
@@ -19,12 +21,18 @@ __all__ = [
     "Member",
     "Reading",
     "Snapshot",
+    "Step",
     "Suspicion",
     "Symptom",
 ]
 
 EXPLAIN = "hafnium-exporter explain {dependency}"
 """The step that leads on to the dependency in which a cause lies."""
+
+Step = str | tuple[str, ...]
+"""What to do; of several ways to say it, the first of which every name is known. The last needs no name of a cluster."""
+
+_NAME = re.compile(r"\{([a-z]+)\}")
 
 
 class Symptom(StrEnum):
@@ -59,7 +67,9 @@ class Cause:
         name: Value of the label `cause`.
         meaning: What it says to people; `{service}` is filled in, and `{dependency}` where it lies in one.
         section: Anchor in docs/runbook.md.
-        steps: What the runbook says to do, one line each; the same is filled in.
+        steps: What the runbook says to do, one line each; the same is filled in, and what kubectl calls the service, where
+            it is in a cluster: `{kubectl}`, `{namespace}`, `{selector}`, `{slices}`, `{balancer}`, `{workload}`,
+            `{autoscaler}`.
         symptoms: What it explains.
         confidence: How far a suspicion of it goes, where nothing more is said.
     """
@@ -67,7 +77,7 @@ class Cause:
     name: str
     meaning: str
     section: str
-    steps: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
     symptoms: tuple[Symptom, ...] = (Symptom.DOWN,)
     confidence: Confidence = Confidence.HIGH
 
@@ -107,16 +117,28 @@ class Suspicion:
 
     def meaning(self, service: str) -> str:
         """Say to people what it means for a service."""
-        return self._filled(self.cause.meaning, service)
+        return self._filled(self.cause.meaning, {"service": service, "dependency": self.dependency or service})
 
-    def steps(self, service: str) -> tuple[str, ...]:
-        """Return what to do about it, one line each; nothing can be asked of a dependency that is not configured."""
+    def steps(self, service: str, names: Mapping[str, str] = MappingProxyType({})) -> tuple[str, ...]:
+        """Return what to do about it, one line each; nothing can be asked of a dependency that is not configured.
+
+        Args:
+            service: Of which it is suspected.
+            names: What kubectl calls that, by placeholder; a step that needs another name is told in words.
+        """
         steps = self.cause.steps if self.probed else (step for step in self.cause.steps if step != EXPLAIN)
-        return tuple(self._filled(step, service) for step in steps)
+        known = {**names, "service": service, "dependency": self.dependency or service}
+        return tuple(self._filled(_way(step, known), known) for step in steps)
 
-    def _filled(self, text: str, service: str) -> str:
+    @staticmethod
+    def _filled(text: str, names: Mapping[str, str]) -> str:
         # Not str.format: a step may hold braces of its own.
-        return text.replace("{service}", service).replace("{dependency}", self.dependency or service)
+        return _NAME.sub(lambda found: names.get(found[1], found[0]), text)
+
+
+def _way(step: Step, names: Mapping[str, str]) -> str:
+    ways = (step,) if isinstance(step, str) else step
+    return next((way for way in ways if names.keys() >= set(_NAME.findall(way))), ways[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +151,7 @@ class Diagnosis:
         causes: Why, the likeliest first; never empty: a cause that is not known is the cause `unknown`.
         takes_down: What else that is down has its cause in it, sorted by name.
         group: The consumer group that lags; empty of other symptoms.
+        names: What of the service the cluster names, by placeholder of steps: its workload, its autoscaler.
     """
 
     service: str
@@ -136,6 +159,7 @@ class Diagnosis:
     causes: tuple[Suspicion, ...]
     takes_down: tuple[str, ...] = ()
     group: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from exporter.diagnosis.causes import CAUSES
@@ -30,6 +31,8 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
   own probe says that it is up, they cannot reach it, and it is their incident even so. A component lies in the dependency of
   its name, else in that of its kind among what the service needs. Components that speak of the process itself (disk space,
   liveness …) are left out.
+- What Kubernetes says of its pods: they cannot be created, have no node, no image, end again and again, or are killed for
+  their memory. A crash loop of what needs something that is down is a symptom of that. It is sure where no pod is ready.
 - Else what the service's process says or said within the last minutes: a full heap (`memory_short`), restarts
   (`restarting`). Else the reason why its targets fail. Else `unknown`: nothing is guessed.
 - **Slow**: the p99 is over the service's threshold. What it needs is slow or down, over any number of steps; its pool, its
@@ -52,8 +55,14 @@ follows from what is known alone, so an exporter that was restarted names the sa
 ## Causes
 
 The label `cause`. *Confidence* is how far a suspicion goes where nothing more is said: high is seen directly, medium is
-concluded, low means that nothing speaks for anything else. A cause is one entry of `exporter/diagnosis/causes.py` and one
-rule in the file of its symptom.
+concluded, low means that nothing speaks for anything else.
+
+*What to do* names what there is and nothing else. NAMESPACE, SELECTOR and the context are those of the service's own
+`instances: {kubernetes: …}` or `probes: {kubernetes: …}`; a DNS name such as `identity-service.hafnium.svc` tells of a
+Service and its namespace. WORKLOAD (`deployment/…`) and AUTOSCALER are what the cluster itself calls them, which the
+kubernetes probe has seen. What is not known is told in words, and of what is in no cluster nothing is said of kubectl.
+
+A cause is one entry of `exporter/diagnosis/causes.py` and one rule in the file of its symptom.
 
 | cause | of what is | meaning | confidence | what to do | runbook |
 |---|---|---|---|---|---|
@@ -75,9 +84,10 @@ def _cells(cause: Cause) -> Iterator[str]:
     yield ", ".join(symptom.value for symptom in cause.symptoms)
     yield _named(cause.meaning)
     yield cause.confidence.value
-    yield _named("; ".join(cause.steps))
+    yield _named("; ".join(step if isinstance(step, str) else step[0] for step in cause.steps))
     yield f"[{cause.section}](runbook.md#{cause.section})"
 
 
 def _named(text: str) -> str:
-    return text.replace("{service}", "SERVICE").replace("{dependency}", "DEPENDENCY").replace("<", "&lt;")
+    named = text.replace("{kubectl}", "kubectl")
+    return re.sub(r"\{([a-z]+)\}", lambda found: found[1].upper(), named).replace("<", "&lt;")

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from exporter.actuator import recording as app
 from exporter.config.thresholds import Thresholds
 from exporter.diagnosis import causes
+from exporter.diagnosis.cluster_words import autoscaling, named
 from exporter.diagnosis.facts import MOST, evidence, gc_share, heap, pool_pressed
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
@@ -57,7 +58,7 @@ def why_slow(snapshot: Snapshot, down_roots: Mapping[str, tuple[str, ...]]) -> G
         ]
         these.sort(key=lambda suspicion: _ORDER.index(suspicion.confidence))
         these = these or [Suspicion(causes.UNKNOWN, confidence=Confidence.LOW, evidence=(_latency(member),))]
-        found[name] = Diagnosis(name, Symptom.SLOW, tuple(these[:MOST]))
+        found[name] = Diagnosis(name, Symptom.SLOW, tuple(these[:MOST]), names=named(member))
         yield
     return found
 
@@ -112,6 +113,7 @@ def _own(member: Member, members: Mapping[str, Member]) -> Iterator[Suspicion]:
     if collecting := gc_share(member, GC_NOTICED):
         full = heap(member)
         yield Suspicion(causes.GC_PRESSURE, "", Confidence.MEDIUM, (collecting, *([full] if full else [])))
+    yield from autoscaling(member)
     missing = sum(count for verdict, count in member.instances.items() if verdict is not Verdict.UP)
     if missing:
         gone = evidence("instances that are not up", float(missing), m.SERVICE_INSTANCES, member.name, {"verdict": "down"})

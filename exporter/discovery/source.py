@@ -20,15 +20,18 @@ class Instance:
         name: What it is called, unique within its service: a pod's name, or `host:port` where nothing better is known.
         address: Where it listens.
         labels: What the source knows of it that is wanted on its series, such as pod, node, zone, revision.
-        ready: Whether the source holds it ready to serve. One that is not is probed, and expected to fail.
-        terminating: Whether it is on its way out.
+        ready: Whether the source held it ready to serve when it was reported. One that is not is probed, and expected to
+            fail. That alone makes no other instance, and is not reported.
+        terminating: Whether it is on its way out. One that is serves nobody any more: it is not probed, and does not count.
+        uid: What tells it from another one of the same name, such as the next pod of a StatefulSet; empty where names tell.
     """
 
     name: str
     address: Address
     labels: Mapping[str, str] = field(default_factory=dict)
-    ready: bool = True
+    ready: bool = field(default=True, compare=False)
     terminating: bool = False
+    uid: str = ""
 
     @classmethod
     def at(cls, address: Address) -> Instance:
@@ -43,10 +46,19 @@ class Discovered:
     Attributes:
         instances: All of them; those last known where the source could not tell.
         failure: Why the source could not tell. Then nothing may be concluded from an instance that is missing.
+        wanted: How many there should be, where the source knows: the replicas of the workload.
+        desired: How many there should be; as many as there are, where the source knows no better.
     """
 
     instances: tuple[Instance, ...]
     failure: Failure | None = None
+    wanted: int | None = None
+    desired: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Count once: every change of a target asks for it."""
+        wanted = self.wanted if self.wanted is not None else sum(not each.terminating for each in self.instances)
+        object.__setattr__(self, "desired", wanted)
 
     @property
     def complete(self) -> bool:

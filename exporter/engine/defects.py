@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 QUIET = 60.0
 """Seconds for which the same defect at the same place is counted and not logged again: thousands of targets may share it."""
 
+_CLOSED = "the handler is closed"
+"""How uvloop's error ends where something is asked of a transport that is closed."""
+
 
 class Where(StrEnum):
     """The part of the exporter in which something unexpected was raised."""
@@ -77,11 +80,21 @@ class Defects:
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what asyncio found that nobody waited for. It is the event loop's exception handler."""
         error = context.get("exception")
-        if isinstance(error, Exception):
+        if _is_of_a_closed_connection(context.get("message"), error):
+            log.debug("%s", error)
+        elif isinstance(error, Exception):
             self.note(Where.LOOP, str(context.get("message")), error)
         else:
             self.count(Where.LOOP)
             loop.default_exception_handler(context)
+
+
+def _is_of_a_closed_connection(message: Any, error: Any) -> bool:
+    """Tell whether uvloop stumbled over bytes that came for TLS after the connection was given up, as at a deadline.
+
+    It answers them on a transport that is closed, and reports that; nobody is there any more whom it could concern.
+    """
+    return message == "Fatal error on SSL protocol" and isinstance(error, RuntimeError) and str(error).endswith(_CLOSED)
 
 
 def _origin(error: BaseException) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from pydantic import Field
 
+from exporter.config.models import MemberSettings
 from exporter.diagnosis.model import Confidence, Diagnosis, Suspicion, Symptom
+from exporter.diagnosis.places import kubectl_names
 from exporter.engine.view import View
 
 __all__ = ["CauseView", "DiagnosisView", "EvidenceView", "IncidentView", "diagnosis_views", "incident_view"]
@@ -50,12 +53,20 @@ class IncidentView(View):
     causes: list[CauseView] = Field(description="Why the root is down; why the others are, where it is not probed itself.")
 
 
-def diagnosis_views(service: str, diagnoses: Iterable[Diagnosis]) -> list[DiagnosisView]:
-    """Return what is wrong with a service, as it is told."""
+def diagnosis_views(
+    service: str, diagnoses: Iterable[Diagnosis], settings: MemberSettings | None = None
+) -> list[DiagnosisView]:
+    """Return what is wrong with a service, as it is told.
+
+    Args:
+        service: Its name.
+        diagnoses: What is wrong with it.
+        settings: Its configuration, which says what kubectl calls it; None: nothing is known of a cluster.
+    """
     return [
         DiagnosisView(
             symptom=each.symptom,
-            causes=[_cause_view(service, suspicion) for suspicion in each.causes],
+            causes=[_cause_view(each, suspicion, settings) for suspicion in each.causes],
             takes_down=list(each.takes_down),
         )
         for each in diagnoses
@@ -63,7 +74,11 @@ def diagnosis_views(service: str, diagnoses: Iterable[Diagnosis]) -> list[Diagno
 
 
 def incident_view(
-    name: str, services: Sequence[str], since: Mapping[str, float], diagnoses: Mapping[str, Iterable[Diagnosis]]
+    name: str,
+    services: Sequence[str],
+    since: Mapping[str, float],
+    diagnoses: Mapping[str, Iterable[Diagnosis]],
+    settings: Mapping[str, MemberSettings] = MappingProxyType({}),
 ) -> IncidentView:
     """Return an incident, as it is told.
 
@@ -72,6 +87,7 @@ def incident_view(
         services: What is down for it.
         since: When the verdict of each service changed last, Unix seconds.
         diagnoses: What is wrong with each that is in trouble.
+        settings: The configuration of each, as far as it is known.
     """
     root = [name] if name in diagnoses else services
     down = ((each, found) for each in root for found in diagnoses.get(each, ()) if found.symptom is Symptom.DOWN)
@@ -79,7 +95,9 @@ def incident_view(
     for each, found in down:
         for suspicion in found.causes:
             if name in (each, suspicion.dependency):
-                causes.setdefault((suspicion.cause.name, suspicion.dependency), _cause_view(each, suspicion))
+                causes.setdefault(
+                    (suspicion.cause.name, suspicion.dependency), _cause_view(found, suspicion, settings.get(each))
+                )
     return IncidentView(
         name=name,
         since=min((since[each] for each in services if each in since), default=time.time()),
@@ -88,7 +106,8 @@ def incident_view(
     )
 
 
-def _cause_view(service: str, suspicion: Suspicion) -> CauseView:
+def _cause_view(diagnosis: Diagnosis, suspicion: Suspicion, settings: MemberSettings | None) -> CauseView:
+    service, places = diagnosis.service, kubectl_names(settings) if settings is not None else {}
     return CauseView(
         cause=suspicion.cause.name,
         dependency=suspicion.dependency,
@@ -96,5 +115,5 @@ def _cause_view(service: str, suspicion: Suspicion) -> CauseView:
         confidence=suspicion.confidence,
         evidence=[EvidenceView(text=item.text, value=item.value, series=item.series) for item in suspicion.evidence],
         section=suspicion.cause.section,
-        steps=list(suspicion.steps(service)),
+        steps=list(suspicion.steps(service, {**places, **diagnosis.names})),
     )

@@ -94,6 +94,7 @@ class Diagnostician:
         now = asyncio.get_running_loop().time()
         watched = self._watch(service, now)
         if watched.changed(now):
+            self._ask_witnesses(watched)
             self._ask(self._around.needs(service.name))  # a second time: what has failed once is confirmed, or taken back
             self._ask(self._around.needed_by(service.name))
         self._look(SETTLE)
@@ -104,6 +105,7 @@ class Diagnostician:
         watched = self._watch(service, now)
         if watched.completed(state, now):
             self._ask(self._around.needs(service.name))
+            self._ask_witnesses(watched)
         if self._undecided:
             self._look(SETTLE)
         elif watched.troubled or service.name in self._concerned:
@@ -114,6 +116,11 @@ class Diagnostician:
         if watched is None or watched.service is not service:
             watched = self._watched[service.name] = Watched(service, now)
         return watched
+
+    def _ask_witnesses(self, watched: Watched) -> None:
+        """Have what tells why something fails probed at once, though it decides nothing."""
+        for key in watched.witnesses():
+            self._hasten(key)
 
     def _ask(self, names: Iterable[str]) -> None:
         """Have a few targets of each of these probed at once, unless it is known to be down."""

@@ -106,6 +106,7 @@ class Discovery:
         if found.complete:
             known.last_success = time.time()
         elif known.discovered is not None:
-            found = Discovered(known.discovered.instances, found.failure)
+            wanted = found.wanted if found.wanted is not None else known.discovered.wanted
+            found = Discovered(known.discovered.instances, found.failure, wanted)
         known.discovered = found
         self._found(name)

@@ -18,9 +18,10 @@ from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
+from exporter.engine.ownership import Ownership
 from exporter.engine.reconciler import Reconciler
 from exporter.engine.rollup import Key, State
-from exporter.engine.scheduler import Scheduler
+from exporter.engine.scheduler import FIRST_WITHIN, Scheduler
 from exporter.engine.service import ServiceState
 from exporter.engine.slots import Slots
 from exporter.engine.target import Engineering, TargetState
@@ -38,7 +39,6 @@ from exporter.engine.views import (
     target_view,
 )
 from exporter.metrics.store import Store
-from exporter.net.resolver import Resolver
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -46,7 +46,7 @@ from exporter.verdict import Failure, Reason, Stage, Verdict
 __all__ = ["Engine"]
 
 MakeProbe = Callable[[Wanted, SharedClients], Probe[Any]]
-MakeSource = Callable[[Instances, Resolver], Source]
+MakeSource = Callable[[Instances, SharedClients], Source]
 
 SWEEP = 1.0, 5.0
 """Least and most seconds between looks for targets that have become stale: a tenth of what the most pressing is allowed."""
@@ -84,7 +84,7 @@ class Engine:
         self._descriptors = shared.http.descriptors
         self._slots = Slots(*self._bounds(limits))
         self._scheduler = Scheduler(self._slots, self._run_failed)
-        self._discovery = Discovery(lambda settings: make_source(settings, shared.resolver), self._found, self.defects)
+        self._discovery = Discovery(lambda settings: make_source(settings, shared), self._found, self.defects)
         handed = Engineering(store, self.defects, self.lag)
         self._reconciler = Reconciler(
             self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
@@ -114,6 +114,10 @@ class Engine:
         self._slots.resize(*self._bounds(config.limits))
         self._reconciler.configure(config)
         self._diagnostician.configure(config)
+
+    def own(self, ownership: Ownership, first_within: float = FIRST_WITHIN) -> None:
+        """Set which services are this exporter's; see `Reconciler.own`."""
+        self._reconciler.own(ownership, first_within)
 
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""
@@ -285,7 +289,8 @@ class Engine:
         """Return every incident as people see it, the oldest first."""
         known, diagnoses = self._reconciler.services, self.diagnoses()
         since = {name: service.since for name, service in known.items()}
-        found = [incident_view(name, services, since, diagnoses) for name, services in self.incidents().items()]
+        settings = {name: service.settings for name, service in known.items()}
+        found = [incident_view(name, those, since, diagnoses, settings) for name, those in self.incidents().items()]
         return sorted(found, key=lambda each: (each.since, each.name))
 
     def _suspected(self, name: str) -> Suspected:

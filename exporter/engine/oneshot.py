@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
@@ -17,8 +17,8 @@ from exporter.diagnosis.graph import Surroundings
 from exporter.diagnosis.incidents import Condition, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
-from exporter.discovery.source import Discovered
-from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.discovery.source import Discovered, Source
+from exporter.engine.quorum import count_instances, deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
 from exporter.metrics.family import Family
@@ -43,22 +43,33 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class ServiceResult:
-    """What a service came to."""
+    """What a service came to.
+
+    Attributes:
+        name: Its name.
+        is_service: Whether it is a service of the fleet, and not a dependency of it.
+        verdict: Its verdict.
+        targets: What its targets came to.
+        instances: Its instances by verdict, each by the worst of the probes that decide.
+        undiscovered: Why it is not known which instances there are; None where it is.
+    """
 
     name: str
     is_service: bool
     verdict: Verdict
     targets: tuple[TargetResult, ...]
+    instances: Mapping[Verdict, int] = field(default_factory=dict)
+    undiscovered: Failure | None = None
 
     @property
     def up(self) -> int:
-        """Targets that are up."""
-        return sum(1 for item in self.targets if item.outcome.verdict is Verdict.UP)
+        """Instances that are up."""
+        return self.instances.get(Verdict.UP, 0)
 
     @property
     def total(self) -> int:
-        """Targets there are."""
-        return len(self.targets)
+        """Instances there are."""
+        return sum(self.instances.values())
 
     @property
     def degraded(self) -> bool:
@@ -69,6 +80,8 @@ class ServiceResult:
     def notes(self) -> list[str]:
         """What is wrong, in words."""
         notes = ["no instances"] if not self.targets else []
+        if self.undiscovered is not None:
+            notes = [f"instances not known: {self.undiscovered}"]
         for item in self.targets:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
@@ -201,14 +214,11 @@ async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetD
 def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Member:
     deciding = set(deciding_kinds(settings))
     reasons: Counter[Reason] = Counter()
-    instances: Counter[Verdict] = Counter()
     facts: dict[Family, list[Reading]] = {}
     for item in result.targets:
         outcome = item.outcome
-        if item.target.probe in deciding:
-            instances[outcome.verdict] += 1
-            if outcome.failure is not None and outcome.verdict is Verdict.DOWN:
-                reasons[outcome.failure.reason] += 1
+        if item.target.probe in deciding and outcome.failure is not None and outcome.verdict is Verdict.DOWN:
+            reasons[outcome.failure.reason] += 1
         samples: dict[Family, Mapping[LabelValues, float]] = {**outcome.samples, DURATION: {(): outcome.duration}}
         for family, values in samples.items():
             if family in FACTS:
@@ -223,7 +233,7 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
         kinds=frozenset(settings.probe_settings),
         reasons=(dict(reasons) or {Reason.NO_INSTANCES: 1}) if result.verdict is Verdict.DOWN else {},
         facts={family: tuple(readings) for family, readings in facts.items()},
-        instances=instances,
+        instances=result.instances,
         limits=settings.limits,
     )
 
@@ -231,17 +241,21 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
 async def _check_service(
     name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
 ) -> ServiceResult:
-    found = await _discover(settings, shared, timeout)
+    source = source_of(settings.instances, shared)
+    await shared.clusters.prepare()
+    found = await _discover(source, timeout)
     wanted = wanted_targets(name, settings, found.instances)
     results = await asyncio.gather(*(_check_target(item, shared, timeout, slots) for item in wanted))
     tallies: dict[str, Counter[Verdict]] = {}
     for item in results:
         tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
-    verdict = service_verdict(settings, tallies, complete=found.complete) or Verdict.UNKNOWN
-    return ServiceResult(name, isinstance(settings, ServiceSettings), verdict, tuple(results))
+    verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
+    instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
+    is_service = isinstance(settings, ServiceSettings)
+    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure)
 
 
-async def _discover(settings: MemberSettings, shared: SharedClients, timeout: float) -> Discovered:
+async def _discover(source: Source, timeout: float) -> Discovered:
     """Wait for the first report of a service's source."""
     first: asyncio.Future[Discovered] = asyncio.get_running_loop().create_future()
 
@@ -250,13 +264,13 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
             if not first.done():
                 first.set_result(found)
 
-        await source_of(settings.instances, shared.resolver).run(report)
+        await source.run(report)
 
     try:
         async with asyncio.timeout(timeout), asyncio.TaskGroup() as group:
-            source = group.create_task(run())
+            running = group.create_task(run())
             found = await first
-            source.cancel()
+            running.cancel()
     except TimeoutError:
         return Discovered((), Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"no instances within {timeout:g} s"))
     return found
@@ -265,6 +279,7 @@ async def _discover(settings: MemberSettings, shared: SharedClients, timeout: fl
 async def _check_target(wanted: Wanted, shared: SharedClients, timeout: float, slots: asyncio.Semaphore) -> TargetResult:
     target, settings = wanted
     probe = await asyncio.to_thread(build, wanted, shared)
+    await shared.clusters.prepare()
     loop = asyncio.get_running_loop()
     try:
         async with slots:

@@ -19,13 +19,14 @@ from exporter.discovery.source import Discovered
 from exporter.engine.defects import Where
 from exporter.engine.discovery import Discovery
 from exporter.engine.ownership import Everything, Ownership
-from exporter.engine.scheduler import Scheduler
+from exporter.engine.scheduler import FIRST_WITHIN, Scheduler
 from exporter.engine.service import Key, ServiceState
 from exporter.engine.target import Engineering, Standing, TargetState
 from exporter.engine.target_series import ProbeSeries
 from exporter.engine.targets import Wanted, trials, wanted_targets
 from exporter.engine.time_slices import TimeSlices
 from exporter.metrics import core as m
+from exporter.metrics.store import Store
 from exporter.probing.probe import Probe, Target
 
 __all__ = ["Reconciler"]
@@ -84,6 +85,9 @@ class Reconciler:
         self._retries: dict[str, asyncio.TimerHandle] = {}
         self._probe_series: dict[tuple[str, str, tuple[tuple[str, str], ...]], ProbeSeries] = {}
         self._own = engine.store.owner({})
+        self._unexported = Store()
+        """What is probed only to find causes is published here, where diagnosis reads it and no scrape does."""
+        self._first_within = FIRST_WITHIN
         self._untold: set[str] = set()
         self._ready = False
         self._own.put(m.READY, {(): 0.0})
@@ -119,11 +123,18 @@ class Reconciler:
         self._mark(name for name in before if name not in config.everything)
         self._note_ready()
 
-    def own(self, ownership: Ownership) -> None:
-        """Set whose the services are."""
-        self._ownership = ownership
+    def own(self, ownership: Ownership, first_within: float = FIRST_WITHIN) -> None:
+        """Set whose the services are.
+
+        Args:
+            ownership: Says it; to be set anew whenever it says something else.
+            first_within: Seconds within which targets that come from now on are probed for the first time.
+        """
+        self._ownership, self._first_within = ownership, first_within
+        self._publish_ready(ready=False)
         self._follow_instances()
         self._mark(self._config.everything)
+        self._note_ready()
 
     def found(self, name: str) -> None:
         """Take note that a service's source has spoken."""
@@ -185,8 +196,8 @@ class Reconciler:
         self.services.clear()
 
     def _follow_instances(self) -> None:
-        owned = {name: each.instances for name, each in self._config.everything.items() if self._ownership.owns(name)}
-        self._discovery.configure(owned)
+        needed = {name: each.instances for name, each in self._config.everything.items() if self._ownership.needs(name)}
+        self._discovery.configure(needed)
 
     def _mark(self, names: Iterable[str]) -> None:
         self._dirty.update(dict.fromkeys(names))
@@ -214,17 +225,19 @@ class Reconciler:
     async def _bring_about(self, name: str) -> bool:
         settings = self._config.everything.get(name)
         service = self.services.get(name)
-        if settings is None or not self._ownership.owns(name):
+        if settings is None or not self._ownership.needs(name):
             if service is not None:
                 await self._drop(service, list(service.targets))
                 service.close()
                 del self.services[name]
                 self._untold.discard(name)
             return True
+        store = self._engine.store if self._ownership.owns(name) else self._unexported
         if service is None:
-            service = self.services[name] = ServiceState(name, settings, self._engine.store)
+            service = self.services[name] = ServiceState(name, settings, store)
         else:
             service.configure(settings)
+            service.move(store)
         known = self._discovery.known(name)
         _log_change(service, known.discovered)
         service.discovered = known.discovered
@@ -260,8 +273,11 @@ class Reconciler:
 
     async def _put(self, service: ServiceState, probe: Probe[Any]) -> None:
         """Put a probe in its place: that of a new target, or beneath one that is there."""
-        series = self._series_of(probe.target)
         state = service.targets.get(probe.target.key)
+        if state is not None and state.target.uid != probe.target.uid:
+            await self._drop(service, [state.key])  # another of the same name: what was believed of the old one is not its
+            state = None
+        series = self._series_of(probe.target, service.store)
         if state is None:
 
             def changed(state: TargetState, _before: Standing) -> None:
@@ -272,9 +288,9 @@ class Reconciler:
                 service.completed(state)
                 self._completed(service, state)
 
-            state = TargetState(probe, self._engine, series, changed, completed)
+            state = TargetState(probe, self._engine._replace(store=service.store), series, changed, completed)
             service.add(state)
-            self._scheduler.add(state)
+            self._scheduler.add(state, self._first_within)
             return
         interval = state.interval
         self._release(state.shared_series)
@@ -314,11 +330,11 @@ class Reconciler:
             self._note_ready()
             service.withdraw()
 
-    def _series_of(self, target: Target) -> ProbeSeries:
+    def _series_of(self, target: Target, store: Store) -> ProbeSeries:
         key = (target.service, target.probe, tuple(sorted(target.labels.items())))  # in whatever order they are written
         series = self._probe_series.get(key)
         if series is None:
-            series = self._probe_series[key] = ProbeSeries(self._engine.store, target)
+            series = self._probe_series[key] = ProbeSeries(store, target)
         series.users += 1
         return series
 
@@ -355,7 +371,7 @@ def _differs(state: TargetState | None, wanted: Wanted) -> bool:
 def _same(before: Discovered | None, now: Discovered | None) -> bool:
     if before is None or now is None:
         return before is now
-    return before.instances == now.instances and before.complete == now.complete
+    return (before.instances, before.complete, before.wanted) == (now.instances, now.complete, now.wanted)
 
 
 def _log_change(service: ServiceState, now: Discovered | None) -> None:

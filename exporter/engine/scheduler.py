@@ -135,8 +135,8 @@ class Scheduler:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, job: Job) -> None:
-        """Schedule a job; its first run falls within its interval and `FIRST_WITHIN`, at a place of its own.
+    def add(self, job: Job, first_within: float = FIRST_WITHIN) -> None:
+        """Schedule a job; its first run falls within its interval and `first_within`, at a place of its own.
 
         Raises:
             ValueError: A job with the same key is scheduled.
@@ -144,7 +144,7 @@ class Scheduler:
         if job.key in self._entries:
             raise ValueError(f"{job.key} is scheduled already")
         entry = self._entries[job.key] = _Entry(job)
-        self._begin(entry)
+        self._begin(entry, within=first_within)
 
     async def remove(self, key: Hashable) -> None:
         """Unschedule a job; a run of it is cancelled, and has ended when this returns. One that does not take the
@@ -219,15 +219,15 @@ class Scheduler:
             await asyncio.wait(pending)
         return len(pending)
 
-    def _begin(self, entry: _Entry, latest: float = math.inf) -> None:
+    def _begin(self, entry: _Entry, latest: float = math.inf, within: float = FIRST_WITHIN) -> None:
         """Schedule the first run soon; those after it at a place in the interval that few others have."""
         now, interval = asyncio.get_running_loop().time(), entry.job.interval
-        place, soon = _fraction(entry.job.key), min(interval, FIRST_WITHIN)
+        place, soon = _fraction(entry.job.key), min(interval, within)
         entry.grid = min(now + place * (1 - JITTER) * soon, max(now, latest))
         self._push(entry, entry.grid)
-        if interval > FIRST_WITHIN:
+        if interval > within:
             entry.grid = now + place * interval
-            if entry.grid < entry.due + FIRST_WITHIN:
+            if entry.grid < entry.due + within:
                 entry.grid += interval
 
     def _forget(self, entry: _Entry) -> None:

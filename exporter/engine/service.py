@@ -6,11 +6,12 @@ import time
 from collections import Counter
 from typing import TypeVar
 
+from exporter.config.floor import needed
 from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
 from exporter.diagnosis.model import Diagnosis
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import deciding_kinds, service_verdict
+from exporter.engine.quorum import counting_kinds, deciding_kinds, service_verdict, worst
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
 from exporter.metrics import core as m
@@ -20,8 +21,6 @@ from exporter.verdict import Reason, Verdict
 __all__ = ["Key", "ServiceState"]
 
 T = TypeVar("T")
-
-_WORST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
 class ServiceState:
@@ -41,11 +40,12 @@ class ServiceState:
     Args:
         name: Its name.
         settings: Its configuration.
-        store: Where to publish.
+        store: Where to publish; kept as where it is published at present.
     """
 
     def __init__(self, name: str, settings: MemberSettings, store: Store) -> None:
         self.name = name
+        self.store = store
         self.settings = settings
         self.discovered: Discovered | None = None
         self.targets: dict[Key, TargetState] = {}
@@ -54,6 +54,7 @@ class ServiceState:
         self.since = time.time()
         self.told = Verdict.UNKNOWN
         self.deciding = deciding_kinds(settings)
+        self._counting = counting_kinds(settings)
         self._diagnoses: tuple[Diagnosis, ...] = ()
         self._incident: str | None = None
         self._standings: dict[Key, Standing] = {}
@@ -77,9 +78,21 @@ class ServiceState:
         return self.settings.needs
 
     @property
+    def desired(self) -> int:
+        """How many instances are wanted."""
+        return self.discovered.desired if self.discovered is not None else 0
+
+    @property
+    def min_ready(self) -> int:
+        """How many instances must be up."""
+        return needed(self.settings.min_ready, self.desired)
+
+    @property
     def verdict(self) -> Verdict:
         """What its targets add up to."""
-        return service_verdict(self.settings, self._tallies, complete=self._complete) or Verdict.UNKNOWN
+        return (
+            service_verdict(self.settings, self._tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
+        )
 
     def doubts(self, key: Key) -> bool:
         """Whether a target is in doubt."""
@@ -104,7 +117,7 @@ class ServiceState:
             tally.subtract(doubts)
             tally[Verdict.DOWN] += doubts.total()
             tallies[kind] = tally
-        return service_verdict(self.settings, tallies, complete=self._complete) or Verdict.UNKNOWN
+        return service_verdict(self.settings, tallies, complete=self._complete, desired=self.desired) or Verdict.UNKNOWN
 
     @property
     def state(self) -> State:
@@ -113,7 +126,7 @@ class ServiceState:
 
     @property
     def instances(self) -> dict[str, int]:
-        """Its instances by verdict, each by the worst of the probes that decide."""
+        """Its instances by verdict, each by the worst of the probes that decide; what covers the whole is none."""
         return {verdict.value: self._instances[verdict] for verdict in Verdict}
 
     @property
@@ -140,11 +153,18 @@ class ServiceState:
         before, self.settings = self.settings, settings
         deciding = deciding_kinds(settings)
         if deciding != self.deciding:
-            self.deciding = deciding
+            self.deciding, self._counting = deciding, counting_kinds(settings)
             self._recount()
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
         self._publish_limits()
+
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on, with all targets."""
+        self.store = store
+        self._owner.move(store)
+        for state in self.targets.values():
+            state.move(store)
 
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""
@@ -271,8 +291,8 @@ class ServiceState:
                 self._reasons[now.verdict][now.reason] += 1
         if key in self._doubted:
             self._count_doubt(key, now.verdict if now is not None else None)
-        if kind in self.deciding or name in self._by_instance:
-            self._count_instance(kind, name, now.verdict if now is not None and kind in self.deciding else None)
+        if kind in self._counting or name in self._by_instance:
+            self._count_instance(kind, name, now.verdict if now is not None and kind in self._counting else None)
 
     def _count_doubt(self, key: Key, now: Verdict | None) -> None:
         before = self._doubted.pop(key, None)
@@ -285,13 +305,13 @@ class ServiceState:
     def _count_instance(self, kind: str, name: str, verdict: Verdict | None) -> None:
         kinds = self._by_instance.setdefault(name, {})
         if kinds:
-            self._instances[_worst(kinds)] -= 1
+            self._instances[worst(kinds.values())] -= 1
         if verdict is None:
             kinds.pop(kind, None)
         else:
             kinds[kind] = verdict
         if kinds:
-            self._instances[_worst(kinds)] += 1
+            self._instances[worst(kinds.values())] += 1
         else:
             del self._by_instance[name]
 
@@ -300,7 +320,3 @@ def _take(counter: Counter[T], item: T) -> None:
     counter[item] -= 1
     if not counter[item]:
         del counter[item]
-
-
-def _worst(kinds: dict[str, Verdict]) -> Verdict:
-    return min(kinds.values(), key=_WORST.index)

@@ -211,6 +211,11 @@ class TargetState:
         self._series.relabel(self.target)
         return superseded
 
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on, what is shared with the other targets of the probe included."""
+        self._series.move(store)
+        self.shared_series.move(store)
+
     def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
         """Yield what the last attempt learnt, as it is published; nothing while that is withdrawn."""
         return self._series.facts()

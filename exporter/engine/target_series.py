@@ -38,6 +38,10 @@ class ProbeSeries:
         self._lateness.observe(lateness)
         self._owner.put_histograms((*self._latency.values(), self._lateness))
 
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on."""
+        self._owner.move(store)
+
     def close(self) -> None:
         """Withdraw the series."""
         self._owner.close()
@@ -67,6 +71,10 @@ class TargetSeries:
         if target.series_labels != self._labels:
             self._labels = target.series_labels
             self._owner.relabel(self._labels)
+
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on."""
+        self._owner.move(store)
 
     def facts(self) -> Iterator[tuple[Family, LabelValues, float]]:
         """Yield what the last attempt learnt, without what every target exports and without histograms."""

@@ -26,16 +26,19 @@ class Wanted(NamedTuple):
 
 
 def wanted_targets(name: str, settings: MemberSettings, instances: Iterable[Instance]) -> Iterator[Wanted]:
-    """List the targets of a service: one for each instance, or one for the whole, as each kind of probe wants it."""
-    known = tuple(instances)
+    """List the targets of a service: one for each instance, or one for the whole, as each kind of probe wants it.
+
+    What is terminating is none: it serves nobody, and that it fails says nothing.
+    """
+    known = tuple(instance for instance in instances if not instance.terminating)
     for kind, probe_settings in settings.probe_settings.items():
         probe = probe_types()[kind]
         labels = {**settings.labels, **probe_settings.labels}
-        if probe.planned is not None or not known:
+        if not known and probe.needs_instances:
             continue
         if probe.scope is Scope.INSTANCE:
             for instance in known:
-                target = Target(name, kind, instance.name, (instance.address,), labels, instance.labels)
+                target = Target(name, kind, instance.name, (instance.address,), labels, instance.labels, instance.uid)
                 yield Wanted(target, probe_settings)
         else:
             yield Wanted(Target(name, kind, name, tuple(instance.address for instance in known), labels), probe_settings)

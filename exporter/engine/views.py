@@ -126,6 +126,17 @@ class ServiceView(_Service):
     targets: list[TargetView] = Field(description="Its targets, the worst first.")
 
 
+class SharingView(View):
+    """What this exporter is to the others that it shares the work with."""
+
+    kind: Literal["lease", "shards"] = Field(description="How the work is shared.")
+    role: Literal["leading", "lapsed", "following"] | None = Field(description="With a lease, what it is at present.")
+    leader: str | None = Field(description="Who holds the lease, where that is known.")
+    shard: int | None = Field(description="Which shard it is, from 0 on.")
+    shards: int | None = Field(description="How many shards there are.")
+    text: str = Field(description="The same in a sentence.")
+
+
 class About(View):
     """What is told of the exporter itself beside the fleet."""
 
@@ -135,6 +146,7 @@ class About(View):
     config_error: str | None = Field(description="Why the last reload was refused, if it was.")
     runbook: str | None = Field(description="Address of the runbook, where one is configured.")
     dashboard: str | None = Field(description="Address of the fleet dashboard, where one is configured.")
+    sharing: SharingView | None = Field(description="What this exporter is to others; null where it works alone.")
 
 
 class FleetView(About):
@@ -232,9 +244,9 @@ def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> di
         "reason": service.unknown_reason if verdict is Verdict.UNKNOWN else None,
         "since": service.since,
         "incident": suspected.incident,
-        "diagnoses": diagnosis_views(service.name, suspected.diagnoses),
+        "diagnoses": diagnosis_views(service.name, suspected.diagnoses, service.settings),
         "depends_on": list(service.depends_on),
-        "min_ready": service.settings.min_ready,
+        "min_ready": service.min_ready,
         "instances": service.instances,
         "states": rollup.states,
         "pending": rollup.pending,

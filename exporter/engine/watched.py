@@ -105,6 +105,10 @@ class Watched:
         """Return the targets that tell most of how it is."""
         return [key for kind in self.service.deciding for key in self.service.rollup.best(kind, self._share)]
 
+    def witnesses(self) -> list[Key]:
+        """Return the targets that tell why it fails and decide nothing: those of the service as a whole."""
+        return [key for key in self._whole() if key[1] not in self.service.deciding]
+
     def condition(self) -> Condition:
         """Return what decides over its incident."""
         doubtful = self.endangered and self.verdict is not Verdict.DOWN
@@ -141,7 +145,7 @@ class Watched:
     def _facts(self) -> dict[Family, tuple[Reading, ...]]:
         """Read the facts of the targets that want to be seen: those over a threshold, and the worst."""
         service = self.service
-        keys = dict.fromkeys([*list(self._over)[: SHOWN // 2], *service.rollup.worst(SHOWN)])
+        keys = dict.fromkeys([*self._whole(), *list(self._over)[: SHOWN // 2], *service.rollup.worst(SHOWN)])
         found: dict[Family, list[Reading]] = {}
         for key in list(keys)[:SHOWN]:
             state = service.targets.get(key)
@@ -151,6 +155,11 @@ class Watched:
                 named = dict(zip(family.labels, labels, strict=True))
                 found.setdefault(family, []).append(Reading({**named, "target": key[2]}, value))
         return {family: tuple(readings) for family, readings in found.items()}
+
+    def _whole(self) -> list[Key]:
+        """Return the targets that cover the service as a whole, of which there are few, and which say most."""
+        name = self.service.name
+        return [key for kind in self.service.settings.probe_settings if (key := (name, kind, name)) in self.service.targets]
 
     def _remembered(self, now: float) -> dict[str, float]:
         found = {name: value for name, (value, at) in self._levels.items() if now - at <= LEVELS_FOR}

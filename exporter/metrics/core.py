@@ -132,6 +132,16 @@ READY = gauge(
     "not configured.",
     owner=_SELF,
 )
+LEADER = gauge(
+    "probe_exporter_leader",
+    "1 while this exporter exports verdicts: it holds the lease, or needs none. 0 while another is to, or nobody may.",
+    owner=_SELF,
+)
+LEASE_TRANSITIONS = counter(
+    "probe_exporter_lease_transitions_total", "Times that the lease has changed hands, as it says itself.", owner=_SELF
+)
+SHARD = gauge("probe_exporter_shard", "Which shard of the services this exporter has, from 0 on.", owner=_SELF)
+SHARDS = gauge("probe_exporter_shards", "How many shards the services are spread over.", owner=_SELF)
 TARGETS = gauge("probe_exporter_targets", "Targets that are scheduled.", owner=_SELF)
 SCRAPE_DURATION = gauge("probe_exporter_scrape_duration_seconds", "How long joining the last scrape took.", owner=_SELF)
 SCRAPE_SIZE = gauge("probe_exporter_scrape_size_bytes", "Size of the last scrape before compression.", owner=_SELF)
@@ -147,6 +157,7 @@ CORE: tuple[Family, ...] = (
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
     DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
     LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,
-    RELOAD_OK, RELOAD_TIME, TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
+    RELOAD_OK, RELOAD_TIME, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
+    TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

@@ -83,6 +83,15 @@ class Store:
         block = self._blocks.get(family.name)
         return block.chunks.get(owner_id, b"") if block is not None else b""
 
+    def hand_over(self, owner_id: int, to: Store) -> int:
+        """Give all that an owner has published to another store; return the owner's number there."""
+        to._next_owner += 1
+        for block in self._blocks.values():
+            chunk = block.chunks.pop(owner_id, None)
+            if chunk is not None:
+                to.block(block.family).chunks[to._next_owner] = chunk
+        return to._next_owner
+
     def rewrite(self, owner_id: int, before: bytes, after: bytes) -> None:
         """Replace a text in all lines of an owner."""
         for block in self._blocks.values():
@@ -99,11 +108,16 @@ class Store:
         """Join everything published so far into one exposition. Reads only; costs one join."""
         return b"".join(self.parts(openmetrics=openmetrics))
 
-    def parts(self, *, openmetrics: bool = False) -> list[bytes]:
-        """Return what `render` joins, as it is at this moment: whoever has thousands of targets joins them elsewhere."""
+    def parts(self, *, openmetrics: bool = False, of_services: bool = True) -> list[bytes]:
+        """Return what `render` joins, as it is at this moment: whoever has thousands of targets joins them elsewhere.
+
+        Args:
+            openmetrics: In that format.
+            of_services: With the families that are of services or targets, and not only those of the exporter itself.
+        """
         parts: list[bytes] = []
         for block in self._blocks.values():
-            if block.chunks:
+            if block.chunks and (of_services or not block.family.owner_labels):
                 parts.append(block.openmetrics_header if openmetrics else block.text_header)
                 parts.extend(block.chunks.values())
         if openmetrics:
@@ -177,6 +191,11 @@ class Owner:
         before, self._base = self._base, label_pairs(labels.items())
         # No label value can hold the old text: it has quotes, and quotes in values are escaped.
         self._store.rewrite(self._id, f"{{{before}".encode(), f"{{{self._base}".encode())
+
+    def move(self, store: Store) -> None:
+        """Publish in another store from now on, what is published already included."""
+        if store is not self._store:
+            self._id, self._store = self._store.hand_over(self._id, store), store
 
     def put(self, family: Family, values: Mapping[LabelValues, float]) -> None:
         """Set one family's series outside observations; an empty mapping removes them."""

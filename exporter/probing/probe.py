@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import Field, model_validator
 
 from exporter.auth.tokens import Tokens
+from exporter.clients.kubernetes.cluster import Clusters
 from exporter.metrics.family import Family
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
@@ -69,9 +70,10 @@ class Target:
         service: Name of the service or dependency.
         probe: Kind of the probe.
         name: `host:port`, or the service's name where the probe covers it as a whole.
-        addresses: Where to connect: one for an instance, all for a service.
+        addresses: Where to connect: one for an instance, all for a service, which may be none.
         labels: Extra labels from the configuration; all targets of one probe of one service share them.
         instance_labels: What the source of the instance says of it, such as pod and node.
+        uid: What tells its instance from another one of the same name; empty where the name does.
 
     Its identity is its `key`: addresses and labels may change while what is believed of it stays.
     """
@@ -82,6 +84,7 @@ class Target:
     addresses: tuple[Address, ...]
     labels: Mapping[str, str] = field(default_factory=dict)
     instance_labels: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
 
     @property
     def address(self) -> Address:
@@ -105,13 +108,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SharedClients:
-    """What probes share: one HTTP client, one resolver and one set of access tokens for the process."""
+    """What probes share: one HTTP client, one resolver, one set of access tokens and one view of each cluster."""
 
     http: HttpClient
     resolver: Resolver
     tokens: Tokens = field(init=False)
+    clusters: Clusters = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "clusters", Clusters(self.resolver))
         object.__setattr__(self, "tokens", Tokens(self.http))
 
     @classmethod
@@ -121,7 +126,8 @@ class SharedClients:
         return cls(HttpClient(resolver), resolver)
 
     async def close(self) -> None:
-        """End the fetching of tokens, close connections and the resolver."""
+        """End the watching of clusters and the fetching of tokens, close connections and the resolver."""
+        await self.clusters.close()
         await self.tokens.close()
         await self.http.close()
         await self.resolver.close()
@@ -140,18 +146,19 @@ class Probe(ABC, Generic[S]):
         settings_type: The model of its settings.
         scope: Whether instances are targets, or the service as a whole.
         vital: Whether its verdict counts towards `probe_service_up`.
+        needs_instances: Whether there is nothing to probe without an instance; what covers the service as a whole may do
+            without.
         metrics: The families it records.
         phases: Stages it times, on the path that decides the verdict.
-        planned: Why the kind is not probed yet; such a kind is accepted in the configuration and makes no target.
     """
 
     kind: ClassVar[str]
     settings_type: ClassVar[type[Any]]
     scope: ClassVar[Scope] = Scope.INSTANCE
     vital: ClassVar[bool] = True
+    needs_instances: ClassVar[bool] = True
     metrics: ClassVar[tuple[Family, ...]] = ()
     phases: ClassVar[tuple[Stage, ...]] = ()
-    planned: ClassVar[str | None] = None
 
     def __init__(self, target: Target, settings: S, shared: SharedClients) -> None:
         self.target = target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Protocol
 
 from exporter.engine.diagnosis_views import IncidentView
@@ -56,8 +56,17 @@ class Backend(Protocol):
         """Make the views of the targets that are asked for, one by one: whoever takes them decides how many at a time."""
         ...
 
-    def parts(self, *, openmetrics: bool) -> list[bytes]:
-        """Return the exposition."""
+    @property
+    def exports(self) -> bool:
+        """Whether verdicts may be exported at this very moment: with a lease, only while it is held."""
+        ...
+
+    def parts(self, *, openmetrics: bool, of_services: bool = True) -> list[bytes]:
+        """Return the exposition; without `of_services`, what is of the exporter itself alone."""
+        ...
+
+    def to_others(self) -> Mapping[str, object] | None:
+        """Return what other exporters are told that share a lease; None where there is none."""
         ...
 
     def ready(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
@@ -18,7 +18,8 @@ from exporter.web.limits import ServerLimits
 from exporter.web.refusal import Refusal, refuse
 from exporter.web.worker import Worker
 
-__all__ = ["AnswerMiddleware", "Stream", "Whole"]
+__all__ = ["FENCE", "AnswerMiddleware", "Fence", "Stream", "Whole"]
+
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,21 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     hdrs.SERVER: "hafnium-exporter",
 }
+
+
+class Fence:
+    """Put on a request whose answer may go out of date at any moment, and asked before each piece is sent. Where it says no,
+    the connection is closed, so that the client knows that it has not got the answer.
+
+    Args:
+        holds: Says whether the answer may still be sent.
+    """
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        self.holds = holds
+
+
+FENCE = web.RequestKey("fence", Fence)
 
 
 class Stream(web.StreamResponse):
@@ -146,6 +162,7 @@ class AnswerMiddleware:
         transport.set_write_buffer_limits(high=0)
         try:
             async with asyncio.timeout(self._limits.send) as deadline:
+                _check(request)
                 if isinstance(response, Stream):
                     return await _send_stream(request, response, deadline)
                 if isinstance(response, Whole):
@@ -154,6 +171,9 @@ class AnswerMiddleware:
                     return await _send_in_pieces(request, response)
                 await response.prepare(request)
                 await response.write_eof()
+        except _OutOfDate:
+            log.info("what %s was to be told may not be sent any more; connection closed", request.path)
+            transport.abort()
         except TimeoutError:
             log.info("a client of %s read too slowly; connection closed", request.path)
             transport.abort()
@@ -163,6 +183,16 @@ class AnswerMiddleware:
             log.exception("%s %s failed", request.method, request.path)
             transport.abort()
         return response
+
+
+class _OutOfDate(Exception):  # noqa: N818 - it says what happened
+    """An answer may not be sent any more."""
+
+
+def _check(request: web.Request) -> None:
+    fence = request.get(FENCE)
+    if fence is not None and not fence.holds():
+        raise _OutOfDate
 
 
 async def _send_stream(request: web.Request, stream: Stream, deadline: asyncio.Timeout) -> web.StreamResponse:
@@ -193,6 +223,7 @@ async def _send_whole(request: web.Request, whole: Whole) -> Whole:
     await whole.prepare(request)
     if request.method != hdrs.METH_HEAD:
         for piece in whole.pieces:
+            _check(request)
             await whole.write(piece)
             await asyncio.sleep(0)
     await whole.write_eof()
@@ -208,6 +239,7 @@ async def _send_in_pieces(request: web.Request, response: web.Response) -> web.S
     await stream.prepare(request)
     view = memoryview(body)
     for start in range(0, len(body), _PIECE):
+        _check(request)
         await stream.write(view[start : start + _PIECE])
         await asyncio.sleep(0)
     await stream.write_eof()

@@ -23,6 +23,7 @@ ENDPOINTS = (
     Endpoint("GET", "/-/healthy", "whether the exporter is alive"),
     Endpoint("GET", "/-/ready", "whether every target has been probed"),
     Endpoint("POST", "/-/reload", "read the configuration anew"),
+    Endpoint("GET", "/-/lease", "what the exporter is to others that share a lease with it"),
     Endpoint("GET", "/api/v1/services", "all services and dependencies with their worst targets, as JSON"),
     Endpoint("GET", "/api/v1/services/{name}", "one service or dependency with all its targets, as JSON"),
     Endpoint("GET", "/api/v1/targets", "targets, as JSON; filters service=, probe=, verdict="),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from exporter.web.backend import Backend, UnknownTarget
+from exporter.web.delivery import FENCE, Fence
 from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
 from exporter.web.refusal import Refusal, quoted
@@ -39,8 +41,11 @@ class Exposition:
         self._worker = worker
         self._probes = 0
         self._cost = (0.0, 0)
-        self._text = SharedAnswer(lambda: self._collect(openmetrics=False), worker)
-        self._openmetrics = SharedAnswer(lambda: self._collect(openmetrics=True), worker)
+        self._answers = {
+            (openmetrics, of_services): SharedAnswer(partial(self._collect, openmetrics, of_services), worker)
+            for openmetrics in (False, True)
+            for of_services in (False, True)
+        }
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
@@ -48,25 +53,36 @@ class Exposition:
 
     async def close(self) -> None:
         """Stop what is being made."""
-        await self._text.close()
-        await self._openmetrics.close()
+        for answer in self._answers.values():
+            await answer.close()
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """Answer a scrape from what is known at its arrival or later: no target is asked, and the loop is held while one
         list is made.
 
         Scrapers that come at the same moment share it, the joining and the compression.
+
+        Where the exporter may export no verdict, it tells of itself alone. That is asked before the answer is made, once it
+        is made, and while it is sent: the process may have been stopped in between for as long as one likes.
         """
         openmetrics = prefers_openmetrics(",".join(request.headers.getall(hdrs.ACCEPT, ())))
         headers: dict[str, str] = {hdrs.CONTENT_TYPE: OPENMETRICS if openmetrics else TEXT, hdrs.VARY: hdrs.ACCEPT}
-        response = await (self._openmetrics if openmetrics else self._text).respond(request, headers=headers)
+        response = await self._respond(request, headers, openmetrics=openmetrics)
         if request.method == hdrs.METH_GET:
             self._backend.observe_scrape(*self._cost)
         return response
 
-    async def _collect(self, *, openmetrics: bool) -> Body:
+    async def _respond(self, request: web.Request, headers: Mapping[str, str], *, openmetrics: bool) -> web.StreamResponse:
+        if self._backend.exports:
+            response = await self._answers[openmetrics, True].respond(request, headers)
+            if self._backend.exports:
+                request[FENCE] = Fence(lambda: self._backend.exports)
+                return response
+        return await self._answers[openmetrics, False].respond(request, headers)
+
+    async def _collect(self, openmetrics: bool, of_services: bool) -> Body:
         started = time.perf_counter()
-        parts = self._backend.parts(openmetrics=openmetrics)
+        parts = self._backend.parts(openmetrics=openmetrics, of_services=of_services)
         held = time.perf_counter() - started
         body = Body(parts, await self._worker.run(lambda: sum(map(len, parts))))
         self._cost = held, body.size

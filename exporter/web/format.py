@@ -14,7 +14,7 @@ __all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "s
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
-_COMMAND = re.compile(r"(?:kubectl|rpk|curl|openssl|psql|redis-cli|hafnium-exporter) [^`:(]+")
+_COMMAND = re.compile(r"(?:kubectl|rpk|curl|openssl|psql|redis-cli|hafnium-exporter) (?:'[^'`]*'|[^`:(']|:(?! ))+")
 """A step that is a command and nothing else."""
 
 _REASONS = {reason.value: reason.meaning for reason in Reason}

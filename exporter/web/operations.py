@@ -1,4 +1,4 @@
-"""`/-/healthy`, `/-/ready` and `/-/reload`: what operators and their platforms ask."""
+"""`/-/healthy`, `/-/ready`, `/-/reload` and `/-/lease`: what operators and their platforms ask."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
+from exporter.ownership.peers import PATH
 from exporter.web.backend import Backend
 from exporter.web.refusal import Refusal
 
@@ -26,6 +27,7 @@ class Operations:
             web.get("/-/healthy", self.healthy),
             web.get("/-/ready", self.ready),
             web.post("/-/reload", self.reload),
+            web.get(PATH, self.lease),
         ]
 
     async def healthy(self, _request: web.Request) -> web.Response:
@@ -34,7 +36,15 @@ class Operations:
 
     async def ready(self, _request: web.Request) -> web.Response:
         """Tell whether what the exporter exports is complete."""
-        return _state("ready", self._backend.ready())
+        sharing = self._backend.about().sharing
+        return _state("ready", self._backend.ready(), sharing.text if sharing is not None else "")
+
+    async def lease(self, _request: web.Request) -> web.Response:
+        """Tell the other exporters that share a lease what this one is, and whether it can take over."""
+        said = self._backend.to_others()
+        if said is None:
+            raise Refusal(HTTPStatus.NOT_FOUND, "this exporter shares no lease")
+        return web.json_response(said)
 
     async def reload(self, request: web.Request) -> web.Response:
         """Read the configuration anew. Once begun it is carried through, whether or not the client waits for it."""
@@ -47,10 +57,10 @@ class Operations:
         return web.Response(text="the configuration was reloaded\n")
 
 
-def _state(name: str, reason: str | None) -> web.Response:
+def _state(name: str, reason: str | None, more: str = "") -> web.Response:
     if reason is not None:
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not {name}: {reason}")
-    return web.Response(text=f"{name}\n")
+    return web.Response(text=f"{name}\n{more}\n" if more else f"{name}\n")
 
 
 def _from_elsewhere(request: web.Request) -> bool:

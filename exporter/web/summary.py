@@ -175,7 +175,7 @@ def summarise(fleet: FleetView) -> Summary:
     pending = sum(row.view.pending for row in rows)
     return Summary(
         state=_overall(rows),
-        title=_title(rows, problems, pending),
+        title=_title(rows, problems, pending) if rows or not _follows(fleet) else "Another exporter watches the fleet",
         counts=dict(ordered),
         segments=segments(ordered),
         targets=sum(row.view.target_count for row in rows),
@@ -263,6 +263,10 @@ def _pips(instances: Mapping[str, int]) -> list[str]:
     return [
         verdict.value for verdict in (Verdict.UP, Verdict.UNKNOWN, Verdict.DOWN) for _ in range(instances.get(verdict, 0))
     ]
+
+
+def _follows(fleet: FleetView) -> bool:
+    return fleet.sharing is not None and fleet.sharing.role == "following"
 
 
 def _overall(rows: list[Row]) -> State:

@@ -106,8 +106,12 @@ services:
     assert routed == "pagerduty-critical,pagerduty-web-shop"
 
 
-def test_the_whole_fleet_of_the_shipped_configuration_has_every_alert(tmp_path: Path) -> None:
-    files = made(tmp_path, "--config", str(ROOT / "config" / "exporter.yml"))
+def test_the_whole_fleet_of_the_shipped_configuration_has_every_alert_in_a_cluster(tmp_path: Path) -> None:
+    text = (ROOT / "config" / "exporter.yml").read_text()
+    assert text.count("{actuator: {}}") == 1
+    config = tmp_path / "exporter.yml"
+    config.write_text(text.replace("{actuator: {}}", "{actuator: {}, kubernetes: {}}"))
+    files = made(tmp_path / "made", "--config", str(config))
     assert files == {name: text for name, text in build.render().items() if name in files}
     assert set(files) == set(build.render())
 

@@ -71,7 +71,7 @@ async def test_it_runs_reloads_and_answers_until_it_is_asked_to_end(tmp_path: Pa
     assert daemon.healthy() is not None
 
 
-KNOWN = "known: server, links, limits, defaults, dependencies, services"
+KNOWN = "known: server, links, limits, defaults, kubernetes, dependencies, services, sharing"
 
 
 async def test_what_is_told_names_the_incident_its_cause_and_what_speaks_for_it(tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_all_up_is_0(valkey_server: ValkeyServer, tmp_path: Path) -> None:
     assert "UP" in done.stdout
 
 
+def test_what_a_cluster_says_of_a_service_is_no_instance_of_it(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    watched = cache(valkey_server.address)
+    watched["probes"]["kubernetes"] = {"kubeconfig": "/nowhere", "selector": "app=cache"}
+    done = run(tmp_path, {"dependencies": {"cache": watched}})
+    assert done.returncode == DEGRADED, done.stdout + done.stderr
+    assert " 1/1 " in done.stdout
+
+
 def test_a_part_that_fails_is_degraded_and_1(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "acl", options=("--user", "pinger", "on", ">pass", "+ping")) as server:
         done = run(tmp_path, {"dependencies": {"cache": cache(server.address, user="pinger", password="pass")}})

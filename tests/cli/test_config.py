@@ -29,14 +29,6 @@ def test_the_shipped_file_is_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, out) == (0, f"{SHIPPED}: ok: 8 services, 5 dependencies\n")
 
 
-def test_a_kind_that_is_not_probed_yet_is_accepted_and_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "exporter.yml"
-    path.write_text("dependencies: {cluster: {instances: [api:443], probes: {kubernetes: {}, tls: {}}}}")
-    code, _, err = run(capsys, "config", "validate", "--config", str(path))
-    assert code == 0
-    assert err.startswith("note: cluster/kubernetes: ")
-
-
 def test_errors_are_3_and_name_their_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "exporter.yml"
     path.write_text("services: {a: {instances: [b], probes: {tls: }}}")

@@ -17,6 +17,7 @@ WHOLE: dict[str, Any] = {
     "server": {"listen": "127.0.0.1:9818", "drain_timeout": "10s"},
     "links": {"runbook": "https://runbooks.example/runbook.md", "dashboard": "https://grafana.example/d/hafnium-fleet"},
     "limits": {"max_in_flight": 256},
+    "kubernetes": {"kubeconfig": "/etc/kubeconfig", "context": "hafnium", "namespace": "hafnium"},
     "defaults": {
         "interval": "15s",
         "timeout": "5s",
@@ -78,6 +79,18 @@ WHOLE: dict[str, Any] = {
                     "down_statuses": ["DOWN"],
                 }
             },
+        },
+        "portal": {
+            "instances": {
+                "kubernetes": {
+                    "selector": "app=portal-service,tier in (backend)",
+                    "port": "management",
+                    "source": "pods",
+                    "labels": ["node", "zone"],
+                }
+            },
+            "min_ready": "50%",
+            "probes": {"actuator": {}, "kubernetes": {}},
         },
         "case": {"instances": ["case:8084"], "probes": {"actuator": {"auth": {"bearer": {"token": "secret"}}}}},
         "vault": {

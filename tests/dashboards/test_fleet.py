@@ -33,9 +33,18 @@ LINKED = {
     91: "Redis replicas",
     92: "Time since the last success",
     93: "Configuration",
+    110: "Containers that wait",
+    111: "Pods without a node",
+    112: "OOM kills",
+    113: "Rollouts",
+    114: "Quotas",
+    115: "Autoscalers",
+    116: "Autoscalers that cannot scale",
+    117: "Nodes",
+    118: "Blind",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
-FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}}
+FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}}
 """Windows that a panel has because what it shows is counted over them, whatever time it is looked at for."""
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 

@@ -30,11 +30,11 @@ class RunningFleet:
     def fault(self, name: str, service: str = "identity") -> Iterator[None]:
         """Break something for as long as the block lasts."""
         fault = FAULTS[name]
-        asyncio.run_coroutine_threadsafe(fault.begin(self.fleet, service), self._loop).result(30)  # type: ignore[arg-type] # acts are coroutines
+        asyncio.run_coroutine_threadsafe(fault.begin(self.fleet, service), self._loop).result(240)  # type: ignore[arg-type] # acts are coroutines
         try:
             yield
         finally:
-            asyncio.run_coroutine_threadsafe(fault.end(self.fleet, service), self._loop).result(30)  # type: ignore[arg-type] # acts are coroutines
+            asyncio.run_coroutine_threadsafe(fault.end(self.fleet, service), self._loop).result(240)  # type: ignore[arg-type] # acts are coroutines
 
     def get(self, path: str) -> bytes:
         """Ask the exporter."""
@@ -99,7 +99,7 @@ def running(options: Options) -> Iterator[RunningFleet]:
     thread = threading.Thread(target=main, name="fleet")
     thread.start()
     try:
-        assert up.wait(90)
+        assert up.wait(600)
         if errors:
             raise errors[0]
         yield found[0]

@@ -14,6 +14,7 @@ from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.probes import kafka, postgres, redis
 from exporter.verdict import Reason, Verdict
+from exporter.workloads import families as k
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 
@@ -22,6 +23,10 @@ FAMILIES: Mapping[str, Family] = {
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
     "query": postgres.LONGEST_QUERY, "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "took": m.DURATION,
+    "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,
+    "ended_at": k.TERMINATED_AT, "exit": k.EXIT_CODE, "limit": k.MEMORY_LIMIT, "replicas": k.REPLICAS, "stuck": k.STUCK,
+    "refused": k.REPLICA_FAILURE, "node": k.NODE_TROUBLE, "at_limit": k.AT_LIMIT, "unable": k.UNABLE,
+    "autoscaler": k.AUTOSCALER,
 }  # fmt: skip
 _USER = {"user": "u", "password": "p", "database": "d"}
 

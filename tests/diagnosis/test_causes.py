@@ -11,6 +11,9 @@ from exporter.diagnosis.causes import CAUSES, of_reason
 from exporter.diagnosis.model import Cause
 from exporter.verdict import PROBER_FAULTS, Reason
 
+NAMES = (
+    "service", "dependency", "kubectl", "namespace", "selector", "slices", "balancer", "workload", "autoscaler"
+)  # fmt: skip
 RUNBOOK = Path(__file__).parents[2] / "docs/runbook.md"
 
 
@@ -26,8 +29,18 @@ def test_each_says_what_it_means_and_what_to_do(cause: Cause) -> None:
     assert cause.steps
     assert cause.symptoms
     assert cause.section in anchors()
-    left = re.sub(r"\{(service|dependency)\}", "", " ".join((cause.meaning, *cause.steps)))
+    ways = [way for step in cause.steps for way in ([step] if isinstance(step, str) else step)]
+    left = re.sub(rf"\{{({'|'.join(NAMES)})\}}", "", " ".join((cause.meaning, *ways)))
     assert not re.search(r"[{}\n]", left)
+
+
+@pytest.mark.parametrize("cause", CAUSES.values(), ids=list(CAUSES))
+def test_each_step_can_be_told_of_what_is_in_no_cluster(cause: Cause) -> None:
+    for step in cause.steps:
+        last = step if isinstance(step, str) else step[-1]
+        assert set(re.findall(r"\{(\w+)\}", last)) <= {"service", "dependency"}
+        assert "kubectl" not in last
+        assert isinstance(step, str) or len(set(step)) == len(step) > 1
 
 
 def test_every_reason_for_which_a_target_is_down_is_one() -> None:

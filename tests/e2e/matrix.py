@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
+from tests.e2e.cluster_rows import CLUSTER
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
 from tests.e2e.stack import Stack
@@ -413,5 +414,7 @@ WATCHERS = (
     ),
 )
 
-ROWS: dict[str, Row] = {row.name: row for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS)}
+ROWS: dict[str, Row] = {
+    row.name: row for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *CLUSTER)
+}
 """Every row by its name."""

@@ -54,13 +54,14 @@ class Row:
         story: What is done, in order.
         owed: What people are owed: nothing else may reach them.
         services: How many services it breaks.
-        parts: Dependencies that it breaks and that no service notices.
+        parts: What else it breaks and no service notices: dependencies; services by name, where only those will do.
         alone: Whether nothing may go on beside it in its stack; so it is of a row of neither services nor parts.
         may: Alerts of which incidents of low urgency are right too, and not owed.
         quick: Whether it is part of `make test`.
         patience: Seconds that the last resolve may take at the shipped intervals.
         hurry: How many times faster its fleet runs in `make e2e`: 1 is as shipped.
         spoils: Whether its fleet is thrown away afterwards: what it did is seen for hours.
+        kubernetes: Whether its fleet's services are Deployments on a control plane of Kubernetes.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Row:
     patience: float = 240.0
     hurry: int = 1
     spoils: bool = False
+    kubernetes: bool = False
 
     @property
     def is_alone(self) -> bool:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from exporter.demo.servers.springboot import SERVICES
@@ -28,7 +29,6 @@ class Wave:
     """Rows that go on at the same time in one stack, each with services of its own."""
 
     rows: list[Row] = field(default_factory=list)
-    services: list[Sequence[str]] = field(default_factory=list)
 
     def takes(self, row: Row) -> bool:
         """Tell whether a row fits in: there are services for it, and its incidents are nobody else's here."""
@@ -36,17 +36,24 @@ class Wave:
             return True
         if row.is_alone or any(other.is_alone for other in self.rows):
             return False
-        first = self.rows[0]
-        used = sum(other.services for other in self.rows)
         mine, theirs = _shared(row), {name for other in self.rows for name in _shared(other)}
-        alike = (row.hurry, row.spoils, row.patience > 300) == (first.hurry, first.spoils, first.patience > 300)
-        return alike and used + row.services <= len(_SPARE) and not mine & theirs
+        free = [name for name in _SPARE if name not in mine | theirs]
+        wanted = sum(other.services for other in self.rows) + row.services
+        return _kind(row) == _kind(self.rows[0]) and wanted <= len(free) and not mine & theirs
 
-    def add(self, row: Row) -> None:
-        """Take a row in."""
-        used = sum(other.services for other in self.rows)
-        self.rows.append(row)
-        self.services.append((SERVICES if row.is_alone else _SPARE)[used : used + row.services])
+    @property
+    def services(self) -> list[Sequence[str]]:
+        """What each row breaks: services that none of them asks for by name."""
+        if self.rows[0].is_alone:
+            return [SERVICES[: self.rows[0].services]]
+        named = {name for row in self.rows for name in _shared(row)}
+        free = iter([name for name in _SPARE if name not in named])
+        return [list(islice(free, row.services)) for row in self.rows]
+
+    @property
+    def kubernetes(self) -> bool:
+        """Whether its rows need a control plane."""
+        return self.rows[0].kubernetes
 
     @property
     def hurry(self) -> int:
@@ -67,7 +74,7 @@ def waves(rows: Iterable[Row]) -> list[Wave]:
         if wave is None:
             wave = Wave()
             found.append(wave)
-        wave.add(row)
+        wave.rows.append(row)
     return sorted(found, key=lambda wave: -max(row.patience * row.hurry for row in wave.rows))
 
 
@@ -106,7 +113,7 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
     wave: Wave | None = first
     async with AsyncExitStack() as ending:
         async with starting:
-            stack = await ending.enter_async_context(running_stack(state, hurry or first.hurry))
+            stack = await ending.enter_async_context(running_stack(state, hurry or first.hurry, kubernetes=first.kubernetes))
         wrong = await stack.quiet()
         while wave is not None:
             for result in await _play(wave, stack):
@@ -115,7 +122,9 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
                 keep(result)
             if stack.hurry == 1 or wave.spoils or wrong is not None:
                 return
-            wave = left.popleft() if left and (hurry or left[0].hurry) == stack.hurry else None
+            wave = next((w for w in left if (hurry or w.hurry, w.kubernetes) == (stack.hurry, first.kubernetes)), None)
+            if wave is not None:
+                left.remove(wave)
             wrong = await stack.quiet() if wave is not None else None
 
 
@@ -126,6 +135,11 @@ async def _play(wave: Wave, stack: Stack) -> list[Result]:
     for scene in scenes:
         scene.ended = over  # what comes late is somebody's too
     return [judge(scene, [other for other in scenes if other is not scene]) for scene in scenes]
+
+
+def _kind(row: Row) -> tuple[int, bool, bool, bool]:
+    """Return what rows have in common that go on side by side: their kind of stack, and about how long they take."""
+    return row.hurry, row.spoils, row.kubernetes, row.patience > 300
 
 
 def _shared(row: Row) -> set[str]:

@@ -199,17 +199,19 @@ def _empty(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def running_stack(state: Path, hurry: int = 1) -> AsyncIterator[Stack]:
+async def running_stack(state: Path, hurry: int = 1, *, kubernetes: bool = False) -> AsyncIterator[Stack]:
     """Run a stack until the block ends.
 
     Args:
         state: Folder for data and logs; emptied.
         hurry: How many times faster than shipped.
+        kubernetes: Run the services as Deployments on a control plane, whose programs are built.
     """
     _empty(state)
     interval = INTERVAL / hurry
     timeout = TIMEOUT if hurry == 1 else 0.9 * interval
-    fleet = Fleet(Options(state, free_ports=True, prometheus=False, interval=interval, timeout=timeout))
+    options = Options(state, free_ports=True, prometheus=False, interval=interval, timeout=timeout, kubernetes=kubernetes)
+    fleet = Fleet(options)
     async with Relay(fleet.exporter.port) as link:
         alertmanager = StackAlertmanager(state / "alertmanager", fleet.pagerduty, hurry)
         prometheus = StackPrometheus(state / "prometheus", f"127.0.0.1:{link.port}", alertmanager.address, hurry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,9 +17,10 @@ _HEAD = """\
 <!-- Written by `make e2e`. -->
 
 Every row is a fault in the demo's fleet: a real PostgreSQL, Valkey and Kafka broker, a small Keycloak, eight simulated
-services. Exporter, Prometheus and Alertmanager run with rules, routes and intervals as shipped; only addresses and key files
-are others. A stand-in takes PagerDuty's place and refuses what its Events API v2 refuses. `make e2e ARGS="db-down twice"`
-runs some of them again; a new fault is an entry of `tests/e2e/matrix.py`.
+services; in the rows of Kubernetes these are Deployments on a real control plane, whose kubelets are played. Exporter,
+Prometheus and Alertmanager run with rules, routes and intervals as shipped; only addresses and key files are others. A
+stand-in takes PagerDuty's place and refuses what its Events API v2 refuses. `make e2e ARGS="db-down twice"` runs some again,
+and leaves the other rows as they are; a new fault is an entry of `tests/e2e/matrix.py`, or of `tests/e2e/cluster_rows.py`.
 
 *s to page* counts from the fault; *pages* is how often a person was woken up, *low* how many incidents of low urgency were
 opened beside that; *s to resolve* counts from the mending. A row is right if exactly what is owed came, in time, with its
@@ -30,22 +32,32 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def render(results: Sequence[Result], missing: Sequence[str] = ()) -> str:
-    """Return the page; of rows that are missing it says that they have not been run."""
-    right = sum(not result.problems for result in results)
-    lines = [
-        f"{right} of {len(results)} rows are right.",
-        "",
-        f"| {' | '.join(_COLUMNS)} |",
-        "|" + "---|" * len(_COLUMNS),
-        *(f"| {' | '.join(_cells(result))} |" for result in results),
-    ]
-    wrong = [f"- **{r.row}**: {_plain(problem)}" for r in results for problem in r.problems]
-    if missing:
-        lines += ["", f"Not run yet: {', '.join(f'`{name}`' for name in missing)}."]
-    if wrong:
-        lines += ["", "What is not right:", "", *wrong]
-    return _HEAD + "\n".join(lines) + "\n"
+_ROW = re.compile(r"^\| `([\w-]+)` .*$", re.MULTILINE)
+_PROBLEM = re.compile(r"^- \*\*([\w-]+)\*\*: .*$", re.MULTILINE)
+
+
+def render(names: Sequence[str], results: Iterable[Result], page: str = "") -> str:
+    """Return the page.
+
+    Args:
+        names: The rows, in their order. Of those of which nothing is known it says that they have not been run.
+        results: What came of rows.
+        page: The page as it was: what it says of other rows stays.
+    """
+    lines = {found[1]: found[0] for found in _ROW.finditer(page)}
+    wrong = [(found[1], found[0]) for found in _PROBLEM.finditer(page)]
+    for result in results:
+        lines[result.row] = f"| {' | '.join(_cells(result))} |"
+        wrong = [(name, line) for name, line in wrong if name != result.row]
+        wrong += [(result.row, f"- **{result.row}**: {_plain(problem)}") for problem in result.problems]
+    known = [lines[name] for name in names if name in lines]
+    right = sum(line.endswith("| yes |") for line in known)
+    head = [f"{right} of {len(known)} rows are right.", "", f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS)]
+    missing = sorted(f"`{name}`" for name in names if name not in lines)
+    not_run = ["", f"Not run yet: {', '.join(missing)}."] if missing else []
+    problems = [line for row in names for name, line in wrong if name == row]
+    not_right = ["", "What is not right:", "", *problems] if problems else []
+    return _HEAD + "\n".join([*head, *known, *not_run, *not_right]) + "\n"
 
 
 def save(result: Result, folder: Path) -> None:

@@ -210,8 +210,8 @@ class Bench:
         self.built.append(probe)
         return probe
 
-    def _make_source(self, settings: Instances, resolver: Resolver) -> Source:
-        return PlayedSource(settings.dns, self) if settings.dns is not None else source_of(settings, resolver)
+    def _make_source(self, settings: Instances, shared: SharedClients) -> Source:
+        return PlayedSource(settings.dns, self) if settings.dns is not None else source_of(settings, shared)
 
 
 @asynccontextmanager

@@ -12,8 +12,10 @@ from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.slots import Lane, Slots
 from exporter.metrics.family import gauge
+from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
 from exporter.probing.attempt import Attempt
+from exporter.probing.probe import SharedClients
 from exporter.verdict import Failure, Reason, Stage
 from tests.engine.bench import Bench, Played, at, down, hang, running
 
@@ -140,9 +142,10 @@ async def test_a_changed_refresh_while_the_name_server_is_silent_takes_no_instan
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolver = _Silent()
+    shared = SharedClients(HttpClient(resolver), resolver)
 
-    def make(self: Bench, settings: Instances, _: Resolver) -> Source:
-        return source_of(settings, resolver)
+    def make(self: Bench, settings: Instances, _: SharedClients) -> Source:
+        return source_of(settings, shared)
 
     monkeypatch.setattr(Bench, "_make_source", make)
     text = "services: {case: {instances: {dns: case, port: 1, refresh: %s}, probes: {actuator: {}}}}"
@@ -154,7 +157,7 @@ async def test_a_changed_refresh_while_the_name_server_is_silent_takes_no_instan
         await bench.configure(text % "60s")
         await asyncio.sleep(20)
         assert set(bench.values("probe_success")) == {"10.0.0.1:1", "10.0.0.2:1"}
-    await resolver.close()
+    await shared.close()
 
 
 async def test_a_probe_that_does_not_close_holds_up_no_other_service(monkeypatch: pytest.MonkeyPatch) -> None:

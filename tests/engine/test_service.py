@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.config.models import MemberSettings
 from exporter.discovery.source import Discovered
-from exporter.engine.quorum import Quorum, deciding_kinds, service_verdict
+from exporter.engine.quorum import Quorum, count_instances, deciding_kinds, service_verdict
 from exporter.engine.service import ServiceState
 from exporter.engine.target import Standing
 from exporter.metrics.store import Store
@@ -43,6 +43,8 @@ def settings(*kinds: str, min_ready: int = 1) -> MemberSettings:
     probes: dict[str, Any] = {kind: {} for kind in kinds}
     if "postgres" in probes:
         probes["postgres"] = {"user": "u", "database": "d", "password": "p"}
+    if "oidc" in probes:
+        probes["oidc"] = {"issuer_path": "/realms/r"}
     return MemberSettings.model_validate({"instances": ["h:1"], "min_ready": min_ready, "probes": probes})
 
 
@@ -80,6 +82,27 @@ def fed(*kinds: str, complete: bool = True) -> Fed:
     service.current = True
     service.discovered = Discovered((), None if complete else Failure(Stage.RESOLVE, Reason.PROBER_DNS))
     return service
+
+
+@pytest.mark.parametrize(
+    ("kinds", "targets", "expected"),
+    [
+        (("actuator", "kubernetes"), {("actuator", "a"): U, ("actuator", "b"): D, ("kubernetes", "s"): D}, {U: 1, D: 1}),
+        (("tls", "kubernetes"), {("tls", "a"): U, ("tls", "b"): U, ("kubernetes", "s"): U}, {U: 2}),
+        (("actuator", "redis"), {("actuator", "a"): U, ("redis", "a"): X, ("actuator", "b"): U}, {X: 1, U: 1}),
+        (("tls", "oidc"), {("tls", "a:1"): D, ("oidc", "a:1"): U}, {U: 1}),
+        (("kubernetes",), {("kubernetes", "s"): U}, {U: 1}),  # nothing else is known of it
+        (("kafka",), {}, {}),
+    ],
+)  # fmt: skip
+def test_what_covers_the_whole_is_no_instance(
+    kinds: tuple[str, ...], targets: dict[tuple[str, str], Verdict], expected: dict[Verdict, int]
+) -> None:
+    service = fed(*kinds)
+    for (kind, name), verdict in targets.items():
+        service.feed(kind, name, Standing(verdict, None if verdict is U else Reason.TIMEOUT))
+    assert service.instances == {verdict.value: expected.get(verdict, 0) for verdict in Verdict}
+    assert count_instances(service.settings, ((*key, verdict) for key, verdict in targets.items())) == expected
 
 
 STANDINGS = st.one_of(

@@ -172,6 +172,7 @@ def healthy_fleet(now: float | None = None) -> Whole:
         version="0.1.0",
         config_loaded_at=now - 11_000,
         config_error=None,
+        sharing=None,
         runbook=None,
         dashboard=None,
         services=sorted([*services, facade], key=lambda item: item.name) + dependencies,
@@ -343,6 +344,9 @@ class FakeBackend:
     reloads: int = 0
     lists: int = 0
     joins: list[bool] = field(default_factory=list)
+    leads: list[bool] = field(default_factory=list)
+    """What `exports` says, one after the other; True where nothing is left."""
+    lease: dict[str, object] | None = None
 
     @property
     def edition(self) -> Hashable:
@@ -385,9 +389,17 @@ class FakeBackend:
                 if all(wanted in (None, real) for wanted, real in asked):
                     yield item
 
-    def parts(self, *, openmetrics: bool) -> list[bytes]:
+    @property
+    def exports(self) -> bool:
+        return self.leads.pop(0) if self.leads else True
+
+    def to_others(self) -> dict[str, object] | None:
+        return self.lease
+
+    def parts(self, *, openmetrics: bool, of_services: bool = True) -> list[bytes]:
         self.joins.append(openmetrics)
-        return [self.exposition, *([b"# EOF\n"] if openmetrics else [])]
+        exposition = self.exposition if of_services else b"probe_exporter_leader 0\n"
+        return [exposition, *([b"# EOF\n"] if openmetrics else [])]
 
     def ready(self) -> str | None:
         return self.unready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 
+import aiohttp
 import pytest
 from aiohttp import ClientSession
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -181,3 +182,38 @@ async def test_a_run_on_demand_is_not_for_head(client: ClientSession, backend: F
     async with client.head("/probe?service=identity&probe=actuator") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET")
     assert backend.runs == []
+
+
+async def test_one_that_may_not_export_verdicts_tells_of_itself_alone(client: ClientSession, backend: FakeBackend) -> None:
+    backend.leads = [False]
+    async with client.get("/metrics") as answer:
+        assert await answer.read() == b"probe_exporter_leader 0\n"
+
+
+async def test_verdicts_that_went_out_of_date_while_they_were_joined_are_not_sent(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    backend.leads = [True, False]
+    async with client.get("/metrics") as answer:
+        assert await answer.read() == b"probe_exporter_leader 0\n"
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+async def test_verdicts_that_went_out_of_date_before_they_were_sent_are_not(
+    client: ClientSession, backend: FakeBackend, size: int
+) -> None:
+    backend.exposition = b"# HELP a b\n" + b"probe_success 1\n" * size
+    backend.leads = [True, True, *[False] * 10]
+    async with client.get("/metrics") as answer:  # the connection is cut, and the client asks again
+        assert await answer.read() == b"probe_exporter_leader 0\n"
+    assert len(backend.joins) == 2
+
+
+async def test_the_rest_of_a_large_exposition_is_not_sent_when_it_goes_out_of_date(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    backend.exposition = b"# HELP a b\n" + b"probe_success 1\n" * 100_000
+    backend.leads = [True, True, True, True, False]
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with client.get("/metrics") as answer:
+            await answer.read()

@@ -99,6 +99,10 @@ def test_shares_make_a_whole_and_none_vanishes() -> None:
         ("Run `a <b>` and `c`", "Run <code>a &lt;b&gt;</code> and <code>c</code>"),
         ("an odd ` backtick", "an odd ` backtick"),
         ("kubectl get pods -n hafnium", "<code>kubectl get pods -n hafnium</code>"),
+        (
+            "kubectl --context a:b get pods -l 'a in (b,c)'",
+            "<code>kubectl --context a:b get pods -l &#39;a in (b,c)&#39;</code>",
+        ),
         ("rpk topic describe the topic: partitions", "rpk topic describe the topic: partitions"),
         ("curl localhost/x (the port)", "curl localhost/x (the port)"),
     ],

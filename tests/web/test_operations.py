@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from aiohttp import ClientSession
 
+from exporter.engine.views import SharingView
 from exporter.values import Address
 from tests.web.raw import Raw
 from tests.web.samples import FakeBackend
@@ -16,6 +17,19 @@ async def test_alive_and_ready_are_said_in_a_word(client: ClientSession) -> None
     for name in ("healthy", "ready"):
         async with client.get(f"/-/{name}") as answer:
             assert (answer.status, await answer.text()) == (200, f"{name}\n")
+
+
+async def test_one_of_several_says_what_it_is_to_the_others(client: ClientSession, backend: FakeBackend) -> None:
+    async with client.get("/-/lease") as answer:
+        assert answer.status == 404
+    text = "following hafnium-0_1"
+    sharing = SharingView(kind="lease", role="following", leader="hafnium-0_1", shard=None, shards=None, text=text)
+    backend.view = backend.view.model_copy(update={"sharing": sharing})
+    backend.lease = {"identity": "hafnium-1_2", "role": "following", "waits": False}
+    async with client.get("/-/ready") as answer:
+        assert (answer.status, await answer.text()) == (200, "ready\nfollowing hafnium-0_1\n")
+    async with client.get("/-/lease") as answer:
+        assert await answer.json() == backend.lease
 
 
 async def test_what_is_not_so_says_why(client: ClientSession, backend: FakeBackend) -> None:

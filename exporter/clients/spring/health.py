@@ -6,12 +6,12 @@ The verdict comes from the body, not from the status code: a custom `http-mappin
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from exporter.net.masking import mask
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["DEFAULT_DOWN", "Component", "Health", "judge", "parse", "refusal"]
@@ -31,10 +31,6 @@ DEFAULT_DOWN = ("DOWN", "OUT_OF_SERVICE", "FATAL")
 status of one's own. Boot answers such a status with 200 unless it is told otherwise."""
 
 _ALWAYS_UP = frozenset({"UP", "UNKNOWN"})
-_SECRETS = (
-    (re.compile(r"(://)[^/\s@]+@"), r"\1***@"),
-    (re.compile(r"\b(password|passwd|pwd|secret|token)\b(\s*[=:]\s*)[^\s&;,]+", re.IGNORECASE), r"\1\2***"),
-)
 
 
 class Component(NamedTuple):
@@ -141,13 +137,6 @@ def refusal(code: int, headers: Mapping[str, str]) -> Failure | None:
         where = mask(headers.get("Location", "").partition("?")[0])
         return Failure(Stage.CHECK, Reason.REDIRECT, f"HTTP {code} to {where or 'nowhere'}")
     return Failure(Stage.CHECK, Reason.HTTP_STATUS, f"HTTP {code}")
-
-
-def mask(text: str) -> str:
-    """Mask credentials that error messages and addresses may carry."""
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def _refuse_constant(name: str) -> Any:

@@ -34,6 +34,8 @@ class Gateway:
 
     Attributes:
         authority: Certificate of the authority, which stays the same when the gateway's is renewed.
+        certificate: The gateway's certificate, PEM; what is presented is what was in it when it was loaded last.
+        key: Its key, PEM.
     """
 
     def __init__(self, directory: Path, port: int) -> None:
@@ -41,8 +43,8 @@ class Gateway:
         self.port = port
         self.authority = directory / "authority.pem"
         self._authority_key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = directory / "gateway.pem"
-        self._key = directory / "gateway.key"
+        self.certificate = directory / "gateway.pem"
+        self.key = directory / "gateway.key"
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, days: float = 90) -> None:
@@ -57,7 +59,7 @@ class Gateway:
     def listen(self) -> None:
         """Load the certificate, and listen."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._certificate, self._key)
+        context.load_cert_chain(self.certificate, self.key)
         listener = socket.create_server(("127.0.0.1", self.port), backlog=100)
         listener.settimeout(0)
         self._begin(self._accept(listener, context)).add_done_callback(lambda _: listener.close())
@@ -100,9 +102,9 @@ class Gateway:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
         builder = _certificate(_SUBJECT, key.public_key(), days).add_extension(names, critical=False)
-        self._key.touch(mode=0o600)
-        self._key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        self._certificate.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
+        self.key.touch(mode=0o600)
+        self.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.certificate.write_bytes(builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM))
 
 
 def _name(common: str) -> x509.Name:

@@ -344,6 +344,12 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
 
 OTHER = UP.replace("x:9818", "y:9818")
 TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_last_reload_successful")
+LEADS, OTHER_LEADS = (own("probe_exporter_leader").replace("x:9818", each) for each in ("x:9818", "y:9818"))
+TRANSITIONS, OTHER_TRANSITIONS = (
+    own("probe_exporter_lease_transitions_total").replace("x:9818", each) for each in ("x:9818", "y:9818")
+)
+SHARD, OTHER_SHARD = (own("probe_exporter_shard").replace("x:9818", each) for each in ("x:9818", "y:9818"))
+SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
@@ -360,6 +366,19 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
         Entry(good={UP: 1}, bad={UP: None}, fires=60, missed=True, labels=of_exporter("critical", **OF_JOB)),
     ),
     "ExporterNoTargets": (Entry(good={TARGETS: 1}, bad={TARGETS: 0}, fires=120, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterNoLeader": (Entry(good={LEADS: 1}, bad={LEADS: 0}, fires=60, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterTwoLeaders": (
+        Entry(
+            good={LEADS: 1, OTHER_LEADS: 0}, bad={OTHER_LEADS: 1}, beside={TRANSITIONS: 3, OTHER_TRANSITIONS: 3}, fires=120,
+            labels=of_exporter("warning", **OF_JOB),
+        ),
+    ),
+    "ExporterShardMissing": (
+        Entry(
+            good={SHARD: 0, OTHER_SHARD: 1}, bad={OTHER_SHARD: None}, beside={SHARDS: 2}, fires=100,
+            labels=of_exporter("critical", **OF_JOB),
+        ),
+    ),
     "ExporterConfigRejected": (
         Entry(good={RELOADED: 1}, bad={RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
@@ -400,6 +419,18 @@ KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
             labels=OF_ALL,
             heard={"cause": "its instances are not known"},
         ),
+        Entry(  # its pods fail while the cluster cannot be seen
+            good={VERDICT: 1},
+            bad={
+                VERDICT: None,
+                of("probe_service_unknown", reason="api_unreachable"): 1,
+                of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): 1,
+            },
+            beside={TARGETS: 5, of("probe_service_targets_current"): 1},
+            fires=300,
+            labels=OF_ALL,
+            heard={"cause": "api_unreachable"},
+        ),
     ),
     "DiscoveryFailing": (
         Entry(
@@ -437,7 +468,114 @@ KNOWLEDGE: Mapping[str, tuple[Entry, ...]] = {
     ),
 }  # fmt: skip
 
+NOT_RELOADED = {"target": "a:443", "secret": "api-tls"}
+NODE = {"node": "n1", "condition": "memory_pressure"}
+PEAK = {"autoscaler": "hpa"}
+REFUSED = {"workload": "vault-service", "reason": "quota"}
+WORKLOADS: Mapping[str, tuple[Entry, ...]] = {
+    "CertificateNotReloaded": (
+        Entry(
+            good={of("probe_tls_secret_served", **NOT_RELOADED): 1},
+            bad={of("probe_tls_secret_served", **NOT_RELOADED): 0},
+            beside={of("probe_tls_secret_not_after_timestamp_seconds", **NOT_RELOADED): Ahead(30 * DAY)},
+            fires=900, labels=labels(team="secops", **NOT_RELOADED), heard={"description": "30d"},
+        ),
+    ),
+    "PodCrashLooping": (
+        Entry(
+            good={},
+            bad={
+                of("probe_kubernetes_containers_waiting", reason="CrashLoopBackOff"): 2,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="CrashLoopBackOff"): 1,
+                of("probe_kubernetes_last_exit_code", container="app", reason="Error"): 3,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(),
+            heard={"summary": "2 containers", "cause": "vault-1 (CrashLoopBackOff). Last end: app Error, exit code 3"},
+        ),
+    ),
+    "PodOomKilled": (
+        Entry(
+            good={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.0003)},
+            bad={of("probe_kubernetes_oom_kills_total", container="app"): Rising(0.01)},
+            beside={of("probe_kubernetes_memory_limit_bytes", container="app"): 2**29}, fires=90,
+            labels=labels(container="app"), heard={"description": "512MiB"},
+        ),
+    ),
+    "PodNotStarting": (
+        Entry(
+            good={of("probe_kubernetes_containers_waiting", reason="ContainerCreating"): 1},
+            bad={
+                of("probe_kubernetes_containers_waiting", reason="ImagePullBackOff"): 1,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(),
+            heard={"summary": "start: ImagePullBackOff", "cause": "vault-1 (ImagePullBackOff)"},
+        ),
+    ),
+    "PodUnschedulable": (
+        Entry(
+            good={},
+            bad={
+                of("probe_kubernetes_pods_unschedulable", reason="memory"): 3,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="Unschedulable"): 1,
+            },
+            beside={VERDICT: 1}, fires=300, labels=labels(reason="memory"),
+            heard={"summary": "takes 3 pods", "cause": "vault-1"},
+        ),
+    ),
+    "RolloutStuck": (
+        Entry(
+            good={of("probe_kubernetes_rollout_stuck", workload="vault-service"): 0},
+            bad={of("probe_kubernetes_rollout_stuck", workload="vault-service"): 1},
+            beside={
+                of("probe_kubernetes_replicas", workload="vault-service", state="updated"): 1,
+                of("probe_kubernetes_replicas", workload="vault-service", state="desired"): 3,
+                of("probe_kubernetes_pod_problem", pod="vault-1", reason="ImagePullBackOff"): 1,
+            },
+            fires=60, labels=labels(workload="vault-service"),
+            heard={"summary": "is stuck: ImagePullBackOff", "description": "1 of 3 pods", "cause": "vault-1"},
+        ),
+    ),
+    "QuotaBlocks": (
+        Entry(
+            good={},
+            bad={of("probe_kubernetes_replica_failure", **REFUSED): 1},
+            beside={of("probe_kubernetes_quota_used_ratio", quota="compute", resource="pods"): 1},
+            fires=120, labels=labels(**REFUSED), heard={"cause": "pods of compute 100%"},
+        ),
+    ),
+    "AutoscalerAtLimit": (
+        Entry(
+            good={of("probe_kubernetes_autoscaler_at_limit", **PEAK): 0},
+            bad={of("probe_kubernetes_autoscaler_at_limit", **PEAK): 1},
+            beside={of("probe_kubernetes_autoscaler_replicas", **PEAK, state="max"): 5},
+            fires=900, labels=labels(**PEAK), heard={"description": "may have: 5"},
+        ),
+    ),
+    "AutoscalerUnable": (
+        Entry(
+            good={},
+            bad={of("probe_kubernetes_autoscaler_unable", **PEAK, reason="FailedGetResourceMetric"): 1},
+            fires=600, labels=labels(**PEAK, reason="FailedGetResourceMetric"),
+        ),
+    ),
+    "NodePressure": (
+        Entry(
+            good={of("probe_kubernetes_node_condition", node="n1", condition="cordoned"): 1},
+            bad={of("probe_kubernetes_node_condition", **NODE): 1},
+            fires=180, labels=labels(service="kubernetes", tier="monitoring", **NODE), heard={"cause": "vault"},
+        ),
+    ),
+    "KubernetesBlind": (
+        Entry(
+            good={},
+            bad={of("probe_unknown", probe="kubernetes", target="vault", reason="api_unreachable"): 1},
+            fires=180, labels=of_exporter("warning"), heard={"cause": "vault api_unreachable"},
+        ),
+    ),
+}  # fmt: skip
+
 ENTRIES: Mapping[str, tuple[Entry, ...]] = {
-    **SERVICES, **CERTIFICATES, **KAFKA, **POSTGRES, **REDIS, **EXPORTER, **KNOWLEDGE,
+    **SERVICES, **CERTIFICATES, **KAFKA, **POSTGRES, **REDIS, **EXPORTER, **KNOWLEDGE, **WORKLOADS,
 }  # fmt: skip
 """All of them, by the name of the alert."""

@@ -1,0 +1,1 @@
+"""What deploy/ has of generated files: roles, the fleet's configuration in a cluster, rules and dashboards."""

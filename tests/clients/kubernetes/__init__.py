@@ -1,0 +1,1 @@
+"""The client of Kubernetes' API, against servers that speak its protocol."""

@@ -1,0 +1,1 @@
+"""The exporter on Kubernetes: a real control plane, driven through what a day brings."""
