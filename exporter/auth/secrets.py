@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from exporter.net.files import read_aside
 from exporter.values import read_secret
 from exporter.verdict import Failure, Reason, Stage
 
@@ -27,7 +27,7 @@ async def current_secret(value: SecretStr | None, file: Path | None, key: str = 
     if file is None:
         return value.get_secret_value() if value is not None else None
     try:
-        return await asyncio.to_thread(read_secret, file)
+        return await read_aside((read_secret, file), lambda: read_secret(file))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "empty, or not text"
         raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"{key} {file}: {reason}") from None

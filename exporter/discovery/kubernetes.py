@@ -120,7 +120,7 @@ class _ClusterSource(ABC):
         failure = self._cluster.failure(self.kind)
         failure = blind(failure) if failure is not None else None
         if _is_unlisted(failure):
-            return Discovered(self._known, failure, self._wanted)
+            return Discovered(self._known, failure, self._wanted, self._unsized())
         if self._rezoned:
             self._rezoned = False
             self._take_all(list(self._found))
@@ -133,7 +133,16 @@ class _ClusterSource(ABC):
             failure = Failure(Stage.CHECK, Reason.NOT_BUILT, f"what is selected has no port named {self._settings.port}")
         if self._too_many:
             failure = Failure(Stage.CHECK, Reason.TOO_LARGE, f"the selector selects more than {MOST_INSTANCES} instances")
-        return Discovered(self._known, failure, self._wanted)
+        return Discovered(self._known, failure, self._wanted, self._unsized())
+
+    def _unsized(self) -> Failure | None:
+        """Return why it cannot be told how many are wanted: then it is as many as were last wanted, or as there are."""
+        if not self._settings.desired:
+            return None
+        failure = next(filter(None, map(self._cluster.failure, _WORKLOADS)), None)
+        if failure is None and self._wanted is None:
+            return Failure(Stage.CHECK, Reason.NOT_BUILT, "no Deployment or StatefulSet has pods that are selected")
+        return blind(failure) if failure is not None else None
 
     def _desired(self) -> int | None:
         """Return how many instances the workloads want that make them; what was last known where they cannot tell."""
@@ -270,5 +279,5 @@ def _same(before: Discovered, now: Discovered) -> bool:
     return (before.instances, before.wanted, _words(before)) == (now.instances, now.wanted, _words(now))
 
 
-def _words(found: Discovered) -> str | None:
-    return str(found.failure) if found.failure is not None else None
+def _words(found: Discovered) -> tuple[str, str]:
+    return str(found.failure), str(found.unsized)

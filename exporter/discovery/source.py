@@ -47,12 +47,14 @@ class Discovered:
         instances: All of them; those last known where the source could not tell.
         failure: Why the source could not tell. Then nothing may be concluded from an instance that is missing.
         wanted: How many there should be, where the source knows: the replicas of the workload.
+        unsized: Why it cannot be told how many there should be as of now, where that was asked for.
         desired: How many there should be; as many as there are, where the source knows no better.
     """
 
     instances: tuple[Instance, ...]
     failure: Failure | None = None
     wanted: int | None = None
+    unsized: Failure | None = None
     desired: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -107,6 +107,6 @@ class Discovery:
             known.last_success = time.time()
         elif known.discovered is not None:
             wanted = found.wanted if found.wanted is not None else known.discovered.wanted
-            found = Discovered(known.discovered.instances, found.failure, wanted)
+            found = Discovered(known.discovered.instances, found.failure, wanted, found.unsized)
         known.discovered = found
         self._found(name)

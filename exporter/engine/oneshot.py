@@ -52,6 +52,7 @@ class ServiceResult:
         targets: What its targets came to.
         instances: Its instances by verdict, each by the worst of the probes that decide.
         undiscovered: Why it is not known which instances there are; None where it is.
+        unsized: Why it is not known how many there should be; None where it is, or was not asked for.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ServiceResult:
     targets: tuple[TargetResult, ...]
     instances: Mapping[Verdict, int] = field(default_factory=dict)
     undiscovered: Failure | None = None
+    unsized: Failure | None = None
 
     @property
     def up(self) -> int:
@@ -82,6 +84,8 @@ class ServiceResult:
         notes = ["no instances"] if not self.targets else []
         if self.undiscovered is not None:
             notes = [f"instances not known: {self.undiscovered}"]
+        elif self.unsized is not None:
+            notes.append(f"how many instances there should be is not known: {self.unsized}")
         for item in self.targets:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
@@ -252,7 +256,7 @@ async def _check_service(
     verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
     instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
     is_service = isinstance(settings, ServiceSettings)
-    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure)
+    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized)
 
 
 async def _discover(source: Source, timeout: float) -> Discovered:

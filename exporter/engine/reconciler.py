@@ -371,11 +371,18 @@ def _differs(state: TargetState | None, wanted: Wanted) -> bool:
 def _same(before: Discovered | None, now: Discovered | None) -> bool:
     if before is None or now is None:
         return before is now
-    return (before.instances, before.complete, before.wanted) == (now.instances, now.complete, now.wanted)
+    return (before.instances, before.complete, before.wanted, before.unsized is None) == (
+        now.instances,
+        now.complete,
+        now.wanted,
+        now.unsized is None,
+    )
 
 
 def _log_change(service: ServiceState, now: Discovered | None) -> None:
     before = service.discovered
+    if now is not None and now.unsized is not None and (before is None or before.unsized is None):
+        log.warning("%s: how many instances there should be cannot be told: %s", service.name, now.unsized)
     if before is None or now is None:
         return
     if before.complete and now.failure is not None:

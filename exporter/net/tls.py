@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field, model_validator
 
+from exporter.net.files import read_aside
 from exporter.net.handshake import WatchedHandshake
 from exporter.values import Settings
 
@@ -120,7 +121,7 @@ class _Files:
 
     async def _look_again(self) -> None:
         try:
-            self._said, self._context = await asyncio.to_thread(self._read, (self._said, self._context))
+            self._said, self._context = await read_aside(self, lambda: self._read((self._said, self._context)))
         except OSError as error:
             complaint = str(error)
             if complaint != self._complaint:

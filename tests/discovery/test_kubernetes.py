@@ -266,6 +266,39 @@ async def test_what_the_workloads_want_is_told_where_it_is_needed(server: FakeAp
         server.delete("d-identity-canary", DEPLOYMENTS)
         await source.until(lambda: source.last.wanted is None, "no workload")
         assert source.last.desired == 1  # as many as there are
+        assert source.last.unsized is not None
+        assert "no Deployment" in source.last.unsized.detail
+        assert source.last.complete
+
+
+async def test_without_rights_on_workloads_it_is_told_that_nobody_knows_how_many_there_should_be(server: FakeApi) -> None:
+    refused = True
+
+    async def some(request: web.Request) -> web.StreamResponse:
+        if refused and request.path == DEPLOYMENTS:
+            return status(403, "Forbidden", "deployments is forbidden")
+        server.override = None
+        try:
+            return await server.handle(request)
+        finally:
+            server.override = some
+
+    server.put(deployment("identity", 3), DEPLOYMENTS)
+    server.put(pod("identity-1"))
+    server.override = some
+    async with running(server, desired=True) as source:
+        await source.until(lambda: source.last.unsized, "the refusal")
+        assert source.last.unsized is not None
+        assert source.last.unsized.reason is Reason.AUTH
+        assert (source.names, source.last.complete, source.last.wanted, source.last.desired) == (
+            ["identity-1"],
+            True,
+            None,
+            1,
+        )
+        refused = False
+        await source.until(lambda: source.last.wanted == 3, "allowed")
+        assert source.last.unsized is None
 
 
 async def test_workloads_are_not_asked_for_where_nothing_needs_them(server: FakeApi) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from exporter.clients.kubernetes.access import LARGEST_FILE, SERVICE_ACCOUNT, Way, credentials_failure
+from exporter.net.files import read_aside
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.values import Address
 
@@ -50,7 +51,7 @@ class InCluster:
             server = self._server()
             try:
                 async with asyncio.timeout(PATIENCE):
-                    token = await asyncio.to_thread(self._read)
+                    token = await read_aside((InCluster, self._files), self._read)
                     context = await self._context()
             except TimeoutError:
                 raise credentials_failure(f"{self._files}: the service account's files cannot be read in time") from None
@@ -76,7 +77,9 @@ class InCluster:
 
     async def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            self._tls = await asyncio.to_thread(ClientTls, TlsSettings(ca_file=self._files / "ca.crt"))
+            self._tls = await read_aside(
+                (ClientTls, self._files), lambda: ClientTls(TlsSettings(ca_file=self._files / "ca.crt"))
+            )
         return await self._tls.context()
 
     def _read(self) -> str:

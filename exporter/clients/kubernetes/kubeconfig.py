@@ -9,6 +9,7 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from exporter.clients.kubernetes import kubeconfig_reader
 from exporter.clients.kubernetes.access import Way, credentials_failure
+from exporter.net.files import read_aside
 from exporter.verdict import Failure
 
 __all__ = ["Kubeconfig"]
@@ -25,6 +27,9 @@ PATIENCE = 30.0
 
 LOOK_SECONDS = 10.0
 """Seconds after which the files are looked at again."""
+
+LOOK_PATIENCE = 2.0
+"""Seconds that looking may take, as on a file system that hangs."""
 
 AHEAD = 60.0
 """Seconds before a token expires at which another is fetched; less where it lives for less than ten minutes."""
@@ -109,10 +114,19 @@ class Kubeconfig:
         if now - self._looked_at < LOOK_SECONDS:
             return False
         self._looked_at = now
-        return await asyncio.to_thread(_stamps, self._stamps) != self._stamps
+        try:
+            return await _current_stamps(self._stamps) != self._stamps
+        except TimeoutError:
+            return False  # what was read before stays in use
 
     async def _read(self) -> Way:
-        stamps = await asyncio.to_thread(_stamps, [str(self._file)])
+        try:
+            return await self._read_whole()
+        except TimeoutError:
+            raise credentials_failure(f"{self._file}: cannot be read in time") from None
+
+    async def _read_whole(self) -> Way:
+        stamps = await _current_stamps([str(self._file)])
         said = await self._ask()
         if "error" in said:
             raise credentials_failure(f"{self._file}: {said['error']}")
@@ -120,7 +134,7 @@ class Kubeconfig:
             context = await asyncio.to_thread(_context_of, said)
         except (OSError, ValueError) as error:
             raise credentials_failure(f"{self._file}: its certificates cannot be used: {_words(error)}") from None
-        self._stamps = stamps | await asyncio.to_thread(_stamps, said["files"])
+        self._stamps = stamps | await _current_stamps(said["files"])
         expires = said["expires"]
         self._renew_at = expires - min(AHEAD, max(0.0, expires - time.time()) / 10) if expires is not None else None
         return Way(said["server"].rstrip("/"), context, said["authorization"], said["server_name"], said["proxy"])
@@ -161,7 +175,13 @@ class Kubeconfig:
         return said
 
 
-def _stamps(names: Any) -> dict[str, tuple[int, int] | None]:
+async def _current_stamps(names: Iterable[str]) -> dict[str, tuple[int, int] | None]:
+    wanted = tuple(names)
+    async with asyncio.timeout(LOOK_PATIENCE):
+        return await read_aside((_stamps, wanted), lambda: _stamps(wanted))
+
+
+def _stamps(names: Iterable[str]) -> dict[str, tuple[int, int] | None]:
     found: dict[str, tuple[int, int] | None] = {}
     for name in names:
         try:

@@ -1,0 +1,64 @@
+"""Files at the moment they are needed, also on a file system that hangs, such as NFS whose server is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, Future
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+__all__ = ["read_aside"]
+
+_T = TypeVar("_T")
+
+
+async def read_aside(what: Hashable, read: Callable[[], _T]) -> _T:
+    """Return what a blocking function reads, and read it once for all who ask for the same in the meantime.
+
+    It runs in a thread of its own, never in asyncio's pool: a few reads that hang would take all of its threads, and with
+    them whatever else is done there. A file that hangs holds one thread, however often it is asked for, and does not keep
+    the process from ending. It has no deadline: that is the caller's.
+
+    Args:
+        what: What is read, and by whom: equal means the same answer.
+        read: Reads it.
+
+    Raises:
+        Exception: What the function raises.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_aside, lambda _what: read(), what)
+
+
+class _Aside(Executor):
+    """Starts a thread for whatever is not under way."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, Future[Any]] = {}
+        self._lock = Lock()
+
+    def submit(self, read: Callable[[Hashable], Any], /, what: Hashable) -> Future[Any]:  # type: ignore[override]  # what is read
+        """Return the future of what is under way, or of what is started now."""
+        with self._lock:
+            future = self._under_way.get(what)
+            if future is None:
+                future = self._under_way[what] = Future()
+                future.set_running_or_notify_cancel()  # so that one who leaves takes nothing from the others
+                Thread(target=self._work, args=(what, read, future), name=f"read {what}", daemon=True).start()
+        return future
+
+    def _work(self, what: Hashable, read: Callable[[Hashable], Any], future: Future[Any]) -> None:
+        answer, failure = None, None
+        try:
+            answer = read(what)
+        except BaseException as error:
+            failure = error
+        with self._lock:
+            del self._under_way[what]  # before the answer: whoever asks after it reads anew
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(answer)
+
+
+_aside = _Aside()

@@ -1,0 +1,63 @@
+"""Files on a file system that hangs; a named pipe that nobody writes to hangs in the same place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from exporter.auth.secrets import current_secret
+from exporter.net.files import read_aside
+from exporter.verdict import Failure
+
+_MORE_THAN_ASYNCIOS_THREADS = 40
+
+
+async def test_a_secret_that_hangs_takes_no_thread_from_others_however_often_it_is_asked_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "password"
+    os.mkfifo(pipe)
+    before = threading.active_count()
+    for _ in range(_MORE_THAN_ASYNCIOS_THREADS):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await current_secret(None, pipe)
+    async with asyncio.timeout(20):
+        assert await asyncio.to_thread(lambda: "free") == "free"
+        assert threading.active_count() <= before + 2  # the one that hangs, and asyncio's
+        waiting = asyncio.create_task(current_secret(None, pipe))
+        await asyncio.to_thread(pipe.write_text, "came back\n")
+        assert await waiting == "came back"
+
+
+async def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    for secret in ("one", "two"):
+        file.write_text(secret)
+        assert await current_secret(None, file) == secret
+
+
+async def test_whoever_asks_meanwhile_has_the_same_answer_and_one_who_leaves_takes_nothing_from_the_others() -> None:
+    release, reads = threading.Event(), []
+
+    def read() -> str:
+        reads.append(1)
+        release.wait(20)
+        return "said"
+
+    waiting = [asyncio.create_task(read_aside("file", read)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    release.set()
+    assert await asyncio.gather(*waiting[1:]) == ["said", "said"]
+    assert len(reads) == 1
+
+
+async def test_what_reading_raises_is_raised(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(Failure, match="No such file"):
+            await current_secret(None, tmp_path / "missing")
