@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -336,6 +337,32 @@ async def test_a_kubeconfig_that_changes_is_read_again(
     assert (await connection.way()).authorization == "Bearer rotated"
     write(file, server, authority, {"token": "written"})
     assert (await connection.way()).authorization == "Bearer written"
+
+
+async def test_files_that_hang_leave_the_way_as_it_was_and_are_told_where_there_is_none(
+    tmp_path: Path, server: Server, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("HOLD", 0.0), ("LOOK_SECONDS", 0.0), ("LOOK_PATIENCE", 0.1)):
+        monkeypatch.setattr(kubeconfig, name, seconds)
+    stamps, hangs, back = kubeconfig._stamps, Event(), Event()
+
+    def hanging(names: Any) -> Any:
+        if hangs.is_set():
+            back.wait(20)
+        return stamps(names)
+
+    monkeypatch.setattr(kubeconfig, "_stamps", hanging)
+    file = write(tmp_path / "config", server, authority, {"token": "first"})
+    connection, new = Kubeconfig(file, None), Kubeconfig(file, None)
+    way = await connection.way()
+    hangs.set()
+    assert [await connection.way() for _ in range(3)] == [way] * 3
+    with pytest.raises(Failure) as caught:
+        await new.way()
+    assert (caught.value.reason, caught.value.detail) == (Reason.CREDENTIALS, f"{file}: cannot be read in time")
+    hangs.clear()
+    back.set()
+    assert (await new.way()).authorization == "Bearer first"
 
 
 @pytest.mark.parametrize(
