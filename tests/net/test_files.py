@@ -27,6 +27,7 @@ async def test_a_secret_that_hangs_takes_no_thread_from_others_however_often_it_
         assert await asyncio.to_thread(lambda: "free") == "free"
         assert len([each for each in threading.enumerate() if str(pipe) in each.name]) == 1
         waiting = asyncio.create_task(current_secret(None, pipe))
+        await asyncio.sleep(0)  # it has joined the one that hangs
         await asyncio.to_thread(pipe.write_text, "came back\n")
         assert await waiting == "came back"
 
