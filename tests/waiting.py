@@ -15,11 +15,11 @@ SLACK = 8
 """Times as long as on an idle machine: workers share cores that may be slow. What happens soon costs nothing by it."""
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for something to become true, which on an idle machine takes less than these seconds."""
+def until(condition: Callable[[], object], seconds: float, what: str, why: Callable[[], object] = lambda: "") -> None:
+    """Wait for something to become true, which takes less than these seconds on an idle machine; else say `why`."""
     deadline = time.monotonic() + SLACK * seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {SLACK * seconds:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {SLACK * seconds:g} s: {what} {why()}"
         time.sleep(0.1)
 
 

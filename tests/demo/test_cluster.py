@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from exporter.demo.cluster import NAMESPACE, REPLICAS, SCALED, workload_of
 from exporter.demo.fleet import Options
 from exporter.demo.ports import listens
 from tests.demo.running import RunningFleet, fetch, running
+from tests.demo.test_fleet import ELSEWHERE, queries
 from tests.waiting import until
 
 Raw = dict[str, Any]
@@ -59,7 +61,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(control_plane_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    options = Options(tmp_path_factory.mktemp("demo"), free_ports=True, prometheus=False, interval=1.0, kubernetes=True)
+    options = Options(tmp_path_factory.mktemp("demo"), free_ports=True, interval=1.0, kubernetes=True)
     with running(options) as demo:
         yield Cluster(demo)
 
@@ -146,6 +148,32 @@ def test_the_gateways_certificate_is_that_of_its_secret_once_it_is_loaded(cluste
     with cluster.demo.fault("certificate-renewed"):
         until(lambda: _not_loaded(cluster), 60, "renewed and not loaded")
     until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "loaded")
+
+
+NO_DATA_HERE = re.compile(r"probe_kubernetes_memory_used|probe_exporter_(shard|leader)")
+"""No metrics-server runs here, and one exporter alone."""
+
+
+def test_every_query_of_the_panels_of_kubernetes_returns_data(cluster: Cluster) -> None:
+    asked = {name: query for name, query in queries().items() if ELSEWHERE.search(query) and not NO_DATA_HERE.search(query)}
+    assert len(asked) > 15
+    fault, workload = cluster.demo.fault, workload_of("vault")
+
+    def empty() -> dict[str, str]:
+        return {name: query for name, query in asked.items() if not cluster.demo.query(query)}
+
+    nowhere = json.dumps({"spec": {"nodeSelector": {"zone": "nowhere"}}})
+    with fault("crash-loop", "case"), fault("oom-kill", "signals"), fault("hpa-limit"), fault("node-pressure", "case"):
+        cluster.kubectl("run", "nowhere", "--image=none", f"--labels=app={workload},tier=backend", f"--overrides={nowhere}")
+        pods = len(cluster.get("pods")["items"])
+        cluster.kubectl("create", "quota", "full", f"--hard=pods={pods}")
+        cluster.kubectl("scale", f"deployment/{workload}", "--replicas=4")
+        try:
+            until(lambda: not empty(), 60, "every panel has data", why=empty)
+        finally:
+            cluster.kubectl("delete", "quota/full", "pod/nowhere", "--wait=false")
+            cluster.kubectl("scale", f"deployment/{workload}", f"--replicas={REPLICAS}")
+    until(lambda: cluster.well("vault"), 60, "all is as it was")
 
 
 def test_a_pod_that_a_rollout_has_taken_away_plays_nothing(cluster: Cluster) -> None:
