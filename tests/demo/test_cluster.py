@@ -150,11 +150,24 @@ def test_the_gateways_certificate_is_that_of_its_secret_once_it_is_loaded(cluste
     until(lambda: cluster.demo.value("probe_tls_secret_served") == 1, 60, "loaded")
 
 
-NO_DATA_HERE = re.compile(r"probe_kubernetes_memory_used|probe_exporter_(shard|leader)")
-"""No metrics-server runs here, and one exporter alone."""
+NO_DATA_HERE = re.compile(r"probe_exporter_(shard|leader)")
+"""One exporter runs here, alone."""
 
 
-def test_every_query_of_the_panels_of_kubernetes_returns_data(cluster: Cluster) -> None:
+def autoscaler_without_metrics(workload: str) -> Raw:
+    """An autoscaler by a metric that nobody provides."""
+    metric = {"metric": {"name": "nobodys"}, "target": {"type": "Value", "value": "1"}}
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload},
+        "minReplicas": REPLICAS,
+        "maxReplicas": REPLICAS + 1,
+        "metrics": [{"type": "External", "external": metric}],
+    }
+    kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    return {**kind, "metadata": {"name": "blind", "namespace": NAMESPACE}, "spec": spec}
+
+
+def test_every_query_of_the_panels_of_kubernetes_returns_data(cluster: Cluster, tmp_path: Path) -> None:
     asked = {name: query for name, query in queries().items() if ELSEWHERE.search(query) and not NO_DATA_HERE.search(query)}
     assert len(asked) > 15
     fault, workload = cluster.demo.fault, workload_of("vault")
@@ -162,16 +175,19 @@ def test_every_query_of_the_panels_of_kubernetes_returns_data(cluster: Cluster) 
     def empty() -> dict[str, str]:
         return {name: query for name, query in asked.items() if not cluster.demo.query(query)}
 
+    blind = tmp_path / "autoscaler.json"
+    blind.write_text(json.dumps(autoscaler_without_metrics(workload_of("monitoring"))))
     nowhere = json.dumps({"spec": {"nodeSelector": {"zone": "nowhere"}}})
     with fault("crash-loop", "case"), fault("oom-kill", "signals"), fault("hpa-limit"), fault("node-pressure", "case"):
         cluster.kubectl("run", "nowhere", "--image=none", f"--labels=app={workload},tier=backend", f"--overrides={nowhere}")
         pods = len(cluster.get("pods")["items"])
         cluster.kubectl("create", "quota", "full", f"--hard=pods={pods}")
         cluster.kubectl("scale", f"deployment/{workload}", "--replicas=4")
+        cluster.kubectl("apply", "-f", str(blind))
         try:
-            until(lambda: not empty(), 60, "every panel has data", why=empty)
+            until(lambda: not empty(), 15, "every panel has data", why=empty)
         finally:
-            cluster.kubectl("delete", "quota/full", "pod/nowhere", "--wait=false")
+            cluster.kubectl("delete", "quota/full", "pod/nowhere", "hpa/blind", "--wait=false")
             cluster.kubectl("scale", f"deployment/{workload}", f"--replicas={REPLICAS}")
     until(lambda: cluster.well("vault"), 60, "all is as it was")
 

@@ -161,11 +161,12 @@ AROUND = (
             resolved(),
             stay(60),
         ),
-        # Its pods may be elsewhere by now: it is unknown, in the same incident, and nobody is woken for what is not seen.
+        # Its pods may be elsewhere by now: it is unknown, which is told, and nobody is woken for what is not seen.
         [replace(_BLIND, title="")],
         services=1,
         alone=True,
         patience=300,
+        may=frozenset({"ServiceUnknown"}),
     ),
     Row(
         "api-server-restarted",
