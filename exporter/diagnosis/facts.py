@@ -11,14 +11,16 @@ from exporter.diagnosis.model import Evidence, Member, Reading
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.metrics.store import Samples
-from exporter.probes import kafka, postgres, redis
+from exporter.probes import kafka, postgres
+from exporter.redis import families as r
 from exporter.workloads import families as k
 
 __all__ = ["FACTS", "GC_HIGH", "LEVELS", "clean", "evidence", "gc_share", "heap", "levels", "most", "pool_pressed"]
 
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
-    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE,
     kafka.PARTITION_ERROR, m.DURATION, k.PODS_READY, k.WAITING, k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE,
     k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE, k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
 })  # fmt: skip

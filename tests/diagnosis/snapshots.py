@@ -12,7 +12,8 @@ from exporter.diagnosis.diagnose import diagnose
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot, Suspicion
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
-from exporter.probes import kafka, postgres, redis
+from exporter.probes import kafka, postgres
+from exporter.redis import families as r
 from exporter.verdict import Reason, Verdict
 from exporter.workloads import families as k
 
@@ -21,7 +22,9 @@ UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 FAMILIES: Mapping[str, Family] = {
     "component": COMPONENT_UP, "p99": app.REQUEST_P99, "connections": app.CONNECTIONS, "pool": app.SATURATION,
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
-    "query": postgres.LONGEST_QUERY, "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
+    "query": postgres.LONGEST_QUERY, "hits": r.HIT_RATIO, "cluster_ok": r.CLUSTER_OK,
+    "slots": r.CLUSTER_SLOTS, "failed": r.CLUSTER_FAILED, "saved": r.PERSISTENCE,
+    "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,
     "ended_at": k.TERMINATED_AT, "exit": k.EXIT_CODE, "limit": k.MEMORY_LIMIT, "replicas": k.REPLICAS, "stuck": k.STUCK,
