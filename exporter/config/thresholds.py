@@ -33,6 +33,7 @@ class Thresholds(Settings):
     longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")
     hit_ratio: Ratio = Field(0.8, description="Share of lookups of Redis that found their key.")
     redis_memory_ratio: Ratio = Field(0.9, description="Share of Redis' maxmemory that is in use.")
+    redis_clients_ratio: Ratio = Field(0.8, description="Share of Redis' maxclients that is connected.")
     consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
     dead_letters: int = Field(0, ge=0, description="Messages by which a dead-letter topic may grow within 15 minutes.")
 
@@ -50,6 +51,7 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "longest_transaction": (limits.LONGEST_TRANSACTION, {"postgres"}),
     "hit_ratio": (limits.HIT_RATIO, {"redis"}),
     "redis_memory_ratio": (limits.REDIS_MEMORY_RATIO, {"redis"}),
+    "redis_clients_ratio": (limits.REDIS_CLIENTS_RATIO, {"redis"}),
     "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),
     "dead_letters": (limits.DEAD_LETTERS, {"kafka"}),
 }
