@@ -60,7 +60,6 @@ def test_the_patch_of_the_page_names_the_secrets(deployers: Deployers, tmp_path:
     assert objects["Role", "hafnium-exporter-certificates"]["rules"][0]["resourceNames"] == ["api-tls"]
 
 
-@pytest.mark.xfail("probe_kubernetes_" not in REFERENCE, reason="the probe kubernetes is not there yet", strict=True)
 def test_every_series_of_the_page_is_exported() -> None:
     assert len(SERIES) > 20
     assert [name for name in SERIES if f"| `{name}` |" not in REFERENCE] == []

@@ -537,57 +537,46 @@ async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(
         assert len(names(cluster)) == watch.PAGE
 
 
-async def test_a_line_without_end_is_given_up(server: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "LARGEST_LINE", 100_000)
+def endless(piece: bytes, pause: float) -> Handler:
+    """Answer with the same bytes again and again, for ever."""
 
-    async def endless(request: web.Request) -> web.StreamResponse:
+    async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
-            await response.write(b"x" * 10_000)
+            await response.write(piece)
+            await asyncio.sleep(pause)
 
-    server.override_watch = endless
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("of", "bound", "value", "answer", "reason"),
+    [
+        pytest.param(
+            "override_watch", "LARGEST_LINE", 100_000, endless(b"x" * 10_000, 0.0), Reason.TOO_LARGE, id="long line"
+        ),
+        pytest.param("override_watch", "LINE_PATIENCE", 0.5, endless(b"x", 0.05), Reason.TIMEOUT, id="dripping line"),
+        pytest.param("override", "LIST_SECONDS", 0.5, endless(b" ", 0.05), Reason.TIMEOUT, id="dripping list"),
+    ],
+)
+async def test_what_never_ends_is_given_up(
+    of: str,
+    bound: str,
+    value: float,
+    answer: Handler,
+    reason: Reason,
+    server: FakeApi,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_module if hasattr(api_module, bound) else watch, bound, value)
+    setattr(server, of, answer)
     with cluster.use(Kind.PODS):
         await until(lambda: failed(cluster), "the failure")
         failure = cluster.failure(Kind.PODS)
         assert failure is not None
-        assert failure.reason is Reason.TOO_LARGE
-
-
-async def test_a_line_that_drips_is_given_up(server: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "LINE_PATIENCE", 0.5)
-
-    async def dripping(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b"x")
-            await asyncio.sleep(0.05)
-
-    server.override_watch = dripping
-    with cluster.use(Kind.PODS):
-        await until(lambda: failed(cluster), "the failure")
-        failure = cluster.failure(Kind.PODS)
-        assert failure is not None
-        assert failure.reason is Reason.TIMEOUT
-
-
-async def test_a_list_that_drips_is_given_up(server: FakeApi, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LIST_SECONDS", 0.5)
-
-    async def dripping(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while True:
-            await response.write(b" ")
-            await asyncio.sleep(0.05)
-
-    server.override = dripping
-    with cluster.use(Kind.PODS):
-        await until(lambda: failed(cluster), "the failure")
-        failure = cluster.failure(Kind.PODS)
-        assert failure is not None
-        assert failure.reason is Reason.TIMEOUT
+        assert failure.reason is reason
 
 
 async def test_a_flood_of_events_leaves_the_loop_to_others(server: FakeApi, cluster: Cluster) -> None:
