@@ -42,9 +42,10 @@ class _Aside(Executor):
         with self._lock:
             future = self._under_way.get(what)
             if future is None:
-                future = self._under_way[what] = Future()
+                future = Future()
                 future.set_running_or_notify_cancel()  # so that one who leaves takes nothing from the others
                 Thread(target=self._work, args=(what, read, future), name=f"read {what}", daemon=True).start()
+                self._under_way[what] = future  # only now: where no thread can be started, the next one tries again
         return future
 
     def _work(self, what: Hashable, read: Callable[[Hashable], Any], future: Future[Any]) -> None:

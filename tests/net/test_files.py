@@ -61,3 +61,19 @@ async def test_what_reading_raises_is_raised(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(Failure, match="No such file"):
             await current_secret(None, tmp_path / "missing")
+
+
+async def test_where_no_thread_can_be_started_the_next_one_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            await current_secret(None, file)
+    assert await current_secret(None, file) == "secret"
