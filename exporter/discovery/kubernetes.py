@@ -29,6 +29,10 @@ PATIENCE = 8.0
 GAP = 1.0
 """Seconds between two reports: a rollout changes pods several times a second."""
 
+SETTLE = 0.5
+"""Seconds in which changes come together before they are reported: an endpoint that moves to another slice is in neither
+for a moment."""
+
 REFRESH = 15.0
 """Seconds after which it is reported again that nothing has changed: until then it is known."""
 
@@ -97,6 +101,7 @@ class _ClusterSource(ABC):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(REFRESH):
                         await self._changed.wait()
+                        await asyncio.sleep(SETTLE)
         finally:
             for end in ends:
                 end()
@@ -189,7 +194,7 @@ class _ClusterSource(ABC):
             self._zones[now.name] = now.zone
             self._rezoned = True
             self._changed.set()
-        elif now is None:
+        elif now is None and all(pod.node != before.name for pod in self._cluster.objects(Kind.PODS).values()):
             self._zones.pop(before.name, None)
 
     def _differs(self, before: Any, made: Any) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-__all__ = ["read_aside"]
+__all__ = ["read_aside", "read_within"]
 
 _T = TypeVar("_T")
 
@@ -25,9 +26,22 @@ async def read_aside(what: Hashable, read: Callable[[], _T]) -> _T:
         read: Reads it.
 
     Raises:
+        OSError: No thread can be started.
         Exception: What the function raises.
     """
     return await asyncio.get_running_loop().run_in_executor(_aside, lambda _what: read(), what)
+
+
+def read_within(seconds: float, what: Hashable, read: Callable[[], _T]) -> _T:
+    """Return what a blocking function reads, as `read_aside` does, where there is no event loop.
+
+    Raises:
+        TimeoutError: It is not read within so many seconds.
+        OSError: No thread can be started.
+        Exception: What the function raises.
+    """
+    found: _T = _aside.submit(lambda _what: read(), what).result(seconds)
+    return found
 
 
 class _Aside(Executor):
@@ -44,18 +58,25 @@ class _Aside(Executor):
             if future is None:
                 future = Future()
                 future.set_running_or_notify_cancel()  # so that one who leaves takes nothing from the others
-                Thread(target=self._work, args=(what, read, future), name=f"read {what}", daemon=True).start()
+                try:
+                    Thread(target=self._work, args=(what, read, future), name=f"read {what}", daemon=True).start()
+                except RuntimeError as error:
+                    raise OSError(errno.EAGAIN, str(error)) from None
                 self._under_way[what] = future  # only now: where no thread can be started, the next one tries again
         return future
 
     def _work(self, what: Hashable, read: Callable[[Hashable], Any], future: Future[Any]) -> None:
-        answer, failure = None, None
+        answer: Any = None
+        failure: BaseException | None = None
         try:
             answer = read(what)
+        except StopIteration as error:
+            failure = RuntimeError("the read ended by StopIteration")  # which no future can raise
+            failure.__cause__ = error
         except BaseException as error:
             failure = error
         with self._lock:
-            del self._under_way[what]  # before the answer: whoever asks after it reads anew
+            self._under_way.pop(what, None)  # before the answer: whoever asks after it reads anew
         if failure is not None:
             future.set_exception(failure)
         else:

@@ -117,6 +117,10 @@ class Leadership:
         except TimeoutError:
             self._failed(Failure(Stage.WAIT, Reason.TIMEOUT, f"no answer within {self.election.terms.request:g} s"))
             await self._stand_in()
+        except Exception as error:  # a defect here must not end the exporter: another may lead meanwhile
+            if self.failure is None:
+                log.exception("the lease %s/%s could not be looked at", self._namespace, self._name)
+            self._failed(Failure(Stage.INTERNAL, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log"))
         else:
             self.failure = None
         self._tell()
@@ -142,6 +146,8 @@ class Leadership:
                 log.info("gave the lease %s/%s back", self._namespace, self._name)
         except (Failure, TimeoutError) as error:
             log.warning("the lease %s/%s could not be given back: %s", self._namespace, self._name, error)
+        except Exception:
+            log.exception("the lease %s/%s could not be given back", self._namespace, self._name)
 
     async def _round(self) -> None:
         election = self.election

@@ -85,7 +85,8 @@ class Scope:
 
     def budgets(self, pods: list[Pod], workloads: list[Scaled]) -> list[DisruptionBudget]:
         """Return the disruption budgets that protect its pods."""
-        labels = [pod.labels for pod in pods] or [each.template for each in workloads]
+        labels = list({tuple(pod.labels.items()): pod.labels for pod in pods}.values())  # thousands have the same
+        labels = labels or [each.template for each in workloads]
         found = [
             each
             for each in self.cluster.objects(Kind.DISRUPTION_BUDGETS).values()

@@ -64,7 +64,8 @@ def test_the_namespace_is_that_of_the_context(tmp_path: Path) -> None:
     assert instances(parse(f"kubernetes: {{kubeconfig: {file}, context: b}}")).namespace == "of-b"
     assert instances(parse(f"kubernetes: {{kubeconfig: {file}, context: c}}")).namespace == "default"
     file.write_text("[" * 10_000)
-    assert instances(parse(f"kubernetes: {{kubeconfig: {file}}}")).namespace == "default"
+    assert instances(parse(f"kubernetes: {{kubeconfig: {file}}}")).namespace == "of-a"  # as it was read last
+    assert instances(parse(f"kubernetes: {{kubeconfig: {file}, context: d}}")).namespace == "default"
 
 
 def test_equal_files_make_equal_settings() -> None:

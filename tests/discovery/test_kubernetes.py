@@ -360,3 +360,18 @@ async def test_an_endpoint_that_is_no_pod_is_named_by_its_address(server: FakeAp
         await source.until(lambda: source.names, "the endpoint")
         (only,) = source.last.instances
         assert (only.name, only.uid, only.ready) == ("192.0.2.7:8081", "", True)
+
+
+async def test_an_endpoint_that_moves_to_another_slice_is_never_gone(server: FakeApi) -> None:
+    """The controller writes the one slice, and then the other: in between it is in neither."""
+    first, second = endpoint("i-1", "10.0.0.1", ready=True), endpoint("i-2", "10.0.0.2", ready=True)
+    server.put(endpoint_slice("a", first, second), SLICES)
+    server.put(endpoint_slice("b"), SLICES)
+    async with running(server, source="endpointslices") as source:
+        await source.until(lambda: len(source.names) == 2, "both")
+        await asyncio.sleep(discovery.GAP + 0.5)  # nothing else is due
+        server.put(endpoint_slice("a", first), SLICES)
+        await asyncio.sleep(0.03)
+        server.put(endpoint_slice("b", second), SLICES)
+        await asyncio.sleep(discovery.SETTLE + 1.5)
+        assert [len(report.instances) for report in source.reports if len(report.instances) == 1] == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.auth.secrets import current_secret
-from exporter.net.files import read_aside
+from exporter.net.files import read_aside, read_within
 from exporter.verdict import Failure
 
 _MORE_THAN_ASYNCIOS_THREADS = 40
@@ -74,6 +74,23 @@ async def test_where_no_thread_can_be_started_the_next_one_tries_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(Failure, match="can't start new thread"):
             await current_secret(None, file)
     assert await current_secret(None, file) == "secret"
+
+
+async def test_a_read_that_stops_an_iteration_leaves_nobody_waiting() -> None:
+    def read() -> str:
+        raise StopIteration
+
+    async with asyncio.timeout(20):
+        with pytest.raises(RuntimeError):
+            await read_aside("stops", read)
+
+
+def test_without_a_loop_it_is_waited_for_only_so_long() -> None:
+    release = threading.Event()
+    with pytest.raises(TimeoutError):
+        read_within(0.05, "hangs", lambda: release.wait(20))
+    release.set()
+    assert read_within(20, "answers", lambda: "said") == "said"

@@ -215,6 +215,22 @@ async def test_a_renewal_does_not_bring_back_a_lease_that_was_deleted(scene: Sce
     assert not a.leads
 
 
+async def test_a_defect_is_a_failure_and_ends_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The task that takes part is one without which the exporter ends."""
+    member = scene.member("a")
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.api, "get", lambda *_: 1 / 0)
+        for _ in range(3):
+            await member.look()
+        assert member.failure is not None
+        assert member.failure.reason is Reason.INTERNAL
+        assert len([record for record in caplog.records if record.exc_info]) == 1
+    await member.look()
+    assert member.failure is None
+
+
 @pytest.mark.parametrize(
     "lease",
     [

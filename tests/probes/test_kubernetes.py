@@ -20,6 +20,7 @@ from exporter.probing.runner import Outcome
 from exporter.values import Address
 from exporter.verdict import Verdict
 from exporter.workloads import families as f
+from exporter.workloads import restarts as restarts_module
 from exporter.workloads.restarts import Restarts
 from tests.clients.kubernetes.fake import FakeApi, Fixed, api_server, status
 from tests.clients.kubernetes.raw import container, deployment, meta, pod, statefulset, terminated, waiting
@@ -185,7 +186,7 @@ async def test_what_is_wrong_beside_a_ready_pod_is_told_and_the_service_up(serve
     assert outcome.samples[f.TERMINATED] == {("Error",): 1}
     assert outcome.samples[f.EXIT_CODE] == {("app", "Error"): 1}
     assert value(outcome, f.TERMINATED_AT, "Error") == 1767225900
-    assert value(outcome, f.RESTARTS, "app") == 5
+    assert value(outcome, f.RESTARTS, "app") == 0  # it counts from now on
 
 
 async def test_an_oom_kill_between_two_attempts_is_counted(server: FakeApi, make: Make) -> None:
@@ -418,9 +419,25 @@ async def test_the_clusters_view_is_that_of_the_settings(shared: SharedClients) 
 def test_restarts_are_counted_over_pods_that_go() -> None:
     restarts = Restarts()
     first, second = (Pod.of(pod(name, container(restarts=count))) for name, count in (("a", 3), ("b", 1)))
-    assert restarts.take([first, second]) == {"app": 4}
-    assert restarts.take([second]) == {"app": 4}
-    assert restarts.take([Pod.of(pod("b", container(restarts=2))), Pod.of(pod("c", container(restarts=1)))]) == {"app": 6}
+    assert restarts.take([first, second]) == {"app": 0}
+    assert restarts.take([second]) == {"app": 0}
+    assert restarts.take([Pod.of(pod("b", container(restarts=2))), Pod.of(pod("c", container(restarts=1)))]) == {"app": 2}
+    assert restarts.take([first]) == {"app": 2}  # it is there again, as one that was relabelled there and back
+
+
+def test_another_exporter_that_begins_to_look_does_not_look_like_restarts() -> None:
+    """A counter that falls to another number counts as that many: it has to begin at zero."""
+    first, second = (Pod.of(pod(name, container(restarts=count))) for name, count in (("a", 30), ("b", 60)))
+    assert Restarts().take([first, second]) == Restarts().take([second]) == {"app": 0}
+
+
+def test_counts_of_pods_that_are_gone_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restarts_module, "MOST_GONE", 10)
+    restarts = Restarts()
+    for number in range(50):
+        restarts.take([Pod.of(pod(f"p{number}", container(restarts=1)))])
+    assert restarts._seen is not None
+    assert len(restarts._seen) == 11
 
 
 @pytest.mark.parametrize("settings", [{"selector": "app in"}, {"selector": ""}, {"namespace": "A"}, {"skip": ("pods",)}])

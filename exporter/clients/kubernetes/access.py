@@ -10,6 +10,7 @@ from typing import Protocol
 import yaml
 from pydantic import Field
 
+from exporter.net.files import read_within
 from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
 
@@ -17,6 +18,9 @@ __all__ = ["SERVICE_ACCOUNT", "ClusterAccess", "Connection", "Way", "credentials
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds what its service account gives it: `token`, `ca.crt` and `namespace`."""
+
+PATIENCE = 5.0
+"""Seconds that finding out the namespace may take, as on a file system that hangs."""
 
 LARGEST_FILE = 1 << 20
 """Bytes that are read of a file: a kubeconfig, a token, a certificate."""
@@ -73,15 +77,26 @@ def credentials_failure(detail: str) -> Failure:
 def own_namespace(access: ClusterAccess) -> str | None:
     """Return the namespace that an access is for: the pod's own, or that of the kubeconfig's context. Blocking.
 
-    None where it names none, or nothing can be read: what is wrong there is told when the access is used.
+    None where it names none. Where nothing can be read, as while a file is written anew, what was read before stays: with
+    another namespace a reload would find none of its pods. What is wrong there is told when the access is used.
     """
+    key = access.kubeconfig, access.context
     try:
-        if access.kubeconfig is None:
-            return (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip() or None
-        with access.kubeconfig.open("rb") as file:
-            document = yaml.safe_load(file.read(LARGEST_FILE))
-        wanted = access.context or document["current-context"]
-        found = [item["context"].get("namespace") for item in document["contexts"] if item["name"] == wanted]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
-        return None
-    return found[0] if found and isinstance(found[0], str) and found[0] else None
+        _namespaces[key] = read_within(PATIENCE, (own_namespace, key), lambda: _namespace_in(*key))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
+        return _namespaces.get(key)
+    return _namespaces[key]
+
+
+def _namespace_in(kubeconfig: Path | None, context: str | None) -> str | None:
+    if kubeconfig is None:
+        return (SERVICE_ACCOUNT / "namespace").read_text("utf-8").strip() or None
+    with kubeconfig.open("rb") as file:
+        document = yaml.safe_load(file.read(LARGEST_FILE))
+    wanted = context or document["current-context"]
+    (found,) = (item["context"].get("namespace") for item in document["contexts"] if item["name"] == wanted)
+    return found if isinstance(found, str) and found else None
+
+
+_namespaces: dict[tuple[Path | None, str | None], str | None] = {}
+"""By kubeconfig and context, the namespace that was read last."""

@@ -116,7 +116,7 @@ class _Watched:
         self.objects.update(objects)
         if self._kind is Kind.PODS:
             self.oom.replaced(objects)
-        for uid in before.keys() | objects.keys():
+        for uid in (*(before.keys() - objects.keys()), *objects):  # what is gone first: its name may be there again
             old, new = before.get(uid), objects.get(uid)
             if old != new:
                 self._tell_change(uid, old, new)

@@ -18,6 +18,9 @@ __all__ = ["InCluster"]
 LOOK_SECONDS = 10.0
 """Seconds after which the token's file is looked at again. The kubelet rotates it long before it expires."""
 
+HOLD = 1.0
+"""Seconds for which it is not tried again to read what could not be read: many ask at once, and each would wait."""
+
 PATIENCE = 5.0
 """Seconds that reading may take, as on a file system that hangs."""
 
@@ -36,6 +39,7 @@ class InCluster:
         self._tls: ClientTls | None = None
         self._way: Way | None = None
         self._read_at = 0.0
+        self._unreadable: str | None = None
         self._reading = asyncio.Lock()
 
     async def way(self) -> Way:
@@ -49,22 +53,31 @@ class InCluster:
             if self._way is not None and loop.time() - self._read_at < LOOK_SECONDS:
                 return self._way
             server = self._server()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    token = await read_aside((InCluster, self._files), self._read)
-                    context = await self._context()
-            except TimeoutError:
-                raise credentials_failure(f"{self._files}: the service account's files cannot be read in time") from None
-            except (OSError, ValueError) as error:
-                raise credentials_failure(f"{self._files}: {_said(error)}") from None
+            if self._unreadable is not None and loop.time() - self._read_at < HOLD:
+                raise credentials_failure(self._unreadable)
+            self._unreadable = await self._read_again(server)
             self._read_at = loop.time()
-            self._way = Way(server, context, f"Bearer {token}")
+            if self._way is None:
+                raise credentials_failure(self._unreadable or "")
             return self._way
+
+    async def _read_again(self, server: str) -> str | None:
+        """Make the way anew. Where that fails the one from before stays, and why is returned."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                token = await read_aside((InCluster, self._files), self._read)
+                context = await self._context()
+        except TimeoutError:
+            return f"{self._files}: the service account's files cannot be read in time"
+        except (OSError, ValueError) as error:
+            return f"{self._files}: {_said(error)}"
+        self._way = Way(server, context, f"Bearer {token}")
+        return None
 
     def refused(self, way: Way) -> None:
         """Have the token read again before the next request."""
         if self._way is way:
-            self._way = None
+            self._way = self._unreadable = None
 
     async def close(self) -> None:
         """Nothing is under way that does not end by itself."""

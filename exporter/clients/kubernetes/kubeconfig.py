@@ -124,6 +124,8 @@ class Kubeconfig:
             return await self._read_whole()
         except TimeoutError:
             raise credentials_failure(f"{self._file}: cannot be read in time") from None
+        except OSError as error:  # as where no process can be started
+            raise credentials_failure(f"{self._file}: cannot be read: {_words(error)}") from None
 
     async def _read_whole(self) -> Way:
         stamps = await _current_stamps([str(self._file)])

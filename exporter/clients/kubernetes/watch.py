@@ -27,6 +27,9 @@ QUIET = 15.0
 """Seconds of silence after which the API server is asked whether it is there: a watch that hangs is as silent as one of
 which nothing changes."""
 
+LOOK = 60.0
+"""Seconds after which a busy watch is held against the way as it is now; a quiet one is, whenever it is quiet."""
+
 SILENT = 150.0
 """Seconds of silence after which a watch is begun anew. Bookmarks come every minute."""
 
@@ -174,6 +177,8 @@ class ListWatch(Generic[T]):
             metadata = answer.get("metadata")
             metadata = metadata if isinstance(metadata, dict) else {}
             before, token = token, metadata.get("continue") or ""
+            if not isinstance(token, str):
+                raise Failure(Stage.CHECK, Reason.MALFORMED, f"the list of {self._question.what} cannot be gone on with")
             if not token:
                 break
             if token == before or not items:
@@ -242,6 +247,7 @@ class ListWatch(Generic[T]):
         """Take in events until there are no more."""
         loop = asyncio.get_running_loop()
         heard, current = loop.time(), False
+        looked = heard
         pace = _Pace()
         try:
             while True:
@@ -258,6 +264,12 @@ class ListWatch(Generic[T]):
                     raise Failure(Stage.RECEIVE, Reason.TIMEOUT, f"the watch of {self._question.what} has fallen silent")
                 elif current:
                     await self._api.ping()
+                if loop.time() - looked >= (LOOK if line is not None else 0.0):
+                    looked = loop.time()
+                    if await self._api.server() != lines.server:
+                        self._version = None  # the way leads elsewhere: what comes on this one is of before
+                        return
+                if line is None and current:
                     continue  # that the API server is there says nothing of this watch
                 current = True
                 self._wait, self._tried, self._broken = FIRST_WAIT, 0, False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import os
 import ssl
 import stat
 import sys
@@ -19,6 +21,7 @@ import trustme
 import yaml
 from aiohttp import web
 
+from exporter.clients.kubernetes import access as access_module
 from exporter.clients.kubernetes import incluster, kubeconfig
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.answers import ApiFailure
@@ -26,6 +29,7 @@ from exporter.clients.kubernetes.api import Api
 from exporter.clients.kubernetes.cluster import Clusters
 from exporter.clients.kubernetes.incluster import InCluster
 from exporter.clients.kubernetes.kubeconfig import Kubeconfig
+from exporter.net.files import read_aside
 from exporter.net.resolver import Resolver
 from exporter.verdict import Failure, Reason
 
@@ -130,6 +134,52 @@ async def test_a_token_that_is_refused_is_read_at_once(account: Path, server: Se
     assert [seen for seen, _ in server.seen] == ["Bearer first", "Bearer first", "Bearer second"]
 
 
+async def test_a_token_that_was_read_stays_in_use_while_its_file_cannot_be_read(
+    account: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incluster, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(incluster, "HOLD", 0.0)
+    connection = in_cluster(account, server)
+    way = await connection.way()
+    content = (account / "token").read_text()
+    (account / "token").unlink()
+    assert await connection.way() is way
+    connection.refused(way)
+    with pytest.raises(Failure, match="No such file"):
+        await connection.way()
+    (account / "token").write_text(content)
+    assert (await connection.way()).authorization == way.authorization
+
+
+async def test_a_token_that_hangs_is_waited_for_once_by_all_who_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "token")
+    monkeypatch.setattr(incluster, "PATIENCE", 0.3)
+    monkeypatch.setattr(incluster, "HOLD", 600.0)
+    reads: list[object] = []
+
+    def counted(what: object, read: Any) -> Any:
+        reads.append(what)
+        return read_aside(what, read)
+
+    monkeypatch.setattr(incluster, "read_aside", counted)
+    connection = InCluster(tmp_path, {"KUBERNETES_SERVICE_HOST": "h", "KUBERNETES_SERVICE_PORT": "1"})
+    said = await asyncio.gather(*(connection.way() for _ in range(12)), return_exceptions=True)
+    assert [str(each) for each in said] == [str(said[0])] * 12
+    assert isinstance(said[0], Failure)
+    assert len(reads) == 1
+    (tmp_path / "token").write_text("for the thread that still waits")
+
+
+async def test_where_no_process_can_be_started_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    with pytest.raises(Failure) as caught:
+        await Kubeconfig(tmp_path / "config", None).way()
+    assert caught.value.reason is Reason.CREDENTIALS
+
+
 async def test_outside_of_a_cluster_that_is_said(resolver: Resolver, tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         await InCluster(tmp_path, {}).way()
@@ -163,6 +213,7 @@ def test_the_namespace_is_the_pods_own(account: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("exporter.clients.kubernetes.access.SERVICE_ACCOUNT", account)
     assert own_namespace(ClusterAccess()) == "hafnium"
     monkeypatch.setattr("exporter.clients.kubernetes.access.SERVICE_ACCOUNT", account / "missing")
+    monkeypatch.setattr(access_module, "_namespaces", {})  # else it is as it was read last
     assert own_namespace(ClusterAccess()) is None
 
 
@@ -383,6 +434,22 @@ async def test_a_kubeconfig_that_is_none_is_named(content: str | None, words: st
     assert caught.value.reason is Reason.CREDENTIALS
     assert words in caught.value.detail
     assert str(file) in caught.value.detail
+
+
+async def test_a_kubeconfig_that_cannot_be_read_for_a_moment_names_the_namespace_of_before(
+    tmp_path: Path, server: Server, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_module, "PATIENCE", 0.2)
+    file = write(tmp_path / "config", server, authority, {"token": "t"})
+    access = ClusterAccess(kubeconfig=file)
+    assert await asyncio.to_thread(own_namespace, access) == "hafnium"
+    for broken in ("", "{", "contexts: []"):
+        file.write_text(broken)
+        assert await asyncio.to_thread(own_namespace, access) == "hafnium"
+    file.unlink()
+    os.mkfifo(file)
+    assert await asyncio.to_thread(own_namespace, access) == "hafnium"
+    file.write_text("for the thread that still waits")
 
 
 async def test_equal_accesses_share_a_view(resolver: Resolver, tmp_path: Path) -> None:

@@ -730,3 +730,51 @@ def test_what_fields_are_managed_by_is_cut_out_only_where_nothing_else_is(metada
     if cut:
         del whole["object"]["metadata"]["managedFields"]
     assert found == whole
+
+
+async def test_a_watch_follows_the_way_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one may live on, and go on telling of what nobody asks for any more."""
+    monkeypatch.setattr(watch, "QUIET", 0.2)
+    async with api_server() as old, api_server() as new:
+        old.put(pod("old"))
+        new.put(pod("new"))
+        way, resolver = Fixed(old.url), Resolver()
+        api = Api(way, resolver)
+        cluster = Cluster(api, "hafnium")
+
+        def names() -> list[str]:
+            return [each.name for each in cluster.objects(Kind.PODS).values()]
+
+        with cluster.use(Kind.PODS):
+            await until(lambda: names() == ["old"], "the old one")
+            way.server, way._way = new.url, Fixed(new.url)._way
+            await until(lambda: names() == ["new"], "the new one")
+        await cluster.close()
+        await api.close()
+        await resolver.close()
+
+
+@pytest.mark.parametrize("token", [{"a": 1}, True, 7])
+async def test_a_list_that_cannot_be_gone_on_with_is_malformed(server: FakeApi, cluster: Cluster, token: object) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        metadata = {"resourceVersion": "1", "continue": token}
+        return web.json_response({"metadata": metadata, "items": [pod("identity-1")]})
+
+    server.override = answer
+    with cluster.use(Kind.PODS):
+        await until(lambda: failed(cluster), "the failure")
+        failure = cluster.failure(Kind.PODS)
+        assert failure is not None
+        assert failure.reason is Reason.MALFORMED
+
+
+async def test_a_list_tells_what_is_gone_before_what_is_new(cluster: Cluster) -> None:
+    """A node that is registered anew has its name and another uid: who goes by names would lose the new one."""
+    told: list[bool] = []
+    end = cluster.follow(Kind.NODES, lambda _uid, _before, now: told.append(now is not None))
+    watched = cluster._watched[Kind.NODES]
+    watched.replaced({f"old-{number}": number for number in range(20)})
+    told.clear()
+    watched.replaced({f"new-{number}": number for number in range(20)})
+    end()
+    assert told == [False] * 20 + [True] * 20
