@@ -73,7 +73,7 @@ class Leadership:
         self._path = f"{self._folder}/{settings.name}"
         self._duration = ceil(settings.duration)
         self._changed = changed
-        self._others_wait = others_wait
+        self.others_wait = others_wait
         self._clock = clock
         self._raw: dict[str, Any] = {}
         self._told: tuple[Role, str | None] = (Role.FOLLOWING, None)
@@ -221,12 +221,12 @@ class Leadership:
 
     async def _stand_in(self) -> None:
         """Lead on where the API server cannot be reached, if nobody can take over."""
-        if self._others_wait is None or self.role is Role.FOLLOWING:
+        if self.others_wait is None or self.role is Role.FOLLOWING:
             return
         asked = self._clock()
         try:
             async with asyncio.timeout(self.election.terms.request):
-                if await self._others_wait():
+                if await self.others_wait():
                     self.election.stands(asked)
         except (Failure, TimeoutError) as error:
             log.debug("the other exporters could not be asked: %s", error)

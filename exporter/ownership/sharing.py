@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -130,7 +130,9 @@ class Sharing:
         else:
             self._shards = Shards(shard_index(shards, self.host), shards.count, fleet.needs, fleet.shared)
         if wanted != self._lease:
-            self._replace(wanted)
+            if wanted is None or not self._goes_on(wanted):
+                self._replace(wanted)
+            self._lease = wanted
         self.publish()
 
     async def run(self) -> None:
@@ -211,16 +213,32 @@ class Sharing:
         if self._leadership is not None:
             self._leadership.give_up()
             self._superseded.append(self._leadership)
-        self._lease, self._leadership = wanted, None
+        self._leadership = None
         if wanted is not None:
             settings, access, namespace = wanted
             identity = identity_of(settings, self.host)
-            others = None
-            if settings.peers is not None:
-                others = OtherExporters(settings.peers, identity, self._http, self._resolver).wait
             api = self._open_api(access, namespace)
+            others = self._others(settings, identity)
             self._leadership = Leadership(api, settings, namespace, identity, self._changed, others_wait=others)
         self._wake.set()
+
+    def _goes_on(self, wanted: tuple[LeaseSettings, ClusterAccess, str]) -> bool:
+        """Say whether nothing but where the others are has changed, and ask them there from now on.
+
+        To begin anew would cost the lead for as long as the API server is away, when it is the others that keep it.
+        """
+        if self._leadership is None or self._lease is None:
+            return False
+        (old, *where), (new, *there) = self._lease, wanted
+        if where != there or old.model_copy(update={"peers": new.peers}) != new:
+            return False
+        self._leadership.others_wait = self._others(new, self._leadership.election.identity)
+        return True
+
+    def _others(self, settings: LeaseSettings, identity: str) -> Callable[[], Awaitable[bool]] | None:
+        if settings.peers is None:
+            return None
+        return OtherExporters(settings.peers, identity, self._http, self._resolver).wait
 
 
 def _sentence(leadership: Leadership, role: Role, leader: str | None) -> str:
