@@ -117,6 +117,7 @@ class Pair:
         self.follower = next(daemon for daemon in self.daemons if daemon is not self.leader)
         following = f"ready\nfollowing {self.leader.path.parent.name}_".encode()
         until(lambda: self.follower.request("/-/ready")[1].startswith(following), 10, "the other follows")
+        until(lambda: self.seen(self.leader).with_verdicts, 10, "the leader's verdicts are scraped")
 
     def leaders(self) -> list[Daemon]:
         return [daemon for daemon in self.daemons if daemon.value("probe_exporter_leader") == 1]

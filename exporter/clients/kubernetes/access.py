@@ -77,15 +77,17 @@ def credentials_failure(detail: str) -> Failure:
 def own_namespace(access: ClusterAccess) -> str | None:
     """Return the namespace that an access is for: the pod's own, or that of the kubeconfig's context. Blocking.
 
-    None where it names none. Where nothing can be read, as while a file is written anew, what was read before stays: with
-    another namespace a reload would find none of its pods. What is wrong there is told when the access is used.
+    None where it names none, or where this is no pod. Where a kubeconfig cannot be read, as while it is written anew, what
+    was read before stays: with another namespace a reload would find none of its pods. What is wrong is told on its use.
     """
     key = access.kubeconfig, access.context
     try:
-        _namespaces[key] = read_within(PATIENCE, (own_namespace, key), lambda: _namespace_in(*key))
+        found = read_within(PATIENCE, (own_namespace, key), lambda: _namespace_in(*key))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return _namespaces.get(key)
-    return _namespaces[key]
+    if access.kubeconfig is not None:
+        _namespaces[key] = found
+    return found
 
 
 def _namespace_in(kubeconfig: Path | None, context: str | None) -> str | None:

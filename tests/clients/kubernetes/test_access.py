@@ -213,7 +213,6 @@ def test_the_namespace_is_the_pods_own(account: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("exporter.clients.kubernetes.access.SERVICE_ACCOUNT", account)
     assert own_namespace(ClusterAccess()) == "hafnium"
     monkeypatch.setattr("exporter.clients.kubernetes.access.SERVICE_ACCOUNT", account / "missing")
-    monkeypatch.setattr(access_module, "_namespaces", {})  # else it is as it was read last
     assert own_namespace(ClusterAccess()) is None
 
 
