@@ -16,30 +16,91 @@ from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.layout import Partition
-from exporter.metrics.family import gauge
+from exporter.clients.kafka.progress import Progress, Standing
+from exporter.metrics.family import Family, gauge
 from exporter.metrics.store import LabelValues, Samples
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import MAX_SERIES, Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
-from exporter.values import Settings
+from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "KafkaProbe", "KafkaSettings"]
 
 BROKERS = gauge("probe_kafka_brokers", "Brokers that the cluster's metadata lists.")
+BROKER_UP = gauge(
+    "probe_kafka_broker_up",
+    "1 if a broker has answered, 0 if it has not, or if it holds replicas and the cluster's metadata does not list it.",
+    "broker",
+)
+BROKER_SECONDS = gauge(
+    "probe_kafka_broker_answer_seconds",
+    "Time in which a broker said which groups it coordinates, connecting included; a dead one has none.",
+    "broker",
+)
+BROKER_ADDRESS = gauge(
+    "probe_kafka_broker_address", "1; where a broker listens, and its rack, empty if none.", "broker", "address", "rack"
+)
+PARTITIONS = gauge("probe_kafka_partitions", "Partitions of the cluster, of all topics, selected or not.")
+UNDER_REPLICATED = gauge(
+    "probe_kafka_under_replicated_partitions",
+    "Partitions of the cluster with fewer replicas in sync than they should have, of all topics, selected or not.",
+)
+OFFLINE = gauge(
+    "probe_kafka_offline_partitions",
+    "Partitions of the cluster without a leader, which nothing is read from or written to, of all topics, selected or not.",
+)
 LAG = gauge(
     "probe_kafka_consumer_group_lag",
-    "Messages of a partition that a consumer group has not committed.",
+    "Messages of a partition that a consumer group has not committed; below zero where a commit is beyond the end.",
     "group",
     "topic",
     "partition",
 )
 TOPIC_LAG = gauge(
     "probe_kafka_consumer_group_topic_lag",
-    "Messages of a topic that a consumer group has not committed, over the partitions it has commits for; left out while "
-    "one of them cannot be read.",
+    "Messages of a topic that a consumer group has not committed, over the partitions it has commits for, none of them "
+    "counted below zero; left out while one of them cannot be read.",
     "group",
     "topic",
+)
+COMMITTED = gauge(
+    "probe_kafka_consumer_group_committed_partitions",
+    "Partitions of a topic that a consumer group has commits for: those that its lag is the sum of.",
+    "group",
+    "topic",
+)
+UNCOMMITTED = gauge(
+    "probe_kafka_consumer_group_uncommitted_partitions",
+    "Partitions of a topic that a member of a consumer group has been given, and that nothing was ever committed of.",
+    "group",
+    "topic",
+)
+VERDICT = gauge(
+    "probe_kafka_consumer_group_verdict",
+    "1 for what a consumer group does: ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or "
+    "unknown.",
+    "group",
+    "verdict",
+)
+STANDING = gauge(
+    "probe_kafka_consumer_group_standing_partitions",
+    "Partitions of a topic whose commit has stood still for the whole window although messages came in.",
+    "group",
+    "topic",
+)
+STANDING_SECONDS = gauge(
+    "probe_kafka_consumer_group_standing_seconds",
+    "Longest time for which a commit of a topic has stood still although messages came in; 0 where none does.",
+    "group",
+    "topic",
+)
+COORDINATOR = gauge(
+    "probe_kafka_consumer_group_coordinator",
+    "1; the broker that coordinates a consumer group, and how its members share out partitions, empty while they do not.",
+    "group",
+    "coordinator",
+    "assignor",
 )
 MEMBERS = gauge("probe_kafka_consumer_group_members", "Consumers that are members of a group.", "group")
 STATE = gauge(
@@ -129,10 +190,18 @@ class KafkaSettings(ProbeSettings):
         default_factory=NameFilter, description="Topics to look at; internal ones, named __…, never are."
     )
     dlq_suffixes: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(
-        ("-dlt", ".DLT", "-dlq", ".dlq"), max_length=20, description="Endings of the names of dead-letter topics."
+        ("-dlt", ".DLT", "-dlq", ".dlq", ".DLQ"), max_length=20, description="Endings of the names of dead-letter topics."
     )
     max_partitions: int = Field(
         5000, ge=1, le=50_000, description="Most partitions to read offsets of; with more selected, none are read."
+    )
+    window: Duration = Field(
+        300.0,
+        description="Time after which a commit that does not move, while messages come in, stands still; longer than "
+        "consumers take between two commits.",
+    )
+    per_partition: bool = Field(
+        default=True, description="Export lag and end of each partition, and not only sums by group and topic."
     )
 
 
@@ -143,7 +212,11 @@ class KafkaProbe(Probe[KafkaSettings]):
     settings_type = KafkaSettings
     scope = Scope.SERVICE
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
-    metrics = (BROKERS, LAG, TOPIC_LAG, MEMBERS, STATE, END_OFFSET, DLQ_MESSAGES, PARTITION_ERROR)
+    metrics = (
+        BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, OFFLINE, LAG, TOPIC_LAG, COMMITTED,
+        UNCOMMITTED, VERDICT, STANDING, STANDING_SECONDS, MEMBERS, STATE, COORDINATOR, END_OFFSET, DLQ_MESSAGES,
+        PARTITION_ERROR,
+    )  # fmt: skip
 
     def __init__(self, target: Target, settings: KafkaSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
@@ -156,6 +229,7 @@ class KafkaProbe(Probe[KafkaSettings]):
             user=security.user or "",
         )
         self._cluster = Cluster(target.addresses, access)
+        self._progress = Progress(settings.window)
         self._selection = Selection(
             groups=settings.groups.selector(),
             topics=settings.topics.selector(),
@@ -167,16 +241,26 @@ class KafkaProbe(Probe[KafkaSettings]):
         """Read the cluster, judge by its metadata, and record what it said of groups and offsets."""
         reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
         attempt.record(BROKERS, len(reading.layout.brokers))
+        attempt.record_all(_samples_of_brokers(reading))
         if not reading.layout.brokers:
             raise Failure(Stage.CHECK, Reason.REPORTED_DOWN, "the metadata lists no broker")
-        for part, samples_of in (("groups", _samples_of_groups), ("offsets", _samples_of_offsets)):
+        now = asyncio.get_running_loop().time()
+        large = reading.size > _LARGE
+        made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
+        for part, samples in made.items():
             failure = reading.failures[part]
-            samples = await asyncio.to_thread(samples_of, reading) if reading.size > _LARGE else samples_of(reading)
             try:
                 attempt.record_all(samples)
             except Failure as too_many:
                 failure = failure or too_many
             attempt.note_part(part, failure)
+
+    def _samples(self, reading: Reading, now: float) -> dict[str, Samples]:
+        standings = self._progress.observe(now, reading.groups, reading.ends)
+        return {
+            "groups": _samples_of_groups(reading, standings),
+            "offsets": _samples_of_offsets(reading, per_partition=self.settings.per_partition),
+        }
 
     def retarget(self, target: Target) -> bool:
         """Take in other bootstrap addresses; connections to brokers that are still of the cluster stay."""
@@ -194,10 +278,27 @@ class KafkaProbe(Probe[KafkaSettings]):
         return await current_secret(security.password, security.password_file) or ""
 
 
-def _samples_of_groups(reading: Reading) -> Samples:
+def _samples_of_brokers(reading: Reading) -> Samples:
+    layout = reading.layout
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in (*layout.brokers, *layout.health.missing)}
+    seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
+    return {
+        BROKER_UP: up | dict.fromkeys(seconds, 1),
+        BROKER_SECONDS: seconds,
+        BROKER_ADDRESS: {(str(node), str(at), layout.racks.get(node, "")): 1 for node, at in layout.brokers.items()},
+        PARTITIONS: {(): layout.health.partitions},
+        UNDER_REPLICATED: {(): layout.health.under_replicated},
+        OFFLINE: {(): layout.health.offline},
+    }
+
+
+def _samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> Samples:
     states: dict[LabelValues, float] = {}
     members: dict[LabelValues, float] = {}
     errors: dict[LabelValues, float] = {}
+    infos: dict[LabelValues, float] = {}
+    verdicts: dict[LabelValues, float] = {}
+    by_topic: dict[Family, dict[LabelValues, float]] = {STANDING: {}, STANDING_SECONDS: {}, COMMITTED: {}, UNCOMMITTED: {}}
     for name, group in reading.groups.items():
         state = group.state
         if state == "dead" and group.commits:
@@ -206,11 +307,23 @@ def _samples_of_groups(reading: Reading) -> Samples:
             states[name, state] = 1
         if group.members is not None and group.state != "dead":
             members[name,] = group.members
+        if group.coordinator is not None:
+            infos[name, str(group.coordinator), group.assignor] = 1
         errors.update(_error_samples(group.partition_errors))
-    return {STATE: states, MEMBERS: members, PARTITION_ERROR: errors}
+        standing = standings[name]
+        verdicts[name, standing.verdict] = 1
+        for topic, seconds in standing.seconds.items():
+            by_topic[STANDING_SECONDS][name, topic] = seconds
+            by_topic[STANDING][name, topic] = standing.standing.get(topic, 0)
+            if group.committed:
+                by_topic[COMMITTED][name, topic] = len(group.commits.get(topic, ()))
+                by_topic[UNCOMMITTED][name, topic] = standing.uncommitted.get(topic, 0)
+    return {
+        VERDICT: verdicts, STATE: states, MEMBERS: members, PARTITION_ERROR: errors, **by_topic, COORDINATOR: infos
+    }  # fmt: skip
 
 
-def _samples_of_offsets(reading: Reading) -> Samples:
+def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
     """Return what matters most first: an attempt takes a bounded number of series."""
     lags: dict[LabelValues, float] = {}
     topic_lags: dict[LabelValues, float] = {}
@@ -219,15 +332,15 @@ def _samples_of_offsets(reading: Reading) -> Samples:
         for topic, commits in group.commits.items():
             ends = reading.ends.get(topic, {})
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
-            # A topic made anew has less than was committed of the old one.
-            lag = [behind if (behind := ends[number] - commit) > 0 else 0 for number, commit in known.items()]
-            if len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
+            lag = [ends[number] - commit for number, commit in known.items()]
+            if per_partition and len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
                 lags.update(zip(_labels(known, name, topic), lag, strict=True))
             if known is commits and topic not in unread:  # else the sum would be too small
-                topic_lags[name, topic] = sum(lag)
+                # What is beyond the end in one partition makes up for nothing in another.
+                topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
     ends_of: dict[LabelValues, float] = {}
     for topic, ends in reading.ends.items():
-        if len(ends_of) <= MAX_SERIES:
+        if per_partition and len(ends_of) <= MAX_SERIES:
             ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
     return {
         TOPIC_LAG: topic_lags,

@@ -71,6 +71,8 @@ class Reading:
     Attributes:
         layout: Brokers and partitions.
         groups: Consumer groups by name.
+        seconds: How long each node took to say which groups it has, connecting included; those that did not answer are
+            missing.
         ends: Offset after the last record of a partition.
         beginnings: Offset of its first record, where that was wanted.
         partition_errors: Partitions whose offsets are not known, and why.
@@ -80,6 +82,7 @@ class Reading:
 
     layout: Layout
     groups: Mapping[str, Group] = field(default_factory=dict)
+    seconds: Mapping[int, float] = field(default_factory=dict)
     ends: OffsetsByTopic = field(default_factory=dict)
     beginnings: OffsetsByTopic = field(default_factory=dict)
     partition_errors: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
@@ -134,10 +137,10 @@ class Cluster:
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         asked = _Brokers(self._pool, layout)
         first_end = loop.time() + GROUPS_SHARE * (end - loop.time())
-        groups, groups_failure = await _read_groups(asked, selection, wanted, first_end)
+        groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, first_end)
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, end)
         failures = {"groups": groups_failure, "offsets": offsets_failure}
-        return Reading(layout, groups, offsets.ends, offsets.beginnings, offsets.partition_errors, failures)
+        return Reading(layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.partition_errors, failures)
 
     def close(self) -> None:
         """Close all connections at once, and open no more."""
@@ -207,27 +210,41 @@ class _Brokers:
 class _GroupsOfBroker:
     """What one broker has said of its groups so far: what it said before it hung counts."""
 
+    node: int
     groups: dict[str, Group] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
+    seconds: float | None = None
 
     async def ask(self, broker: Broker, selection: Selection, wanted: Wanted, quota: Quota) -> None:
         """Ask for groups, state and commits. A group's error leaves the other groups; only a lost broker is raised."""
         try:
-            names = self._admitted(await list_groups(broker, selection.groups), quota)
+            names = self._admitted(await self._listed(broker, selection), quota)
             for start in range(0, len(names), _DESCRIBED):
-                described, failures = await describe_groups(broker, names[start : start + _DESCRIBED])
+                described, failures = await describe_groups(broker, names[start : start + _DESCRIBED], wanted.numbers)
                 self.failures += failures
-                for name, (state, members) in described.items():
-                    self.groups[name].state, self.groups[name].members = state, members
+                for name, said in described.items():
+                    group = self.groups[name]
+                    group.state, group.members = said.state, said.members
+                    group.assignor, group.assigned = said.assignor, said.assigned
         except Failure as failure:
             self._note(failure, broker)
             return
         if wanted.count:
             room = asyncio.Semaphore(_SIDE_BY_SIDE)
-            asking = [self._ask_commits(broker, name, wanted, quota, room) for name in names]
+            asked = wanted if quota.affords(wanted.count * len(names)) else wanted.any()
+            asking = [self._ask_commits(broker, name, asked, quota, room) for name in names]
             for result in await asyncio.gather(*asking, return_exceptions=True):
                 if result is not None:
                     raise result
+
+    async def _listed(self, broker: Broker, selection: Selection) -> list[str]:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            return await list_groups(broker, selection.groups)
+        finally:
+            if broker.is_connected():  # it has answered, if only to refuse
+                self.seconds = clock() - began
 
     def _admitted(self, names: list[str], quota: Quota) -> list[str]:
         admitted = quota.admit(names)
@@ -235,19 +252,19 @@ class _GroupsOfBroker:
             found = len(names) - len(admitted) + quota.groups
             detail = f"{found} groups, at most {MAX_GROUPS} are read: narrow groups"
             self.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
-        self.groups = {name: Group() for name in admitted}
+        self.groups = {name: Group(coordinator=self.node) for name in admitted}
         return admitted
 
     async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota, room: asyncio.Semaphore) -> None:
         async with room:
             try:
-                quota.take_commits(wanted.count, name)
                 committed = await fetch_commits(broker, name, wanted)
+                quota.take_commits(sum(map(len, committed.offsets.values())), name)
             except Failure as failure:
                 self._note(failure, broker)
                 return
         group = self.groups[name]
-        group.commits = committed.offsets
+        group.commits, group.committed = committed.offsets, True
         group.partition_errors = {at: partition_error_of_code(code) for at, code in committed.partition_errors.items()}
         if committed.partition_errors:
             what = f"commits of group {name} in {len(committed.partition_errors)} partitions"
@@ -261,8 +278,8 @@ class _GroupsOfBroker:
 
 async def _read_groups(
     brokers: _Brokers, selection: Selection, wanted: Wanted, end: float
-) -> tuple[dict[str, Group], Exception | None]:
-    found = {node: _GroupsOfBroker() for node in brokers.left()}
+) -> tuple[dict[str, Group], dict[int, float], Exception | None]:
+    found = {node: _GroupsOfBroker(node) for node in brokers.left()}
     quota = Quota()
     failure: Exception | None
     try:
@@ -275,7 +292,7 @@ async def _read_groups(
     groups: dict[str, Group] = {}
     for name, group in chain.from_iterable(each.groups.items() for each in found.values()):
         groups.setdefault(name, group).complete(group)
-    return groups, failure
+    return groups, {node: each.seconds for node, each in found.items() if each.seconds is not None}, failure
 
 
 # Offsets.

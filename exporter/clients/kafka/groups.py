@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import struct
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
 
 from exporter.clients.kafka.connection import Broker
@@ -14,7 +17,17 @@ from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_COMMITS", "MAX_GROUPS", "STATES", "Group", "Quota", "describe_groups", "list_groups"]
+__all__ = [
+    "MAX_ASKED",
+    "MAX_COMMITS",
+    "MAX_GROUPS",
+    "STATES",
+    "Described",
+    "Group",
+    "Quota",
+    "describe_groups",
+    "list_groups",
+]
 
 STATES = {
     "Stable": "stable",
@@ -25,14 +38,20 @@ STATES = {
 }
 """States as brokers say them, and as they are exported; any other is `unknown`."""
 
-MAX_GROUPS = 1000
+MAX_GROUPS = 5000
 """Groups that are looked at, over all brokers."""
 
-MAX_COMMITS = 200_000
-"""Groups times partitions that are asked for in one reading: about a second's computing."""
+MAX_ASKED = 200_000
+"""Groups times partitions that are asked for by name in one reading. Past it groups are asked for whatever they have."""
+
+MAX_COMMITS = 500_000
+"""Commits that are kept of one reading: about a second's computing."""
 
 _LARGE = 2000
 """Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
+
+_LARGE_ASSIGNMENTS = 32 * 1024
+"""Bytes of assignments past which they are read in a thread."""
 
 _CONSUMERS = frozenset({"consumer", ""})
 """Protocol types of groups that consume; empty where the group only commits. Kafka Connect's workers have others."""
@@ -45,20 +64,32 @@ class Group:
     Attributes:
         state: Of `STATES` or `unknown`.
         members: How many consumers are in it.
+        assignor: How they share out partitions; empty while they do not.
+        coordinator: The node that keeps its commits.
+        committed: Whether its commits were read: then a partition that is missing has none.
         commits: Committed offsets.
+        assigned: Partitions that its members have been given, by topic.
         partition_errors: Partitions whose commit could not be read.
     """
 
     state: str | None = None
     members: int | None = None
+    assignor: str = ""
+    coordinator: int | None = None
+    committed: bool = False
     commits: OffsetsByTopic = field(default_factory=dict)
+    assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
     partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
 
     def complete(self, other: Group) -> None:
         """Take in what another broker knows of the group, as two list it while it moves."""
         self.state = self.state or other.state
         self.members = other.members if self.members is None else self.members
+        self.assignor = self.assignor or other.assignor
+        self.coordinator = self.coordinator if self.committed or not other.committed else other.coordinator
+        self.committed = self.committed or other.committed
         self.commits = self.commits or other.commits
+        self.assigned = self.assigned or other.assigned
         self.partition_errors = self.partition_errors or other.partition_errors
 
 
@@ -80,23 +111,77 @@ def _selected(listed: Iterable[tuple[str, str]], select: Callable[[str], bool]) 
     return [name for name, kind in names.items() if kind in _CONSUMERS and select(name)]
 
 
-async def describe_groups(broker: Broker, names: Sequence[str]) -> tuple[dict[str, tuple[str, int]], list[Failure]]:
-    """Return state and number of members by name, and the failures of those that the broker has an error for.
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the coordinator of a group says of it.
+
+    Attributes:
+        state: Of `STATES` or `unknown`.
+        members: How many consumers are in it.
+        assignor: How they share out partitions, such as `range`; empty while they do not.
+        assigned: The partitions that they have been given, by topic.
+    """
+
+    state: str
+    members: int
+    assignor: str = ""
+    assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
+
+
+async def describe_groups(
+    broker: Broker, names: Sequence[str], wanted: Mapping[str, Collection[int]]
+) -> tuple[dict[str, Described], list[Failure]]:
+    """Return what the broker says of groups by name, and the failures of those that it has an error for.
+
+    Args:
+        broker: Their coordinator.
+        names: The groups.
+        wanted: The partitions, by topic, of which it matters to whom they are given.
 
     Raises:
         Failure: The broker cannot be asked.
     """
     answer = await broker.ask(DescribeGroupsRequest(names))
-    described: dict[str, tuple[str, int]] = {}
+    size = sum(len(member[4] or b"") for group in answer.groups or () for member in group[5] or ())
+    if size > _LARGE_ASSIGNMENTS:
+        return await asyncio.to_thread(_described, answer, names, wanted)
+    return _described(answer, names, wanted)
+
+
+def _described(
+    answer: Any, names: Sequence[str], wanted: Mapping[str, Collection[int]]
+) -> tuple[dict[str, Described], list[Failure]]:
+    described: dict[str, Described] = {}
     failures: list[Failure] = []
-    for error, name, state, _, _, members, *_ in answer.groups or ():
+    for error, name, state, _, assignor, members, *_ in answer.groups or ():
         if name not in names:
             continue
         if error:
             failures.append(failure_of_code(error, f"group {name}"))
         else:
-            described[name] = (STATES.get(state, "unknown"), len(members or ()))
+            assignments = [member[4] for member in members or ()]
+            assigned = _assigned(assignments, wanted)
+            described[name] = Described(
+                STATES.get(state, "unknown"), len(assignments), (assignor or "")[:MAX_NAME], assigned
+            )
     return described, failures
+
+
+def _assigned(assignments: Iterable[bytes | None], wanted: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
+    """Read what members have been given. The bytes are the members' own, and need not be what the consumer protocol has."""
+    assigned: dict[str, set[int]] = {}
+    for encoded in assignments:
+        if not encoded:
+            continue
+        try:
+            read = ConsumerProtocolMemberAssignment.decode(encoded)
+        except (ValueError, TypeError, struct.error):
+            continue
+        for topic, numbers in read.assignment or ():
+            known = wanted.get(topic)
+            if known:
+                assigned.setdefault(topic, set()).update(number for number in numbers or () if number in known)
+    return assigned
 
 
 class Quota:
@@ -104,6 +189,7 @@ class Quota:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
+        self._asked = 0
         self._commits = 0
 
     @property
@@ -120,13 +206,20 @@ class Quota:
                 admitted.append(name)
         return admitted
 
+    def affords(self, count: int) -> bool:
+        """Say whether so many partitions more may be asked for one by one, and count them if so."""
+        if self._asked + count > MAX_ASKED:
+            return False
+        self._asked += count
+        return True
+
     def take_commits(self, count: int, group: str) -> None:
-        """Count what is asked of a group.
+        """Count what a group has committed.
 
         Raises:
             Failure: It would be too much.
         """
         self._commits += count
         if self._commits > MAX_COMMITS:
-            detail = f"group {group}: more than {MAX_COMMITS} commits to ask for: narrow groups or topics"
+            detail = f"group {group}: more than {MAX_COMMITS} commits in all: narrow groups or topics"
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, detail)

@@ -11,7 +11,7 @@ from exporter.clients.kafka.errors import PartitionErrorReason, error_name, part
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_BROKERS", "MAX_NAME", "Layout", "Partition", "read_layout"]
+__all__ = ["MAX_BROKERS", "MAX_NAME", "Health", "Layout", "Partition", "read_layout"]
 
 MAX_BROKERS = 200
 """More brokers than any cluster has; each costs a connection."""
@@ -29,12 +29,31 @@ class Partition(NamedTuple):
     number: int
 
 
+@dataclass(slots=True)
+class Health:
+    """How partitions are replicated: of all topics, those that are not selected and internal ones too.
+
+    Attributes:
+        missing: Nodes that hold replicas, and that metadata does not list among the brokers.
+        partitions: How many partitions there are.
+        under_replicated: Partitions with fewer replicas in sync than there should be.
+        offline: Partitions that have no leader: nothing is read from them nor written to them.
+    """
+
+    missing: set[int] = field(default_factory=set)
+    partitions: int = 0
+    under_replicated: int = 0
+    offline: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What metadata says of the selected topics.
 
     Attributes:
         brokers: Where each node listens.
+        racks: Which rack each node is in, where that is known.
+        health: How partitions are replicated.
         topics: Numbers of the partitions of each topic.
         led: The same by the node that leads them, without those that have no leader.
         leaderless: Partitions without a leader that could be asked.
@@ -42,6 +61,8 @@ class Layout:
     """
 
     brokers: Mapping[int, Address]
+    racks: Mapping[int, str] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
     topics: Mapping[str, Sequence[int]] = field(default_factory=dict)
     led: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     leaderless: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
@@ -59,12 +80,14 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
     Raises:
         Failure: It names brokers that cannot be, or too many.
     """
-    brokers = _brokers(answer)
+    brokers, racks = _brokers(answer)
     topics: dict[str, list[int]] = {}
     led: dict[int, dict[str, list[int]]] = defaultdict(dict)
     leaderless: dict[Partition, PartitionErrorReason] = {}
     refused: dict[str, str] = {}
+    health = Health()
     for error, topic, internal, partitions in answer.topics or ():
+        _take_health(health, brokers, partitions or ())
         if not topic or internal or topic.startswith("__") or len(topic) > MAX_NAME or not select(topic):
             continue
         if error:
@@ -77,15 +100,27 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
                 led[leader].setdefault(topic, []).append(number)
             else:
                 leaderless[Partition(topic, number)] = partition_error_of_code(code or _LEADER_NOT_AVAILABLE)
-    return Layout(brokers, topics, dict(led), leaderless, refused)
+    return Layout(brokers, racks, health, topics, dict(led), leaderless, refused)
 
 
-def _brokers(answer: Any) -> dict[int, Address]:
+def _take_health(health: Health, brokers: Mapping[int, Address], partitions: Sequence[Any]) -> None:
+    for _, _, leader, replicas, in_sync, *_ in partitions:
+        health.partitions += 1
+        health.offline += leader not in brokers
+        health.under_replicated += len(in_sync or ()) < len(replicas or ())
+        if len(health.missing) < MAX_BROKERS:
+            health.missing.update(node for node in replicas or () if node not in brokers)
+
+
+def _brokers(answer: Any) -> tuple[dict[int, Address], dict[int, str]]:
     brokers: dict[int, Address] = {}
-    for node, host, port, *_ in answer.brokers or ():
+    racks: dict[int, str] = {}
+    for node, host, port, *rest in answer.brokers or ():
         if not host or len(host) > MAX_NAME or not 0 < port < 65536:
             raise Failure(Stage.CHECK, Reason.MALFORMED, f"broker {node} has an address that cannot be")
         brokers[node] = Address(host, port)
+        if rest and rest[0]:
+            racks[node] = rest[0][:MAX_NAME]
     if len(brokers) > MAX_BROKERS:
         raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{len(brokers)} brokers, at most {MAX_BROKERS} are asked")
-    return brokers
+    return brokers, racks

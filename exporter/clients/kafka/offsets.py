@@ -7,7 +7,7 @@ same for every group, so they are encoded once, and the answer is read some ten 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import islice
 from struct import Struct, pack
@@ -49,17 +49,19 @@ _ENTRY = Struct(">iqh")  # partition, offset, length of the metadata
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Partitions to ask the commits of. Asking for "all" would be shorter, but not every broker can answer it.
+    """Partitions to ask the commits of.
 
     Attributes:
         numbers: Which, by topic; what an answer says of others is left out.
         count: How many.
         encoded: The same, as a request has them.
+        oldest: Version of the request that it needs at least.
     """
 
     numbers: Mapping[str, frozenset[int]]
     count: int
     encoded: bytes
+    oldest: int = 1
 
     @classmethod
     def of(cls, topics: Mapping[str, Sequence[int]]) -> Self:
@@ -69,6 +71,10 @@ class Wanted:
             parts += [String().encode(topic), pack(f">{len(numbers) + 1}i", len(numbers), *numbers)]
         by_topic = {topic: frozenset(numbers) for topic, numbers in topics.items()}
         return cls(by_topic, sum(map(len, by_topic.values())), b"".join(parts))
+
+    def any(self) -> Self:
+        """Ask for whatever a group has committed. For many groups it is far shorter; not every broker can answer it."""
+        return replace(self, encoded=_INT.pack(-1), oldest=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,9 @@ class CommitsRequest:
 
     def prepare(self, versions: Mapping[int, tuple[int, int]]) -> _Prepared:
         """Take the newest version of those given."""
+        if versions[self.API_KEY][1] < self.wanted.oldest:
+            detail = f"{self.wanted.count} partitions in too many groups, and the broker does not serve all of a group's"
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{detail}: narrow groups or topics")
         return _Prepared(self.group, self.wanted, versions[self.API_KEY][1])
 
 

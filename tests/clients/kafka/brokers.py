@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import (
     ApiVersionRequest,
     DescribeGroupsRequest,
@@ -68,6 +69,8 @@ class FakePartition:
     beginning: int = 0
     error: int = 0
     metadata_error: int = 0
+    replicas: list[int] = field(default_factory=lambda: [1])
+    in_sync: list[int] = field(default_factory=lambda: [1])
 
 
 @dataclass
@@ -82,6 +85,9 @@ class FakeGroup:
     describe_error: int = 0
     fetch_error: int = 0
     faults: dict[tuple[str, int], int] = field(default_factory=dict)
+    assigned: dict[str, list[int]] = field(default_factory=dict)
+    assignment: bytes | None = None
+    """What the first member has been given; default: `assigned`."""
 
 
 @dataclass
@@ -114,6 +120,8 @@ class FakeCluster:
     """(node, API key) at which the connection is closed."""
     errors: dict[tuple[int, int], int] = field(default_factory=dict)
     """Error code that the whole answer carries."""
+    serves_all: bool = False
+    """Whether a group may be asked for all that it has committed."""
     strays: bool = False
     """Whether answers tell of groups and partitions that were not asked for."""
     omits: set[tuple[str, int]] = field(default_factory=set)
@@ -205,7 +213,10 @@ class FakeCluster:
                 self.topic_errors.get(name, 0),
                 name,
                 False,
-                [(item.metadata_error, number, item.leader, [1], [1], *offline) for number, item in partitions.items()],
+                [
+                    (item.metadata_error, number, item.leader, item.replicas, item.in_sync, *offline)
+                    for number, item in partitions.items()
+                ],
             )
             for name, partitions in self.topics.items()
         ]
@@ -214,13 +225,22 @@ class FakeCluster:
 
     def _described(self, name: str) -> tuple[Any, ...]:
         group = self.groups[name]
-        members = [(f"member-{number}", "client", "/127.0.0.1", b"", b"") for number in range(group.members)]
+        given = group.assignment
+        if given is None and group.assigned:
+            given = ConsumerProtocolMemberAssignment(0, list(group.assigned.items()), b"").encode()
+        members = [
+            (f"member-{number}", "client", "/127.0.0.1", b"", given or b"" if not number else b"")
+            for number in range(group.members)
+        ]
         name = "stray" if self.strays else name
         return (group.describe_error, name, group.state, group.kind, "range", members)
 
     def _commits(self, request: Any) -> dict[str, Any]:
         group = self.groups[request.consumer_group]
-        assert request.topics is not None, "asking for all partitions breaks some brokers"
+        asked = request.topics
+        if asked is None:
+            assert self.serves_all, "asking for all partitions breaks some brokers"
+            asked = [(topic, [n for of, n in group.commits if of == topic]) for topic in {of for of, _ in group.commits}]
         if group.fetch_error:
             return {"topics": [], "error_code": group.fetch_error}
         topics = [
@@ -228,7 +248,7 @@ class FakeCluster:
                 topic,
                 [(n, group.commits.get((topic, n), -1), "", group.faults.get((topic, n), 0)) for n in numbers],
             )
-            for topic, numbers in request.topics
+            for topic, numbers in asked
         ]
         return {"topics": topics}
 

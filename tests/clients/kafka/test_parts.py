@@ -180,13 +180,67 @@ async def test_a_commit_that_cannot_be_read_withholds_the_sum(shared: SharedClie
     assert part(outcome, "groups") == (Stage.CHECK, Reason.AUTH)
 
 
-async def test_a_commit_beyond_the_end_is_no_negative_lag(shared: SharedClients) -> None:
-    """A topic that was deleted and made anew has less than was committed."""
+async def test_a_commit_beyond_the_end_is_told_and_makes_up_for_nothing(shared: SharedClients) -> None:
+    """A topic that was deleted and made anew has less than was committed: messages that come now are skipped."""
     cluster = two_brokers()
     cluster.groups["billing"].commits["orders", 0] = 5000
     async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        first, second = [await run_probe(probe, 5.0) for _ in range(2)]
+        await probe.close()
+    for outcome in (first, second):
+        assert values(outcome, kafka.LAG)["billing", "orders", "0"] == -4900
+        assert values(outcome, kafka.TOPIC_LAG)["billing", "orders"] == 50
+    assert ("billing", "ahead") in values(second, kafka.VERDICT)
+
+
+async def test_what_a_group_does_is_told_with_what_its_sums_are_of(shared: SharedClients) -> None:
+    """One verdict for each group; of how many partitions the lag is; who shares out the partitions, and where."""
+    cluster = two_brokers()
+    cluster.groups["half"] = FakeGroup({("orders", 0): 100}, assigned={"orders": [0, 1], "other": [7]})
+    cluster.groups["fresh"] = FakeGroup(state="Empty", members=0)
+    cluster.groups["odd"] = FakeGroup({("mail", 0): 50}, assignment=b"no assignment")
+    async with cluster.running(nodes=2):
         outcome = await once(shared, cluster.port())
-    assert values(outcome, kafka.LAG)["billing", "orders", "0"] == 0
+    assert set(values(outcome, kafka.VERDICT)) == {
+        ("billing", "unknown"), ("mailer", "ok"), ("half", "ok"), ("fresh", "empty"), ("odd", "ok")
+    }  # fmt: skip
+    assert values(outcome, kafka.COMMITTED) == {
+        ("billing", "orders"): 2, ("mailer", "mail"): 1, ("half", "orders"): 1, ("odd", "mail"): 1
+    }  # fmt: skip
+    assert values(outcome, kafka.UNCOMMITTED)["half", "orders"] == 1
+    assert set(values(outcome, kafka.COORDINATOR)) == {
+        ("billing", "1", "range"), ("mailer", "2", "range"), ("half", "1", "range"), ("fresh", "1", "range"),
+        ("odd", "1", "range"),
+    }  # fmt: skip
+
+
+async def test_sums_can_be_all_that_is_exported(shared: SharedClients) -> None:
+    """For clusters with more partitions than anyone looks at."""
+    cluster = two_brokers()
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), per_partition=False)
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 60, ("mailer", "mail"): 0}
+    assert not values(outcome, kafka.LAG)
+    assert not values(outcome, kafka.END_OFFSET)
+
+
+async def test_brokers_are_told_one_by_one_and_partitions_that_are_not_whole(shared: SharedClients) -> None:
+    """One that answers, one that does not, one that only its replicas know of; over internal topics too."""
+    cluster = two_brokers()
+    cluster.topics["__consumer_offsets"] = {
+        0: FakePartition(5, replicas=[1, 2, 7], in_sync=[1]), 1: FakePartition(5, leader=-1)
+    }  # fmt: skip
+    async with cluster.running(nodes=2):
+        cluster.hangs.add((2, API.LIST))
+        outcome = await once(shared, cluster.port(), timeout=2)
+    assert values(outcome, kafka.BROKER_UP) == {("1",): 1, ("2",): 0, ("7",): 0}
+    assert set(values(outcome, kafka.BROKER_SECONDS)) == {("1",)}
+    assert set(values(outcome, kafka.BROKER_ADDRESS)) == {
+        (str(node), f"127.0.0.1:{cluster.port(node)}", "") for node in (1, 2)
+    }
+    whole = {kafka.PARTITIONS: 6, kafka.UNDER_REPLICATED: 1, kafka.OFFLINE: 1}
+    assert {family: values(outcome, family)[()] for family in whole} == whole
 
 
 async def test_a_dead_letter_topic_is_withheld_unless_all_of_it_is_known(shared: SharedClients) -> None:
@@ -328,16 +382,38 @@ async def test_more_partitions_than_are_read_fail_the_part_and_record_no_half(sh
 
 
 async def test_more_groups_than_are_read_fail_the_part(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups come from whoever may commit; their number is bounded, and so is the work for them."""
+    """Groups come from whoever may commit; their number is bounded, and so is what is kept of them."""
     monkeypatch.setattr(groups, "MAX_GROUPS", 20)
-    monkeypatch.setattr(groups, "MAX_COMMITS", 40)
+    monkeypatch.setattr(groups, "MAX_COMMITS", 10)
     cluster = two_brokers()
     cluster.groups = {f"g{number}": FakeGroup({("orders", 0): 1}) for number in range(30)}
     async with cluster.running(nodes=2):
         outcome = await once(shared, cluster.port())
     assert part(outcome, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
     assert len(values(outcome, kafka.STATE)) == 20
-    assert len(values(outcome, kafka.TOPIC_LAG)) == 10  # 4 partitions each
+    assert len(values(outcome, kafka.TOPIC_LAG)) == 10
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_past_a_bound_groups_are_asked_for_whatever_they_have(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch, speaks: bool
+) -> None:
+    """Groups times partitions would be more than anyone reads; what is there is little. What is not selected is left out."""
+    monkeypatch.setattr(groups, "MAX_ASKED", 40)
+    cluster = two_brokers()
+    cluster.serves_all = True
+    if not speaks:
+        cluster.versions[API.COMMITS] = (1, 1)
+    cluster.groups = {f"g{number}": FakeGroup({("orders", 0): 1, ("mail", 0): 2}) for number in range(30)}
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), topics={"exclude": ["mail"]})
+    assert len(values(outcome, kafka.STATE)) == 30
+    if speaks:
+        assert outcome.parts["groups"] is None
+        assert values(outcome, kafka.TOPIC_LAG) == {(f"g{number}", "orders"): 99.0 for number in range(30)}
+    else:
+        assert part(outcome, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
+        assert not values(outcome, kafka.TOPIC_LAG)
 
 
 @pytest.mark.measures

@@ -1,0 +1,255 @@
+"""How consumer groups get on: what their commits do over a while, which no single reading can tell."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from threading import Lock
+from typing import NamedTuple
+
+from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.offsets import OffsetsByTopic
+
+__all__ = ["REBALANCE_SECONDS", "GroupVerdict", "Progress", "Standing"]
+
+REBALANCE_SECONDS = 60.0
+"""Seconds past which a rebalance has gone on for long: it ends within a session's timeout, which is 45 s by default."""
+
+_READINGS = 40
+"""Sums of lag that are kept of a group, spread over the window."""
+
+_MOST = 0.8
+"""Share of the window that must have been seen before a lag is said to have grown throughout."""
+
+_REBALANCING = frozenset({"preparing_rebalance", "completing_rebalance"})
+
+
+class GroupVerdict(StrEnum):
+    """What a consumer group does; closed, since it is a label value."""
+
+    OK = "ok"
+    """It commits, or there is nothing to read."""
+    LAGGING = "lagging"
+    """It commits, and falls further behind throughout the window."""
+    STALLED = "stalled"
+    """It has members, messages come in, and for the whole window nothing was committed anywhere."""
+    POISONED = "poisoned"
+    """It has members and commits elsewhere, and some partitions have stood at the same offset for the whole window."""
+    STOPPED = "stopped"
+    """It has no members, and messages wait for it."""
+    REWOUND = "rewound"
+    """A commit went back within the window: its offsets were reset, or it reads again what it had read."""
+    AHEAD = "ahead"
+    """A commit is beyond the end of the log: the topic was made anew, or has lost messages. New ones are skipped."""
+    EMPTY = "empty"
+    """It has no members, and nothing waits for it."""
+    REBALANCING = "rebalancing"
+    """Its members have been sharing out partitions for long, and nobody reads meanwhile."""
+    UNKNOWN = "unknown"
+    """Its commits or the ends of the log are not known, or it has not been watched for long enough."""
+
+
+class Standing(NamedTuple):
+    """What is known of a group.
+
+    Attributes:
+        verdict: What it does.
+        standing: Partitions, by topic, whose commit has stood still for the whole window although messages came in.
+        seconds: By topic, for how long the commit of some partition has stood still although messages came in; zero where
+            none does.
+        uncommitted: Partitions, by topic, that a member has been given and that nothing was ever committed of.
+    """
+
+    verdict: GroupVerdict
+    standing: Mapping[str, int]
+    seconds: Mapping[str, float]
+    uncommitted: Mapping[str, int]
+
+
+class _Still(NamedTuple):
+    """A commit that does not move although messages wait.
+
+    Attributes:
+        commit: Which; None where there never was one.
+        since: Since when.
+        end: Where the log ended then.
+        grown: Whether it has grown since.
+    """
+
+    commit: int | None
+    since: float
+    end: int
+    grown: bool = False
+
+
+@dataclass(slots=True)
+class _Course:
+    """One group over time."""
+
+    watched_since: float
+    seen_at: float
+    commits: OffsetsByTopic = field(default_factory=dict)
+    still: dict[tuple[str, int], _Still] = field(default_factory=dict)
+    lags: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_READINGS))
+    advanced_at: float = -inf
+    rewound_at: float = -inf
+    ahead: int = 0
+    rebalancing_since: float | None = None
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What a group's commits add up to in one reading.
+
+    Attributes:
+        lag: Messages behind, over the partitions that are known.
+        whole: Whether all are.
+        ahead: Whether a commit is beyond the end of the log.
+    """
+
+    lag: int = 0
+    whole: bool = True
+    ahead: bool = False
+
+
+class Progress:
+    """Follows groups from reading to reading.
+
+    Args:
+        window: Seconds after which a commit that does not move, while messages come in, stands still.
+    """
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._courses: dict[str, _Course] = {}
+        self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
+
+    def observe(self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic) -> dict[str, Standing]:
+        """Take in a reading, and return what each of its groups does.
+
+        A group that is missing is kept for as long as the window: a coordinator that does not answer is no new beginning.
+
+        Args:
+            now: Seconds of a clock that goes forwards.
+            groups: As they were read.
+            ends: Ends of the log, read after the commits.
+        """
+        with self._lock:
+            found = {name: self._observe(now, name, group, ends) for name, group in groups.items()}
+            for name in [name for name, course in self._courses.items() if course.seen_at < now - self._window]:
+                del self._courses[name]
+        return found
+
+    def _observe(self, now: float, name: str, group: Group, ends: OffsetsByTopic) -> Standing:
+        course = self._courses.get(name)
+        if course is None:
+            course = self._courses[name] = _Course(now, now)
+        course.seen_at = now
+        total = _take_commits(now, course, group, ends)
+        uncommitted = _take_uncommitted(now, course, group, ends)
+        if group.committed:
+            course.ahead = course.ahead + 1 if total.ahead else 0
+            course.commits = group.commits if not group.partition_errors else course.commits | group.commits
+        _take_state(now, course, group)
+        if total.whole and (not course.lags or now - course.lags[-1][0] >= self._window / _READINGS):
+            course.lags.append((now, total.lag))
+        seconds, standing = self._still(now, course, group)
+        return Standing(self._verdict(now, course, group, total, standing), standing, seconds, uncommitted)
+
+    def _still(self, now: float, course: _Course, group: Group) -> tuple[dict[str, float], dict[str, int]]:
+        """Return for how long commits have stood still by topic, and in how many partitions for the whole window.
+
+        The marker of a transaction, and what was aborted, stay behind the last commit for ever: a commit stands still only
+        where the log has grown since.
+        """
+        seconds = dict.fromkeys(group.commits, 0.0) | dict.fromkeys(group.assigned, 0.0)
+        standing: dict[str, int] = {}
+        for (topic, number), still in list(course.still.items()):
+            if still.commit is None and number not in group.assigned.get(topic, ()):
+                del course.still[topic, number]  # it was taken from the group
+            elif still.grown and topic in seconds:
+                seconds[topic] = max(seconds[topic], now - still.since)
+                if now - still.since >= self._window:
+                    standing[topic] = standing.get(topic, 0) + 1
+        return seconds, standing
+
+    def _verdict(self, now: float, course: _Course, group: Group, total: _Sum, standing: Mapping[str, int]) -> GroupVerdict:
+        """Return the first that holds: what keeps all from being read comes before what concerns some of it."""
+        start = now - self._window
+        rebalancing, nobody = course.rebalancing_since, group.members == 0
+        lags = [lag for at, lag in course.lags if at >= start]
+        long_enough = bool(course.lags) and course.lags[0][0] <= now - _MOST * self._window
+        undecided = total.lag > 0 and course.advanced_at == -inf and course.watched_since > start
+        holds = (
+            (GroupVerdict.REBALANCING, rebalancing is not None and now - rebalancing >= REBALANCE_SECONDS),
+            (GroupVerdict.AHEAD, course.ahead > 1),  # the end that a new leader tells may be behind for a moment
+            (GroupVerdict.STOPPED, nobody and total.lag > 0),
+            (GroupVerdict.EMPTY, nobody and total.whole),
+            (GroupVerdict.POISONED, bool(standing) and not nobody and course.advanced_at >= start),
+            (GroupVerdict.STALLED, bool(standing) and not nobody),
+            (GroupVerdict.REWOUND, course.rewound_at >= start and not nobody),
+            (GroupVerdict.UNKNOWN, not total.whole or undecided),
+            (GroupVerdict.LAGGING, long_enough and _grow(lags)),
+        )
+        return next((verdict for verdict, it_is in holds if it_is), GroupVerdict.OK)
+
+
+def _take_commits(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> _Sum:
+    total = _Sum(whole=group.committed and not group.partition_errors)
+    for topic, commits in group.commits.items():
+        ends_here, before = ends.get(topic, {}), course.commits.get(topic, {})
+        for number, commit in commits.items():
+            last, end = before.get(number, commit), ends_here.get(number)
+            if commit > last:
+                course.advanced_at = now
+            elif commit < last:
+                course.rewound_at = now
+            if end is None:
+                total.whole = False
+                continue
+            total.lag += max(0, end - commit)
+            total.ahead = total.ahead or commit > end
+            _keep(now, course, (topic, number), commit, end)
+    return total
+
+
+def _take_uncommitted(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> dict[str, int]:
+    if not group.committed:
+        return {}
+    uncommitted: dict[str, int] = {}
+    for topic, numbers in group.assigned.items():
+        ends_here, commits = ends.get(topic, {}), group.commits.get(topic, {})
+        for number in numbers:
+            if number not in commits and number in ends_here and (topic, number) not in group.partition_errors:
+                uncommitted[topic] = uncommitted.get(topic, 0) + 1
+                _keep(now, course, (topic, number), None, ends_here[number])
+    return uncommitted
+
+
+def _keep(now: float, course: _Course, at: tuple[str, int], commit: int | None, end: int) -> None:
+    before = course.still.get(at)
+    if commit is not None and end <= commit:
+        course.still.pop(at, None)
+    elif before is None or before.commit != commit or end < before.end:
+        course.still[at] = _Still(commit, now, end)
+    elif end > before.end and not before.grown:
+        course.still[at] = before._replace(grown=True)
+
+
+def _take_state(now: float, course: _Course, group: Group) -> None:
+    if group.state not in _REBALANCING:
+        course.rebalancing_since = None
+    elif course.rebalancing_since is None:
+        course.rebalancing_since = now
+
+
+def _grow(lags: Sequence[int]) -> bool:
+    """Say whether lags grew throughout: what they were at most in the first third is less than at least in the last.
+
+    A consumer that reads in bursts goes up and down, and does not.
+    """
+    third = len(lags) // 3
+    return third > 0 and min(lags) > 0 and max(lags[:third]) < min(lags[-third:])
