@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.alerts import kafka
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import OWNER, above, below, firing, highest, limit, lowest, ratio, stepping_back
 from exporter.alerts.texts import first, listed
@@ -16,7 +17,19 @@ _REDIS = frozenset({"redis"})
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("kafka", (lag_high(options), consumers_gone(options), dead_letters(options))),
+        Group(
+            "kafka",
+            (
+                lag_high(options),
+                consumers_gone(options),
+                kafka.consumers_stuck(options),
+                kafka.offsets_ahead(options),
+                dead_letters(options),
+                kafka.partitions_offline(options),
+                kafka.broker_down(options),
+                kafka.under_replicated(options),
+            ),
+        ),
         Group(
             "postgres",
             (

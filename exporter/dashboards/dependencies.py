@@ -17,7 +17,7 @@ def dependencies() -> Panels:
         Query(f"min by (service, component) ({of('probe_actuator_component_up')})", "{{service}} {{component}}"),
         size=Size.WIDE,
     )  # fmt: skip
-    return (components, *_postgres(), *_redis(), *_kafka())
+    return (components, *_postgres(), *_redis())
 
 
 def _postgres() -> Panels:
@@ -91,30 +91,6 @@ def _redis() -> Panels:
             91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
             Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
             Query(gone_is_zero(f"count by (service) ({lost})"), "{{service}} without a master"),
-        ),
-    )  # fmt: skip
-
-
-def _kafka() -> Panels:
-    letters = of("probe_kafka_dlq_messages")
-    return (
-        graph(
-            37, "Kafka lag", "Messages that a consumer group has not yet read of a topic.", "short",
-            Query(f"max by (service, group, topic) ({of('probe_kafka_consumer_group_topic_lag')})", "{{group}} {{topic}}"),
-            limit(limits.CONSUMER_LAG),
-        ),
-        graph(
-            38, "Kafka dead letters", "Messages in dead-letter topics.", "short",
-            Query(f"max by (service, topic) ({letters})", "{{topic}}"),
-        ),
-        graph(
-            88, "Growth of dead letters", "Messages that came to a dead-letter topic within 15 minutes.", "short",
-            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{topic}}"),
-            limit(limits.DEAD_LETTERS),
-        ),
-        graph(
-            39, "Kafka consumers", "Members of each consumer group.", "short",
-            Query(f"max by (service, group) ({of('probe_kafka_consumer_group_members')})", "{{group}}"),
         ),
     )  # fmt: skip
 

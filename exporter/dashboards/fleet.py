@@ -6,6 +6,7 @@ from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.models import dashboard as models
 
 from exporter.dashboards.dependencies import certificates, dependencies
+from exporter.dashboards.kafka import kafka
 from exporter.dashboards.overview import ALERTS, causes, verdicts
 from exporter.dashboards.own import itself, probes
 from exporter.dashboards.panels import DASHBOARD_UID, DATASOURCE
@@ -40,6 +41,7 @@ def fleet() -> dashboard.Dashboard:
         (101, "Rate, errors, duration", requests()),
         (103, "Pools and memory", resources()),
         (104, "Dependencies", dependencies()),
+        (109, "Kafka", kafka()),
         (108, "Kubernetes", workloads()),
         (105, "Certificates", certificates()),
         (102, "Probes", probes()),

@@ -130,6 +130,7 @@ _LIST = (
     Fault("pool-exhausted", "every connection of a service's pool is held", *_inside("pool-exhausted"), of_service=True),
     Fault("idle-transactions", "a service forgets to commit", *_inside("idle-transactions"), of_service=True),
     Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
+    Fault("consumer-stuck", "a service tries one record again and again", *_inside("consumer-stuck"), of_service=True),
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),
     Fault("flaky", "one in a hundred answers about a service's health is a proxy's 503", *_inside("flaky"), of_service=True),
     Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),

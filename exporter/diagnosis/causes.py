@@ -257,9 +257,34 @@ CONSUMERS_GONE = Cause(
     (_GROUPS, "Is the service up, and are its listeners started? Look at its log, restart it if they have ended"),
     (Symptom.LAGGING,),
 )
+CONSUMERS_HANG = Cause(
+    "consumers_hang",
+    "the group has members, and nothing of it is committed: they hang, or fail at the same message again and again",
+    _LAG,
+    (
+        "Look for an exception that comes again and again in the log: one message may hold up all that come after it",
+        "Take a thread dump before anything is restarted: jcmd PID Thread.print",
+        _GROUPS,
+    ),
+    (Symptom.LAGGING,),
+)
+OFFSETS_AHEAD = Cause(
+    "offsets_ahead",
+    "the group has committed more than the topic holds: it was made anew, and what comes now is skipped",
+    _LAG,
+    ("Stop the consumers, then rpk group seek the group --to start, and start them again",),
+    (Symptom.LAGGING,),
+)
+REBALANCING = Cause(
+    "rebalancing",
+    "members come and go: they share out the partitions again and again, and nobody reads meanwhile",
+    _LAG,
+    (_GROUPS, "Look for restarts, and for processing that takes longer than max.poll.interval.ms, in the log"),
+    (Symptom.LAGGING,),
+)
 POISON_MESSAGE = Cause(
     "poison_message",
-    "messages are put aside into the dead-letter topic: consumers fail at them",
+    "consumers fail at messages: they put them into the dead-letter topic, or try the same ones again and again",
     _LAG,
     (
         "Check for poison messages in the DLQ: rpk topic consume the dead-letter topic -n 5",
@@ -330,7 +355,8 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, CACHE_MISSES,
-        GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, POISON_MESSAGE, SLOW_CONSUMER,
+        GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG,
+        OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:
         if reason not in PROBER_FAULTS:

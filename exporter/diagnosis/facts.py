@@ -19,12 +19,13 @@ __all__ = ["FACTS", "GC_HIGH", "LEVELS", "clean", "evidence", "gc_share", "heap"
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
     app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
-    kafka.PARTITION_ERROR, m.DURATION, k.PODS_READY, k.WAITING, k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE,
-    k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE, k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
+    kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
+    k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
+    k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
 })  # fmt: skip
 """Families that rules read: a snapshot needs no others."""
 
-LEVELS = ("latency_p99", "consumer_lag", "idle_groups", "heap_ratio", "gc_ratio", "restarts")
+LEVELS = ("latency_p99", "consumer_lag", "idle_groups", "stuck_groups", "heap_ratio", "gc_ratio", "restarts")
 """What is kept of every attempt, whether or not anything is wrong: the highest of each."""
 
 GC_HIGH = 0.2
@@ -53,6 +54,8 @@ def levels(samples: Samples) -> dict[str, float]:
     members = samples.get(kafka.MEMBERS)
     if members and not min(members.values()):
         found["idle_groups"] = 1.0
+    if any(verdict in kafka.STUCK for _, verdict in samples.get(kafka.VERDICT, ())):
+        found["stuck_groups"] = 1.0
     used, most = samples.get(app.MEMORY_USED, {}).get(_HEAP), samples.get(app.MEMORY_MAX, {}).get(_HEAP)
     if used is not None and most:
         found["heap_ratio"] = used / most

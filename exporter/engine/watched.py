@@ -190,6 +190,7 @@ class Watched:
             found.get("latency_p99", 0.0) > thresholds.latency_p99
             or found.get("consumer_lag", 0.0) > thresholds.consumer_lag
             or "idle_groups" in found
+            or "stuck_groups" in found
         )
         if over:
             self._over[key] = None

@@ -16,7 +16,7 @@ from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.layout import Partition
-from exporter.clients.kafka.progress import Progress, Standing
+from exporter.clients.kafka.progress import GroupVerdict, Progress, Standing
 from exporter.metrics.family import Family, gauge
 from exporter.metrics.store import LabelValues, Samples
 from exporter.net.tls import ClientTls, TlsSettings
@@ -25,7 +25,7 @@ from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, T
 from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["PROBE", "KafkaProbe", "KafkaSettings"]
+__all__ = ["PROBE", "STUCK", "KafkaProbe", "KafkaSettings"]
 
 BROKERS = gauge("probe_kafka_brokers", "Brokers that the cluster's metadata lists.")
 BROKER_UP = gauge(
@@ -114,6 +114,9 @@ DLQ_MESSAGES = gauge("probe_kafka_dlq_messages", "Messages that a dead-letter to
 PARTITION_ERROR = gauge(
     "probe_kafka_partition_error", "1 for why a partition's offsets are not known.", "topic", "partition", "reason"
 )
+
+STUCK = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED, GroupVerdict.AHEAD, GroupVerdict.REBALANCING})
+"""Verdicts that somebody must see to, whatever the lag."""
 
 _LARGE = 5000
 """Offsets and commits past which a reading is turned into samples in a thread: that many take some milliseconds."""

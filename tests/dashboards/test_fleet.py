@@ -137,8 +137,10 @@ def test_panels_that_alerts_link_to_keep_their_ids(panel_id: int, title: str) ->
     assert [panel["title"] for panel in PANELS if panel["id"] == panel_id] == [title]
 
 
-def test_a_table_shows_what_is_so_now_with_its_labels_as_columns() -> None:
-    [table] = [panel for panel in PANELS if panel["type"] == "table"]
+@pytest.mark.parametrize(
+    "table", [panel for panel in PANELS if panel["type"] == "table"], ids=lambda panel: str(panel["id"])
+)
+def test_a_table_shows_what_is_so_now_with_its_labels_as_columns(table: dict[str, Any]) -> None:
     [target] = table["targets"]
     assert (target["format"], target["instant"]) == ("table", True)
     [organised] = table["transformations"]

@@ -74,6 +74,8 @@ GROUP, TOPIC = "case-service", "hafnium.case"
 
 
 def kafka(lag: float, members: float = 1, **more: object) -> Member:
+    if "verdict" in more:
+        more["standing"] = {(GROUP, TOPIC): 400}
     made = facts(lag={(GROUP, TOPIC): lag}, members={GROUP: members}, **more)  # type: ignore[arg-type] # facts by name
     return dependency("kafka", "kafka", facts=made)
 
@@ -92,6 +94,16 @@ def kafka(lag: float, members: float = 1, **more: object) -> Member:
         ([kafka(1001, dead={"other-dlt": 3})], [("slow_consumer", "", Confidence.LOW)]),
         ([kafka(1001, partition={("t", "0", "no_leader"): 1})], [("broker_down", "kafka", Confidence.HIGH)]),
         ([kafka(1001, partition={("t", "0", "not_authorized"): 1})], [("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(1001, verdict={(GROUP, "lagging"): 1})], [("slow_consumer", "", Confidence.LOW)]),
+        ([kafka(5, verdict={(GROUP, "stalled"): 1}), service("case")], [("consumers_hang", "case", Confidence.HIGH)]),
+        ([kafka(5, verdict={(GROUP, "poisoned"): 1}, dead={"hafnium.case-dlt": 3})],
+         [("poison_message", "", Confidence.HIGH)]),
+        ([kafka(5, verdict={(GROUP, "stalled"): 1}, dead={"hafnium.case-dlt": 3})],
+         [("consumers_hang", "", Confidence.HIGH), ("poison_message", "", Confidence.MEDIUM)]),
+        ([kafka(5, verdict={(GROUP, "ahead"): 1})], [("offsets_ahead", "", Confidence.HIGH)]),
+        ([kafka(5, verdict={(GROUP, "rebalancing"): 1})], [("rebalancing", "", Confidence.HIGH)]),
+        ([kafka(1001, broker={("1",): 1, ("2",): 0})],
+         [("slow_consumer", "", Confidence.LOW), ("broker_down", "kafka", Confidence.LOW)]),
     ],
 )  # fmt: skip
 def test_lagging(members: list[Member], expected: list[tuple[str, str, Confidence]]) -> None:

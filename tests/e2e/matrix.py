@@ -156,6 +156,15 @@ WARNINGS = (
         may=frozenset({"ConsumersGone"}),
     ),
     Row(
+        "consumer-stuck",
+        "{0}: its consumer tries one record again and again, producers go on",
+        usual("consumer-stuck", 30),
+        [Owed("KafkaLagHigh", "kafka", "{0}-service", "consumers.hang", 750, low=True)],
+        services=1,
+        patience=900,
+        may=frozenset({"ConsumersStuck"}),
+    ),
+    Row(
         "dlq-growing",
         "{0}: records end in its dead-letter topic",
         usual("dlq-growing", 30),

@@ -19,6 +19,7 @@ FAULTS = {
     "pool-exhausted": "every connection of the pool is held",
     "idle-transactions": "sessions are left idle in transaction",
     "consumer-stopped": "the consumer stops polling, while producers go on",
+    "consumer-stuck": "the consumer fails at a record and tries it again and again, while producers go on",
     "poison": "records end in the dead-letter topic",
     "flaky": "a proxy answers one question in a hundred for its health with a 503",
     "errors-5xx": "half of the requests of its users fail",
@@ -55,5 +56,5 @@ async def order(site: Site, fault: str, *, on: bool) -> None:
             messaging.consuming.clear()
         case "consumer-stopped", False:
             messaging.consuming.set()
-        case "poison", _:
-            messaging.poisoning = on
+        case (("consumer-stuck" | "poison"), _):
+            messaging.fail(fault, on=on)

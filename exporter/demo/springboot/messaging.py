@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -50,10 +50,17 @@ class Messaging:
         self.consuming = asyncio.Event()
         self.consuming.set()
         self.connected = asyncio.Event()
-        self.poisoning = False
+        self._failing: set[str] = set()
         self._producer: AIOKafkaProducer | None = None
         self._lag: dict[int, float] = {}
         self._handled = Timer()
+
+    def fail(self, fault: str, *, on: bool) -> None:
+        """Have records fail, in the way of a fault, or no more."""
+        if on:
+            self._failing.add(fault)
+        else:
+            self._failing.discard(fault)
 
     async def produce(self) -> None:
         """Write events for ever."""
@@ -150,13 +157,16 @@ class Messaging:
             event = json.dumps({"id": number, "at": time.time()}).encode()
             async with asyncio.timeout(WORK_TIMEOUT):
                 await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
-                if self.poisoning:
+                if "poison" in self._failing:
                     await producer.send_and_wait(self.dead_letters, event, partition=0)
             await asyncio.sleep(PERIOD)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while self.consuming.is_set():
             batch = await consumer.getmany(timeout_ms=500)
+            if "consumer-stuck" in self._failing:
+                await self._try_again(consumer, batch)
+                continue
             for records in batch.values():
                 for record in records:
                     self._handle(record.value)
@@ -166,6 +176,13 @@ class Messaging:
                 lag = {part.partition: await self._behind(consumer, part) for part in consumer.assignment()}
             self._lag.clear()
             self._lag.update(lag)
+
+    async def _try_again(self, consumer: AIOKafkaConsumer, batch: Iterable[TopicPartition]) -> None:
+        """Go back to where it was, as a container does whose listener has thrown, and try again after a while."""
+        async with asyncio.timeout(WORK_TIMEOUT):
+            for part in batch:
+                consumer.seek(part, await consumer.committed(part) or 0)
+        await asyncio.sleep(_BACKOFF)
 
     def _handle(self, event: bytes) -> None:
         began = time.perf_counter()

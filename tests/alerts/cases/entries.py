@@ -199,6 +199,13 @@ END = of("probe_kafka_topic_end_offset", "kafka", topic="cases")
 DLQ = of("probe_kafka_dlq_messages", "kafka", topic="cases-dlq")
 LAG_LIMIT = limit("probe_kafka_consumer_group_topic_lag", 1000, "kafka")
 OF_GROUP = labels(service="kafka", **TOPIC)
+STUCK_GROUP, OK_GROUP = (
+    of("probe_kafka_consumer_group_verdict", "kafka", group=group, verdict=verdict)
+    for group, verdict in (("case", "stalled"), ("mail", "ok"))
+)
+STANDING = of("probe_kafka_consumer_group_standing_seconds", "kafka", **TOPIC)
+OFFLINE = of("probe_kafka_offline_partitions", "kafka")
+BROKER = of("probe_kafka_broker_up", "kafka", broker="2")
 KAFKA: Mapping[str, tuple[Entry, ...]] = {
     "KafkaLagHigh": (
         Entry(
@@ -244,6 +251,63 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             fires=660,
             labels=labels(service="kafka", group="case"),
             heard={"description": "20 messages"},
+        ),
+    ),
+    "ConsumersStuck": (
+        Entry(
+            good={STUCK_GROUP: 0},
+            bad={STUCK_GROUP: 1},
+            beside={STANDING: 400, OK_GROUP: 1},
+            fires=60,
+            labels=labels(service="kafka", group="case"),
+            heard={"description": "no commit for 6m 40s", "cause": "cases"},
+        ),
+        Entry(
+            variant="rebalancing",
+            good={},
+            bad={of("probe_kafka_consumer_group_verdict", "kafka", group="case", verdict="rebalancing"): 1},
+            fires=60,
+            labels=labels(service="kafka", group="case"),
+            heard={"description": "it is rebalancing."},
+        ),
+    ),
+    "ConsumerOffsetsAhead": (
+        Entry(
+            good={},
+            bad={of("probe_kafka_consumer_group_verdict", "kafka", group="case", verdict="ahead"): 1},
+            beside={of("probe_kafka_consumer_group_lag", "kafka", group="case", topic="cases", partition="0"): -480},
+            fires=120,
+            labels=labels(service="kafka", group="case"),
+            heard={"description": "by -480"},
+        ),
+    ),
+    "KafkaPartitionsOffline": (
+        Entry(
+            good={OFFLINE: 0},
+            bad={OFFLINE: 3},
+            beside={BROKER: 0},
+            fires=60,
+            labels=labels("critical", service="kafka"),
+            heard={"summary": "3 partitions", "cause": "2"},
+        ),
+    ),
+    "KafkaBrokerDown": (
+        Entry(
+            good={BROKER: 1},
+            bad={BROKER: 0},
+            beside={of("probe_kafka_under_replicated_partitions", "kafka"): 50},
+            fires=120,
+            labels=labels(service="kafka", broker="2"),
+            heard={"description": "50 partitions"},
+        ),
+    ),
+    "KafkaUnderReplicated": (
+        Entry(
+            good={of("probe_kafka_under_replicated_partitions", "kafka"): 0},
+            bad={of("probe_kafka_under_replicated_partitions", "kafka"): 1},
+            beside={BROKER: 1},
+            fires=600,
+            labels=labels(service="kafka"),
         ),
     ),
     "DeadLettersGrowing": (

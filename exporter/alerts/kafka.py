@@ -1,0 +1,165 @@
+"""Alerts of a Kafka cluster and of consumer groups that stand still; those of lag and dead letters are in `data`."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Alert, Disable, Options, Severity
+from exporter.alerts.promql import firing, highest, lowest, stepping_back
+from exporter.alerts.texts import first, listed
+
+__all__ = ["broker_down", "consumers_stuck", "offsets_ahead", "partitions_offline", "under_replicated"]
+
+_KAFKA = frozenset({"kafka"})
+_UP = "probe_kafka_broker_up"
+_VERDICT = "probe_kafka_consumer_group_verdict"
+_LAG = "probe_kafka_consumer_group_lag"
+_SECONDS = "probe_kafka_consumer_group_standing_seconds"
+_OFFLINE = "probe_kafka_offline_partitions"
+_UNDER = "probe_kafka_under_replicated_partitions"
+
+
+def _missing(options: Options) -> str:
+    """Say which brokers do not answer."""
+    return "Brokers that do not answer: " + listed(
+        f"min by (broker) (last_over_time({_UP}{{service=%q}}[{options.bridge}])) == 0",
+        "$labels.service",
+        "broker",
+        "{{ .Labels.broker }}",
+        otherwise="none",
+    )
+
+
+def partitions_offline(options: Options) -> Alert:
+    """Build KafkaPartitionsOffline."""
+    return Alert(
+        name="KafkaPartitionsOffline",
+        severity=Severity.CRITICAL,
+        expr=stepping_back(f"{highest(_OFFLINE, options.recent)} > 0", options),
+        wait="1m",
+        summary="{{ $labels.service }} has {{ $value | humanize }} partitions without a leader",
+        description=(
+            "{{ $value | humanize }} partitions of {{ $labels.service }} have had no leader for 1m: nothing is written to "
+            "them or read from them."
+        ),
+        cause=_missing(options),
+        action="Page on-call, start the brokers that hold them",
+        panel=141,
+        meaning="partitions of the cluster, internal ones too, have had no leader for 1 min",
+        kinds=_KAFKA,
+    )
+
+
+def broker_down(options: Options) -> Alert:
+    """Build KafkaBrokerDown."""
+    return Alert(
+        name="KafkaBrokerDown",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{lowest(_UP, options.recent, 'broker')} == 0", options),
+        wait="2m",
+        summary="Broker {{ $labels.broker }} of {{ $labels.service }} does not answer",
+        description=(
+            "Broker {{ $labels.broker }} of {{ $labels.service }}, which holds replicas, has not answered for 2m"
+            + first(
+                f"max(last_over_time({_UNDER}{{service=%q}}[{options.bridge}]))",
+                "$labels.service",
+                ": {{ .Value | humanize }} partitions lack a replica",
+            )
+            + ". The cluster goes on with fewer copies of what it is given."
+        ),
+        action="Start the broker, or move its replicas to others",
+        panel=140,
+        meaning="a broker that metadata lists or that holds replicas has not answered for 2 min",
+        comment="A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas.",
+        kinds=_KAFKA,
+    )
+
+
+def under_replicated(options: Options) -> Alert:
+    """Build KafkaUnderReplicated."""
+    expr = stepping_back(f"{highest(_UNDER, options.recent)} > 0", options)
+    return Alert(
+        name="KafkaUnderReplicated",
+        severity=Severity.WARNING,
+        expr=f"{expr}\n{firing('KafkaBrokerDown')}\n{firing('KafkaPartitionsOffline')}",
+        wait="10m",
+        summary="{{ $labels.service }} has {{ $value | humanize }} partitions that lack a replica",
+        description=(
+            "{{ $value | humanize }} partitions of {{ $labels.service }} have had fewer replicas in sync than they should "
+            "for 10m, while all brokers answer: a replica does not keep up, or cannot write."
+        ),
+        action="Check disks and network of the brokers, and whether a reassignment is under way",
+        panel=141,
+        meaning="partitions have lacked a replica in sync for 10 min, and no broker is missing",
+        kinds=_KAFKA,
+    )
+
+
+def consumers_stuck(options: Options) -> Alert:
+    """Build ConsumersStuck."""
+    stuck = f'{_VERDICT}{{verdict=~"stalled|poisoned|rebalancing"}}'
+    expr = stepping_back(f"{highest(stuck, options.recent, 'group')} == 1", options)
+    return Alert(
+        name="ConsumersStuck",
+        severity=Severity.WARNING,
+        expr=f"{expr}\n{firing('KafkaLagHigh', 'service', 'group')}",
+        wait="1m",
+        hold="2m",
+        summary="{{ $labels.group }} has consumers, and does not get on",
+        description=(
+            "Consumer group {{ $labels.group }} ({{ $labels.service }}) has members, messages come in, and it is "
+            + listed(
+                f"group by (verdict) (last_over_time({_VERDICT}{{service=%q,group=%q}}[{options.bridge}]))",
+                "$labels.service $labels.group",
+                "verdict",
+                "{{ .Labels.verdict }}",
+                otherwise="stuck",
+            )
+            + first(
+                f"max(last_over_time({_SECONDS}{{service=%q,group=%q}}[{options.bridge}])) > 0",
+                "$labels.service $labels.group",
+                ": no commit for {{ .Value | humanizeDuration }}",
+            )
+            + "."
+        ),
+        cause=listed(
+            f"group by (topic) (last_over_time({_SECONDS}{{service=%q,group=%q}}[{options.bridge}]) > 0)",
+            "$labels.service $labels.group",
+            "topic",
+            "{{ .Labels.topic }}",
+            otherwise="none",
+            around="Topics that stand still: {}",
+        ),
+        action="Look for an exception that comes again and again in its log, then for threads that hang",
+        panel=142,
+        meaning="a group with members has committed nothing of some partitions for the probe's window (5 min) although "
+        "messages came, or has been rebalancing for over a minute; and KafkaLagHigh does not fire",
+        comment="Whatever the lag: on a quiet topic one message that cannot be handled holds up all that come after it.",
+        disables=(Disable(f"promql/series({_VERDICT})", "no group may be stuck"),),
+        kinds=_KAFKA,
+    )
+
+
+def offsets_ahead(options: Options) -> Alert:
+    """Build ConsumerOffsetsAhead."""
+    ahead = f'{_VERDICT}{{verdict="ahead"}}'
+    known = highest(ahead, options.recent, "group")
+    return Alert(
+        name="ConsumerOffsetsAhead",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{known} == 1", options),
+        wait="2m",
+        summary="{{ $labels.group }} has committed more than there is: new messages are skipped",
+        description=(
+            "Consumer group {{ $labels.group }} ({{ $labels.service }}) has committed offsets beyond the end of a topic"
+            + first(
+                f"min(last_over_time({_LAG}{{service=%q,group=%q}}[{options.bridge}])) < 0",
+                "$labels.service $labels.group",
+                ", by {{ .Value | humanize }}",
+            )
+            + ": the topic was made anew or has lost messages, and what comes now is skipped until the offset is reached."
+        ),
+        action="Reset the group's offsets while its consumers are stopped",
+        panel=142,
+        meaning="a group has committed offsets beyond the end of a topic for 2 min",
+        disables=(Disable(f"promql/series({_VERDICT})", "no group may be ahead"),),
+        kinds=_KAFKA,
+    )

@@ -1,0 +1,107 @@
+"""Kafka: the cluster, consumer groups, dead letters."""
+
+from __future__ import annotations
+
+from exporter.dashboards.limits import limit
+from exporter.dashboards.panels import Panels, Query, Size, graph, states, table
+from exporter.dashboards.promql import of
+from exporter.metrics import limits
+
+__all__ = ["kafka"]
+
+
+def kafka() -> Panels:
+    """Brokers, partitions, groups and dead letters."""
+    return (*_cluster(), *_groups(), *_members())
+
+
+def _cluster() -> Panels:
+    return (
+        states(
+            140, "Kafka brokers", "Brokers that have answered, and those that have not.",
+            Query(f"min by (service, broker) ({of('probe_kafka_broker_up')})", "{{service}} {{broker}}"),
+        ),
+        table(
+            147, "Kafka brokers' addresses", "Where each listens, and its rack.", "short",
+            Query(f"max by (service, broker, address, rack) ({of('probe_kafka_broker_address')})", "{{broker}}"),
+            columns=("service", "broker", "address", "rack"), size=Size.HALF,
+        ),
+        graph(
+            146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",
+            Query(f"max by (service, broker) ({of('probe_kafka_broker_answer_seconds')})", "{{service}} {{broker}}"),
+        ),
+        graph(
+            141, "Kafka partitions that are not whole",
+            "Partitions without a leader, and with fewer replicas in sync than they should have; of how many.", "short",
+            Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
+            Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
+            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"),
+        ),
+        graph(
+            143, "Commits that stand still", "Longest time without a commit of a topic although messages came.", "s",
+            Query(
+                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_seconds')})",
+                "{{group}} {{topic}}",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _groups() -> Panels:
+    letters = of("probe_kafka_dlq_messages")
+    return (
+        graph(
+            37, "Kafka lag", "Messages that a consumer group has not yet read of a topic.", "short",
+            Query(f"max by (service, group, topic) ({of('probe_kafka_consumer_group_topic_lag')})", "{{group}} {{topic}}"),
+            limit(limits.CONSUMER_LAG),
+        ),
+        graph(
+            38, "Kafka dead letters", "Messages in dead-letter topics.", "short",
+            Query(f"max by (service, topic) ({letters})", "{{topic}}"),
+        ),
+        graph(
+            88, "Growth of dead letters", "Messages that came to a dead-letter topic within 15 minutes.", "short",
+            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{topic}}"),
+            limit(limits.DEAD_LETTERS),
+        ),
+        table(
+            142, "What consumer groups do",
+            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
+            Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
+            columns=("service", "group", "verdict"), size=Size.HALF,
+        ),
+        table(
+            145, "Who coordinates", "The broker that keeps a group's commits, and how partitions are shared out.", "short",
+            Query(
+                f"max by (service, group, coordinator, assignor) ({of('probe_kafka_consumer_group_coordinator')})",
+                "{{group}}",
+            ),
+            columns=("service", "group", "coordinator", "assignor"), size=Size.HALF,
+        ),
+    )  # fmt: skip
+
+
+def _members() -> Panels:
+    return (
+        graph(
+            39, "Kafka consumers", "Members of each consumer group.", "short",
+            Query(f"max by (service, group) ({of('probe_kafka_consumer_group_members')})", "{{group}}"),
+        ),
+        graph(
+            144, "Partitions that stand still, or were never committed",
+            "Partitions of a topic without a commit for the whole window, and those that a member has and nothing was ever "
+            "committed of; of how many partitions the lag is the sum.", "short",
+            Query(
+                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_partitions')})",
+                "{{group}} {{topic}} standing",
+            ),
+            Query(
+                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_uncommitted_partitions')})",
+                "{{group}} {{topic}} never committed",
+            ),
+            Query(
+                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_committed_partitions')})",
+                "{{group}} {{topic}} committed",
+            ),
+        ),
+    )  # fmt: skip
