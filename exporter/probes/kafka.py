@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -105,7 +105,8 @@ COORDINATOR = gauge(
 MEMBERS = gauge("probe_kafka_consumer_group_members", "Consumers that are members of a group.", "group")
 STATE = gauge(
     "probe_kafka_consumer_group_state",
-    "1 for the state of a consumer group: stable, empty, dead, preparing_rebalance, completing_rebalance or unknown.",
+    "1 for the state of a consumer group: stable, empty, dead, preparing_rebalance, completing_rebalance, assigning, "
+    "reconciling or unknown.",
     "group",
     "state",
 )
@@ -131,6 +132,9 @@ def _check_pattern(pattern: str) -> str:
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_check_pattern)]
+
+
+ExpectedName = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class NameFilter(Settings):
@@ -192,6 +196,15 @@ class KafkaSettings(ProbeSettings):
     topics: NameFilter = Field(
         default_factory=NameFilter, description="Topics to look at; internal ones, named __…, never are."
     )
+    expected_groups: tuple[ExpectedName, ...] = Field(
+        (),
+        max_length=1000,
+        description="Groups that must be there: one that is not seen is told. With them, the right to describe the cluster, "
+        "without which groups are left out in silence, is not needed.",
+    )
+    expected_topics: tuple[ExpectedName, ...] = Field(
+        (), max_length=1000, description="Topics that must be there: one that is not seen is told."
+    )
     dlq_suffixes: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(
         ("-dlt", ".DLT", "-dlq", ".dlq", ".DLQ"), max_length=20, description="Endings of the names of dead-letter topics."
     )
@@ -250,13 +263,27 @@ class KafkaProbe(Probe[KafkaSettings]):
         now = asyncio.get_running_loop().time()
         large = reading.size > _LARGE
         made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
+        unseen = {"groups": self._unseen_groups(reading), "offsets": self._unseen_topics(reading)}
         for part, samples in made.items():
-            failure = reading.failures[part]
+            failure = reading.failures[part] or unseen[part]
             try:
                 attempt.record_all(samples)
             except Failure as too_many:
                 failure = failure or too_many
             attempt.note_part(part, failure)
+
+    def _unseen_groups(self, reading: Reading) -> Failure | None:
+        """Say what may be missing without a word: a broker leaves out groups that it may not describe to the user."""
+        expected = self.settings.expected_groups
+        if reading.layout.describes is False and not expected:
+            detail = "no right to describe the cluster: groups that may not be described are left out; name expected_groups"
+            return Failure(Stage.CHECK, Reason.AUTH, detail)
+        return _missing("group", expected, reading.groups, reading.layout.describes)
+
+    def _unseen_topics(self, reading: Reading) -> Failure | None:
+        if reading.layout.describes is False and not reading.layout.topics and not self.settings.expected_topics:
+            return Failure(Stage.CHECK, Reason.AUTH, "no topic is seen: there is none, or none may be described")
+        return _missing("topic", self.settings.expected_topics, reading.layout.topics, reading.layout.describes)
 
     def _samples(self, reading: Reading, now: float) -> dict[str, Samples]:
         standings = self._progress.observe(now, reading.groups, reading.ends)
@@ -279,6 +306,17 @@ class KafkaProbe(Probe[KafkaSettings]):
     async def _password(self) -> str:
         security = self.settings.security
         return await current_secret(security.password, security.password_file) or ""
+
+
+def _missing(what: str, expected: Sequence[str], seen: Container[str], describes: bool | None) -> Failure | None:
+    missing = [name for name in expected if name not in seen]
+    if not missing:
+        return None
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    if describes is False:
+        detail = f"{what} {missing[0]}{more}: not there, or may not be described"
+        return Failure(Stage.CHECK, Reason.AUTH, detail)
+    return Failure(Stage.CHECK, Reason.QUERY_FAILED, f"{what} {missing[0]}{more}: expected, and not there")
 
 
 def _samples_of_brokers(reading: Reading) -> Samples:

@@ -9,8 +9,6 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from aiokafka.protocol.metadata import MetadataRequest
-
 from exporter.clients.kafka.connection import Access, Broker
 from exporter.clients.kafka.errors import (
     PartitionErrorReason,
@@ -23,6 +21,7 @@ from exporter.clients.kafka.groups import MAX_GROUPS, Group, Quota, describe_gro
 from exporter.clients.kafka.layout import Layout, Partition, read_layout
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits
 from exporter.clients.kafka.pool import BrokerPool
+from exporter.clients.kafka.requests import MetadataRequest
 from exporter.net.phases import Phases
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
@@ -161,7 +160,7 @@ class Cluster:
         for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
             broker = self._pool.broker(address, str(address) if len(addresses) > 1 else "", phases)
             # Each gets its share only, so that one which hangs does not speak for the others.
-            answer = await broker.within(now() + (deadline - now()) / left, partial(broker.ask, MetadataRequest(None)))
+            answer = await broker.within(now() + (deadline - now()) / left, partial(broker.ask, MetadataRequest()))
             if not isinstance(answer, Failure):
                 return answer
             failures.append(answer)
@@ -219,13 +218,8 @@ class _GroupsOfBroker:
         """Ask for groups, state and commits. A group's error leaves the other groups; only a lost broker is raised."""
         try:
             names = self._admitted(await self._listed(broker, selection), quota)
-            for start in range(0, len(names), _DESCRIBED):
-                described, failures = await describe_groups(broker, names[start : start + _DESCRIBED], wanted.numbers)
-                self.failures += failures
-                for name, said in described.items():
-                    group = self.groups[name]
-                    group.state, group.members = said.state, said.members
-                    group.assignor, group.assigned = said.assignor, said.assigned
+            for kind in sorted({self.groups[name].kind for name in names}):
+                await self._describe(broker, kind, [name for name in names if self.groups[name].kind == kind], wanted)
         except Failure as failure:
             self._note(failure, broker)
             return
@@ -237,7 +231,16 @@ class _GroupsOfBroker:
                 if result is not None:
                     raise result
 
-    async def _listed(self, broker: Broker, selection: Selection) -> list[str]:
+    async def _describe(self, broker: Broker, kind: str, names: Sequence[str], wanted: Wanted) -> None:
+        for start in range(0, len(names), _DESCRIBED):
+            described, failures = await describe_groups(broker, kind, names[start : start + _DESCRIBED], wanted.numbers)
+            self.failures += failures
+            for name, said in described.items():
+                group = self.groups[name]
+                group.state, group.members = said.state, said.members
+                group.assignor, group.assigned = said.assignor, said.assigned
+
+    async def _listed(self, broker: Broker, selection: Selection) -> dict[str, str]:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -246,13 +249,13 @@ class _GroupsOfBroker:
             if broker.is_connected():  # it has answered, if only to refuse
                 self.seconds = clock() - began
 
-    def _admitted(self, names: list[str], quota: Quota) -> list[str]:
+    def _admitted(self, names: Mapping[str, str], quota: Quota) -> list[str]:
         admitted = quota.admit(names)
         if len(admitted) < len(names):
             found = len(names) - len(admitted) + quota.groups
             detail = f"{found} groups, at most {MAX_GROUPS} are read: narrow groups"
             self.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
-        self.groups = {name: Group(coordinator=self.node) for name in admitted}
+        self.groups = {name: Group(names[name], coordinator=self.node) for name in admitted}
         return admitted
 
     async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota, room: asyncio.Semaphore) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.protocol.admin import DescribeGroupsRequest, ListGroupsRequest
+from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import PartitionErrorReason, failure_of_code
 from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
+from exporter.clients.kafka.requests import ConsumerGroupDescribeRequest, ListGroupsRequest, ShareGroupDescribeRequest
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = [
@@ -35,6 +37,8 @@ STATES = {
     "Dead": "dead",
     "PreparingRebalance": "preparing_rebalance",
     "CompletingRebalance": "completing_rebalance",
+    "Assigning": "assigning",
+    "Reconciling": "reconciling",
 }
 """States as brokers say them, and as they are exported; any other is `unknown`."""
 
@@ -53,8 +57,11 @@ _LARGE = 2000
 _LARGE_ASSIGNMENTS = 32 * 1024
 """Bytes of assignments past which they are read in a thread."""
 
-_CONSUMERS = frozenset({"consumer", ""})
+_CONSUMERS = frozenset({"consumer", "share", ""})
 """Protocol types of groups that consume; empty where the group only commits. Kafka Connect's workers have others."""
+
+_DESCRIBING = {"consumer": ConsumerGroupDescribeRequest, "share": ShareGroupDescribeRequest}
+"""Requests for groups of the new protocols, by the group's type; of the old one where it is not told."""
 
 
 @dataclass(slots=True)
@@ -62,6 +69,7 @@ class Group:
     """What is known of a group; None and missing entries are not known.
 
     Attributes:
+        kind: Its type: classic, consumer (KIP-848) or share (KIP-932); empty where the broker does not say.
         state: Of `STATES` or `unknown`.
         members: How many consumers are in it.
         assignor: How they share out partitions; empty while they do not.
@@ -72,6 +80,7 @@ class Group:
         partition_errors: Partitions whose commit could not be read.
     """
 
+    kind: str = ""
     state: str | None = None
     members: int | None = None
     assignor: str = ""
@@ -83,6 +92,7 @@ class Group:
 
     def complete(self, other: Group) -> None:
         """Take in what another broker knows of the group, as two list it while it moves."""
+        self.kind = self.kind or other.kind
         self.state = self.state or other.state
         self.members = other.members if self.members is None else self.members
         self.assignor = self.assignor or other.assignor
@@ -93,8 +103,10 @@ class Group:
         self.partition_errors = self.partition_errors or other.partition_errors
 
 
-async def list_groups(broker: Broker, select: Callable[[str], bool]) -> list[str]:
+async def list_groups(broker: Broker, select: Callable[[str], bool]) -> dict[str, str]:
     """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
+
+    With each comes its type, in lower case: `classic`, `consumer` or `share`; empty where the broker does not say.
 
     Raises:
         Failure: The broker cannot be asked, or refuses.
@@ -106,9 +118,12 @@ async def list_groups(broker: Broker, select: Callable[[str], bool]) -> list[str
     return await asyncio.to_thread(_selected, listed, select) if len(listed) > _LARGE else _selected(listed, select)
 
 
-def _selected(listed: Iterable[tuple[str, str]], select: Callable[[str], bool]) -> list[str]:
-    names = {name: kind for name, kind in listed if name and len(name) <= MAX_NAME}
-    return [name for name, kind in names.items() if kind in _CONSUMERS and select(name)]
+def _selected(listed: Iterable[Sequence[str]], select: Callable[[str], bool]) -> dict[str, str]:
+    return {
+        name: (rest[1] or "").lower() if len(rest) > 1 else ""
+        for name, kind, *rest in listed
+        if name and len(name) <= MAX_NAME and kind in _CONSUMERS and select(name)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +131,7 @@ class Described:
     """What the coordinator of a group says of it.
 
     Attributes:
+        kind: Its type: classic, consumer (KIP-848) or share (KIP-932); empty where the broker does not say.
         state: Of `STATES` or `unknown`.
         members: How many consumers are in it.
         assignor: How they share out partitions, such as `range`; empty while they do not.
@@ -129,59 +145,98 @@ class Described:
 
 
 async def describe_groups(
-    broker: Broker, names: Sequence[str], wanted: Mapping[str, Collection[int]]
+    broker: Broker, kind: str, names: Sequence[str], wanted: Mapping[str, Collection[int]]
 ) -> tuple[dict[str, Described], list[Failure]]:
     """Return what the broker says of groups by name, and the failures of those that it has an error for.
 
     Args:
         broker: Their coordinator.
+        kind: Their type, as `list_groups` has it.
         names: The groups.
         wanted: The partitions, by topic, of which it matters to whom they are given.
 
     Raises:
         Failure: The broker cannot be asked.
     """
-    answer = await broker.ask(DescribeGroupsRequest(names))
-    size = sum(len(member[4] or b"") for group in answer.groups or () for member in group[5] or ())
-    if size > _LARGE_ASSIGNMENTS:
-        return await asyncio.to_thread(_described, answer, names, wanted)
-    return _described(answer, names, wanted)
+    if kind in _DESCRIBING:
+        answer = await broker.ask(_DESCRIBING[kind](names))
+        groups = [_of_new_protocol(group) for group in answer.groups or ()]
+    else:
+        answer = await broker.ask(DescribeGroupsRequest(names))
+        groups = [_of_old_protocol(group) for group in answer.groups or ()]
+    if sum(group.size for group in groups) > _LARGE_ASSIGNMENTS:
+        return await asyncio.to_thread(_described, groups, names, wanted)
+    return _described(groups, names, wanted)
+
+
+class _Said(NamedTuple):
+    """What a broker says of a group, in either protocol.
+
+    Attributes:
+        error: Its code.
+        name: Of the group.
+        state: In the broker's words.
+        assignor: Its name.
+        members: How many there are.
+        size: Of what says who has which partitions, in bytes or so.
+        assigned: Yields it, by topic.
+    """
+
+    error: int
+    name: str
+    state: str
+    assignor: str | None
+    members: int
+    size: int
+    assigned: Callable[[], Iterable[tuple[str, Sequence[int] | None]]]
+
+
+def _of_old_protocol(group: Sequence[Any]) -> _Said:
+    error, name, state, _, assignor, members, *_ = group
+    encoded = [member[4] for member in members or () if member[4]]
+
+    def assigned() -> Iterator[tuple[str, Sequence[int] | None]]:
+        """Read what members have been given. The bytes are the members' own, and need not be what the protocol has."""
+        for each in encoded:
+            with suppress(ValueError, TypeError, struct.error):
+                yield from ConsumerProtocolMemberAssignment.decode(each).assignment or ()
+
+    return _Said(error, name, state, assignor, len(members or ()), sum(map(len, encoded)), assigned)
+
+
+def _of_new_protocol(group: Sequence[Any]) -> _Said:
+    error, _, name, state, _, _, assignor, members, *_ = group
+    assignments = [member[_ASSIGNMENT_AT[len(member)]][0] or () for member in members or ()]
+    size = sum(4 * len(topic[2] or ()) for topics in assignments for topic in topics)
+    return _Said(
+        error, name, state, assignor, len(members or ()), size,
+        lambda: ((topic[1], topic[2]) for topics in assignments for topic in topics),
+    )  # fmt: skip
+
+
+_ASSIGNMENT_AT = {11: 8, 8: 6}
+"""Where a member's assignment is, by how many fields it has: of a consumer group, of a share group."""
 
 
 def _described(
-    answer: Any, names: Sequence[str], wanted: Mapping[str, Collection[int]]
+    groups: Iterable[_Said], names: Sequence[str], wanted: Mapping[str, Collection[int]]
 ) -> tuple[dict[str, Described], list[Failure]]:
     described: dict[str, Described] = {}
     failures: list[Failure] = []
-    for error, name, state, _, assignor, members, *_ in answer.groups or ():
-        if name not in names:
+    for said in groups:
+        if said.name not in names:
             continue
-        if error:
-            failures.append(failure_of_code(error, f"group {name}"))
-        else:
-            assignments = [member[4] for member in members or ()]
-            assigned = _assigned(assignments, wanted)
-            described[name] = Described(
-                STATES.get(state, "unknown"), len(assignments), (assignor or "")[:MAX_NAME], assigned
-            )
-    return described, failures
-
-
-def _assigned(assignments: Iterable[bytes | None], wanted: Mapping[str, Collection[int]]) -> dict[str, set[int]]:
-    """Read what members have been given. The bytes are the members' own, and need not be what the consumer protocol has."""
-    assigned: dict[str, set[int]] = {}
-    for encoded in assignments:
-        if not encoded:
+        if said.error:
+            failures.append(failure_of_code(said.error, f"group {said.name}"))
             continue
-        try:
-            read = ConsumerProtocolMemberAssignment.decode(encoded)
-        except (ValueError, TypeError, struct.error):
-            continue
-        for topic, numbers in read.assignment or ():
+        assigned: dict[str, set[int]] = {}
+        for topic, numbers in said.assigned():
             known = wanted.get(topic)
             if known:
                 assigned.setdefault(topic, set()).update(number for number in numbers or () if number in known)
-    return assigned
+        state, assignor = STATES.get(said.state, "unknown"), (said.assignor or "")[:MAX_NAME]
+        described[said.name] = Described(state, said.members, assignor, assigned)
+    return described, failures
 
 
 class Quota:

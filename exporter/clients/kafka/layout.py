@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from exporter.clients.kafka.errors import PartitionErrorReason, error_name, partition_error_of_code
+from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -20,6 +21,12 @@ MAX_NAME = 255
 """Longest topic or group name that becomes a label; Kafka's own limit for topics is 249."""
 
 _LEADER_NOT_AVAILABLE = 5
+
+_NOT_SAID = -(1 << 31)
+"""Stands for what may be done where the broker does not say it."""
+
+_EPOCH, _WITH_EPOCH = 1, 3
+"""How many fields stand before a partition's replicas with a leader's epoch, and how many follow the leader without one."""
 
 
 class Partition(NamedTuple):
@@ -52,6 +59,8 @@ class Layout:
 
     Attributes:
         brokers: Where each node listens.
+        describes: Whether the cluster may be described: then every group is listed, else those that may be. None where the
+            broker does not say.
         racks: Which rack each node is in, where that is known.
         health: How partitions are replicated.
         topics: Numbers of the partitions of each topic.
@@ -61,6 +70,7 @@ class Layout:
     """
 
     brokers: Mapping[int, Address]
+    describes: bool | None = None
     racks: Mapping[int, str] = field(default_factory=dict)
     health: Health = field(default_factory=Health)
     topics: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -86,7 +96,7 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
     leaderless: dict[Partition, PartitionErrorReason] = {}
     refused: dict[str, str] = {}
     health = Health()
-    for error, topic, internal, partitions in answer.topics or ():
+    for error, topic, internal, partitions, *_ in answer.topics or ():
         _take_health(health, brokers, partitions or ())
         if not topic or internal or topic.startswith("__") or len(topic) > MAX_NAME or not select(topic):
             continue
@@ -100,11 +110,17 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
                 led[leader].setdefault(topic, []).append(number)
             else:
                 leaderless[Partition(topic, number)] = partition_error_of_code(code or _LEADER_NOT_AVAILABLE)
-    return Layout(brokers, racks, health, topics, dict(led), leaderless, refused)
+    return Layout(brokers, _describes(answer), racks, health, topics, dict(led), leaderless, refused)
+
+
+def _describes(answer: Any) -> bool | None:
+    allowed = getattr(answer, "cluster_authorized_operations", _NOT_SAID)
+    return None if allowed == _NOT_SAID else bool(allowed & CLUSTER_DESCRIBE)
 
 
 def _take_health(health: Health, brokers: Mapping[int, Address], partitions: Sequence[Any]) -> None:
-    for _, _, leader, replicas, in_sync, *_ in partitions:
+    for _, _, leader, *rest in partitions:
+        replicas, in_sync = rest[_EPOCH:][:2] if len(rest) > _WITH_EPOCH else rest[:2]
         health.partitions += 1
         health.offline += leader not in brokers
         health.under_replicated += len(in_sync or ()) < len(replicas or ())

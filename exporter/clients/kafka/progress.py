@@ -25,6 +25,7 @@ _MOST = 0.8
 """Share of the window that must have been seen before a lag is said to have grown throughout."""
 
 _REBALANCING = frozenset({"preparing_rebalance", "completing_rebalance"})
+"""States in which nobody reads. In the new protocol all but the member that is given something else go on."""
 
 
 class GroupVerdict(StrEnum):

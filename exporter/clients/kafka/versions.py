@@ -12,14 +12,18 @@ from typing import Any
 from aiokafka.protocol.admin import (
     ApiVersionRequest,
     DescribeGroupsRequest,
-    ListGroupsRequest,
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
+from exporter.clients.kafka.requests import (
+    ConsumerGroupDescribeRequest,
+    ListGroupsRequest,
+    MetadataRequest,
+    ShareGroupDescribeRequest,
+)
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["BEFORE_AGREEING", "SPOKEN", "prepare"]
@@ -27,17 +31,19 @@ __all__ = ["BEFORE_AGREEING", "SPOKEN", "prepare"]
 Versions = Mapping[int, tuple[int, int]]
 """Lowest and highest version by API key."""
 
-SPOKEN: dict[int, tuple[type[Any], int, int]] = {
-    request.API_KEY: (request, low, high)
-    for request, low, high in (
-        (OffsetRequest, 1, 3),
-        (MetadataRequest, 1, 5),
-        (OffsetFetchRequest, 1, 3),
-        (DescribeGroupsRequest, 0, 2),  # aiokafka 0.14 reads answers of version 3 as those of version 2
-        (ListGroupsRequest, 0, 1),  # aiokafka 0.14 sends version 2 as version 1
-        (SaslHandShakeRequest, 1, 1),
-        (SaslAuthenticateRequest, 0, 1),
-        (ApiVersionRequest, 0, 0),
+SPOKEN: dict[int, tuple[type[Any], tuple[int, ...]]] = {
+    request.API_KEY: (request, versions)
+    for request, versions in (
+        (OffsetRequest, (1, 2, 3)),
+        (MetadataRequest, (1, 2, 3, 4, 5, 8)),
+        (OffsetFetchRequest, (1, 2, 3)),
+        (DescribeGroupsRequest, (0, 1, 2)),  # aiokafka 0.14 reads answers of version 3 as those of version 2
+        (ListGroupsRequest, (0, 1, 5)),
+        (SaslHandShakeRequest, (1,)),
+        (SaslAuthenticateRequest, (0, 1)),
+        (ApiVersionRequest, (0,)),
+        (ConsumerGroupDescribeRequest, (0,)),
+        (ShareGroupDescribeRequest, (1,)),
     )
 }
 """Requests by API key, with the versions that are spoken here."""
@@ -57,12 +63,13 @@ def prepare(request: Any, broker: Versions, stage: Stage) -> Any:
     Raises:
         Failure: There is no such version.
     """
-    kind, low, high = SPOKEN[request.API_KEY]
+    kind, versions = SPOKEN[request.API_KEY]
     name = kind.__name__.removesuffix("Request")
     if request.API_KEY not in broker:
         raise Failure(stage, Reason.PROTOCOL, f"the broker does not know {name}")
     lowest, highest = broker[request.API_KEY]
-    if max(low, lowest) > min(high, highest):
-        detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {low} to {high}"
+    common = [version for version in versions if lowest <= version <= highest]
+    if not common:
+        detail = f"{name}: the broker speaks versions {lowest} to {highest}, the probe {versions[0]} to {versions[-1]}"
         raise Failure(stage, Reason.PROTOCOL, detail)
-    return request.prepare({request.API_KEY: (max(low, lowest), min(high, highest))})
+    return request.prepare({request.API_KEY: (common[-1], common[-1])})

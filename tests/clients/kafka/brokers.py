@@ -17,14 +17,19 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import (
     ApiVersionRequest,
     DescribeGroupsRequest,
-    ListGroupsRequest,
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
+from exporter.clients.kafka.requests import (
+    CLUSTER_DESCRIBE,
+    ConsumerGroupDescribeRequest,
+    ListGroupsRequest,
+    MetadataRequest,
+    ShareGroupDescribeRequest,
+)
 from tests.net.servers import Served, serve_raw
 
 __all__ = ["API", "FakeCluster", "FakeGroup", "FakePartition"]
@@ -41,6 +46,8 @@ class API:
     HANDSHAKE = 17
     VERSIONS = 18
     LOGIN = 36
+    DESCRIBE_CONSUMER = 69
+    DESCRIBE_SHARE = 77
 
 
 _SALT = b"salt of sixteen "
@@ -56,6 +63,8 @@ _REQUESTS = {
         SaslHandShakeRequest,
         ApiVersionRequest,
         SaslAuthenticateRequest,
+        ConsumerGroupDescribeRequest,
+        ShareGroupDescribeRequest,
     )
 }
 
@@ -82,6 +91,7 @@ class FakeGroup:
     state: str = "Stable"
     members: int = 1
     kind: str = "consumer"
+    type: str = "Classic"
     describe_error: int = 0
     fetch_error: int = 0
     faults: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -104,10 +114,12 @@ class FakeCluster:
             3: (0, 12),
             9: (1, 8),
             15: (0, 5),
-            16: (0, 4),
+            16: (0, 5),
             17: (0, 1),
             18: (0, 3),
             36: (0, 2),
+            69: (0, 1),
+            77: (1, 1),
         }
     )
     hangs: set[tuple[int, int]] = field(default_factory=set)
@@ -126,6 +138,8 @@ class FakeCluster:
     """Whether answers tell of groups and partitions that were not asked for."""
     omits: set[tuple[str, int]] = field(default_factory=set)
     """Partitions whose offsets are left out of answers."""
+    allowed: int = CLUSTER_DESCRIBE
+    """What the user may do with the cluster."""
     users: dict[str, str] = field(default_factory=dict)
     mechanisms: list[str] = field(default_factory=lambda: ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
     iterations: int = 4096
@@ -174,24 +188,27 @@ class FakeCluster:
                     continue
                 answer = self._answer(node, key, version, frame, login)
                 correlation = int.from_bytes(frame[4:8], "big")
-                body = correlation.to_bytes(4, "big") + answer.encode()
+                tags = b"\0" if answer.SCHEMA.names[-1] == "tags" else b""
+                body = correlation.to_bytes(4, "big") + tags + answer.encode()
                 writer.write(len(body).to_bytes(4, "big") + body)
                 await writer.drain()
 
         return talk
 
     def _answer(self, node: int, key: int, version: int, frame: bytes, login: list[Any]) -> Any:
-        request_type = next(kind for kind in _REQUESTS[key]._CLASSES if version == kind.API_VERSION)
+        kind: Any = _REQUESTS[key]
+        structs = getattr(kind, "STRUCTS", None) or kind._CLASSES
+        request_type = next(struct for struct in structs if version == struct.API_VERSION)
         client_length = int.from_bytes(frame[8:10], "big")
         assert frame[10 : 10 + client_length] == b"hafnium-exporter"
-        request = request_type.decode(frame[10 + client_length :])
+        request = request_type.decode(frame[10 + client_length + request_type.FLEXIBLE_VERSION :])
         makers: dict[int, Callable[[], dict[str, Any]]] = {
             API.VERSIONS: lambda: {"api_versions": [(api, *span) for api, span in self.versions.items()]},
             API.METADATA: lambda: self._metadata(version),
-            API.LIST: lambda: {
-                "groups": [(name, group.kind) for name, group in self.groups.items() if group.coordinator == node]
-            },
+            API.LIST: lambda: {"groups": self._listed(node, version)},
             API.DESCRIBE: lambda: {"groups": [self._described(name) for name in request.groups]},
+            API.DESCRIBE_CONSUMER: lambda: {"groups": [self._of_new_protocol(name, 2) for name in request.groups]},
+            API.DESCRIBE_SHARE: lambda: {"groups": [self._of_new_protocol(name, 1) for name in request.groups]},
             API.COMMITS: lambda: self._commits(request),
             API.OFFSETS: lambda: self._offsets(node, request),
             API.HANDSHAKE: lambda: self._handshake(request, login),
@@ -201,6 +218,7 @@ class FakeCluster:
             "throttle_time_ms": 0,
             "session_lifetime_ms": 0,
             "error_code": self.errors.get((node, key), 0),
+            "tags": {},
             **makers[key](),
         }
         names = request_type.RESPONSE_TYPE.SCHEMA.names
@@ -208,20 +226,45 @@ class FakeCluster:
 
     def _metadata(self, version: int) -> dict[str, Any]:
         offline: tuple[list[int], ...] = ([],) if version >= 5 else ()
+        epoch = (4,) if version >= 8 else ()
+        allowed = (0,) if version >= 8 else ()
         topics = [
             (
                 self.topic_errors.get(name, 0),
                 name,
                 False,
                 [
-                    (item.metadata_error, number, item.leader, item.replicas, item.in_sync, *offline)
+                    (item.metadata_error, number, item.leader, *epoch, item.replicas, item.in_sync, *offline)
                     for number, item in partitions.items()
                 ],
+                *allowed,
             )
             for name, partitions in self.topics.items()
         ]
         brokers = [(node, host, port, None) for node, (host, port) in self.nodes.items()]
-        return {"brokers": brokers, "cluster_id": "fake", "controller_id": 1, "topics": topics}
+        return {
+            "brokers": brokers,
+            "cluster_id": "fake",
+            "controller_id": 1,
+            "topics": topics,
+            "cluster_authorized_operations": self.allowed,
+        }
+
+    def _listed(self, node: int, version: int) -> list[tuple[Any, ...]]:
+        listed = [(name, group) for name, group in self.groups.items() if group.coordinator == node]
+        more = version >= 5
+        return [(name, group.kind, *((group.state, group.type, {}) if more else ())) for name, group in listed]
+
+    def _of_new_protocol(self, name: str, assignments: int) -> tuple[Any, ...]:
+        group = self.groups[name]
+        given: Any = ([(bytes(16), topic, numbers, {}) for topic, numbers in group.assigned.items()], {})
+        instance = (None,) if assignments == 2 else ()
+        pattern = (None,) if assignments == 2 else ()
+        members = [
+            (f"member-{number}", *instance, None, 1, "client", "/127.0.0.1", [], *pattern, *[given] * assignments, {})
+            for number in range(group.members)
+        ]
+        return (group.describe_error, None, name, group.state, 1, 1, "uniform", members, 0, {})
 
     def _described(self, name: str) -> tuple[Any, ...]:
         group = self.groups[name]

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import ListGroupsRequest
-from aiokafka.protocol.metadata import MetadataRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.cluster import Cluster, Reading, Selection
@@ -23,6 +21,7 @@ from exporter.clients.kafka.connection import Access, BrokerConnection
 from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.pool import BrokerPool
+from exporter.clients.kafka.requests import ListGroupsRequest, MetadataRequest
 from exporter.net.phases import NoPhases
 from exporter.net.tls import LOOK_SECONDS
 from exporter.probes import kafka
@@ -138,7 +137,7 @@ async def test_a_broker_is_not_asked_where_no_time_is_left(shared: SharedClients
     async with brokers.running():
         pool = BrokerPool(Access(shared.resolver, no_password))
         broker = pool.broker(Address("127.0.0.1", brokers.port()), "broker 1")
-        await broker.ask(MetadataRequest(None))
+        await broker.ask(MetadataRequest())
         late = await broker.within(asyncio.get_running_loop().time(), partial(broker.ask, ListGroupsRequest()))
         assert isinstance(late, Failure)
         assert (why(late), late.detail) == ((Stage.QUERY, Reason.TIMEOUT), "broker 1: no time was left to ask")

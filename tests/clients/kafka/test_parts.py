@@ -7,6 +7,7 @@ import time
 import pytest
 
 from exporter.clients.kafka import groups
+from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.probes import kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import run_probe
@@ -58,7 +59,9 @@ async def test_lag_is_end_minus_commit_by_partition_and_topic(shared: SharedClie
         ("Empty", "empty"),
         ("PreparingRebalance", "preparing_rebalance"),
         ("CompletingRebalance", "completing_rebalance"),
-        ("Reconciling", "unknown"),
+        ("Reconciling", "reconciling"),
+        ("Assigning", "assigning"),
+        ("Anew", "unknown"),
         ("", "unknown"),
     ],
 )
@@ -213,6 +216,81 @@ async def test_what_a_group_does_is_told_with_what_its_sums_are_of(shared: Share
         ("billing", "1", "range"), ("mailer", "2", "range"), ("half", "1", "range"), ("fresh", "1", "range"),
         ("odd", "1", "range"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "key"), [("Consumer", API.DESCRIBE_CONSUMER), ("Share", API.DESCRIBE_SHARE)])
+async def test_groups_of_the_new_protocols_have_state_members_and_assignments(
+    shared: SharedClients, kind: str, key: int
+) -> None:
+    """To the old request they look dead; each kind is asked in its own, and the broker's error is told."""
+    cluster = two_brokers()
+    cluster.groups["new"] = FakeGroup(
+        {("orders", 0): 100}, type=kind, members=2, state="Reconciling", assigned={"orders": [0, 1], "stray": [0]}
+    )
+    cluster.groups["refused"] = FakeGroup(type=kind, describe_error=30)
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+        assert (cluster.asked[1, key], cluster.asked[1, API.DESCRIBE]) == (1, 1)
+    assert values(outcome, kafka.STATE)["new", "reconciling"] == 1
+    assert values(outcome, kafka.MEMBERS)["new",] == 2
+    assert values(outcome, kafka.UNCOMMITTED)["new", "orders"] == 1
+    assert ("new", "1", "uniform") in values(outcome, kafka.COORDINATOR)
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.AUTH)
+    assert ("refused",) not in values(outcome, kafka.MEMBERS)
+
+
+NO_GROUPS = (Stage.CHECK, Reason.AUTH)
+GONE = (Stage.CHECK, Reason.QUERY_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "expected", "failure"),
+    [
+        (CLUSTER_DESCRIBE, [], None),
+        (CLUSTER_DESCRIBE, ["billing", "mailer"], None),
+        (CLUSTER_DESCRIBE, ["billing", "gone"], GONE),
+        (0, [], NO_GROUPS),
+        (0, ["billing", "mailer"], None),
+        (0, ["billing", "hidden"], NO_GROUPS),
+        (-(1 << 31), [], None),
+        (-(1 << 31), ["gone"], GONE),
+    ],
+)
+async def test_nothing_and_not_allowed_to_see_are_not_the_same(
+    shared: SharedClients, allowed: int, expected: list[str], failure: tuple[Stage, Reason] | None
+) -> None:
+    """A broker leaves out what may not be described: that it does so is told, unless all that is wanted was named."""
+    cluster = two_brokers()
+    cluster.allowed = allowed
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), expected_groups=expected)
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "groups") == failure
+    assert set(values(outcome, kafka.MEMBERS)) == {("billing",), ("mailer",)}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "topics", "expected", "failure"),
+    [
+        (0, True, [], None),
+        (0, False, [], NO_GROUPS),
+        (CLUSTER_DESCRIBE, False, [], None),
+        (0, True, ["orders"], None),
+        (0, True, ["orders", "hidden"], NO_GROUPS),
+        (CLUSTER_DESCRIBE, True, ["gone"], GONE),
+    ],
+)
+async def test_topics_that_are_not_seen_are_told(
+    shared: SharedClients, allowed: int, topics: bool, expected: list[str], failure: tuple[Stage, Reason] | None
+) -> None:
+    """As of groups."""
+    cluster = two_brokers()
+    cluster.allowed = allowed
+    if not topics:
+        cluster.topics.clear()
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port(), expected_topics=expected, expected_groups=["billing"])
+    assert part(outcome, "offsets") == failure
 
 
 async def test_sums_can_be_all_that_is_exported(shared: SharedClients) -> None:

@@ -114,7 +114,7 @@ async def test_a_broker_that_speaks_no_common_version_is_down_by_protocol(shared
         refused = await run_probe(probe_of(shared, cluster.port()), 5.0)
     assert failure(newer) == (Stage.QUERY, Reason.PROTOCOL)
     assert newer.failure is not None
-    assert newer.failure.detail == "Metadata: the broker speaks versions 30 to 31, the probe 1 to 5"
+    assert newer.failure.detail == "Metadata: the broker speaks versions 30 to 31, the probe 1 to 8"
     assert failure(refused) == (Stage.AUTH, Reason.PROTOCOL)
 
 

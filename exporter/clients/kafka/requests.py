@@ -1,0 +1,310 @@
+"""Requests in versions that aiokafka has not: who may see what, of which kind a group is, and groups of the new protocols.
+
+Written with aiokafka's types, so that they are sent and read as its own are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any, ClassVar
+
+from aiokafka.protocol import admin, metadata
+from aiokafka.protocol.api import RequestStruct, Response
+from aiokafka.protocol.types import Array, Boolean, CompactArray, CompactString, Int16, Int32, Schema, String, TaggedFields
+
+__all__ = [
+    "CLUSTER_DESCRIBE",
+    "ConsumerGroupDescribeRequest",
+    "ListGroupsRequest",
+    "MetadataRequest",
+    "ShareGroupDescribeRequest",
+]
+
+CLUSTER_DESCRIBE = 1 << 8
+"""Bit of the right to describe the cluster: with it every group is listed, without it those that may be described."""
+
+
+def _struct(name: str, base: Any, **fields: Any) -> Any:
+    """Make a struct of the library's, whose classes carry no types."""
+    return type(name, (base,), fields)
+
+
+class _Request:
+    """A request in the versions that there are structs of; to `BrokerConnection.ask` the same as aiokafka's."""
+
+    API_KEY: ClassVar[int]
+    STRUCTS: ClassVar[tuple[Any, ...]]
+
+    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> Any:
+        """Take the newest version of those given, which there is a struct of."""
+        newest = versions[self.API_KEY][1]
+        return next(struct for struct in self.STRUCTS if newest == struct.API_VERSION)(*self.values(newest))
+
+    def values(self, version: int) -> tuple[Any, ...]:
+        """Return the fields of the version."""
+        raise NotImplementedError
+
+
+# Metadata.
+
+
+_MetadataResponse_v8 = _struct(
+    "MetadataResponse_v8",
+    Response,
+    API_KEY=3,
+    API_VERSION=8,
+    SCHEMA=Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            Array(("node_id", Int32), ("host", String("utf-8")), ("port", Int32), ("rack", String("utf-8"))),
+        ),
+        ("cluster_id", String("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            Array(
+                ("error_code", Int16),
+                ("topic", String("utf-8")),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", Array(Int32)),
+                        ("isr", Array(Int32)),
+                        ("offline_replicas", Array(Int32)),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+    ),
+)
+
+
+_MetadataRequest_v8 = _struct(
+    "MetadataRequest_v8",
+    RequestStruct,
+    API_KEY=3,
+    API_VERSION=8,
+    RESPONSE_TYPE=_MetadataResponse_v8,
+    SCHEMA=Schema(
+        ("topics", Array(String("utf-8"))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+    ),
+)
+
+
+class MetadataRequest(_Request):
+    """Asks for all brokers and topics, and for what may be done with the cluster. It brings no topic into being."""
+
+    API_KEY = 3
+    STRUCTS = (
+        metadata.MetadataRequest_v1, metadata.MetadataRequest_v2, metadata.MetadataRequest_v3,
+        metadata.MetadataRequest_v4, metadata.MetadataRequest_v5, _MetadataRequest_v8,
+    )  # fmt: skip
+
+    def values(self, version: int) -> tuple[Any, ...]:
+        """Fill in what the version has: null is all topics."""
+        return {4: (None, False), 5: (None, False), 8: (None, False, True, False)}.get(version, (None,))
+
+
+# Groups.
+
+
+_ListGroupsResponse_v5 = _struct(
+    "ListGroupsResponse_v5",
+    Response,
+    API_KEY=16,
+    API_VERSION=5,
+    SCHEMA=Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        (
+            "groups",
+            CompactArray(
+                ("group", CompactString("utf-8")),
+                ("protocol_type", CompactString("utf-8")),
+                ("state", CompactString("utf-8")),
+                ("type", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    ),
+)
+
+
+_ListGroupsRequest_v5 = _struct(
+    "ListGroupsRequest_v5",
+    RequestStruct,
+    FLEXIBLE_VERSION=True,
+    API_KEY=16,
+    API_VERSION=5,
+    RESPONSE_TYPE=_ListGroupsResponse_v5,
+    SCHEMA=Schema(
+        ("states_filter", CompactArray(CompactString("utf-8"))),
+        ("types_filter", CompactArray(CompactString("utf-8"))),
+        ("tags", TaggedFields),
+    ),
+)
+
+
+class ListGroupsRequest(_Request):
+    """Asks a broker for the groups that it coordinates; from version 5 on with their kind."""
+
+    API_KEY = 16
+    STRUCTS = (admin.ListGroupsRequest_v0, admin.ListGroupsRequest_v1, _ListGroupsRequest_v5)
+
+    def values(self, version: int) -> tuple[Any, ...]:
+        """Fill in what the version has: no filter is all groups."""
+        return ([], [], {}) if version >= 5 else ()
+
+
+class _Uuid:
+    """Sixteen bytes."""
+
+    @staticmethod
+    def encode(value: bytes) -> bytes:
+        return value
+
+    @staticmethod
+    def decode(data: BytesIO) -> bytes:
+        value = data.read(16)
+        if len(value) != 16:
+            raise ValueError("not a whole UUID")
+        return value
+
+
+_ASSIGNMENT = Schema(
+    (
+        "topic_partitions",
+        CompactArray(
+            ("topic_id", _Uuid),
+            ("topic", CompactString("utf-8")),
+            ("partitions", CompactArray(Int32)),
+            ("tags", TaggedFields),
+        ),
+    ),
+    ("tags", TaggedFields),
+)
+
+
+def _described(*members: tuple[str, Any]) -> Schema:
+    """Return the answer to a request for groups of a new protocol, by what each member is told of."""
+    return Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "groups",
+            CompactArray(
+                ("error_code", Int16),
+                ("error_message", CompactString("utf-8")),
+                ("group", CompactString("utf-8")),
+                ("state", CompactString("utf-8")),
+                ("group_epoch", Int32),
+                ("assignment_epoch", Int32),
+                ("assignor", CompactString("utf-8")),
+                ("members", CompactArray(*members, ("tags", TaggedFields))),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+_ASKED = Schema(
+    ("groups", CompactArray(CompactString("utf-8"))),
+    ("include_authorized_operations", Boolean),
+    ("tags", TaggedFields),
+)
+
+
+_ConsumerGroupDescribeResponse_v0 = _struct(
+    "ConsumerGroupDescribeResponse_v0",
+    Response,
+    API_KEY=69,
+    API_VERSION=0,
+    SCHEMA=_described(
+        ("member_id", CompactString("utf-8")),
+        ("instance_id", CompactString("utf-8")),
+        ("rack_id", CompactString("utf-8")),
+        ("member_epoch", Int32),
+        ("client_id", CompactString("utf-8")),
+        ("client_host", CompactString("utf-8")),
+        ("topics", CompactArray(CompactString("utf-8"))),
+        ("topic_pattern", CompactString("utf-8")),
+        ("assignment", _ASSIGNMENT),
+        ("target_assignment", _ASSIGNMENT),
+    ),
+)
+
+
+_ConsumerGroupDescribeRequest_v0 = _struct(
+    "ConsumerGroupDescribeRequest_v0",
+    RequestStruct,
+    FLEXIBLE_VERSION=True,
+    API_KEY=69,
+    API_VERSION=0,
+    RESPONSE_TYPE=_ConsumerGroupDescribeResponse_v0,
+    SCHEMA=_ASKED,
+)
+
+
+_ShareGroupDescribeResponse_v1 = _struct(
+    "ShareGroupDescribeResponse_v1",
+    Response,
+    API_KEY=77,
+    API_VERSION=1,
+    SCHEMA=_described(
+        ("member_id", CompactString("utf-8")),
+        ("rack_id", CompactString("utf-8")),
+        ("member_epoch", Int32),
+        ("client_id", CompactString("utf-8")),
+        ("client_host", CompactString("utf-8")),
+        ("topics", CompactArray(CompactString("utf-8"))),
+        ("assignment", _ASSIGNMENT),
+    ),
+)
+
+
+_ShareGroupDescribeRequest_v1 = _struct(
+    "ShareGroupDescribeRequest_v1",
+    RequestStruct,
+    FLEXIBLE_VERSION=True,
+    API_KEY=77,
+    API_VERSION=1,
+    RESPONSE_TYPE=_ShareGroupDescribeResponse_v1,
+    SCHEMA=_ASKED,
+)
+
+
+class _DescribeRequest(_Request):
+    def __init__(self, groups: Sequence[str]) -> None:
+        self._groups = groups
+
+    def values(self, _version: int) -> tuple[Any, ...]:
+        """Name the groups; what may be done with them is not asked for."""
+        return self._groups, False, {}
+
+
+class ConsumerGroupDescribeRequest(_DescribeRequest):
+    """Asks for groups of the new consumer protocol (KIP-848)."""
+
+    API_KEY = 69
+    STRUCTS = (_ConsumerGroupDescribeRequest_v0,)
+
+
+class ShareGroupDescribeRequest(_DescribeRequest):
+    """Asks for share groups (KIP-932)."""
+
+    API_KEY = 77
+    STRUCTS = (_ShareGroupDescribeRequest_v1,)
