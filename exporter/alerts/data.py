@@ -228,7 +228,7 @@ def connections_high(options: Options) -> Alert:
         f"max by ({OWNER}, target) (sum by ({OWNER}, target, job, instance) "
         f"(last_over_time(probe_postgres_connections[{options.recent}])))"
     )
-    most = highest("probe_postgres_max_connections", options.recent, "target")
+    most = highest("probe_postgres_usable_connections", options.recent, "target")
     return Alert(
         name="DatabaseConnectionsHigh",
         severity=Severity.WARNING,
@@ -236,13 +236,16 @@ def connections_high(options: Options) -> Alert:
         wait="5m",
         summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
         description=(
-            "{{ $value | humanizePercentage }} of the connections that {{ $labels.service }} takes are in use, for 5m. With "
-            "none left, every service that needs it is down."
+            "{{ $value | humanizePercentage }} of the connections that {{ $labels.service }} lets ordinary roles have are "
+            "in use, for 5m. With none left, every service that needs it is down."
         ),
-        cause="Connections: " + _connections(options),
+        cause="Connections: "
+        + _connections(options)
+        + ". Held by: "
+        + _holders("probe_postgres_client_connections", options, "state"),
         action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
         panel=85,
-        meaning="the share of max_connections in use is above its threshold for 5 min",
+        meaning="the share in use of the sessions that ordinary roles may have is above its threshold for 5 min",
         team=Team.DBA,
         kinds=_POSTGRES,
     )
@@ -255,6 +258,18 @@ def _connections(options: Options) -> str:
         "$labels.service $labels.target",
         "state",
         "{{ .Value | humanize }} {{ .Labels.state }}",
+        otherwise="unknown",
+    )
+
+
+def _holders(family: str, options: Options, *labels: str) -> str:
+    """Say which applications hold most of them, by a family with these labels beside user and application."""
+    held = f"last_over_time({family}{{service=%q,target=%q}}[{options.bridge}])"
+    return listed(
+        f"topk(5, sum by (application) (max by ({', '.join(('user', 'application', *labels))}) ({held}))) > 0",
+        "$labels.service $labels.target",
+        "application",
+        "{{ .Value | humanize }} {{ .Labels.application }}",
         otherwise="unknown",
     )
 
@@ -274,6 +289,7 @@ def idle_connections(options: Options) -> Alert:
         wait="15m",
         summary="{{ $labels.service }} keeps {{ $value | humanize }} connections that nobody has used for an hour",
         description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
+        cause="Held by: " + _holders("probe_postgres_client_idle_connections_over_1h", options),
         action="Kill idle connections, and find the pool that does not end them",
         panel=33,
         meaning="more sessions than the threshold have been idle for over an hour, for 15 min",

@@ -27,7 +27,9 @@ class Thresholds(Settings):
     heap_ratio: Ratio = Field(0.9, description="Share of the heap that is in use.")
     pool_ratio: Ratio = Field(0.9, description="Share of a connection pool that is in use.")
     certificate: Duration = Field(14 * 86400.0, description="Time that a certificate is still valid for.")
-    connections_ratio: Ratio = Field(0.8, description="Share of PostgreSQL's max_connections that is in use.")
+    connections_ratio: Ratio = Field(
+        0.8, description="Share in use of the PostgreSQL sessions that ordinary roles may have."
+    )
     idle_connections: int = Field(10, ge=0, description="PostgreSQL sessions that have been idle for over an hour.")
     longest_query: Duration = Field(60.0, description="Age of the longest query that PostgreSQL is running.")
     longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")

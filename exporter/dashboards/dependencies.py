@@ -22,16 +22,22 @@ def dependencies() -> Panels:
 
 def _postgres() -> Panels:
     used = f"sum by (service, target) ({of('probe_postgres_connections')})"
-    most = f"max by (service, target) ({of('probe_postgres_max_connections')})"
+    most = f"max by (service, target) ({of('probe_postgres_usable_connections')})"
     return (
         graph(
-            85, "PostgreSQL connections in use", "Client sessions, of those that the server takes.", "percentunit",
+            85, "PostgreSQL connections in use", "Client sessions, of those that ordinary roles may have.", "percentunit",
             Query(f"max by (service) ({ratio(used, most)})", "{{service}}"), limit(limits.CONNECTIONS_RATIO), top=1,
         ),
         graph(
             31, "PostgreSQL connections", "Connections by state, and how many the server takes.", "short",
             Query(f"sum by (service, state) ({of('probe_postgres_connections')})", "{{service}} {{state}}"),
             Query(f"max by (service) ({of('probe_postgres_max_connections')})", "{{service}} max"),
+        ),
+        graph(
+            210, "PostgreSQL connections by application", "Connections in the database, by who holds them.", "short",
+            Query(
+                f"sum by (service, application) ({of('probe_postgres_client_connections')})", "{{service}} {{application}}"
+            ),
         ),
         graph(
             33, "Idle connections", "PostgreSQL sessions that have been idle for over an hour.", "short",

@@ -21,7 +21,7 @@ AVAILABILITY = _limit(
 HEAP_RATIO = _limit("probe_jvm_memory_used_ratio_limit", "share of the heap above which memory is short.")
 POOL_RATIO = _limit("probe_hikari_saturation_ratio_limit", "share of a connection pool above which it is exhausted.")
 CERTIFICATE = _limit("probe_ssl_cert_validity_seconds_limit", "time left below which a certificate is to be renewed.")
-CONNECTIONS_RATIO = _limit("probe_postgres_connections_ratio_limit", "share of max_connections above which they run out.")
+CONNECTIONS_RATIO = _limit("probe_postgres_connections_ratio_limit", "share of usable ones above which they run out.")
 IDLE_CONNECTIONS = _limit(
     "probe_postgres_idle_connections_over_1h_limit", "sessions idle for over an hour that are too many."
 )

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
-from exporter.clients.postgres.activity import Activity, read_activity
+from exporter.clients.postgres.activity import Activity, Holder, read_activity
 from exporter.clients.postgres.flyway import MAX_SCHEMAS, History, find_histories, read_history
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import Session, open_session
@@ -26,10 +26,24 @@ CONNECTIONS = gauge(
     "state",
 )
 MAX_CONNECTIONS = gauge("probe_postgres_max_connections", "Most sessions that the server takes: max_connections.")
+USABLE_CONNECTIONS = gauge(
+    "probe_postgres_usable_connections",
+    "Sessions up to which ordinary roles are let in: max_connections without those that are reserved.",
+)
+CLIENT_CONNECTIONS = gauge(
+    "probe_postgres_client_connections",
+    "Client sessions in the database by user, application_name and state: of the 20 with the most, the rest as (others).",
+    "user", "application", "state",
+)  # fmt: skip
 IDLE = gauge(
     "probe_postgres_idle_connections_over_1h",
-    "Client sessions that have been idle for over an hour; absent while some are hidden.",
+    "Client sessions in the database that have been in state idle for over an hour; absent while some are hidden.",
 )
+CLIENT_IDLE = gauge(
+    "probe_postgres_client_idle_connections_over_1h",
+    "Those that have been idle for over an hour, by user and application_name; the rest as (others).",
+    "user", "application",
+)  # fmt: skip
 LONGEST_TRANSACTION = gauge(
     "probe_postgres_longest_transaction_seconds",
     "Age of the oldest open transaction of a client; 0 without one, absent while sessions are hidden.",
@@ -37,6 +51,10 @@ LONGEST_TRANSACTION = gauge(
 LONGEST_QUERY = gauge(
     "probe_postgres_longest_query_seconds",
     "Age of the longest query that a client is running; 0 without one, absent while sessions are hidden.",
+)
+LONGEST_IDLE_IN_TRANSACTION = gauge(
+    "probe_postgres_longest_idle_in_transaction_seconds",
+    "For how long the client that has been idle in its transaction for longest has; 0 without one, absent while hidden.",
 )
 FLYWAY_VERSION = gauge(
     "probe_postgres_flyway_version", "1 for the highest version that Flyway has applied to a schema.", "schema", "version"
@@ -49,6 +67,9 @@ FLYWAY_FAILED = gauge(
     "Migrations in a schema's Flyway history that failed and were not repaired; one that was rolled back leaves no row.",
     "schema",
 )
+
+OTHERS = "(others)"
+"""User and application of sessions that are not told apart."""
 
 GOODBYE = 0.5
 """Seconds that a server may take to end the session."""
@@ -83,7 +104,8 @@ class PostgresProbe(Probe[PostgresSettings]):
     settings_type = PostgresSettings
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
     metrics = (
-        CONNECTIONS, MAX_CONNECTIONS, IDLE, LONGEST_TRANSACTION, LONGEST_QUERY,
+        CONNECTIONS, MAX_CONNECTIONS, USABLE_CONNECTIONS, CLIENT_CONNECTIONS, IDLE, CLIENT_IDLE,
+        LONGEST_TRANSACTION, LONGEST_QUERY, LONGEST_IDLE_IN_TRANSACTION,
         FLYWAY_VERSION, FLYWAY_MIGRATIONS, FLYWAY_FAILED,
     )  # fmt: skip
 
@@ -121,28 +143,42 @@ class PostgresProbe(Probe[PostgresSettings]):
         wanted = self.settings.flyway_schemas
         schemas = await find_histories(session, part.remaining, table, wanted)
         refused: Failure | None = None
-        for schema in schemas:
+        for number, found in enumerate(schemas):
             try:
-                _record_history(part, schema, await read_history(session, part.remaining, schema, table))
+                if found.unreadable is not None:
+                    raise found.unreadable
+                share = part.remaining / (len(schemas) - number)  # one that hangs takes its own time, and not the others'
+                _record_history(part, found.schema, await read_history(session, share, found.schema, table))
             except Failure as failure:
                 if session.closed:
                     raise
-                refused = failure  # the others may be read
+                refused = refused or failure  # the others may be read
         if refused is not None:
             raise refused
-        if missing := sorted(set(wanted or ()) - set(schemas)):
+        if missing := sorted(set(wanted or ()) - {found.schema for found in schemas}):
             raise Failure(Stage.CHECK, Reason.QUERY_FAILED, f"no table {table} in {', '.join(missing)}")
 
 
 def _record_activity(part: Attempt, activity: Activity) -> None:
     part.record(MAX_CONNECTIONS, activity.max_connections)
+    part.record(USABLE_CONNECTIONS, activity.usable)
     for state, count in activity.sessions.items():
         part.record(CONNECTIONS, count, state)
+    for holder in activity.holders:
+        part.record(CLIENT_CONNECTIONS, holder.sessions, *_names(holder), holder.state)
     if activity.hidden:
         return  # what their times are is not known, and the others' say too little
     part.record(IDLE, activity.idle)
+    for holder in activity.holders:
+        if holder.idle:
+            part.record(CLIENT_IDLE, holder.idle, *_names(holder))
     part.record(LONGEST_TRANSACTION, activity.transaction)
     part.record(LONGEST_QUERY, activity.query)
+    part.record(LONGEST_IDLE_IN_TRANSACTION, activity.forgotten)
+
+
+def _names(holder: Holder) -> tuple[str, str]:
+    return (OTHERS if holder.user is None else holder.user, OTHERS if holder.application is None else holder.application)
 
 
 def _record_history(part: Attempt, schema: str, history: History) -> None:

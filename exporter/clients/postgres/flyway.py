@@ -11,20 +11,49 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.clients.postgres.session import Session, reading
+from exporter.clients.postgres.session import Session
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ROWS", "MAX_SCHEMAS", "History", "Migration", "find_histories", "read_history", "summed_up"]
+__all__ = ["MAX_ROWS", "MAX_SCHEMAS", "History", "Migration", "Table", "find_histories", "read_history", "summed_up"]
 
 MAX_SCHEMAS = 200
 MAX_ROWS = 10_000
 
+PATIENCE = 0.25
+"""Seconds that are waited for a history table that somebody has locked: an attempt that waits looks like a slow server."""
+
 _NOT_MIGRATIONS = frozenset({"SCHEMA", "DELETE"})
 _HISTORIES = """
-SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, CASE
+    WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'schema'
+    WHEN NOT has_any_column_privilege(c.oid, 'SELECT') THEN 'table'
+    WHEN row_security_active(c.oid) THEN 'rows'
+    WHEN (SELECT count(*) FROM pg_attribute a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+      AND a.attname IN ('installed_rank', 'version', 'type', 'success', 'script')) < 5 THEN 'other' END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = {table} AND c.relkind IN ('r', 'p') AND NOT pg_is_other_temp_schema(n.oid) {wanted}
-ORDER BY 1 LIMIT {most}"""
+ORDER BY EXISTS (SELECT FROM pg_locks l WHERE l.relation = c.oid AND l.mode = 'AccessExclusiveLock'), 1
+LIMIT {most}"""
 _HISTORY = "SELECT version, type, success, script FROM {schema}.{table} ORDER BY installed_rank LIMIT {most}"
+_UNREADABLE = {
+    "schema": (Reason.AUTH, "no USAGE on schema {schema}"),
+    "table": (Reason.AUTH, "no SELECT on {schema}.{table}"),
+    "rows": (Reason.AUTH, "row level security hides rows of {schema}.{table}"),
+    "other": (Reason.QUERY_FAILED, "{schema}.{table} is not Flyway's: it lacks its columns"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A history table that there is.
+
+    Attributes:
+        schema: Its schema.
+        unreadable: Why it cannot be read, as is known without trying: what is refused is in the server's log each time.
+    """
+
+    schema: str
+    unreadable: Failure | None = None
 
 
 class Migration(NamedTuple):
@@ -51,30 +80,41 @@ class History:
     failed: int
 
 
-async def find_histories(session: Session, seconds: float, table: str, schemas: Sequence[str] | None) -> list[str]:
-    """Return the schemas that have such a table, of these or of all.
+async def find_histories(session: Session, seconds: float, table: str, schemas: Sequence[str] | None) -> list[Table]:
+    """Return the tables of this name that there are, in these schemas or in all; those that are locked come last.
 
     Raises:
-        Failure, OSError, TimeoutError: As for `reading`; `too_large` for more than `MAX_SCHEMAS`.
+        Failure, OSError, TimeoutError: As for `Session.read`; `too_large` for more than `MAX_SCHEMAS`.
     """
     wanted = f"AND n.nspname IN ({', '.join(map(_literal, schemas))})" if schemas is not None else ""
     sql = _HISTORIES.format(table=_literal(table), wanted=wanted, most=MAX_SCHEMAS + 1)
-    async with reading(session, seconds):
-        found = [name for (name,) in await session.query(sql, MAX_SCHEMAS + 1) if name is not None]
+    tables = await session.read(seconds, sql, MAX_SCHEMAS + 1)
+    try:
+        (rows,) = tables
+        found = [Table(schema or "", _unreadable(why, schema or "", table)) for schema, why in rows]
+    except ValueError:
+        raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from None
     if len(found) > MAX_SCHEMAS:
         raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SCHEMAS} schemas have a table {table}")
     return found
 
 
+def _unreadable(why: str | None, schema: str, table: str) -> Failure | None:
+    if why is None:
+        return None
+    reason, text = _UNREADABLE.get(why, (Reason.MALFORMED, "the server's answer cannot be read"))
+    return Failure(Stage.QUERY, reason, text.format(schema=schema, table=table))
+
+
 async def read_history(session: Session, seconds: float, schema: str, table: str) -> History:
-    """Read one schema's history.
+    """Read one schema's history, waiting for a lock `PATIENCE` at most.
 
     Raises:
-        Failure, OSError, TimeoutError: As for `reading`; `too_large` for more than `MAX_ROWS`.
+        Failure, OSError, TimeoutError: As for `Session.read`; `too_large` for more than `MAX_ROWS`.
     """
     sql = _HISTORY.format(schema=_quoted(schema), table=_quoted(table), most=MAX_ROWS + 1)
-    async with reading(session, seconds):
-        rows = await session.query(sql, MAX_ROWS + 1)
+    tables = await session.read(seconds, sql, MAX_ROWS + 1, wait=PATIENCE)
+    rows = [row for rows in tables for row in rows]
     if len(rows) > MAX_ROWS:
         raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{schema}.{table} has more than {MAX_ROWS} rows")
     try:

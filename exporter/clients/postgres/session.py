@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 from exporter.clients.postgres.login import Login, log_in
 from exporter.clients.postgres.wire import MAX_ANSWER_BYTES, Frames, Row, ServerError, message, row_of, server_error, text
@@ -14,11 +13,13 @@ from exporter.net.stream import Stream
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Session", "open_session", "reading"]
+__all__ = ["Session", "open_session"]
 
 _ASK_FOR_TLS = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
-_PASSED_OVER = (b"T", b"C", b"I", b"N", b"S", b"A")
-"""Columns, end of a statement, no statement, notice, setting, notification."""
+_PASSED_OVER = (b"C", b"I", b"N", b"S", b"A")
+"""End of a statement, no statement, notice, setting, notification."""
+_MOST_TABLES = 20
+"""Statements of one message that have rows to tell."""
 
 
 async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Session:
@@ -77,17 +78,30 @@ class Session:
             Failure: The answer cannot be read, or is too much; the session is given up.
             OSError: The connection ended; the session is given up.
         """
-        if self.closed:
-            raise Failure(Stage.QUERY, Reason.CONNECTION_CLOSED, "the session has ended")
-        try:
-            self._frames.stream.write(message(b"Q", text(sql)))
-            rows, error = await self._answer(most)
-        except BaseException:
-            self.abort()
-            raise
-        if error is not None:
-            raise error
-        return rows
+        (tables,) = await self._ask((sql,), most)
+        return [row for table in tables for row in table]
+
+    async def read(self, seconds: float, sql: str, most: int = 1, *, wait: float | None = None) -> list[list[Row]]:
+        """Run statements in a read-only transaction, and return the rows of each that has some to tell.
+
+        The server itself ends what takes too long: it goes on with a query whose client has left. Beginning and end are sent
+        along with the statements, so all of it is one way there and back.
+
+        Args:
+            seconds: For each statement.
+            sql: Statements.
+            most: Rows that may come, of all statements together.
+            wait: Seconds for each wait for a lock, where it is less.
+
+        Raises:
+            TimeoutError: No time is left.
+            ServerError, Failure, OSError: As for `query`. After a `ServerError` the transaction is rolled back.
+        """
+        if seconds <= 0:
+            raise TimeoutError
+        limit, patience = _milliseconds(seconds), _milliseconds(seconds if wait is None else min(wait, seconds))
+        begin = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {patience}"
+        return (await self._ask((begin, sql, "COMMIT"), most))[1]
 
     async def goodbye(self, seconds: float) -> None:
         """End the session in good form, so that the server logs no lost client; not at the price of waiting for it."""
@@ -103,50 +117,55 @@ class Session:
         self.closed = True
         self._frames.stream.abort()
 
-    async def _answer(self, most: int) -> tuple[list[Row], ServerError | None]:
-        rows: list[Row] = []
-        error: ServerError | None = None
+    async def _ask(self, messages: tuple[str, ...], most: int) -> list[list[list[Row]]]:
+        """Send all messages at once; return of each what its statements answer, once the last is answered."""
+        if self.closed:
+            raise Failure(Stage.QUERY, Reason.CONNECTION_CLOSED, "the session has ended")
+        try:
+            self._frames.stream.write(b"".join(message(b"Q", text(sql)) for sql in messages))
+            answers, error = [], None
+            for _ in messages:
+                tables, failed = await self._answer(most, error)
+                answers.append(tables)
+                error = error or failed
+        except BaseException:
+            self.abort()
+            raise
+        if error is not None:
+            raise error
+        return answers
+
+    async def _answer(self, most: int, before: ServerError | None) -> tuple[list[list[Row]], ServerError | None]:
+        """Read the answer to one message.
+
+        Args:
+            most: Rows that may come.
+            before: What the server has reported already, which says more than that it closes the connection.
+        """
+        tables: list[list[Row]] = []
+        room, error = most, None
         while True:
             try:
                 kind, body = await self._frames.next()
             except OSError:
-                if error is not None:  # which ended the session too
-                    raise error from None
+                if (told := before or error) is not None:  # which ended the session too
+                    raise told from None
                 raise
             match kind:
-                case b"D" if len(rows) < most:
-                    rows.append(row_of(body))
-                case b"D":
+                case b"T" if len(tables) < _MOST_TABLES:
+                    tables.append([])
+                case b"D" if room and tables:
+                    tables[-1].append(row_of(body))
+                    room -= 1
+                case b"D" if tables:
                     raise Failure(Stage.QUERY, Reason.TOO_LARGE, f"the server answers with more than {most} rows")
                 case b"E":
-                    error = server_error(body, Stage.QUERY)
+                    error = error or server_error(body, Stage.QUERY)
                 case b"Z":
-                    return rows, error
+                    return tables, error
                 case _ if kind not in _PASSED_OVER:
                     raise Failure(Stage.QUERY, Reason.PROTOCOL, "the server's answer is not to what was asked")
 
 
-@asynccontextmanager
-async def reading(session: Session, seconds: float) -> AsyncIterator[None]:
-    """Hold a read-only transaction whose statements the server itself ends: it goes on with a query whose client has left.
-
-    Args:
-        session: Where to hold it.
-        seconds: For each statement, and for each wait for a lock.
-
-    Raises:
-        TimeoutError: No time is left.
-        ServerError, Failure, OSError: As for `Session.query`.
-    """
-    if seconds <= 0:
-        raise TimeoutError
-    limit = max(1, int(seconds * 1000))
-    await session.query(f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}")
-    try:
-        yield
-    except Exception:
-        if not session.closed:
-            with suppress(Failure, OSError):  # what led here says more
-                await session.query("ROLLBACK")
-        raise
-    await session.query("COMMIT")
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

@@ -345,7 +345,7 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
             bad={of("probe_postgres_connections", "postgres", target="a:1", state="idle"): 31},
             beside={
                 of("probe_postgres_connections", "postgres", target="a:1", state="active"): 50,
-                of("probe_postgres_max_connections", "postgres", target="a:1"): 100,
+                of("probe_postgres_usable_connections", "postgres", target="a:1"): 100,
                 **limit("probe_postgres_connections_ratio", 0.8, "postgres"),
             },
             fires=300,

@@ -348,8 +348,10 @@ async def test_an_error_that_ends_the_session_is_told_rather_than_its_end(resolv
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ([(b"D", ONE), (b"D", ONE)], (Stage.QUERY, Reason.TOO_LARGE)),
-        ([(b"D", b"\0\1")], (Stage.QUERY, Reason.MALFORMED)),
+        ([(b"T", b""), (b"D", ONE), (b"D", ONE)], (Stage.QUERY, Reason.TOO_LARGE)),
+        ([(b"T", b""), (b"D", ONE), (b"T", b""), (b"D", ONE)], (Stage.QUERY, Reason.TOO_LARGE)),
+        ([(b"T", b""), (b"D", b"\0\1")], (Stage.QUERY, Reason.MALFORMED)),
+        ([(b"D", ONE)], (Stage.QUERY, Reason.PROTOCOL)),  # a row of nothing
         ([(b"G", b"")], (Stage.QUERY, Reason.PROTOCOL)),  # it wants a copy
     ],
 )

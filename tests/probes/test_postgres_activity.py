@@ -1,0 +1,100 @@
+"""Whose sessions fill a server up, and how many ordinary roles may have: against the server's own counts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from exporter.clients.postgres.activity import MAX_CLIENTS, Activity, read_activity
+from exporter.clients.postgres.login import Login
+from exporter.clients.postgres.session import open_session
+from exporter.demo.servers.postgres import PostgresServer
+from exporter.net.phases import NoPhases
+from exporter.probes import postgres as p
+from exporter.probing.probe import SharedClients
+from exporter.values import Address
+from exporter.verdict import Verdict
+from tests.probes.databases import connect, probe_of, superuser
+from tests.probes.doing import attempt, value
+
+
+async def read(server: PostgresServer, shared: SharedClients, idle_after: float) -> Activity:
+    """Read what the probe reads, with another idea of how long is long."""
+
+    async def password() -> str:
+        return server.password
+
+    login = Login(server.user, server.database, password)
+    session = await open_session(Address(server.host, server.port), login, shared.resolver, NoPhases())
+    try:
+        return await read_activity(session, 5, idle_after)
+    finally:
+        session.abort()
+
+
+async def test_idle_is_who_has_been_so_in_this_database_since_the_state_changed(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    late = await connect(postgres_server, "hafnium", application="late")
+    never = await connect(postgres_server, "hafnium", application="never")  # it runs no query
+    elsewhere = await connect(postgres_server, "hafnium", application="elsewhere", database="postgres")
+    await late.execute("SELECT pg_sleep(1.5)")  # began long ago, and is idle for a moment
+    activity = await read(postgres_server, shared, 1.4)
+    found = {holder.application: holder.idle for holder in activity.holders if holder.state == "idle"}
+    assert found["late"] == 0
+    assert found["never"] == 1
+    assert "elsewhere" not in found
+    assert activity.idle == sum(found.values())
+    for connection in (late, never, elsewhere):
+        connection.terminate()
+
+
+async def test_sessions_are_told_by_who_holds_them(postgres_server: PostgresServer, shared: SharedClients) -> None:
+    names = ["vault", "vault", "ledger"]
+    held = [await connect(postgres_server, "hafnium", application=name) for name in names]
+    await held[0].execute("BEGIN; SELECT 1")
+    outcome = await attempt(probe_of(postgres_server, shared))
+    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "vault", "idle in transaction") == 1
+    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "vault", "idle") == 1
+    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "ledger", "idle") == 1
+    assert p.CLIENT_IDLE not in outcome.samples  # none has been idle for an hour, which IDLE says
+    assert value(outcome, p.IDLE) == 0
+    for connection in held:
+        connection.terminate()
+
+
+async def test_however_many_call_themselves_something_else_the_rest_is_one(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    held = [await connect(own_postgres, "hafnium", application="most") for _ in range(2)]
+    held += [await connect(own_postgres, "hafnium", application=f"one-{number:02}") for number in range(MAX_CLIENTS + 4)]
+    outcome = await attempt(probe_of(own_postgres, shared))
+    clients = {labels[:2]: count for labels, count in outcome.samples[p.CLIENT_CONNECTIONS].items()}
+    assert len(clients) == MAX_CLIENTS + 1
+    assert clients["hafnium", "most"] == 2
+    assert clients[p.OTHERS, p.OTHERS] == 5
+    assert sum(clients.values()) == len(held)
+    for connection in held:
+        connection.terminate()
+
+
+async def test_ordinary_roles_are_refused_at_the_number_that_is_called_usable(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    async with superuser(own_postgres) as admin:
+        await admin.execute("ALTER SYSTEM SET reserved_connections = 5")
+        await admin.execute("ALTER SYSTEM SET superuser_reserved_connections = 4")
+    await asyncio.to_thread(own_postgres.stop)
+    await asyncio.to_thread(own_postgres.start)
+    outcome = await attempt(probe_of(own_postgres, shared))
+    assert outcome.verdict is Verdict.UP
+    taken: list[asyncpg.Connection] = []
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        while True:
+            taken.append(await connect(own_postgres, "hafnium"))
+    assert value(outcome, p.USABLE_CONNECTIONS) == len(taken) == 60 - 4 - 5
+    assert value(outcome, p.MAX_CONNECTIONS) == 60
+    for connection in taken:
+        connection.terminate()
