@@ -37,6 +37,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 idle_connections(options),
                 transaction_open(options),
                 slow_query(options),
+                lock_wait(options),
                 migration_failed(options),
                 migration_behind(options),
             ),
@@ -326,13 +327,56 @@ def slow_query(options: Options) -> Alert:
     return Alert(
         name="DatabaseSlowQuery",
         severity=Severity.WARNING,
-        expr=_over(family, options),
+        expr=f"{_over(family, options)}\n{firing('DatabaseLockWait', 'service', 'target')}",
         wait="1m",
         summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
         description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
         action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
         panel=86,
-        meaning="the longest running query is older than its threshold",
+        meaning="the longest running query is older than its threshold, and DatabaseLockWait does not fire",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def lock_wait(options: Options) -> Alert:
+    """Build DatabaseLockWait."""
+    family = "probe_postgres_longest_lock_wait_seconds"
+    held = f"last_over_time(probe_postgres_%s{{service=%%q,target=%%q}}[{options.bridge}])"
+    return Alert(
+        name="DatabaseLockWait",
+        severity=Severity.WARNING,
+        expr=_over(family, options),
+        wait="1m",
+        summary="Sessions of {{ $labels.service }} wait for a lock, for {{ $value | humanizeDuration }}",
+        description=(
+            "A session of {{ $labels.service }} has waited for a lock for {{ $value | humanizeDuration }}; "
+            + first(
+                f"max({held % 'lock_waiting_sessions'})",
+                "$labels.service $labels.target",
+                "{{ .Value | humanize }}",
+                "some",
+            )
+            + " wait, in a chain of "
+            + first(
+                f"max({held % 'lock_chain_sessions'})",
+                "$labels.service $labels.target",
+                "{{ .Value | humanize }}",
+                "unknown length",
+            )
+            + ". Their services' pools fill up with them."
+        ),
+        cause="They wait for: "
+        + listed(
+            f"max by (user, application, state) ({held % 'blocked_sessions'})",
+            "$labels.service $labels.target",
+            "application",
+            "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }}): {{ .Value | humanize }}",
+            otherwise="unknown",
+        ),
+        action="Find the session that others wait for with pg_blocking_pids, and end it if nobody needs it",
+        panel=211,
+        meaning="a session has waited for a lock for longer than its threshold",
         team=Team.DBA,
         kinds=_POSTGRES,
     )

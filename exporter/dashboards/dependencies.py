@@ -48,8 +48,26 @@ def _postgres() -> Panels:
             86, "PostgreSQL transactions and queries", "Age of the longest transaction and query under way.", "s",
             Query(f"max by (service) ({of('probe_postgres_longest_transaction_seconds')})", "{{service}} transaction"),
             limit(limits.LONGEST_TRANSACTION, what="transaction"),
+            Query(
+                f"max by (service) ({of('probe_postgres_longest_idle_in_transaction_seconds')})",
+                "{{service}} idle in transaction",
+            ),
             Query(f"max by (service) ({of('probe_postgres_longest_query_seconds')})", "{{service}} query"),
             limit(limits.LONGEST_QUERY, what="query"),
+        ),
+        graph(
+            211, "PostgreSQL lock waits", "How long the longest wait for a lock has been going on.", "s",
+            Query(f"max by (service) ({of('probe_postgres_longest_lock_wait_seconds')})", "{{service}}"),
+            limit(limits.LOCK_WAIT),
+        ),
+        graph(
+            212, "PostgreSQL sessions that wait", "Sessions that wait for locks, and for whom.", "short",
+            Query(f"max by (service) ({of('probe_postgres_lock_waiting_sessions')})", "{{service}} waiting"),
+            Query(f"max by (service) ({of('probe_postgres_lock_chain_sessions')})", "{{service}} longest chain"),
+            Query(
+                f"max by (service, application, state) ({of('probe_postgres_blocked_sessions')})",
+                "{{service}} behind {{application}}, {{state}}",
+            ),
         ),
         graph(
             89, "Migrations behind or failed",

@@ -129,6 +129,9 @@ _LIST = (
     Fault("heap-full", "a service's heap is 97 % full", *_inside("heap-full"), of_service=True),
     Fault("pool-exhausted", "every connection of a service's pool is held", *_inside("pool-exhausted"), of_service=True),
     Fault("idle-transactions", "a service forgets to commit", *_inside("idle-transactions"), of_service=True),
+    Fault(
+        "lock-held", "a session of a service keeps a lock, and another waits for it", *_inside("lock-held"), of_service=True
+    ),
     Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
     Fault("consumer-stuck", "a service tries one record again and again", *_inside("consumer-stuck"), of_service=True),
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),

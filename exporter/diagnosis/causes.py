@@ -216,6 +216,18 @@ DEPENDENCY_SLOW = Cause(
     (Symptom.SLOW,),
     Confidence.MEDIUM,
 )
+LOCK_HELD = Cause(
+    "lock_held",
+    "sessions of {dependency} wait for a lock that another one does not give back",
+    "databaselockwait",
+    (
+        "Find who waits for whom: SELECT pid, pg_blocking_pids(pid), application_name, state, now() - xact_start AS open "
+        "FROM pg_stat_activity WHERE state <> 'idle' ORDER BY xact_start",
+        "End the session that waits for nobody, if nobody needs it: SELECT pg_terminate_backend(pid)",
+        EXPLAIN,
+    ),
+    (Symptom.DOWN, Symptom.SLOW),
+)
 CACHE_MISSES = Cause(
     "cache_misses",
     "the cache serves badly: few lookups find their key",
@@ -354,7 +366,7 @@ def _all() -> Iterator[Cause]:
     yield from (
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
-        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, CACHE_MISSES,
+        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, CACHE_MISSES,
         GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG,
         OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip

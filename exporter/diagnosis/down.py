@@ -9,7 +9,7 @@ from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import named, of_cluster
 from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
-from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, most, pool_pressed
+from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, lock_waits, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
@@ -135,7 +135,7 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
     for root in beyond:
         told = True
         yield _of_root(member, root, words, snapshot)
-    for suspicion in _of_itself(member, words, set(beyond), snapshot.at):
+    for suspicion in _of_itself(member, words, set(beyond), snapshot):
         told = True
         yield suspicion
     if told:
@@ -160,8 +160,9 @@ def _of_root(member: Member, root: str, words: _Words, snapshot: Snapshot) -> Su
     return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.MEDIUM, most(components), probed=own is not None)
 
 
-def _of_itself(member: Member, words: _Words, named: set[str], at: float) -> Generator[Suspicion, None, None]:
+def _of_itself(member: Member, words: _Words, named: set[str], snapshot: Snapshot) -> Generator[Suspicion, None, None]:
     """Yield what in the service itself explains that it is down, beside the reasons of its targets."""
+    members = snapshot.members
     pressed = pool_pressed(member)
     pool_told = False
     for dependency, paths in words.cut_off.items():
@@ -169,6 +170,8 @@ def _of_itself(member: Member, words: _Words, named: set[str], at: float) -> Gen
         if pressed and any(map(is_database, paths)):
             pool_told = True
             yield Suspicion(causes.POOL_EXHAUSTED, "", Confidence.HIGH, most((*pressed, *components)))
+            if waits := lock_waits(members[dependency]):  # of whom is not known
+                yield Suspicion(causes.LOCK_HELD, dependency, Confidence.MEDIUM, waits)
         elif dependency not in named:
             yield Suspicion(causes.DEPENDENCY_UNREACHABLE, dependency, Confidence.MEDIUM, most(components))
     if pressed and not named and not pool_told:
@@ -176,7 +179,7 @@ def _of_itself(member: Member, words: _Words, named: set[str], at: float) -> Gen
         confidence = Confidence.HIGH if components else Confidence.MEDIUM
         yield Suspicion(causes.POOL_EXHAUSTED, "", confidence, most((*pressed, *components)))
     ends = set()
-    for suspicion in of_cluster(member, at, excused=bool(named)):
+    for suspicion in of_cluster(member, snapshot.at, excused=bool(named)):
         ends.add(suspicion.cause)
         yield suspicion
     restarts = member.remembered.get("restarts", 0.0)

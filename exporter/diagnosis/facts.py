@@ -14,11 +14,24 @@ from exporter.metrics.store import Samples
 from exporter.probes import kafka, postgres, redis
 from exporter.workloads import families as k
 
-__all__ = ["FACTS", "GC_HIGH", "LEVELS", "clean", "evidence", "gc_share", "heap", "levels", "most", "pool_pressed"]
+__all__ = [
+    "FACTS",
+    "GC_HIGH",
+    "LEVELS",
+    "clean",
+    "evidence",
+    "gc_share",
+    "heap",
+    "levels",
+    "lock_waits",
+    "most",
+    "pool_pressed",
+]
 
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
-    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, postgres.LONGEST_LOCK_WAIT, postgres.BLOCKED, postgres.BLOCKING,
+    redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
     k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
@@ -110,6 +123,21 @@ def heap(member: Member) -> Evidence | None:
     if not ratio > member.limits.get("heap_ratio", 1.0):
         return None
     return evidence("share of the heap in use", ratio, app.MEMORY_USED, member.name, {"area": "heap"})
+
+
+def lock_waits(member: Member) -> tuple[Evidence, ...]:
+    """Return how long sessions of a database have waited for a lock, and for whom, where that is over its limit."""
+    longest = member.highest(postgres.LONGEST_LOCK_WAIT)
+    if longest is None or not longest.value > member.limits.get("lock_wait", math.inf):
+        return ()
+    found = [_of(member, postgres.LONGEST_LOCK_WAIT, "seconds that a session has waited for a lock", longest)]
+    root = member.highest(postgres.BLOCKED)
+    if root is not None:
+        found.append(_of(member, postgres.BLOCKED, "sessions that wait for {application} (user {user}, {state})", root))
+    oldest = member.highest(postgres.BLOCKING)
+    if oldest is not None:
+        found.append(_of(member, postgres.BLOCKING, "seconds that {application} has had its transaction open", oldest))
+    return tuple(found)
 
 
 def gc_share(member: Member, least: float) -> Evidence | None:

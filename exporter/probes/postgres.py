@@ -10,9 +10,11 @@ from pydantic import Field, SecretStr, model_validator
 from exporter.auth.secrets import current_secret
 from exporter.clients.postgres.activity import Activity, Holder, read_activity
 from exporter.clients.postgres.flyway import MAX_SCHEMAS, History, find_histories, read_history
+from exporter.clients.postgres.locks import Waits, read_waits
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import Session, open_session
 from exporter.metrics.family import gauge
+from exporter.metrics.store import LabelValues
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -56,6 +58,24 @@ LONGEST_IDLE_IN_TRANSACTION = gauge(
     "probe_postgres_longest_idle_in_transaction_seconds",
     "For how long the client that has been idle in its transaction for longest has; 0 without one, absent while hidden.",
 )
+LOCK_WAITING = gauge("probe_postgres_lock_waiting_sessions", "Sessions that wait for a lock that another one holds.")
+LONGEST_LOCK_WAIT = gauge(
+    "probe_postgres_longest_lock_wait_seconds",
+    "Longest time that a session under way has waited for a lock; 0 without one, absent where that is hidden.",
+)
+LOCK_CHAIN = gauge(
+    "probe_postgres_lock_chain_sessions", "Sessions in the longest chain of those that wait for one another; 0 without one."
+)
+BLOCKED = gauge(
+    "probe_postgres_blocked_sessions",
+    "Sessions that wait, directly or behind others, for those of a user, application_name and state that wait for nobody.",
+    "user", "application", "state",
+)  # fmt: skip
+BLOCKING = gauge(
+    "probe_postgres_blocking_transaction_seconds",
+    "Age of the oldest transaction that others wait for, of those of a user, application_name and state.",
+    "user", "application", "state",
+)  # fmt: skip
 FLYWAY_VERSION = gauge(
     "probe_postgres_flyway_version", "1 for the highest version that Flyway has applied to a schema.", "schema", "version"
 )
@@ -67,6 +87,9 @@ FLYWAY_FAILED = gauge(
     "Migrations in a schema's Flyway history that failed and were not repaired; one that was rolled back leaves no row.",
     "schema",
 )
+
+MAX_BLOCKERS = 5
+"""Users with their applications and states that are told apart among those that others wait for."""
 
 OTHERS = "(others)"
 """User and application of sessions that are not told apart."""
@@ -98,7 +121,7 @@ class PostgresSettings(ProbeSettings):
 
 
 class PostgresProbe(Probe[PostgresSettings]):
-    """Opens a session and asks SELECT 1, which decides; then for sessions and Flyway's history, which do not."""
+    """Opens a session and asks SELECT 1, which decides; then for what it is at and Flyway's history, which do not."""
 
     kind = "postgres"
     settings_type = PostgresSettings
@@ -106,6 +129,7 @@ class PostgresProbe(Probe[PostgresSettings]):
     metrics = (
         CONNECTIONS, MAX_CONNECTIONS, USABLE_CONNECTIONS, CLIENT_CONNECTIONS, IDLE, CLIENT_IDLE,
         LONGEST_TRANSACTION, LONGEST_QUERY, LONGEST_IDLE_IN_TRANSACTION,
+        LOCK_WAITING, LONGEST_LOCK_WAIT, LOCK_CHAIN, BLOCKED, BLOCKING,
         FLYWAY_VERSION, FLYWAY_MIGRATIONS, FLYWAY_FAILED,
     )  # fmt: skip
 
@@ -127,7 +151,10 @@ class PostgresProbe(Probe[PostgresSettings]):
                 await session.query("SELECT 1")
             async with attempt.part("activity") as part:
                 part.stage = Stage.QUERY
-                _record_activity(part, await read_activity(session, part.remaining))
+                _record_activity(part, await read_activity(session, part.remaining / 3))
+            async with attempt.part("locks") as part:
+                part.stage = Stage.QUERY
+                _record_waits(part, await read_waits(session, part.remaining / 2))
             if self.settings.flyway_table is not None:
                 async with attempt.part("flyway") as part:
                     part.stage = Stage.QUERY
@@ -179,6 +206,23 @@ def _record_activity(part: Attempt, activity: Activity) -> None:
 
 def _names(holder: Holder) -> tuple[str, str]:
     return (OTHERS if holder.user is None else holder.user, OTHERS if holder.application is None else holder.application)
+
+
+def _record_waits(part: Attempt, waits: Waits) -> None:
+    part.record(LOCK_WAITING, waits.sessions)
+    part.record(LOCK_CHAIN, waits.chain)
+    if waits.seconds is not None:
+        part.record(LONGEST_LOCK_WAIT, waits.seconds)
+    waiting: dict[LabelValues, float] = {}
+    oldest: dict[LabelValues, float] = {}
+    for blocker in waits.blockers:
+        who = (blocker.user, blocker.application, blocker.state)
+        if who not in waiting and len(waiting) >= MAX_BLOCKERS:
+            who = (OTHERS, OTHERS, OTHERS)
+        waiting[who] = waiting.get(who, 0) + blocker.waiting
+        if blocker.seconds is not None:
+            oldest[who] = max(oldest.get(who, 0.0), blocker.seconds)
+    part.record_all({BLOCKED: waiting, BLOCKING: oldest})
 
 
 def _record_history(part: Attempt, schema: str, history: History) -> None:

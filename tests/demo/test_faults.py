@@ -105,6 +105,7 @@ SHOWN: dict[str, Shows] = {
     "heap-full": heap_is_full,
     "pool-exhausted": pool_is_held,
     "idle-transactions": lambda demo, _: total(demo, "probe_postgres_connections", state="idle in transaction") > 0,
+    "lock-held": lambda demo, _: demo.value("probe_postgres_lock_waiting_sessions") == 1,
     "consumer-stopped": group_lags,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
     "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),

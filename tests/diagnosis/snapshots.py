@@ -21,7 +21,8 @@ UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 FAMILIES: Mapping[str, Family] = {
     "component": COMPONENT_UP, "p99": app.REQUEST_P99, "connections": app.CONNECTIONS, "pool": app.SATURATION,
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
-    "query": postgres.LONGEST_QUERY, "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
+    "query": postgres.LONGEST_QUERY, "lock": postgres.LONGEST_LOCK_WAIT, "blocked": postgres.BLOCKED,
+    "blocking": postgres.BLOCKING, "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
     "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,

@@ -48,6 +48,8 @@ def other(name: str = "vault", *, needs: tuple[str, ...] = ("postgres",), **more
         ([case(facts=NO_DB), DB], [("dependency_unreachable", "postgres")]),
         ([case(facts=NESTED), DB], [("dependency_unreachable", "postgres")]),
         ([case(facts=FULL), DB], [("pool_exhausted", "")]),
+        ([case(facts=FULL), dependency("postgres", "postgres", facts=facts(lock=31))],
+         [("pool_exhausted", ""), ("lock_held", "postgres")]),
         ([case(facts=HUNG, reason=Reason.TIMEOUT), DB], [("pool_exhausted", "")]),
         ([case(facts=facts(component={"redis": 0}, pool={"H": 1}), needs=("redis",)), dependency("redis", "redis")],
          [("dependency_unreachable", "redis"), ("pool_exhausted", "")]),

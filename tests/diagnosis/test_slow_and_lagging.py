@@ -32,6 +32,10 @@ def redis(**more: object) -> Member:
         ([slow(connections={("H", "pending"): 0}, pool={"H": 0.5})], [("unknown", "")]),
         ([slow(pool={"H": 0.95})], [("pool_exhausted", "")]),
         ([slow("postgres"), postgres(query=61)], [("dependency_slow", "postgres")]),
+        ([slow("postgres"), postgres(lock=30)], [("unknown", "")]),
+        ([slow("postgres"), postgres(lock=31)], [("lock_held", "postgres")]),
+        ([slow("postgres"), postgres(lock=31, query=61)], [("lock_held", "postgres")]),
+        ([slow("vault"), slow("postgres", name="vault"), postgres(lock=31)], [("lock_held", "postgres")]),
         ([slow("postgres"), postgres(took=0.6)], [("dependency_slow", "postgres")]),
         ([slow("postgres", pool={"H": 1}), postgres(query=61)], [("dependency_slow", "postgres"), ("pool_exhausted", "")]),
         ([slow("postgres", pool={"H": 1}), postgres(took=0.6)], [("pool_exhausted", ""), ("dependency_slow", "postgres")]),
@@ -68,6 +72,17 @@ def test_evidence_of_a_slow_database() -> None:
     assert suspicion.confidence is Confidence.HIGH
     assert seen(suspicion) == {"seconds that the longest query has been running": 75}
     assert seen(first("case", slow())) == {"p99 of its requests in seconds": 0.9}
+
+
+def test_evidence_of_a_lock_names_who_holds_it() -> None:
+    who = ("hafnium", "vault-service", "idle in transaction")
+    suspicion = first("case", slow("postgres"), postgres(lock=40, blocked={who: 3}, blocking={who: 55}))
+    assert suspicion.confidence is Confidence.HIGH
+    assert seen(suspicion) == {
+        "seconds that a session has waited for a lock": 40,
+        "sessions that wait for vault-service (user hafnium, idle in transaction)": 3,
+        "seconds that vault-service has had its transaction open": 55,
+    }
 
 
 GROUP, TOPIC = "case-service", "hafnium.case"

@@ -182,6 +182,15 @@ WARNINGS = (
         patience=600,
         may=frozenset({"ConnectionPoolExhausted"}),
     ),
+    Row(
+        "lock-held",
+        "{0}: a session keeps a lock that another waits for",
+        usual("lock-held", 30),
+        [Owed("DatabaseLockWait", "postgres", "postgres", "{0}-service.*idle in transaction", 240, low=True)],
+        services=1,
+        patience=600,
+        may=frozenset({"ConnectionPoolExhausted", "DatabaseTransactionOpen"}),
+    ),
 )
 
 CERTIFICATES = (

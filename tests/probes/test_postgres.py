@@ -46,7 +46,7 @@ async def test_a_database_that_answers_is_up_with_every_phase_timed(
     assert all(seconds > 0 for seconds in outcome.phases.values())
     assert outcome.phases[Stage.AUTH] > outcome.phases[Stage.CONNECT]  # scram takes both sides thousands of hashes
     assert sum(outcome.phases.values()) <= outcome.duration
-    assert outcome.parts == {"activity": None, "flyway": None}
+    assert outcome.parts == {"activity": None, "locks": None, "flyway": None}
 
 
 async def test_sessions_are_what_pg_stat_activity_says(
@@ -199,12 +199,13 @@ def freezing(server: PostgresServer, word: bytes) -> Handler:
 @pytest.mark.parametrize(
     ("word", "failed"),
     [
-        (b"BEGIN", {"activity", "flyway"}),
-        (b"pg_stat_activity", {"activity", "flyway"}),
+        (b"BEGIN", {"activity", "locks", "flyway"}),
+        (b"pg_stat_activity", {"activity", "locks", "flyway"}),
+        (b"pg_blocking_pids", {"locks", "flyway"}),
         (b"relname", {"flyway"}),
         (b"X\0\0", set()),
     ],
-    ids=["begin", "activity", "flyway", "goodbye"],
+    ids=["begin", "activity", "locks", "flyway", "goodbye"],
 )
 async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
     word: bytes, failed: set[str], postgres_server: PostgresServer, shared: SharedClients
@@ -371,7 +372,7 @@ async def test_tls_is_spoken_verified_and_timed(
         unknown = await attempt(make("postgres", shared, "127.0.0.1", port, **login, tls={"server_name": "db.internal"}))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert outcome.phases[Stage.TLS] > 0
-    assert outcome.parts == {"activity": None, "flyway": None}
+    assert outcome.parts == {"activity": None, "locks": None, "flyway": None}
     assert reason(other) == ("tls", "tls_name_mismatch")
     assert reason(unknown) == ("tls", "tls_untrusted")
 

@@ -72,7 +72,11 @@ def pool_is_exhausted(_: SpringFleet, port: int) -> bool:
 
 
 def forgets_to_commit(fleet: SpringFleet, _: int) -> bool:
-    return asyncio.run(_idle_transactions(fleet)) == 3
+    return asyncio.run(_sessions(fleet, "state = 'idle in transaction'")) == 3
+
+
+def waits_for_itself(fleet: SpringFleet, _: int) -> bool:
+    return asyncio.run(_sessions(fleet, "wait_event_type = 'Lock'")) == 1
 
 
 def lag_grows(fleet: SpringFleet, port: int) -> bool:
@@ -109,6 +113,7 @@ SHOWN: dict[str, Check] = {
     "heap-full": heap_is_full,
     "pool-exhausted": pool_is_exhausted,
     "idle-transactions": forgets_to_commit,
+    "lock-held": waits_for_itself,
     "consumer-stopped": lag_grows,
     "poison": dead_letters_grow,
     "flaky": fails_at_times,
@@ -174,12 +179,12 @@ def test_a_slow_service_has_a_p99_above_the_runbooks_line(spring_fleet: SpringFl
         assert (asyncio.run(p99()) or 0) > 0.5
 
 
-async def _idle_transactions(fleet: SpringFleet) -> int:
+async def _sessions(fleet: SpringFleet, which: str) -> int:
     server = fleet.postgres
     connection = await asyncpg.connect(
         host=server.host, port=server.port, user="postgres", password=server.superuser_password, database="postgres"
     )
-    query = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = $1"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {which} AND application_name = $1"
     try:
         return int(await connection.fetchval(query, f"{SERVICE}-service"))
     finally:

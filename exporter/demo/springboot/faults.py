@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exporter.demo.springboot.actuator import Site
 from exporter.demo.springboot.pool import SIZE
+from exporter.demo.springboot.service import Service
 
 __all__ = ["FAULTS", "order"]
 
@@ -18,6 +19,7 @@ FAULTS = {
     "heap-full": "the heap is 97 % full, and garbage collection takes most of the time",
     "pool-exhausted": "every connection of the pool is held",
     "idle-transactions": "sessions are left idle in transaction",
+    "lock-held": "a session holds a lock in a transaction that is not gone on with, and another waits for it",
     "consumer-stopped": "the consumer stops polling, while producers go on",
     "consumer-stuck": "the consumer fails at a record and tries it again and again, while producers go on",
     "poison": "records end in the dead-letter topic",
@@ -40,21 +42,30 @@ async def order(site: Site, fault: str, *, on: bool) -> None:
         service.faults.add(fault)
     else:
         service.faults.discard(fault)
-    pool, messaging = service.pool, service.messaging
+    messaging = service.messaging
     match fault, on:
         case "stop", True:
             await site.close()
         case "stop", False:
             await site.open()
-        case "pool-exhausted", True:
-            await pool.hold(fault)
-        case "idle-transactions", True:
-            await pool.hold(fault, SIZE - 1, "BEGIN; SELECT 1")
-        case (("pool-exhausted" | "idle-transactions"), False):
-            pool.release(fault)
+        case (("pool-exhausted" | "idle-transactions" | "lock-held"), True):
+            await _hold(service, fault)
+        case (("pool-exhausted" | "idle-transactions" | "lock-held"), False):
+            service.pool.release(fault)
         case "consumer-stopped", True:
             messaging.consuming.clear()
         case "consumer-stopped", False:
             messaging.consuming.set()
         case (("consumer-stuck" | "poison"), _):
             messaging.fail(fault, on=on)
+
+
+async def _hold(service: Service, fault: str) -> None:
+    pool = service.pool
+    match fault:
+        case "pool-exhausted":
+            await pool.hold(fault)
+        case "idle-transactions":
+            await pool.hold(fault, SIZE - 1, "BEGIN; SELECT 1")
+        case "lock-held":
+            await pool.block(fault, f"SELECT pg_advisory_xact_lock(hashtext('{service.name}'))")

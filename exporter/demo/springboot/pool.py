@@ -51,6 +51,7 @@ class HikariPool:
         self._pending = 0
         self._timeouts = 0
         self._held: dict[str, list[asyncpg.Connection]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
         self._timers = {name: Timer() for name in ("acquire", "usage", "creation")}
 
     @asynccontextmanager
@@ -96,6 +97,20 @@ class HikariPool:
                 held.append(connection)
                 if statement:
                     await _run_quietly(connection, statement)
+
+    async def block(self, why: str, statement: str) -> None:
+        """Hold a lock in one session that is not gone on with, and have another wait for it.
+
+        Args:
+            why: By what name `release` ends both.
+            statement: What takes the lock.
+        """
+        await self.hold(why, 1, f"BEGIN; {statement}")
+        waiting = await self._take()
+        self._held[why].append(waiting)
+        task = asyncio.create_task(_wait(waiting, statement))
+        self._waiting.add(task)
+        task.add_done_callback(self._waiting.discard)
 
     def release(self, why: str) -> None:
         """End the sessions that were kept."""
@@ -225,6 +240,11 @@ async def _alive(connection: asyncpg.Connection) -> bool:
             return False
         raise
     return True
+
+
+async def _wait(connection: asyncpg.Connection, statement: str) -> None:
+    with contextlib.suppress(*_LOST):
+        await connection.execute(statement)
 
 
 async def _run_quietly(connection: asyncpg.Connection, statement: str) -> None:

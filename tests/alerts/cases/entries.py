@@ -356,6 +356,7 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
     "DatabaseIdleConnections": database("probe_postgres_idle_connections_over_1h", 10, 11, 900, summary="keeps 11"),
     "DatabaseTransactionOpen": database("probe_postgres_longest_transaction_seconds", 300, 301, 60, summary="5m 1s"),
     "DatabaseSlowQuery": database("probe_postgres_longest_query_seconds", 60, 61, 60, summary="1m 1s"),
+    "DatabaseLockWait": database("probe_postgres_longest_lock_wait_seconds", 30, 31, 60, summary="for 31s"),
     "MigrationFailed": (
         Entry(
             good={FAILED: 0}, bad={FAILED: 1}, fires=60,
