@@ -40,6 +40,8 @@ def groups(options: Options) -> tuple[Group, ...]:
                 lock_wait(options),
                 migration_failed(options),
                 migration_behind(options),
+                migration_future(options),
+                migration_stuck(options),
             ),
         ),
         Group("redis", (hit_rate_low(options), redis_memory(options), replica_disconnected(options))),
@@ -413,34 +415,107 @@ def migration_failed(options: Options) -> Alert:
 
 def migration_behind(options: Options) -> Alert:
     """Build MigrationBehind."""
+    in_service = highest("probe_flyway_behind", options.recent, "schema", "flyway")
+    in_database = highest("probe_postgres_flyway_behind", options.recent, "schema", "flyway")
     return Alert(
         name="MigrationBehind",
         severity=Severity.WARNING,
-        expr=f"{highest('probe_flyway_behind', options.recent, 'flyway')} > 0",
+        expr=f"{in_service} > 0\nor\n{in_database} > 0",
         wait="10m",
         summary="The database of {{ $labels.service }} is behind its migrations",
         description=(
-            "For 10m the database of {{ $labels.service }} has lacked the highest migration that the service brings: "
-            "applied " + _version("applied", options) + ", expected " + _version("expected", options) + "."
+            "For 10m the database of {{ $labels.service }} has lacked the highest migration that "
+            "{{ with $labels.schema }}is expected in schema {{ . }}{{ else }}the service brings{{ end }}: "
+            "applied "
+            + _version('probe_flyway_version{service=%q,flyway=%q,which="applied"}', "flyway", options)
+            + _version("probe_postgres_flyway_version{service=%q,schema=%q}", "schema", options)
+            + ", expected "
+            + _version('probe_flyway_version{service=%q,flyway=%q,which="expected"}', "flyway", options)
+            + _version("probe_postgres_flyway_expected_version{service=%q,schema=%q}", "schema", options)
+            + "."
         ),
         action="Check migration status with flywayInfo, and run flywayMigrate",
         panel=89,
-        meaning="a service's database has lacked its highest migration for 10 min",
+        meaning="a database has lacked for 10 min the highest migration of its service, or the version that is configured",
         team=Team.DBA,
         labels={"incident": "migrations"},
-        disables=(Disable("promql/series(probe_flyway_behind)", "not every service has Flyway's endpoint"),),
-        kinds=frozenset({"actuator"}),
+        disables=(
+            Disable("promql/series(probe_flyway_behind)", "not every service has Flyway's endpoint"),
+            Disable("promql/series(probe_postgres_flyway_behind)", "a version may be expected of no schema"),
+        ),
+        kinds=_POSTGRES | {"actuator"},
     )
 
 
-def _version(which: str, options: Options) -> str:
-    series = f'probe_flyway_version{{service=%q,flyway=%q,which="{which}"}}'
-    return listed(
+def _version(series: str, label: str, options: Options) -> str:
+    """Say which versions there are, where the alert has this label; a version that there is none of is `none`."""
+    found = listed(
         f"group by (version) (last_over_time({series}[{options.bridge}]))",
-        "$labels.service $labels.flyway",
+        f"$labels.service $labels.{label}",
         "version",
         "{{ .Labels.version }}",
         otherwise="none",
+    )
+    return f"{{{{ if $labels.{label} }}}}{found}{{{{ end }}}}"
+
+
+def migration_future(options: Options) -> Alert:
+    """Build MigrationFuture."""
+    return Alert(
+        name="MigrationFuture",
+        severity=Severity.WARNING,
+        expr=f"{highest('probe_postgres_flyway_future_migrations', options.recent, 'schema')} > 0",
+        wait="10m",
+        summary="A database in {{ $labels.service }} is newer than is expected",
+        description=(
+            "For 10m schema {{ $labels.schema }} of {{ $labels.service }} has had {{ $value | humanize }} migrations above "
+            "the version that is expected: applied "
+            + _version("probe_postgres_flyway_version{service=%q,schema=%q}", "schema", options)
+            + ", expected "
+            + _version("probe_postgres_flyway_expected_version{service=%q,schema=%q}", "schema", options)
+            + "."
+        ),
+        action="Roll the service forward again, or the database back; bring flyway_expected up to date",
+        panel=214,
+        meaning="a schema has had for 10 min migrations above the version that is configured, as after a rollback",
+        team=Team.DBA,
+        labels={"incident": "migrations"},
+        disables=(
+            Disable("promql/series(probe_postgres_flyway_future_migrations)", "a version may be expected of no schema"),
+        ),
+        kinds=_POSTGRES,
+    )
+
+
+def migration_stuck(options: Options) -> Alert:
+    """Build MigrationStuck."""
+    family = "probe_postgres_flyway_lock_seconds"
+    return Alert(
+        name="MigrationStuck",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(highest(family, options.recent, "schema"), f"{family}_limit", options), options),
+        wait="1m",
+        summary="A migration in {{ $labels.service }} has held Flyway's lock for {{ $value | humanizeDuration }}",
+        description=(
+            "Flyway's lock{{ with $labels.schema }} on schema {{ . }}{{ end }} of {{ $labels.service }} has been held for "
+            "{{ $value | humanizeDuration }}: the migration hangs, and no instance that is started gets beyond it."
+        ),
+        cause="Held by: "
+        + listed(
+            "max by (user, application, state) (last_over_time("
+            f"probe_postgres_flyway_lock_held{{service=%q,schema=%q}}[{options.bridge}]))",
+            "$labels.service $labels.schema",
+            "application",
+            "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }})",
+            otherwise="unknown",
+        ),
+        action="Find what the migration waits for, and end one of the two sessions",
+        panel=213,
+        meaning="Flyway's lock on a schema has been held for longer than its threshold",
+        team=Team.DBA,
+        labels={"incident": "migrations"},
+        disables=(Disable(f"promql/series({family})", "nobody holds it, but for the time of a migration"),),
+        kinds=_POSTGRES,
     )
 
 

@@ -81,6 +81,24 @@ def _postgres() -> Panels:
                 f"max by (service, schema) ({of('probe_postgres_flyway_failed_migrations')})",
                 "{{service}} {{schema}} failed",
             ),
+            Query(f"max by (service, schema) ({of('probe_postgres_flyway_behind')})", "{{service}} {{schema}} behind"),
+        ),
+        graph(
+            213, "Migrations under way", "How long Flyway's lock has been held.", "s",
+            Query(f"max by (service, schema) ({of('probe_postgres_flyway_lock_seconds')})", "{{service}} {{schema}}"),
+            limit(limits.MIGRATION_LOCK),
+        ),
+        graph(
+            214, "Migrations that are not as expected",
+            "Versions above the one that is expected, and versions that were applied after a higher one.", "short",
+            Query(
+                f"max by (service, schema) ({of('probe_postgres_flyway_future_migrations')})",
+                "{{service}} {{schema}} newer",
+            ),
+            Query(
+                f"max by (service, schema) ({of('probe_postgres_flyway_out_of_order_migrations')})",
+                "{{service}} {{schema}} out of order",
+            ),
         ),
     )  # fmt: skip
 

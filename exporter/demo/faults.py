@@ -132,6 +132,10 @@ _LIST = (
     Fault(
         "lock-held", "a session of a service keeps a lock, and another waits for it", *_inside("lock-held"), of_service=True
     ),
+    Fault(
+        "migration-stuck", "a service's migration hangs under Flyway's lock", *_inside("migration-stuck"), of_service=True
+    ),
+    Fault("database-newer", "a service's schema is newer than is expected", *_inside("database-newer"), of_service=True),
     Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
     Fault("consumer-stuck", "a service tries one record again and again", *_inside("consumer-stuck"), of_service=True),
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),

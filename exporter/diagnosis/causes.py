@@ -228,6 +228,17 @@ LOCK_HELD = Cause(
     ),
     (Symptom.DOWN, Symptom.SLOW),
 )
+MIGRATION_STUCK = Cause(
+    "migration_stuck",
+    "a migration in {dependency} has held Flyway's lock for long: what starts waits for it",
+    "migrationstuck",
+    (
+        "Find what it waits for: SELECT pid, pg_blocking_pids(pid), state, xact_start, query FROM pg_stat_activity",
+        "Is it that of {service}? Read its log: it says that it waits for the lock",
+        EXPLAIN,
+    ),
+    confidence=Confidence.MEDIUM,
+)
 CACHE_MISSES = Cause(
     "cache_misses",
     "the cache serves badly: few lookups find their key",
@@ -366,7 +377,7 @@ def _all() -> Iterator[Cause]:
     yield from (
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
-        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, CACHE_MISSES,
+        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
         GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG,
         OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip

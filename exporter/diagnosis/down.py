@@ -9,7 +9,7 @@ from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import named, of_cluster
 from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
-from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, lock_waits, most, pool_pressed
+from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, lock_waits, migration_lock, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
@@ -143,6 +143,10 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
     for reason, count in sorted(member.reasons.items(), key=lambda item: (-item[1], item[0].value)):
         told = True
         yield Suspicion(causes.of_reason(reason), evidence=most(_of_reason(member, reason, count, words)))
+    for name in member.needs:
+        other = snapshot.members.get(name)
+        if other is not None and (held := migration_lock(other)) is not None:  # whose is not known
+            yield Suspicion(causes.MIGRATION_STUCK, name, Confidence.MEDIUM, (held,))
     if not told:
         yield Suspicion(causes.UNKNOWN, confidence=causes.UNKNOWN.confidence)
 

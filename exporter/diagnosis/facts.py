@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 
 from exporter.actuator import recording as app
 from exporter.actuator.health_samples import COMPONENT_UP
+from exporter.databases import flyway, sessions
 from exporter.diagnosis.model import Evidence, Member, Reading
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.metrics.store import Samples
-from exporter.probes import kafka, postgres, redis
+from exporter.probes import kafka, redis
 from exporter.workloads import families as k
 
 __all__ = [
@@ -24,14 +25,15 @@ __all__ = [
     "heap",
     "levels",
     "lock_waits",
+    "migration_lock",
     "most",
     "pool_pressed",
 ]
 
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
-    app.CACHE_HIT_RATIO, postgres.LONGEST_QUERY, postgres.LONGEST_LOCK_WAIT, postgres.BLOCKED, postgres.BLOCKING,
-    redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
+    flyway.FLYWAY_LOCK_SECONDS, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
     k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
@@ -127,17 +129,25 @@ def heap(member: Member) -> Evidence | None:
 
 def lock_waits(member: Member) -> tuple[Evidence, ...]:
     """Return how long sessions of a database have waited for a lock, and for whom, where that is over its limit."""
-    longest = member.highest(postgres.LONGEST_LOCK_WAIT)
+    longest = member.highest(sessions.LONGEST_LOCK_WAIT)
     if longest is None or not longest.value > member.limits.get("lock_wait", math.inf):
         return ()
-    found = [_of(member, postgres.LONGEST_LOCK_WAIT, "seconds that a session has waited for a lock", longest)]
-    root = member.highest(postgres.BLOCKED)
+    found = [_of(member, sessions.LONGEST_LOCK_WAIT, "seconds that a session has waited for a lock", longest)]
+    root = member.highest(sessions.BLOCKED)
     if root is not None:
-        found.append(_of(member, postgres.BLOCKED, "sessions that wait for {application} (user {user}, {state})", root))
-    oldest = member.highest(postgres.BLOCKING)
+        found.append(_of(member, sessions.BLOCKED, "sessions that wait for {application} (user {user}, {state})", root))
+    oldest = member.highest(sessions.BLOCKING)
     if oldest is not None:
-        found.append(_of(member, postgres.BLOCKING, "seconds that {application} has had its transaction open", oldest))
+        found.append(_of(member, sessions.BLOCKING, "seconds that {application} has had its transaction open", oldest))
     return tuple(found)
+
+
+def migration_lock(member: Member) -> Evidence | None:
+    """Return for how long Flyway's lock in a database has been held, where that is over its limit."""
+    held = member.highest(flyway.FLYWAY_LOCK_SECONDS)
+    if held is None or not held.value > member.limits.get("migration_lock", math.inf):
+        return None
+    return _of(member, flyway.FLYWAY_LOCK_SECONDS, "seconds that Flyway's lock on schema {schema} has been held", held)
 
 
 def gc_share(member: Member, least: float) -> Evidence | None:

@@ -6,13 +6,14 @@ from collections.abc import Generator, Iterator, Mapping
 
 from exporter.actuator import recording as app
 from exporter.config.thresholds import Thresholds
+from exporter.databases import sessions
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import autoscaling, named
 from exporter.diagnosis.facts import MOST, evidence, gc_share, heap, lock_waits, most, pool_pressed
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
-from exporter.probes import postgres, redis
+from exporter.probes import redis
 from exporter.verdict import Verdict
 
 __all__ = ["is_slow", "why_slow"]
@@ -79,9 +80,9 @@ def _bad(member: Member, members: Mapping[str, Member]) -> dict[str, tuple[Evide
 
 def _slowness(other: Member, limit: float) -> Iterator[Evidence]:
     yield from lock_waits(other)
-    query = other.highest(postgres.LONGEST_QUERY)
+    query = other.highest(sessions.LONGEST_QUERY)
     if query is not None and query.value > other.limits.get("longest_query", float("inf")):
-        yield evidence("seconds that the longest query has been running", query.value, postgres.LONGEST_QUERY, other.name)
+        yield evidence("seconds that the longest query has been running", query.value, sessions.LONGEST_QUERY, other.name)
     took = other.highest(m.DURATION)
     if took is not None and took.value > limit:
         yield evidence(f"seconds that probing {other.name} took", took.value, m.DURATION, other.name)
@@ -103,10 +104,10 @@ def _beyond(
         if member.verdict is Verdict.DOWN:
             continue
         what = seen.get(name) or (_latency(member),)
-        if any(each.series.startswith(postgres.LONGEST_LOCK_WAIT.name) for each in what):
+        if any(each.series.startswith(sessions.LONGEST_LOCK_WAIT.name) for each in what):
             yield Suspicion(causes.LOCK_HELD, name, Confidence.HIGH, most(what))
             continue
-        sure = is_slow(member) or any(each.series.startswith(postgres.LONGEST_QUERY.name) for each in what)
+        sure = is_slow(member) or any(each.series.startswith(sessions.LONGEST_QUERY.name) for each in what)
         yield Suspicion(causes.DEPENDENCY_SLOW, name, Confidence.HIGH if sure else Confidence.MEDIUM, what)
 
 

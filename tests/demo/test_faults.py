@@ -106,6 +106,8 @@ SHOWN: dict[str, Shows] = {
     "pool-exhausted": pool_is_held,
     "idle-transactions": lambda demo, _: total(demo, "probe_postgres_connections", state="idle in transaction") > 0,
     "lock-held": lambda demo, _: demo.value("probe_postgres_lock_waiting_sessions") == 1,
+    "migration-stuck": lambda demo, _: total(demo, "probe_postgres_flyway_lock_held", state="idle in transaction") == 1,
+    "database-newer": lambda demo, _: total(demo, "probe_postgres_flyway_future_migrations") == 1,
     "consumer-stopped": group_lags,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
     "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),

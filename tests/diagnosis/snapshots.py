@@ -8,11 +8,12 @@ from typing import Any
 from exporter.actuator import recording as app
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.config.models import DependencySettings, ServiceSettings
+from exporter.databases import flyway, sessions
 from exporter.diagnosis.diagnose import diagnose
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot, Suspicion
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
-from exporter.probes import kafka, postgres, redis
+from exporter.probes import kafka, redis
 from exporter.verdict import Reason, Verdict
 from exporter.workloads import families as k
 
@@ -21,8 +22,9 @@ UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 FAMILIES: Mapping[str, Family] = {
     "component": COMPONENT_UP, "p99": app.REQUEST_P99, "connections": app.CONNECTIONS, "pool": app.SATURATION,
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
-    "query": postgres.LONGEST_QUERY, "lock": postgres.LONGEST_LOCK_WAIT, "blocked": postgres.BLOCKED,
-    "blocking": postgres.BLOCKING, "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
+    "query": sessions.LONGEST_QUERY, "lock": sessions.LONGEST_LOCK_WAIT, "blocked": sessions.BLOCKED,
+    "blocking": sessions.BLOCKING, "migration": flyway.FLYWAY_LOCK_SECONDS,
+    "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
     "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,

@@ -191,6 +191,23 @@ WARNINGS = (
         patience=600,
         may=frozenset({"ConnectionPoolExhausted", "DatabaseTransactionOpen"}),
     ),
+    Row(
+        "migration-stuck",
+        "{0}: a migration hangs under Flyway's lock",
+        usual("migration-stuck", 30),
+        [Owed("MigrationStuck", "migrations", "migration", "{0}-service.*idle in transaction", 600, low=True)],
+        services=1,
+        patience=900,
+        may=frozenset({"DatabaseTransactionOpen"}),
+    ),
+    Row(
+        "database-newer",
+        "{0}: its schema has a migration above the version that is expected",
+        usual("database-newer", 30),
+        [Owed("MigrationFuture", "migrations", "newer", "", 780, low=True)],
+        services=1,
+        patience=900,
+    ),
 )
 
 CERTIFICATES = (

@@ -56,7 +56,8 @@ async def histories(server: PostgresServer, *schemas: str) -> AsyncIterator[None
             await admin.execute(HISTORY.format(schema, "(1,'1','a','SQL','V1',true)"))
             await admin.execute(f"GRANT USAGE ON SCHEMA {schema} TO hafnium")
             await admin.execute(f"GRANT SELECT ON {schema}.flyway_schema_history TO hafnium")
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        async with superuser(server) as admin:
             await admin.execute(f"DROP SCHEMA {', '.join(schemas)} CASCADE")

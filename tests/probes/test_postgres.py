@@ -16,9 +16,9 @@ import trustme
 from pydantic import ValidationError
 
 from exporter.clients.postgres.activity import STATES
-from exporter.clients.postgres.flyway import History, Migration, summed_up
+from exporter.clients.postgres.flyway import Migration, summed_up
+from exporter.databases import flyway, sessions
 from exporter.demo.servers.postgres import PostgresServer
-from exporter.probes import postgres as p
 from exporter.probes.postgres import PostgresSettings
 from exporter.probing.probe import Probe, SharedClients
 from exporter.verdict import Stage, Verdict
@@ -63,14 +63,14 @@ async def test_sessions_are_what_pg_stat_activity_says(
     )
     expected = {row["state"]: row["n"] for row in rows}
     expected["idle"] += 1  # this session, as the probe saw it
-    found = {labels[0]: n for labels, n in outcome.samples[p.CONNECTIONS].items()}
+    found = {labels[0]: n for labels, n in outcome.samples[sessions.CONNECTIONS].items()}
     assert {state: n for state, n in found.items() if n} == expected
     assert set(found) == set(STATES)
-    assert value(outcome, p.MAX_CONNECTIONS) == 60
-    assert value(outcome, p.LONGEST_TRANSACTION) >= 0.3
-    assert 0.3 <= value(outcome, p.LONGEST_IDLE_IN_TRANSACTION) <= value(outcome, p.LONGEST_TRANSACTION)
-    assert 0.3 <= value(outcome, p.LONGEST_QUERY) < 3
-    assert value(outcome, p.IDLE) == 0
+    assert value(outcome, sessions.MAX_CONNECTIONS) == 60
+    assert value(outcome, sessions.LONGEST_TRANSACTION) >= 0.3
+    assert 0.3 <= value(outcome, sessions.LONGEST_IDLE_IN_TRANSACTION) <= value(outcome, sessions.LONGEST_TRANSACTION)
+    assert 0.3 <= value(outcome, sessions.LONGEST_QUERY) < 3
+    assert value(outcome, sessions.IDLE) == 0
     query.cancel()
     await asyncio.wait([query])
     for connection in (idle, busy, transaction):
@@ -95,9 +95,11 @@ async def test_sessions_of_others_are_hidden_from_a_role_without_pg_monitor(
     try:
         outcome = await attempt(probe_of(postgres_server, shared, user="plain", password="plain", password_file=None))
         assert outcome.verdict is Verdict.UP
-        assert value(outcome, p.CONNECTIONS, "hidden") >= 1
-        assert set(outcome.samples) & {p.IDLE, p.LONGEST_TRANSACTION, p.LONGEST_QUERY} == set()  # not known is not 0
-        assert p.MAX_CONNECTIONS in outcome.samples
+        assert value(outcome, sessions.CONNECTIONS, "hidden") >= 1
+        assert (
+            set(outcome.samples) & {sessions.IDLE, sessions.LONGEST_TRANSACTION, sessions.LONGEST_QUERY} == set()
+        )  # not known is not 0
+        assert sessions.MAX_CONNECTIONS in outcome.samples
     finally:
         await admin.execute("DROP ROLE plain")
 
@@ -114,17 +116,17 @@ async def test_flyway_history_is_read_in_every_schema(
     try:
         outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.parts["flyway"] is None
-        assert value(outcome, p.FLYWAY_VERSION, "ledger", "10.2") == 1
-        assert value(outcome, p.FLYWAY_MIGRATIONS, "ledger") == 3
-        assert value(outcome, p.FLYWAY_FAILED, "ledger") == 1
-        assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1
+        assert value(outcome, flyway.FLYWAY_VERSION, "ledger", "10.2") == 1
+        assert value(outcome, flyway.FLYWAY_MIGRATIONS, "ledger") == 3
+        assert value(outcome, flyway.FLYWAY_FAILED, "ledger") == 1
+        assert value(outcome, flyway.FLYWAY_VERSION, 'odd "name', "1") == 1
         await admin.execute("REVOKE SELECT ON ledger.flyway_schema_history FROM hafnium")
         outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.verdict is Verdict.UP
         assert outcome.parts["flyway"] is not None
         assert outcome.parts["flyway"].reason.value == "auth"
-        assert value(outcome, p.FLYWAY_VERSION, 'odd "name', "1") == 1  # what may be read still is
-        assert ("ledger",) not in outcome.samples[p.FLYWAY_MIGRATIONS]
+        assert value(outcome, flyway.FLYWAY_VERSION, 'odd "name', "1") == 1  # what may be read still is
+        assert ("ledger",) not in outcome.samples[flyway.FLYWAY_MIGRATIONS]
         outcome = await attempt(probe_of(postgres_server, shared, flyway_table=None))
         assert "flyway" not in outcome.parts
     finally:
@@ -139,9 +141,9 @@ async def test_a_login_under_way_takes_a_session_and_is_counted(
     writer.write(struct.pack("!i", len(body) + 4) + body)
     probe = probe_of(postgres_server, shared)
     async with asyncio.timeout(5):
-        while value(outcome := await attempt(probe), p.CONNECTIONS, "starting") != 1:
+        while value(outcome := await attempt(probe), sessions.CONNECTIONS, "starting") != 1:
             await asyncio.sleep(0.01)
-    assert value(outcome, p.CONNECTIONS, "hidden") == 0
+    assert value(outcome, sessions.CONNECTIONS, "hidden") == 0
     writer.close()
     await writer.wait_closed()
 
@@ -157,15 +159,15 @@ async def test_a_table_that_is_not_flyways_does_not_hide_the_others(
         outcome = await attempt(probe_of(postgres_server, shared))
         assert outcome.parts["flyway"] is not None
         assert "not Flyway's" in outcome.parts["flyway"].detail
-        assert value(outcome, p.FLYWAY_MIGRATIONS, "own") == 1
-        assert ("alien",) not in outcome.samples[p.FLYWAY_MIGRATIONS]
+        assert value(outcome, flyway.FLYWAY_MIGRATIONS, "own") == 1
+        assert ("alien",) not in outcome.samples[flyway.FLYWAY_MIGRATIONS]
         outcome = await attempt(probe_of(postgres_server, shared, flyway_schemas=["own"]))
         assert outcome.parts["flyway"] is None
-        assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
+        assert outcome.samples[flyway.FLYWAY_VERSION] == {("own", "1"): 1}
         outcome = await attempt(probe_of(postgres_server, shared, flyway_schemas=["own", "gone"]))
         assert outcome.parts["flyway"] is not None
         assert outcome.parts["flyway"].detail == "no table flyway_schema_history in gone"
-        assert outcome.samples[p.FLYWAY_VERSION] == {("own", "1"): 1}
+        assert outcome.samples[flyway.FLYWAY_VERSION] == {("own", "1"): 1}
     finally:
         await admin.execute("DROP SCHEMA alien CASCADE; DROP SCHEMA own CASCADE")
 
@@ -561,20 +563,21 @@ def row(version: str | None, kind: str = "SQL", *, success: bool = True, script:
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        ([], History(None, 0, 0)),
-        ([row(None, "SCHEMA"), row("1")], History("1", 1, 0)),
-        ([row("9.1"), row("10"), row("9.10")], History("10", 3, 0)),
-        ([row("1_2"), row("1.1")], History("1_2", 2, 0)),
-        ([row(None, script="R__a"), row(None, script="R__a")], History(None, 1, 0)),
-        ([row("1"), row("2"), row("2", "UNDO_SQL")], History("1", 1, 0)),
-        ([row("1"), row("2"), row("2", "DELETE")], History("1", 1, 0)),
-        ([row("1"), row("2", success=False)], History("1", 1, 1)),
-        ([row("1"), row("2", success=False), row("2")], History("2", 2, 0)),
-        ([row("1", "BASELINE"), row("2", "JDBC")], History("2", 2, 0)),
+        ([], (None, 0, 0)),
+        ([row(None, "SCHEMA"), row("1")], ("1", 1, 0)),
+        ([row("9.1"), row("10"), row("9.10")], ("10", 3, 0)),
+        ([row("1_2"), row("1.1")], ("1_2", 2, 0)),
+        ([row(None, script="R__a"), row(None, script="R__a")], (None, 1, 0)),
+        ([row("1"), row("2"), row("2", "UNDO_SQL")], ("1", 1, 0)),
+        ([row("1"), row("2"), row("2", "DELETE")], ("1", 1, 0)),
+        ([row("1"), row("2", success=False)], ("1", 1, 1)),
+        ([row("1"), row("2", success=False), row("2")], ("2", 2, 0)),
+        ([row("1", "BASELINE"), row("2", "JDBC")], ("2", 2, 0)),
     ],
 )
-def test_a_history_comes_to(rows: list[Migration], expected: History) -> None:
-    assert summed_up(rows) == expected
+def test_a_history_comes_to(rows: list[Migration], expected: tuple[str | None, int, int]) -> None:
+    history = summed_up(rows)
+    assert (history.version, history.migrations, history.failed) == expected
 
 
 def test_two_passwords_are_refused() -> None:

@@ -10,9 +10,9 @@ import pytest
 from exporter.clients.postgres.activity import MAX_CLIENTS, Activity, read_activity
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import open_session
+from exporter.databases import sessions
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.net.phases import NoPhases
-from exporter.probes import postgres as p
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Verdict
@@ -56,11 +56,11 @@ async def test_sessions_are_told_by_who_holds_them(postgres_server: PostgresServ
     held = [await connect(postgres_server, "hafnium", application=name) for name in names]
     await held[0].execute("BEGIN; SELECT 1")
     outcome = await attempt(probe_of(postgres_server, shared))
-    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "vault", "idle in transaction") == 1
-    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "vault", "idle") == 1
-    assert value(outcome, p.CLIENT_CONNECTIONS, "hafnium", "ledger", "idle") == 1
-    assert p.CLIENT_IDLE not in outcome.samples  # none has been idle for an hour, which IDLE says
-    assert value(outcome, p.IDLE) == 0
+    assert value(outcome, sessions.CLIENT_CONNECTIONS, "hafnium", "vault", "idle in transaction") == 1
+    assert value(outcome, sessions.CLIENT_CONNECTIONS, "hafnium", "vault", "idle") == 1
+    assert value(outcome, sessions.CLIENT_CONNECTIONS, "hafnium", "ledger", "idle") == 1
+    assert sessions.CLIENT_IDLE not in outcome.samples  # none has been idle for an hour, which IDLE says
+    assert value(outcome, sessions.IDLE) == 0
     for connection in held:
         connection.terminate()
 
@@ -71,10 +71,10 @@ async def test_however_many_call_themselves_something_else_the_rest_is_one(
     held = [await connect(own_postgres, "hafnium", application="most") for _ in range(2)]
     held += [await connect(own_postgres, "hafnium", application=f"one-{number:02}") for number in range(MAX_CLIENTS + 4)]
     outcome = await attempt(probe_of(own_postgres, shared))
-    clients = {labels[:2]: count for labels, count in outcome.samples[p.CLIENT_CONNECTIONS].items()}
+    clients = {labels[:2]: count for labels, count in outcome.samples[sessions.CLIENT_CONNECTIONS].items()}
     assert len(clients) == MAX_CLIENTS + 1
     assert clients["hafnium", "most"] == 2
-    assert clients[p.OTHERS, p.OTHERS] == 5
+    assert clients[sessions.OTHERS, sessions.OTHERS] == 5
     assert sum(clients.values()) == len(held)
     for connection in held:
         connection.terminate()
@@ -94,7 +94,7 @@ async def test_ordinary_roles_are_refused_at_the_number_that_is_called_usable(
     with pytest.raises(asyncpg.TooManyConnectionsError):
         while True:
             taken.append(await connect(own_postgres, "hafnium"))
-    assert value(outcome, p.USABLE_CONNECTIONS) == len(taken) == 60 - 4 - 5
-    assert value(outcome, p.MAX_CONNECTIONS) == 60
+    assert value(outcome, sessions.USABLE_CONNECTIONS) == len(taken) == 60 - 4 - 5
+    assert value(outcome, sessions.MAX_CONNECTIONS) == 60
     for connection in taken:
         connection.terminate()

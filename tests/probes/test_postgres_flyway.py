@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+from pydantic import ValidationError
+
+from exporter.clients.postgres.flyway import lock_key
+from exporter.databases import flyway
 from exporter.demo.servers.postgres import PostgresServer
-from exporter.probes import postgres as p
+from exporter.probes.postgres import PostgresSettings
 from exporter.probing.probe import SharedClients
 from exporter.verdict import Verdict
 from tests.probes.databases import connect, histories, probe_of, superuser
-from tests.probes.doing import attempt
+from tests.probes.doing import attempt, value
 
 
 async def test_tables_that_are_locked_cost_the_others_nothing(
@@ -24,7 +31,7 @@ async def test_tables_that_are_locked_cost_the_others_nothing(
     failure = outcome.parts["flyway"]
     assert failure is not None
     assert failure.reason.value == "timeout"
-    assert set(outcome.samples[p.FLYWAY_MIGRATIONS]) == {("b_free",), ("d_free",), ("e_free",)}
+    assert set(outcome.samples[flyway.FLYWAY_MIGRATIONS]) == {("b_free",), ("d_free",), ("e_free",)}
     assert outcome.duration < 5  # of 10: what is locked is not waited for until the end
 
 
@@ -43,7 +50,7 @@ async def test_what_the_role_may_not_read_is_told_and_leaves_no_error_in_the_ser
             failure = outcome.parts["flyway"]
             assert failure is not None
             found[schema] = (failure.reason.value, failure.detail)
-            assert set(outcome.samples[p.FLYWAY_MIGRATIONS]) == {("free",)}
+            assert set(outcome.samples[flyway.FLYWAY_MIGRATIONS]) == {("free",)}
     table = "flyway_schema_history"
     assert found == {
         "no_usage": ("auth", "no USAGE on schema no_usage"),
@@ -55,3 +62,105 @@ async def test_what_the_role_may_not_read_is_told_and_leaves_no_error_in_the_ser
     log = (own_postgres.directory / "postgres.log").read_text()
     assert log  # it is this one
     assert "ERROR" not in log
+
+
+@pytest.mark.parametrize(
+    ("rows", "out_of_order", "repeatable"),
+    [
+        ("(1,'1','a','SQL','V1',true),(2,'5','b','SQL','V5',true),(3,'3','c','SQL','V3',true)", 1, 0),
+        ("(1,'1','a','SQL','V1',true),(2,'5','b','SQL','V5',false),(3,'3','c','SQL','V3',true)", 0, 0),
+        ("(1,'5','a','SQL','V5',true),(2,'5','b','UNDO_SQL','U5',true),(3,'3','c','SQL','V3',true)", 0, 0),
+        ("(1,NULL,'r','SQL','R__a',true),(2,'1','b','SQL','V1',true),(3,NULL,'r','SQL','R__a',true)", 0, 1),
+    ],
+)
+async def test_what_came_after_a_higher_version_and_what_is_repeatable_is_counted_apart(
+    rows: str, out_of_order: int, repeatable: int, postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    async with histories(postgres_server, "svc"), superuser(postgres_server) as admin:
+        await admin.execute("TRUNCATE svc.flyway_schema_history")
+        columns = "(installed_rank, version, description, type, script, success)"
+        await admin.execute(f"INSERT INTO svc.flyway_schema_history {columns} VALUES {rows}")
+        outcome = await attempt(probe_of(postgres_server, shared))
+    assert value(outcome, flyway.FLYWAY_OUT_OF_ORDER, "svc") == out_of_order
+    assert value(outcome, flyway.FLYWAY_REPEATABLE, "svc") == repeatable
+
+
+async def test_a_schema_is_behind_as_expected_or_newer(postgres_server: PostgresServer, shared: SharedClients) -> None:
+    async with histories(postgres_server, "svc", "other"), superuser(postgres_server) as admin:
+        columns = "(installed_rank, version, description, type, script, success)"
+        more = "(2,'2.1','b','SQL','V2_1',true),(3,'2.10','c','SQL','V2_10',true),(4,'3','d','SQL','V3',false)"
+        await admin.execute(f"INSERT INTO svc.flyway_schema_history {columns} VALUES {more}")
+        found = {}
+        for expected in ("2.10", "2.11", "2_10_0", "2.9", "1", "3"):
+            outcome = await attempt(probe_of(postgres_server, shared, flyway_expected={"svc": expected}))
+            assert outcome.parts["flyway"] is None
+            assert outcome.samples[flyway.FLYWAY_EXPECTED] == {("svc", expected): 1}
+            assert ("other",) not in outcome.samples[flyway.FLYWAY_BEHIND]  # nothing is expected of it
+            found[expected] = [value(outcome, family, "svc") for family in (flyway.FLYWAY_BEHIND, flyway.FLYWAY_FUTURE)]
+    assert found == {"2.10": [0, 0], "2.11": [1, 0], "2_10_0": [0, 0], "2.9": [0, 1], "1": [0, 2], "3": [1, 0]}
+
+
+async def test_a_table_that_is_missing_is_told_from_one_that_is_closed_and_from_silence(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    expected = {"gone": "1", "closed": "1", "free": "1"}
+    async with histories(own_postgres, "closed", "free"), superuser(own_postgres) as admin:
+        await admin.execute("REVOKE USAGE ON SCHEMA closed FROM hafnium")
+        outcome = await attempt(probe_of(own_postgres, shared, flyway_expected=expected))
+        assert set(outcome.samples[flyway.FLYWAY_HISTORY]) == {
+            ("gone", "missing"),
+            ("closed", "forbidden"),
+            ("free", "read"),
+        }
+        assert outcome.samples[flyway.FLYWAY_BEHIND] == {("gone",): 1, ("free",): 0}  # of what is closed nothing is known
+        assert outcome.samples[flyway.FLYWAY_FUTURE] == {("gone",): 0, ("free",): 0}
+        await asyncio.to_thread(own_postgres.stop)
+        outcome = await attempt(probe_of(own_postgres, shared, flyway_expected=expected))
+        assert outcome.samples == {}
+        await asyncio.to_thread(own_postgres.start)
+
+
+LOCK = (18028 << 32) + 2_547_727_194
+"""The key that Flyway 12.4 takes for schema svc, as pg_locks showed it."""
+
+
+def test_the_lock_is_the_one_that_flyway_takes() -> None:
+    table = "flyway_schema_history"
+    assert lock_key("svc", table) == LOCK
+    assert lock_key('o"dd', table) == (18028 << 32) + 1_906_773_611
+    assert lock_key("ledger", table) == (18028 << 32) + 1_857_960_685  # 11.7
+    keys = [lock_key(f"s{number}", table) for number in range(200)]
+    assert {key >> 32 for key in keys} == {18027, 18028}
+
+
+async def test_who_holds_flyways_lock_is_told_with_the_schema(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    async with histories(own_postgres, "svc"):
+        outcome = await attempt(probe_of(own_postgres, shared))
+        assert outcome.samples.keys().isdisjoint({flyway.FLYWAY_LOCK, flyway.FLYWAY_LOCK_SECONDS})
+        holder = await connect(own_postgres, "hafnium", application="svc-service")
+        await holder.execute(f"BEGIN; SELECT pg_advisory_xact_lock({LOCK}), pg_advisory_lock(7), pg_advisory_lock(18028, 7)")
+        elsewhere = await connect(own_postgres, database="postgres")
+        await elsewhere.execute(f"SELECT pg_advisory_lock({LOCK})")  # of another database: another lock
+        await asyncio.sleep(0.3)
+        outcome = await attempt(probe_of(own_postgres, shared))
+        plain = {"user": "plain", "password": "plain", "password_file": None}
+        async with superuser(own_postgres) as admin:
+            await admin.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+        hidden = await attempt(probe_of(own_postgres, shared, **plain))
+        for connection in (holder, elsewhere):
+            connection.terminate()
+    assert outcome.samples[flyway.FLYWAY_LOCK] == {("svc", "hafnium", "svc-service", "idle in transaction"): 1}
+    assert value(outcome, flyway.FLYWAY_LOCK_SECONDS, "svc") >= 0.3
+    assert hidden.samples[flyway.FLYWAY_LOCK] == {("svc", "hafnium", "svc-service", "hidden"): 1}
+    assert flyway.FLYWAY_LOCK_SECONDS not in hidden.samples
+
+
+def test_versions_are_expected_where_it_looks_and_are_versions() -> None:
+    login = {"user": "u", "database": "d"}
+    with pytest.raises(ValidationError, match="'b', which is not in flyway_schemas"):
+        PostgresSettings(**login, flyway_schemas=("a",), flyway_expected={"b": "1"})
+    with pytest.raises(ValidationError, match="needs a flyway_table"):
+        PostgresSettings(**login, flyway_table=None, flyway_expected={"b": "1"})
+    for version in ("", "latest", "1.", "1-2", "9" * 51):
+        with pytest.raises(ValidationError):
+            PostgresSettings(**login, flyway_expected={"b": version})

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from exporter.clients.postgres.locks import MAX_WAITERS, chain_length, roots_of
+from exporter.databases import sessions
 from exporter.demo.servers.postgres import PostgresServer
-from exporter.probes import postgres as p
 from exporter.probing.probe import SharedClients
 from tests.probes.databases import connect, probe_of, superuser
 from tests.probes.doing import attempt, value
@@ -69,8 +69,10 @@ async def waiters(server: PostgresServer, admin: asyncpg.Connection, count: int)
 async def test_nobody_waits(postgres_server: PostgresServer, shared: SharedClients) -> None:
     outcome = await attempt(probe_of(postgres_server, shared))
     assert outcome.parts["locks"] is None
-    assert [value(outcome, family) for family in (p.LOCK_WAITING, p.LOCK_CHAIN, p.LONGEST_LOCK_WAIT)] == [0, 0, 0]
-    assert outcome.samples.get(p.BLOCKED, {}) == {}
+    assert [
+        value(outcome, family) for family in (sessions.LOCK_WAITING, sessions.LOCK_CHAIN, sessions.LONGEST_LOCK_WAIT)
+    ] == [0, 0, 0]
+    assert outcome.samples.get(sessions.BLOCKED, {}) == {}
 
 
 async def test_a_chain_is_told_with_its_length_and_its_root(own_postgres: PostgresServer, shared: SharedClients) -> None:
@@ -78,10 +80,10 @@ async def test_a_chain_is_told_with_its_length_and_its_root(own_postgres: Postgr
         await asyncio.sleep(0.5)
         outcome = await attempt(probe_of(own_postgres, shared))
     root = ("hafnium", "forgetful", "idle in transaction")
-    assert value(outcome, p.LOCK_WAITING) == 3
-    assert value(outcome, p.LOCK_CHAIN) == 3
-    assert outcome.samples[p.BLOCKED] == {root: 3}
-    assert value(outcome, p.BLOCKING, *root) >= value(outcome, p.LONGEST_LOCK_WAIT) >= 0.5
+    assert value(outcome, sessions.LOCK_WAITING) == 3
+    assert value(outcome, sessions.LOCK_CHAIN) == 3
+    assert outcome.samples[sessions.BLOCKED] == {root: 3}
+    assert value(outcome, sessions.BLOCKING, *root) >= value(outcome, sessions.LONGEST_LOCK_WAIT) >= 0.5
 
 
 async def test_without_pg_monitor_that_they_wait_is_told_and_the_roots_age_is_left_out(
@@ -92,10 +94,10 @@ async def test_without_pg_monitor_that_they_wait_is_told_and_the_roots_age_is_le
         async with holding(own_postgres), waiters(own_postgres, admin, 2):
             plain = {"user": "plain", "password": "plain", "password_file": None}
             outcome = await attempt(probe_of(own_postgres, shared, **plain))
-    assert value(outcome, p.LOCK_WAITING) == 2
-    assert value(outcome, p.LONGEST_LOCK_WAIT) > 0  # pg_locks says it to everybody
-    assert outcome.samples[p.BLOCKED] == {("hafnium", "forgetful", "hidden"): 2}
-    assert outcome.samples.get(p.BLOCKING, {}) == {}
+    assert value(outcome, sessions.LOCK_WAITING) == 2
+    assert value(outcome, sessions.LONGEST_LOCK_WAIT) > 0  # pg_locks says it to everybody
+    assert outcome.samples[sessions.BLOCKED] == {("hafnium", "forgetful", "hidden"): 2}
+    assert outcome.samples.get(sessions.BLOCKING, {}) == {}
 
 
 async def test_a_prepared_transaction_that_holds_is_nobodys_session(
@@ -112,12 +114,12 @@ async def test_a_prepared_transaction_that_holds_is_nobodys_session(
                 outcome = await attempt(probe_of(own_postgres, shared))
         finally:
             await admin.execute("ROLLBACK PREPARED 'lost'")
-    assert outcome.samples[p.BLOCKED] == {("", "", "prepared transaction"): 1}
+    assert outcome.samples[sessions.BLOCKED] == {("", "", "prepared transaction"): 1}
 
 
 async def test_roots_that_are_not_told_apart_are_one(own_postgres: PostgresServer, shared: SharedClients) -> None:
     async with superuser(own_postgres) as admin:
-        names = [f"one-{number}" for number in range(p.MAX_BLOCKERS + 2)]
+        names = [f"one-{number}" for number in range(sessions.MAX_BLOCKERS + 2)]
         holders = [await connect(own_postgres, "hafnium", application=name) for name in names]
         for holder in holders:
             await holder.execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7)")
@@ -132,10 +134,10 @@ async def test_roots_that_are_not_told_apart_are_one(own_postgres: PostgresServe
         for connection in (*holders, last):
             connection.terminate()
         await asyncio.gather(task, return_exceptions=True)
-    blocked = outcome.samples[p.BLOCKED]
-    assert len(blocked) == p.MAX_BLOCKERS + 1
-    assert blocked[p.OTHERS, p.OTHERS, p.OTHERS] == 2
-    assert value(outcome, p.LOCK_CHAIN) == 1
+    blocked = outcome.samples[sessions.BLOCKED]
+    assert len(blocked) == sessions.MAX_BLOCKERS + 1
+    assert blocked[sessions.OTHERS, sessions.OTHERS, sessions.OTHERS] == 2
+    assert value(outcome, sessions.LOCK_CHAIN) == 1
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,14 @@ def waits_for_itself(fleet: SpringFleet, _: int) -> bool:
     return asyncio.run(_sessions(fleet, "wait_event_type = 'Lock'")) == 1
 
 
+def migrates(fleet: SpringFleet, _: int) -> bool:
+    return asyncio.run(_sessions(fleet, "state = 'idle in transaction'")) == 1
+
+
+def is_newer(_: SpringFleet, port: int) -> bool:
+    return "FUTURE_SUCCESS" in get(port, "/flyway").body.decode()
+
+
 def lag_grows(fleet: SpringFleet, port: int) -> bool:
     before = asyncio.run(_behind(fleet))
     time.sleep(1.2)
@@ -114,6 +122,8 @@ SHOWN: dict[str, Check] = {
     "pool-exhausted": pool_is_exhausted,
     "idle-transactions": forgets_to_commit,
     "lock-held": waits_for_itself,
+    "migration-stuck": migrates,
+    "database-newer": is_newer,
     "consumer-stopped": lag_grows,
     "poison": dead_letters_grow,
     "flaky": fails_at_times,

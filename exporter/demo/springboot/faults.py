@@ -20,6 +20,8 @@ FAULTS = {
     "pool-exhausted": "every connection of the pool is held",
     "idle-transactions": "sessions are left idle in transaction",
     "lock-held": "a session holds a lock in a transaction that is not gone on with, and another waits for it",
+    "migration-stuck": "a session holds Flyway's lock, and does not go on",
+    "database-newer": "the history has a migration that a newer version of the service brought",
     "consumer-stopped": "the consumer stops polling, while producers go on",
     "consumer-stuck": "the consumer fails at a record and tries it again and again, while producers go on",
     "poison": "records end in the dead-letter topic",
@@ -48,10 +50,12 @@ async def order(site: Site, fault: str, *, on: bool) -> None:
             await site.close()
         case "stop", False:
             await site.open()
-        case (("pool-exhausted" | "idle-transactions" | "lock-held"), True):
+        case (("pool-exhausted" | "idle-transactions" | "lock-held" | "migration-stuck"), True):
             await _hold(service, fault)
-        case (("pool-exhausted" | "idle-transactions" | "lock-held"), False):
+        case (("pool-exhausted" | "idle-transactions" | "lock-held" | "migration-stuck"), False):
             service.pool.release(fault)
+        case "database-newer", _:
+            await service.migrations.leave_newer(on=on)
         case "consumer-stopped", True:
             messaging.consuming.clear()
         case "consumer-stopped", False:
@@ -69,3 +73,5 @@ async def _hold(service: Service, fault: str) -> None:
             await pool.hold(fault, SIZE - 1, "BEGIN; SELECT 1")
         case "lock-held":
             await pool.block(fault, f"SELECT pg_advisory_xact_lock(hashtext('{service.name}'))")
+        case "migration-stuck":
+            await service.migrations.hold(fault)

@@ -9,11 +9,16 @@ from zlib import crc32
 
 import asyncpg
 
+from exporter.clients.postgres.flyway import lock_key
 from exporter.demo.springboot.pool import DATABASE_ERRORS, HikariPool
 
-__all__ = ["Migrations"]
+__all__ = ["LATEST", "Migrations", "schema_of"]
 
 _BROUGHT = (("1", "init"), ("2", "add indexes"), ("3.1", "audit columns"))
+LATEST = _BROUGHT[-1][0]
+"""The version that a service's database is to have."""
+
+_NEWER = "999"
 _RETRY = 1.0
 
 
@@ -27,7 +32,7 @@ class Migrations:
 
     def __init__(self, pool: HikariPool, service: str) -> None:
         self._pool = pool
-        self.schema = service.replace("-", "_")
+        self.schema = schema_of(service)
 
     async def apply(self) -> None:
         """Apply what is missing, as soon as there is a database."""
@@ -53,9 +58,34 @@ class Migrations:
         pending = [_pending(version, text) for version, text in _BROUGHT if version not in known]
         return [_described(row) for row in rows] + pending
 
+    async def hold(self, why: str) -> None:
+        """Take Flyway's lock in a session and keep it: a migration that hangs. The pool's `release` ends it."""
+        await self._pool.hold(
+            why, 1, f"BEGIN; SELECT pg_advisory_xact_lock({lock_key(self.schema, 'flyway_schema_history')})"
+        )
+
+    async def leave_newer(self, *, on: bool) -> None:
+        """Have a migration in the history that a newer version of the service brought, as after its rollback; or no more.
+
+        Raises:
+            DATABASE_ERRORS: There is no database.
+        """
+        async with asyncio.timeout(2.0), self._pool.connection() as connection:
+            await connection.execute(f"DELETE FROM {self._table} WHERE version = '{_NEWER}'")  # noqa: S608 - own name
+            if on:
+                text = "of a newer version"
+                row = (999, _NEWER, text, "SQL", _script(_NEWER, text), _checksum(_NEWER), 10)
+                await connection.execute(self._insertion, *row)
+
     @property
     def _table(self) -> str:
         return f'"{self.schema}"."flyway_schema_history"'
+
+    @property
+    def _insertion(self) -> str:
+        return f"""INSERT INTO {self._table}
+          (installed_rank, version, description, type, script, checksum, installed_by, execution_time, success)
+          VALUES ($1, $2, $3, $4, $5, $6, current_user, $7, true)"""  # noqa: S608 - own name
 
     async def _write(self, connection: asyncpg.Connection) -> None:
         if await connection.fetchval("SELECT to_regclass($1)", self._table) is not None:
@@ -72,12 +102,12 @@ class Migrations:
         rows: list[tuple[Any, ...]] = [(0, None, "<< Flyway Schema Creation >>", "SCHEMA", f'"{self.schema}"', None, 0)]
         for rank, (version, text) in enumerate(_BROUGHT, 1):
             rows.append((rank, version, text, "SQL", _script(version, text), _checksum(version), 10 + rank))
-        await connection.executemany(
-            f"""INSERT INTO {self._table}
-              (installed_rank, version, description, type, script, checksum, installed_by, execution_time, success)
-              VALUES ($1, $2, $3, $4, $5, $6, current_user, $7, true)""",  # noqa: S608 - own name
-            rows,
-        )
+        await connection.executemany(self._insertion, rows)
+
+
+def schema_of(service: str) -> str:
+    """Name a service's schema."""
+    return service.replace("-", "_")
 
 
 def _script(version: str, text: str) -> str:
@@ -95,11 +125,17 @@ def _pending(version: str, text: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _state(row: asyncpg.Record) -> str:
+    if not row["success"]:
+        return "FAILED"
+    return "FUTURE_SUCCESS" if row["version"] == _NEWER else "SUCCESS"
+
+
 def _described(row: asyncpg.Record) -> dict[str, Any]:
     installed: datetime = row["installed_on"]
     found = {
         "type": row["type"], "checksum": row["checksum"], "version": row["version"], "description": row["description"],
-        "script": row["script"], "state": "SUCCESS" if row["success"] else "FAILED", "installedBy": row["installed_by"],
+        "script": row["script"], "state": _state(row), "installedBy": row["installed_by"],
         "installedOn": installed.replace(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "installedRank": row["installed_rank"], "executionTime": row["execution_time"],
     }  # fmt: skip

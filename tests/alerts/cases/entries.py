@@ -336,6 +336,11 @@ def database(metric: str, good: float, bad: float, fires: float, **heard: str) -
     )
 
 
+def in_schema(what: str, **labels: str) -> str:
+    """Name a series of Flyway's in the schema public."""
+    return of(f"probe_postgres_flyway_{what}", "postgres", target="a:1", schema="public", **labels)
+
+
 FAILED = of("probe_postgres_flyway_failed_migrations", "postgres", schema="public")
 BEHIND = of("probe_flyway_behind", target="a:1", flyway="flyway")
 POSTGRES: Mapping[str, tuple[Entry, ...]] = {
@@ -374,6 +379,33 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={BEHIND: 0}, bad={BEHIND: 1}, fires=600,
             labels=labels(team="dba", flyway="flyway", incident="migrations"),
+        ),
+        Entry(
+            variant="by the database",
+            good={in_schema("behind"): 0}, bad={in_schema("behind"): 1}, fires=600,
+            beside={in_schema("version", version="3"): 1, in_schema("expected_version", version="4"): 1},
+            labels=labels(team="dba", service="postgres", schema="public", incident="migrations"),
+            heard={"description": "expected in schema public: applied 3, expected 4."},
+        ),
+    ),
+    "MigrationFuture": (
+        Entry(
+            good={in_schema("future_migrations"): 0}, bad={in_schema("future_migrations"): 2}, fires=600,
+            beside={in_schema("version", version="6"): 1, in_schema("expected_version", version="4"): 1},
+            labels=labels(team="dba", service="postgres", schema="public", incident="migrations"),
+            heard={"description": "applied 6, expected 4."},
+        ),
+    ),
+    "MigrationStuck": (
+        Entry(
+            good={in_schema("lock_seconds"): 300}, bad={in_schema("lock_seconds"): 301}, fires=60,
+            beside={
+                of("probe_postgres_flyway_lock_held", "postgres", target="a:1", schema="public", user="u",
+                   application="vault", state="idle in transaction"): 1,
+                **limit("probe_postgres_flyway_lock_seconds", 300, "postgres"),
+            },
+            labels=labels(team="dba", service="postgres", schema="public", incident="migrations"),
+            heard={"cause": "vault (user u, idle in transaction)"},
         ),
     ),
 }  # fmt: skip
