@@ -38,6 +38,11 @@ def groups(options: Options) -> tuple[Group, ...]:
                 transaction_open(options),
                 slow_query(options),
                 lock_wait(options),
+                replication_broken(options),
+                replication_lag(options),
+                slot_inactive(options),
+                wraparound(options),
+                checksum_failures(options),
                 migration_failed(options),
                 migration_behind(options),
                 migration_future(options),
@@ -380,6 +385,134 @@ def lock_wait(options: Options) -> Alert:
         panel=211,
         meaning="a session has waited for a lock for longer than its threshold",
         team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def replication_broken(options: Options) -> Alert:
+    """Build DatabaseReplicationBroken."""
+    streams = 'probe_postgres_replicas{state="streaming"}'
+    unlinked = f"{highest('probe_postgres_replication_link_up', options.recent, 'target')} == 0"
+    now = highest(streams, options.recent, "target")
+    before = f"max by ({OWNER}, target) (max_over_time({streams}[1h]))"
+    return Alert(
+        name="DatabaseReplicationBroken",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{unlinked}\nor\n{before} - {now} > 0", options),
+        wait="5m",
+        summary="Replication of {{ $labels.service }} is broken",
+        description=(
+            "Seen from {{ $labels.target }}, for 5m: "
+            "{{ if eq $value 0.0 }}this standby receives nothing from its primary{{ else }}{{ $value | humanize }} replicas "
+            "fewer stream than within the last hour{{ end }}. What is read from a standby is old, and a failover would lose "
+            "what it lacks."
+        ),
+        action="Look at the standby's log and its link to the primary",
+        panel=215,
+        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
+        kinds=_POSTGRES,
+    )
+
+
+def replication_lag(options: Options) -> Alert:
+    """Build DatabaseReplicationLag."""
+    family = "probe_postgres_replication_lag_seconds"
+    on_standby = highest(family, options.recent, "target")
+    on_primary = highest("probe_postgres_replica_lag_seconds", options.recent, "target")
+    either = f"(\n  {on_standby}\n  or\n  {on_primary}\n)"
+    return Alert(
+        name="DatabaseReplicationLag",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(either, f"{family}_limit", options), options),
+        wait="5m",
+        summary="A standby of {{ $labels.service }} is {{ $value | humanizeDuration }} behind",
+        description=(
+            "Seen from {{ $labels.target }}, a standby of {{ $labels.service }} has been {{ $value | humanizeDuration }} "
+            "behind its primary, for 5m: what is read from it is that old."
+        ),
+        action="Find what holds replay up: a conflict with a query, its disk, the network",
+        panel=216,
+        meaning="what a standby shows has been older than its threshold for 5 min, as itself or its primary sees it",
+        team=Team.DBA,
+        disables=(
+            Disable(f"promql/series({family})", "only standbys have it"),
+            Disable("promql/series(probe_postgres_replica_lag_seconds)", "only those that have replicas have it"),
+        ),
+        kinds=_POSTGRES,
+    )
+
+
+def slot_inactive(options: Options) -> Alert:
+    """Build DatabaseSlotInactive."""
+    kept = f"last_over_time(probe_postgres_replication_slot_kept_bytes{{service=%q,target=%q,slot=%q}}[{options.bridge}])"
+    return Alert(
+        name="DatabaseSlotInactive",
+        severity=Severity.WARNING,
+        expr=stepping_back(
+            f"{highest('probe_postgres_replication_slot_active', options.recent, 'target', 'slot')} == 0", options
+        ),
+        wait="10m",
+        summary="Nobody reads from slot {{ $labels.slot }} of {{ $labels.service }}",
+        description=(
+            "For 10m nobody has read from replication slot {{ $labels.slot }} of {{ $labels.service }}, which keeps "
+            + first(
+                f"max({kept})",
+                "$labels.service $labels.target $labels.slot",
+                "{{ .Value | humanize1024 }}B",
+                "what it has not claimed yet",
+            )
+            + " of WAL, and all that is written from now on: until the disk is full."
+        ),
+        action="Bring its reader back, or drop the slot with pg_drop_replication_slot",
+        panel=223,
+        meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
+        kinds=_POSTGRES,
+    )
+
+
+def wraparound(options: Options) -> Alert:
+    """Build DatabaseWraparound."""
+    return Alert(
+        name="DatabaseWraparound",
+        severity=Severity.WARNING,
+        expr=_over("probe_postgres_oldest_transaction_age", options),
+        wait="15m",
+        summary="{{ $labels.service }} is {{ $value | humanize }} transactions from its last freeze",
+        description=(
+            "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
+            "old. At about 2.1G the server takes no more writes."
+        ),
+        cause="Connections: " + _connections(options),
+        action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
+        panel=218,
+        meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def checksum_failures(options: Options) -> Alert:
+    """Build DatabaseChecksumFailures."""
+    family = "probe_postgres_checksum_failures_total"
+    return Alert(
+        name="DatabaseChecksumFailures",
+        severity=Severity.WARNING,
+        expr=f"max by ({OWNER}, target) (increase({family}[1h])) > 0",
+        wait="1m",
+        summary="{{ $labels.service }} has read damaged blocks",
+        description=(
+            "Within the last hour {{ $value | humanize }} blocks of {{ $labels.service }} had a wrong checksum: data is "
+            "damaged, on the disk or on the way from it."
+        ),
+        action="Find the table in the server's log, check the disk, and prepare to restore",
+        panel=219,
+        meaning="blocks with a wrong checksum were read within the last hour",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "a server may have no checksums"),),
         kinds=_POSTGRES,
     )
 

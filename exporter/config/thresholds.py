@@ -35,6 +35,10 @@ class Thresholds(Settings):
     longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")
     lock_wait: Duration = Field(30.0, description="Time that a session of PostgreSQL has waited for a lock.")
     migration_lock: Duration = Field(300.0, description="Time that Flyway's lock on a schema has been held.")
+    replication_lag: Duration = Field(60.0, description="Age of what a standby of PostgreSQL shows.")
+    transaction_age: int = Field(
+        1_000_000_000, ge=0, le=2_000_000_000, description="Transactions of PostgreSQL since the oldest that is not frozen."
+    )
     hit_ratio: Ratio = Field(0.8, description="Share of lookups of Redis that found their key.")
     redis_memory_ratio: Ratio = Field(0.9, description="Share of Redis' maxmemory that is in use.")
     consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
@@ -54,6 +58,8 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "longest_transaction": (limits.LONGEST_TRANSACTION, {"postgres"}),
     "lock_wait": (limits.LOCK_WAIT, {"postgres"}),
     "migration_lock": (limits.MIGRATION_LOCK, {"postgres"}),
+    "replication_lag": (limits.REPLICATION_LAG, {"postgres"}),
+    "transaction_age": (limits.TRANSACTION_AGE, {"postgres"}),
     "hit_ratio": (limits.HIT_RATIO, {"redis"}),
     "redis_memory_ratio": (limits.REDIS_MEMORY_RATIO, {"redis"}),
     "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),

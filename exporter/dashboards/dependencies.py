@@ -69,6 +69,39 @@ def _postgres() -> Panels:
                 "{{service}} behind {{application}}, {{state}}",
             ),
         ),
+        *_replication(),
+        graph(
+            218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
+            "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
+            limit(limits.TRANSACTION_AGE),
+        ),
+        graph(
+            219, "PostgreSQL deadlocks and damage", "Deadlocks, and blocks with a wrong checksum.", "ops",
+            Query(total("service", of("probe_postgres_deadlocks_total")), "{{service}} deadlocks"),
+            Query(total("service", of("probe_postgres_checksum_failures_total")), "{{service}} checksums"),
+        ),
+        graph(
+            220, "PostgreSQL buffers", "Share of blocks found in shared buffers.", "percentunit",
+            Query(
+                ratio(
+                    total("service", of("probe_postgres_blocks_hit_total")),
+                    f"({total('service', of('probe_postgres_blocks_hit_total'))}"
+                    f" + {total('service', of('probe_postgres_blocks_read_total'))})",
+                ),
+                "{{service}}",
+            ),
+            top=1,
+        ),
+        graph(
+            221, "PostgreSQL size and temporary files", "Size of the database, and what queries write beside it per second.",
+            "bytes",
+            Query(f"max by (service) ({of('probe_postgres_database_size_bytes')})", "{{service}}"),
+            Query(total("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
+        ),
+        graph(
+            222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
+            Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
+        ),
         graph(
             89, "Migrations behind or failed",
             "Flyway migrations that failed, by the application and by the table, and databases that lack the newest.",
@@ -99,6 +132,38 @@ def _postgres() -> Panels:
                 f"max by (service, schema) ({of('probe_postgres_flyway_out_of_order_migrations')})",
                 "{{service}} {{schema}} out of order",
             ),
+        ),
+    )  # fmt: skip
+
+
+def _replication() -> Panels:
+    streaming = 'state="streaming"'
+    return (
+        graph(
+            215, "PostgreSQL replication", "Replicas that stream, by their source, and links of standbys.", "short",
+            Query(
+                f"max by (service, target) ({of('probe_postgres_replicas', streaming)})", "{{service}} {{target}} replicas"
+            ),
+            Query(f"max by (service, target) ({of('probe_postgres_replication_link_up')})", "{{service}} {{target}} link"),
+        ),
+        graph(
+            216, "PostgreSQL replication lag", "How old what a standby shows is, as itself and its source see it.", "s",
+            Query(f"max by (service, target) ({of('probe_postgres_replication_lag_seconds')})", "{{service}} {{target}}"),
+            Query(
+                f"max by (service, replica, address) ({of('probe_postgres_replica_lag_seconds')})",
+                "{{service}} {{replica}} {{address}}",
+            ),
+            limit(limits.REPLICATION_LAG),
+        ),
+        graph(
+            217, "PostgreSQL WAL kept", "WAL that is kept for slots, and that standbys have not replayed.", "bytes",
+            Query(f"max by (service, slot) ({of('probe_postgres_replication_slot_kept_bytes')})", "{{service}} {{slot}}"),
+            Query(f"max by (service, target) ({of('probe_postgres_replication_lag_bytes')})", "{{service}} {{target}} lag"),
+        ),
+        states(
+            223, "PostgreSQL slots", "Whether somebody reads from each replication slot.",
+            Query(f"min by (service, slot) ({of('probe_postgres_replication_slot_active')})", "{{service}} {{slot}}"),
+            texts=("Nobody reads", "Read"),
         ),
     )  # fmt: skip
 

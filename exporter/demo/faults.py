@@ -101,9 +101,18 @@ def _cluster(name: str, summary: str, acts: tuple[Act, Act], *, of_service: bool
     return Fault(name, f"{summary} (--kubernetes)", *acts, of_service=of_service, of_cluster=True)
 
 
+async def _leave_slot(fleet: Fleet, _: str) -> None:
+    await fleet.in_thread(lambda: fleet.postgres.sql("SELECT pg_create_physical_replication_slot('left_behind', true)"))
+
+
+async def _drop_slot(fleet: Fleet, _: str) -> None:
+    await fleet.in_thread(lambda: fleet.postgres.sql("SELECT pg_drop_replication_slot('left_behind')"))
+
+
 _LIST = (
     Fault("db-down", "PostgreSQL is killed", *_server(lambda fleet: fleet.postgres, "kill", "start")),
     Fault("db-hung", "PostgreSQL takes connections and answers nothing", *_server(lambda f: f.postgres, "pause", "resume")),
+    Fault("slot-left", "a replication slot of PostgreSQL has no reader any more", _leave_slot, _drop_slot),
     Fault("redis-down", "Valkey is killed", *_server(lambda fleet: fleet.valkey, "kill", "start")),
     Fault("redis-hung", "Valkey takes connections and answers nothing", *_server(lambda f: f.valkey, "pause", "resume")),
     Fault("kafka-down", "the broker is killed", *_server(lambda fleet: fleet.broker, "kill", "start")),

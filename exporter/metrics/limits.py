@@ -35,6 +35,10 @@ LOCK_WAIT = _limit(
 MIGRATION_LOCK = _limit(
     "probe_postgres_flyway_lock_seconds_limit", "time that Flyway's lock is held above which a migration is stuck."
 )
+REPLICATION_LAG = _limit("probe_postgres_replication_lag_seconds_limit", "age of what a standby shows above which it lags.")
+TRANSACTION_AGE = _limit(
+    "probe_postgres_oldest_transaction_age_limit", "transactions since the oldest not frozen above which wraparound is near."
+)
 HIT_RATIO = _limit("probe_redis_hit_ratio_limit", "share of lookups that find their key below which a cache serves badly.")
 REDIS_MEMORY_RATIO = _limit("probe_redis_memory_used_ratio_limit", "share of maxmemory above which it runs out.")
 CONSUMER_LAG = _limit("probe_kafka_consumer_group_topic_lag_limit", "messages above which a consumer group is behind.")
@@ -42,6 +46,7 @@ DEAD_LETTERS = _limit("probe_kafka_dlq_messages_increase_limit", "growth of a de
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
-    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK, HIT_RATIO, REDIS_MEMORY_RATIO, CONSUMER_LAG, DEAD_LETTERS,
+    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK,
+    REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO, REDIS_MEMORY_RATIO, CONSUMER_LAG, DEAD_LETTERS,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

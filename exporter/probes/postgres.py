@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ from exporter.clients.postgres.flyway import MAX_SCHEMAS
 from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import Session, open_session
-from exporter.databases import flyway, sessions
+from exporter.databases import flyway, servers, sessions
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -69,7 +71,14 @@ class PostgresProbe(Probe[PostgresSettings]):
     kind = "postgres"
     settings_type = PostgresSettings
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
-    metrics = (*sessions.ACTIVITY, *sessions.LOCKS, *flyway.METRICS)
+    metrics = (
+        *sessions.ACTIVITY,
+        *sessions.LOCKS,
+        *flyway.METRICS,
+        *servers.REPLICATION,
+        *servers.COUNTERS,
+        *servers.UPKEEP,
+    )
 
     def __init__(self, target: Target, settings: PostgresSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
@@ -80,6 +89,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             password=self._password,
             tls=ClientTls(tls) if tls is not None else None,
         )
+        self._upkeep = servers.UpkeepReader()
         self._histories: flyway.MigrationHistories | None = None
         if settings.flyway_table is not None:
             expected = settings.flyway_expected
@@ -98,16 +108,25 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""
-        async with attempt.part("activity") as part:
-            part.stage = Stage.QUERY
-            sessions.record_activity(part, await read_activity(session, part.remaining / 3))
-        async with attempt.part("locks") as part:
-            part.stage = Stage.QUERY
-            sessions.record_waits(part, await read_waits(session, part.remaining / 2))
+        async with self._part(attempt, "activity") as part:
+            sessions.record_activity(part, await read_activity(session, part.remaining / 6))
+        async with self._part(attempt, "locks") as part:
+            sessions.record_waits(part, await read_waits(session, part.remaining / 5))
+        async with self._part(attempt, "replication") as part:
+            await servers.check_replication(part, session, part.remaining / 4)
+        async with self._part(attempt, "counters") as part:
+            await servers.check_counters(part, session, part.remaining / 3)
+        await self._upkeep.check(attempt, session)
         if self._histories is not None:
-            async with attempt.part("flyway") as part:
-                part.stage = Stage.QUERY
+            async with self._part(attempt, "flyway") as part:
                 await self._histories.check(part, session)
+
+    @staticmethod
+    @asynccontextmanager
+    async def _part(attempt: Attempt, name: str) -> AsyncIterator[Attempt]:
+        async with attempt.part(name) as part:
+            part.stage = Stage.QUERY
+            yield part
 
     async def _password(self) -> str:
         return await current_secret(self.settings.password, self.settings.password_file) or ""

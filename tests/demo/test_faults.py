@@ -89,6 +89,7 @@ SHOWN: dict[str, Shows] = {
     "keycloak-down": dependency_down("keycloak"),
     "keycloak-hung": dependency_down("keycloak"),
     "db-slow": answers_late("postgres"),
+    "slot-left": lambda demo, _: demo.value("probe_postgres_replication_slot_active", slot="left_behind") == 0,
     "redis-slow": answers_late("redis"),
     "kafka-slow": answers_late("kafka"),
     "keycloak-slow": answers_late("keycloak"),

@@ -192,6 +192,14 @@ WARNINGS = (
         may=frozenset({"ConnectionPoolExhausted", "DatabaseTransactionOpen"}),
     ),
     Row(
+        "slot-left",
+        "a replication slot of postgres has no reader any more",
+        usual("slot-left", 30),
+        [Owed("DatabaseSlotInactive", "postgres", "left_behind", "", 780, low=True)],
+        parts=frozenset({"slots"}),
+        patience=900,
+    ),
+    Row(
         "migration-stuck",
         "{0}: a migration hangs under Flyway's lock",
         usual("migration-stuck", 30),

@@ -25,6 +25,8 @@ from exporter.verdict import Stage, Verdict
 from tests.probes.databases import HISTORY, connect, probe_of
 from tests.probes.doing import Handler, attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
+PARTS = ("activity", "locks", "replication", "counters", "upkeep", "flyway")
+
 
 def stub(port: int, shared: SharedClients, **settings: Any) -> Probe[Any]:
     return make("postgres", shared, "127.0.0.1", port, user="u", password="p", database="d", **settings)
@@ -46,7 +48,7 @@ async def test_a_database_that_answers_is_up_with_every_phase_timed(
     assert all(seconds > 0 for seconds in outcome.phases.values())
     assert outcome.phases[Stage.AUTH] > outcome.phases[Stage.CONNECT]  # scram takes both sides thousands of hashes
     assert sum(outcome.phases.values()) <= outcome.duration
-    assert outcome.parts == {"activity": None, "locks": None, "flyway": None}
+    assert outcome.parts == dict.fromkeys(PARTS)
 
 
 async def test_sessions_are_what_pg_stat_activity_says(
@@ -201,13 +203,16 @@ def freezing(server: PostgresServer, word: bytes) -> Handler:
 @pytest.mark.parametrize(
     ("word", "failed"),
     [
-        (b"BEGIN", {"activity", "locks", "flyway"}),
-        (b"pg_stat_activity", {"activity", "locks", "flyway"}),
-        (b"pg_blocking_pids", {"locks", "flyway"}),
+        (b"BEGIN", set(PARTS)),
+        (b"pg_stat_activity", set(PARTS)),
+        (b"pg_blocking_pids", set(PARTS[1:])),
+        (b"pg_stat_wal_receiver", set(PARTS[2:])),
+        (b"xact_commit", set(PARTS[3:])),
+        (b"pg_database_size", set(PARTS[4:])),
         (b"relname", {"flyway"}),
         (b"X\0\0", set()),
     ],
-    ids=["begin", "activity", "locks", "flyway", "goodbye"],
+    ids=["begin", "activity", "locks", "replication", "counters", "upkeep", "flyway", "goodbye"],
 )
 async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
     word: bytes, failed: set[str], postgres_server: PostgresServer, shared: SharedClients
@@ -374,7 +379,7 @@ async def test_tls_is_spoken_verified_and_timed(
         unknown = await attempt(make("postgres", shared, "127.0.0.1", port, **login, tls={"server_name": "db.internal"}))
     assert (outcome.verdict, outcome.failure) == (Verdict.UP, None)
     assert outcome.phases[Stage.TLS] > 0
-    assert outcome.parts == {"activity": None, "locks": None, "flyway": None}
+    assert outcome.parts == dict.fromkeys(PARTS)
     assert reason(other) == ("tls", "tls_name_mismatch")
     assert reason(unknown) == ("tls", "tls_untrusted")
 

@@ -362,6 +362,55 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
     "DatabaseTransactionOpen": database("probe_postgres_longest_transaction_seconds", 300, 301, 60, summary="5m 1s"),
     "DatabaseSlowQuery": database("probe_postgres_longest_query_seconds", 60, 61, 60, summary="1m 1s"),
     "DatabaseLockWait": database("probe_postgres_longest_lock_wait_seconds", 30, 31, 60, summary="for 31s"),
+    "DatabaseReplicationBroken": (
+        Entry(
+            good={of("probe_postgres_replication_link_up", "postgres", target="a:1"): 1},
+            bad={of("probe_postgres_replication_link_up", "postgres", target="a:1"): 0},
+            fires=300,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard={"description": "receives nothing"},
+        ),
+        Entry(
+            variant="as its primary sees it",
+            good={of("probe_postgres_replicas", "postgres", target="a:1", state="streaming"): 2},
+            bad={of("probe_postgres_replicas", "postgres", target="a:1", state="streaming"): 1},
+            fires=300,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard={"description": "1 replicas fewer"},
+        ),
+    ),
+    "DatabaseReplicationLag": (
+        *database("probe_postgres_replication_lag_seconds", 60, 61, 300, summary="1m 1s"),
+        Entry(
+            variant="as its primary sees it",
+            good={of("probe_postgres_replica_lag_seconds", "postgres", target="a:1", replica="r", address="::1"): 60},
+            bad={of("probe_postgres_replica_lag_seconds", "postgres", target="a:1", replica="r", address="::1"): 61},
+            beside=limit("probe_postgres_replication_lag_seconds", 60, "postgres"),
+            fires=300,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+        ),
+    ),
+    "DatabaseSlotInactive": (
+        Entry(
+            good={of("probe_postgres_replication_slot_active", "postgres", target="a:1", slot="s", type="physical"): 1},
+            bad={of("probe_postgres_replication_slot_active", "postgres", target="a:1", slot="s", type="physical"): 0},
+            beside={
+                of("probe_postgres_replication_slot_kept_bytes", "postgres", target="a:1", slot="s", type="physical"): 2**30
+            },
+            fires=600,
+            labels=labels(team="dba", service="postgres", target="a:1", slot="s"),
+            heard={"description": "keeps 1GiB of WAL"},
+        ),
+    ),
+    "DatabaseWraparound": database("probe_postgres_oldest_transaction_age", 10**9, 10**9 + 1, 900, summary="1G"),
+    "DatabaseChecksumFailures": (
+        Entry(
+            good={of("probe_postgres_checksum_failures_total", "postgres", target="a:1"): Growing(0)},
+            bad={of("probe_postgres_checksum_failures_total", "postgres", target="a:1"): Growing(1)},
+            fires=30,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+        ),
+    ),
     "MigrationFailed": (
         Entry(
             good={FAILED: 0}, bad={FAILED: 1}, fires=60,

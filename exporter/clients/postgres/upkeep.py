@@ -1,0 +1,105 @@
+"""How a database keeps: what it has counted, how large it is, and what vacuum owes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.clients.postgres.numbers import number, number_or_none
+from exporter.clients.postgres.session import Session
+from exporter.clients.postgres.wire import Row
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["Counted", "Upkeep", "read_counted", "read_upkeep"]
+
+_COUNTED = """
+SELECT xact_commit, xact_rollback, deadlocks, blks_hit, blks_read, temp_files, temp_bytes,
+  (SELECT sum((to_jsonb(e) ->> 'checksum_failures')::bigint) FROM pg_stat_database e)
+FROM pg_stat_database d WHERE datname = current_database()"""
+_UPKEEP = """
+SELECT pg_database_size(current_database()),
+  (SELECT max(age(datfrozenxid)) FROM pg_database), (SELECT max(mxid_age(datminmxid)) FROM pg_database),
+  (SELECT count(*) FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
+    WHERE s.n_dead_tup > 2 * (current_setting('autovacuum_vacuum_threshold')::float8
+      + current_setting('autovacuum_vacuum_scale_factor')::float8 * greatest(c.reltuples, 0)))"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a database has counted since its statistics were last reset.
+
+    Attributes:
+        committed: Transactions that were committed.
+        rolled_back: Transactions that were rolled back.
+        deadlocks: Deadlocks that were found.
+        hit: Blocks found in shared buffers.
+        read: Blocks asked of the operating system.
+        temp_files: Temporary files that queries wrote.
+        temp_bytes: Bytes of them.
+        checksum_failures: Blocks of all databases whose checksum was wrong; None before version 12, and without checksums.
+    """
+
+    committed: float
+    rolled_back: float
+    deadlocks: float
+    hit: float
+    read: float
+    temp_files: float
+    temp_bytes: float
+    checksum_failures: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What changes slowly.
+
+    Attributes:
+        size: Bytes of the database.
+        transaction_age: Transactions since the oldest that is not frozen, in any database; writes end at about 2^31.
+        multixact_age: The same of multixacts.
+        overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the server's
+            settings; settings of a table itself are not looked at.
+    """
+
+    size: float
+    transaction_age: float
+    multixact_age: float
+    overdue: int
+
+
+async def read_counted(session: Session, seconds: float) -> Counted:
+    """Read it, within so many seconds.
+
+    Raises:
+        Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
+    """
+    row = await _row(session, seconds, _COUNTED)
+    try:
+        committed, rolled_back, deadlocks, hit, read, files, size = map(number, row[:-1])
+        return Counted(committed, rolled_back, deadlocks, hit, read, files, size, number_or_none(row[-1]))
+    except (ValueError, TypeError):
+        raise _unreadable() from None
+
+
+async def read_upkeep(session: Session, seconds: float) -> Upkeep:
+    """Read it, within so many seconds. It looks at each file of the database: not for every attempt.
+
+    Raises:
+        Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
+    """
+    row = await _row(session, seconds, _UPKEEP)
+    try:
+        size, transactions, multixacts, overdue = map(number, row)
+        return Upkeep(size, transactions, multixacts, int(overdue))
+    except ValueError:
+        raise _unreadable() from None
+
+
+async def _row(session: Session, seconds: float, sql: str) -> Row:
+    tables = await session.read(seconds, sql)
+    if len(tables) != 1 or len(tables[0]) != 1:
+        raise _unreadable()
+    return tables[0][0]
+
+
+def _unreadable() -> Failure:
+    return Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read")
