@@ -139,20 +139,17 @@ class History:
 
     Attributes:
         versions: Versions that are applied, in the order in which they were.
+        version: The highest of them, compared by its numbers; None where there is none.
         repeatable: Repeatable migrations that are applied.
         failed: Migrations whose newest row says that they failed, and were not repaired.
         out_of_order: Versions that were applied after a higher one.
     """
 
     versions: Sequence[str] = ()
+    version: str | None = None
     repeatable: int = 0
     failed: int = 0
     out_of_order: int = 0
-
-    @property
-    def version(self) -> str | None:
-        """The highest version applied, compared by its numbers; None where there is none."""
-        return max(self.versions, key=numbers_of, default=None)
 
     @property
     def migrations(self) -> int:
@@ -239,7 +236,8 @@ def summed_up(rows: Iterable[Migration]) -> History:
     versions: dict[str, bool] = {}  # whether out of order
     repeatable: set[str] = set()
     failed: set[tuple[str | None, str]] = set()
-    highest: tuple[int, ...] | None = None
+    highest: str | None = None
+    reached: tuple[int, ...] = ()
     for version, kind, success, script in rows:
         key = (version, "" if version is not None else script)
         if not success:
@@ -250,16 +248,18 @@ def summed_up(rows: Iterable[Migration]) -> History:
             repeatable.discard(script)
             if version is not None:
                 versions.pop(version, None)
-            highest = max(map(numbers_of, versions), default=None)
+            highest = max(versions, key=numbers_of, default=None)
+            reached = numbers_of(highest) if highest is not None else ()
         elif kind in _NOT_MIGRATIONS:
             continue
         elif version is None:
             repeatable.add(script)
         else:
             numbers = numbers_of(version)
-            versions[version] = highest is not None and numbers < highest
-            highest = numbers if highest is None else max(highest, numbers)
-    return History(tuple(versions), len(repeatable), len(failed), sum(versions.values()))
+            versions[version] = highest is not None and numbers < reached
+            if highest is None or numbers > reached:
+                highest, reached = version, numbers
+    return History(tuple(versions), highest, len(repeatable), len(failed), sum(versions.values()))
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
