@@ -14,6 +14,7 @@ from exporter.values import Address
 pytest_plugins = [
     "tests.side_by_side",
     "tests.fixtures.servers",
+    "tests.fixtures.valkeys",
     "tests.fixtures.control_plane",
     "tests.fixtures.deployers",
     "tests.fixtures.keycloak",

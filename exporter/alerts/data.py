@@ -1,17 +1,16 @@
-"""Alerts of what services keep their data in: Kafka, PostgreSQL, Flyway, Redis."""
+"""Alerts of what services keep their data in: Kafka, PostgreSQL, Flyway."""
 
 from __future__ import annotations
 
 from exporter.alerts import kafka
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
-from exporter.alerts.promql import OWNER, above, below, firing, highest, limit, lowest, ratio, stepping_back
+from exporter.alerts.promql import OWNER, above, firing, highest, limit, ratio, stepping_back
 from exporter.alerts.texts import first, listed
 
 __all__ = ["groups"]
 
 _KAFKA = frozenset({"kafka"})
 _POSTGRES = frozenset({"postgres"})
-_REDIS = frozenset({"redis"})
 
 
 def groups(options: Options) -> tuple[Group, ...]:
@@ -49,7 +48,6 @@ def groups(options: Options) -> tuple[Group, ...]:
                 migration_stuck(options),
             ),
         ),
-        Group("redis", (hit_rate_low(options), redis_memory(options), replica_disconnected(options))),
     )
 
 
@@ -649,95 +647,4 @@ def migration_stuck(options: Options) -> Alert:
         labels={"incident": "migrations"},
         disables=(Disable(f"promql/series({family})", "nobody holds it, but for the time of a migration"),),
         kinds=_POSTGRES,
-    )
-
-
-# ── Redis ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_EVICTED = first(
-    "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
-    "$labels.service $labels.target",
-    "{{ .Value | humanize }} keys",
-    "unknown",
-)
-
-
-def hit_rate_low(options: Options) -> Alert:
-    """Build RedisHitRateLow."""
-    hits, misses = (
-        f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
-    )
-    low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
-    return Alert(
-        name="RedisHitRateLow",
-        severity=Severity.WARNING,
-        expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
-        wait="5m",
-        summary="The cache of {{ $labels.service }} hits seldom: {{ $value | humanizePercentage }} of lookups",
-        description=(
-            "{{ $value | humanizePercentage }} of the lookups of {{ $labels.service }} at {{ $labels.target }} found their "
-            "key within 15m; the rest falls on what is behind the cache."
-        ),
-        cause="Evicted within 15m: "
-        + _EVICTED
-        + ". Memory in use: "
-        + first(
-            "max(probe_redis_memory_used_bytes{service=%q,target=%q})"
-            " / max(probe_redis_memory_max_bytes{service=%q,target=%q} > 0)",
-            "$labels.service $labels.target $labels.service $labels.target",
-            "{{ .Value | humanizePercentage }}",
-            "without a limit",
-        ),
-        action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
-        panel=35,
-        meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
-        "anything is down, nor 15 min after",
-        comment="""\
-While a database is down nothing is put into the cache, and what was in it runs out: the incident's page says more.""",
-        disables=(Disable("promql/series(probe_incident)", "there is none while all is up"),),
-        team=Team.DBA,
-        kinds=_REDIS,
-    )
-
-
-def redis_memory(options: Options) -> Alert:
-    """Build RedisMemoryHigh."""
-    used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
-    return Alert(
-        name="RedisMemoryHigh",
-        severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
-        wait="5m",
-        summary="{{ $labels.service }} is short of memory: {{ $value | humanizePercentage }} of maxmemory",
-        description=(
-            "{{ $labels.service }} at {{ $labels.target }} uses {{ $value | humanizePercentage }} of its maxmemory, for 5m. "
-            "At the limit it evicts keys, or refuses writes, as its policy says."
-        ),
-        cause="Evicted within 15m: " + _EVICTED,
-        action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
-        panel=87,
-        meaning="the share of maxmemory in use is above its threshold for 5 min",
-        team=Team.DBA,
-        kinds=_REDIS,
-    )
-
-
-def replica_disconnected(options: Options) -> Alert:
-    """Build RedisReplicaDisconnected."""
-    return Alert(
-        name="RedisReplicaDisconnected",
-        severity=Severity.WARNING,
-        expr=stepping_back(f"{lowest('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
-        wait="2m",
-        summary="{{ $labels.service }} has a replica without its master",
-        description=(
-            "The replica {{ $labels.target }} of {{ $labels.service }} has not been connected to its master for 2m: what it "
-            "serves is old, and a failover to it would lose data."
-        ),
-        action="Check the network between them and the replica's masterauth; read INFO replication on both",
-        panel=91,
-        meaning="a replica has not been connected to its master for 2 min",
-        team=Team.DBA,
-        disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
-        kinds=_REDIS,
     )

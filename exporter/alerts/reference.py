@@ -53,7 +53,8 @@ and one exporter that cannot be scraped is a warning. Exporters that watch diffe
 
 _SUBJECTS = {
     "services": "Services and dependencies",
-    "data": "Kafka, PostgreSQL, Flyway, Redis",
+    "data": "Kafka, PostgreSQL, Flyway",
+    "redis": "Redis",
     "certificates": "Certificates",
     "workloads": "Kubernetes",
     "slo": "Objectives",

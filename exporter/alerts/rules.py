@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exporter.alerts import certificates, data, exporter, services, slo, workloads
+from exporter.alerts import certificates, data, exporter, redis, services, slo, workloads
 from exporter.alerts.model import Alert, Group, Options, Severity
 
 __all__ = ["DASHBOARD_UID", "FILES", "alerts", "files", "rule"]
@@ -16,6 +16,7 @@ DASHBOARD_UID = "hafnium-fleet"
 FILES = {
     "services": services,
     "data": data,
+    "redis": redis,
     "certificates": certificates,
     "workloads": workloads,
     "slo": slo,

@@ -115,6 +115,11 @@ _LIST = (
     Fault("slot-left", "a replication slot of PostgreSQL has no reader any more", _leave_slot, _drop_slot),
     Fault("redis-down", "Valkey is killed", *_server(lambda fleet: fleet.valkey, "kill", "start")),
     Fault("redis-hung", "Valkey takes connections and answers nothing", *_server(lambda f: f.valkey, "pause", "resume")),
+    Fault(
+        "redis-unsaved",
+        "Valkey cannot save to its disk, and refuses writes for it",
+        *_server(lambda f: f.valkey, "spoil_saves", "mend_saves"),
+    ),
     Fault("kafka-down", "the broker is killed", *_server(lambda fleet: fleet.broker, "kill", "start")),
     Fault("kafka-hung", "the broker takes connections and answers nothing", *_server(lambda f: f.broker, "pause", "resume")),
     Fault("keycloak-down", "Keycloak is killed", *_server(lambda fleet: fleet.keycloak, "kill", "start")),

@@ -250,6 +250,26 @@ CACHE_MISSES = Cause(
     (Symptom.SLOW,),
     Confidence.MEDIUM,
 )
+CLUSTER_DOWN = Cause(
+    "cluster_down",
+    "its cluster does not serve: the nodes refuse whatever is asked for a key",
+    "redisclusterdegraded",
+    (
+        "redis-cli cluster nodes on one of its nodes: which have failed, and which slots nobody serves",
+        "Bring failed masters back; where a replica is left and no majority elects it, CLUSTER FAILOVER TAKEOVER on it",
+        "Where all nodes run, look at the cluster bus between them: the port plus 10000",
+    ),
+)
+SAVE_FAILING = Cause(
+    "save_failing",
+    "it cannot save to its disk, and refuses writes until it can",
+    "redissavefailing",
+    (
+        "redis-cli info persistence: rdb_last_bgsave_status, aof_last_write_status; its log says why",
+        "Free its disk, or mend the folder's rights, then redis-cli bgsave",
+        "Meanwhile, if losing data is the lesser evil: redis-cli config set stop-writes-on-bgsave-error no",
+    ),
+)
 GC_PRESSURE = Cause(
     "gc_pressure",
     "the JVM stands still for garbage collection much of the time",
@@ -378,6 +398,7 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
+        CLUSTER_DOWN, SAVE_FAILING,
         GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG,
         OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from exporter.diagnosis.components import ailing, ailing_itself, is_database, li
 from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, lock_waits, migration_lock, most, pool_pressed
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
+from exporter.diagnosis.stores import of_store
 from exporter.metrics import core as m
 from exporter.verdict import Reason, Verdict
 
@@ -182,6 +183,7 @@ def _of_itself(member: Member, words: _Words, named: set[str], snapshot: Snapsho
         components = tuple(_component(member, path) for paths in words.open.values() for path in paths if is_database(path))
         confidence = Confidence.HIGH if components else Confidence.MEDIUM
         yield Suspicion(causes.POOL_EXHAUSTED, "", confidence, most((*pressed, *components)))
+    yield from of_store(member)
     ends = set()
     for suspicion in of_cluster(member, snapshot.at, excused=bool(named)):
         ends.add(suspicion.cause)

@@ -12,7 +12,8 @@ from exporter.diagnosis.model import Evidence, Member, Reading
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.metrics.store import Samples
-from exporter.probes import kafka, redis
+from exporter.probes import kafka
+from exporter.redis import families as r
 from exporter.workloads import families as k
 
 __all__ = [
@@ -33,7 +34,8 @@ __all__ = [
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
     app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
-    flyway.FLYWAY_LOCK_SECONDS, redis.HIT_RATIO, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    flyway.FLYWAY_LOCK_SECONDS, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
     k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,

@@ -13,7 +13,7 @@ from exporter.diagnosis.facts import MOST, evidence, gc_share, heap, lock_waits,
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
-from exporter.probes import redis
+from exporter.redis import families as r
 from exporter.verdict import Verdict
 
 __all__ = ["is_slow", "why_slow"]
@@ -128,9 +128,9 @@ def _own(member: Member, members: Mapping[str, Member]) -> Iterator[Suspicion]:
 def _caches(member: Member, members: Mapping[str, Member]) -> Iterator[Suspicion]:
     for name in member.needs:
         other = members.get(name)
-        ratio = other.lowest(redis.HIT_RATIO) if other is not None else None
+        ratio = other.lowest(r.HIT_RATIO) if other is not None else None
         if other is not None and ratio is not None and ratio.value < other.limits.get("hit_ratio", 0.0):
-            seen = evidence(f"hit ratio of {name}", ratio.value, redis.HIT_RATIO, name)
+            seen = evidence(f"hit ratio of {name}", ratio.value, r.HIT_RATIO, name)
             yield Suspicion(causes.CACHE_MISSES, name, Confidence.MEDIUM, (seen,))
             return
     own = member.lowest(app.CACHE_HIT_RATIO)

@@ -7,45 +7,22 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
-from exporter.clients.redis.connection import Login, connect
-from exporter.clients.redis.info import Info, Lookups, read_info
-from exporter.metrics.family import counter, gauge
+from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, read_cluster
+from exporter.clients.redis.connection import Connection, Login, connect
+from exporter.clients.redis.info import Info, read_info
+from exporter.clients.redis.lookups import LookupWindow
+from exporter.clients.redis.resp import ServerError
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
+from exporter.redis.families import FAMILIES
+from exporter.redis.recording import record_cluster, record_failed_nodes, record_info
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "RedisProbe", "RedisSettings"]
 
-MEMORY_USED = gauge("probe_redis_memory_used_bytes", "Memory that the server has allocated: used_memory.")
-MEMORY_MAX = gauge("probe_redis_memory_max_bytes", "Memory that it may allocate: maxmemory; 0 is without limit.")
-CLIENTS = gauge("probe_redis_connected_clients", "Clients that are connected, this probe included.")
-MAX_CLIENTS = gauge("probe_redis_max_clients", "Most clients that it takes: maxclients.")
-EVICTED = counter("probe_redis_evicted_keys_total", "Keys that were evicted for want of memory.")
-REJECTED = counter("probe_redis_rejected_connections_total", "Connections refused because of maxclients.")
-HITS = counter("probe_redis_keyspace_hits_total", "Lookups that found their key.")
-MISSES = counter("probe_redis_keyspace_misses_total", "Lookups that did not find their key.")
-HIT_RATIO = gauge(
-    "probe_redis_hit_ratio", "Share of lookups since the last attempt that found their key; absent without lookups."
-)
-ROLE = gauge("probe_redis_role", "1 for the server's role: master or replica.", "role")
-LINK_UP = gauge("probe_redis_master_link_up", "1 if a replica is connected to its master, 0 if not; absent on a master.")
-REPLICAS = gauge("probe_redis_connected_replicas", "Replicas that are connected to the server.")
-UPTIME = gauge("probe_redis_uptime_seconds", "Time since the server started.")
-
-_NUMBERS = {
-    "used_memory": MEMORY_USED,
-    "maxmemory": MEMORY_MAX,
-    "connected_clients": CLIENTS,
-    "maxclients": MAX_CLIENTS,
-    "evicted_keys": EVICTED,
-    "rejected_connections": REJECTED,
-    "keyspace_hits": HITS,
-    "keyspace_misses": MISSES,
-    "connected_slaves": REPLICAS,
-    "uptime_in_seconds": UPTIME,
-}
-_ROLES = {"master": "master", "slave": "replica"}
+_STILL_TELLS = frozenset({Reason.QUERY_FAILED, Reason.STARTING})
+"""Refusals of PING after which INFO may be answered: MISCONF, MASTERDOWN, LOADING."""
 
 
 class RedisSettings(ProbeSettings):
@@ -66,15 +43,12 @@ class RedisSettings(ProbeSettings):
 
 
 class RedisProbe(Probe[RedisSettings]):
-    """Connects anew and sends PING, which decides; then INFO, which does not."""
+    """Connects anew and sends PING, which decides, as does a cluster that does not serve; INFO does not."""
 
     kind = "redis"
     settings_type = RedisSettings
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
-    metrics = (
-        MEMORY_USED, MEMORY_MAX, CLIENTS, MAX_CLIENTS, EVICTED, REJECTED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP, REPLICAS,
-        UPTIME,
-    )  # fmt: skip
+    metrics = FAMILIES
 
     def __init__(self, target: Target, settings: RedisSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
@@ -83,38 +57,64 @@ class RedisProbe(Probe[RedisSettings]):
             password=self._password,
             tls=ClientTls(settings.tls) if settings.tls is not None else None,
         )
-        self._lookups: Lookups | None = None
+        self._lookups = LookupWindow()
 
     async def check(self, attempt: Attempt) -> None:
         """Connect, log in, ask, and close."""
         connection = await connect(self.target.address, self._login, self.shared.resolver, attempt)
         try:
-            with attempt.phase(Stage.QUERY):
-                if await connection.ask("PING") != b"PONG":
-                    raise Failure(Stage.CHECK, Reason.PROTOCOL, "the answer to PING is not PONG")
-            async with attempt.part("info") as part:
-                part.stage = Stage.QUERY
-                self._record(part, await read_info(connection))
+            refusal = await _ping(attempt, connection)
+            info = await self._info(attempt, connection)
+            if refusal is not None:
+                raise refusal
+            if info is not None and info.clustered:
+                await _cluster(attempt, connection)
         finally:
             connection.abort()
 
     async def _password(self) -> str | None:
         return await current_secret(self.settings.password, self.settings.password_file)
 
-    def _record(self, part: Attempt, info: Info) -> None:
-        for name, family in _NUMBERS.items():
-            number = info.number(name)
-            if number is not None:
-                part.record(family, number)
-        before, self._lookups = self._lookups, info.lookups
-        ratio = self._lookups.share_found_since(before) if self._lookups is not None else None
-        if ratio is not None:
-            part.record(HIT_RATIO, ratio)
-        role = _ROLES.get(info.role or "")
-        if role is not None:
-            part.record(ROLE, 1, role)
-        if info.master_link_up is not None:
-            part.record(LINK_UP, info.master_link_up)
+    async def _info(self, attempt: Attempt, connection: Connection) -> Info | None:
+        """Read and record INFO; None where it could not be had."""
+        info: Info | None = None
+        async with attempt.part("info") as part:
+            part.stage = Stage.QUERY
+            info = await read_info(connection)
+            record_info(part, info, self._lookups)
+        return info
+
+
+async def _ping(attempt: Attempt, connection: Connection) -> Failure | None:
+    """Send PING; return why it is refused, where the server may tell more all the same."""
+    try:
+        with attempt.phase(Stage.QUERY):
+            answer = await connection.ask("PING")
+    except ServerError as error:
+        if error.reason not in _STILL_TELLS:
+            raise
+        return error
+    if answer != b"PONG":
+        raise Failure(Stage.CHECK, Reason.PROTOCOL, "the answer to PING is not PONG")
+    return None
+
+
+async def _cluster(attempt: Attempt, connection: Connection) -> None:
+    """Ask a node for its cluster.
+
+    Raises:
+        Failure: The cluster does not serve: the node refuses whatever is asked for a key.
+    """
+    view: ClusterView | None = None
+    async with attempt.part("cluster") as part:
+        part.stage = Stage.QUERY
+        view = await read_cluster(connection)
+        record_cluster(part, view)
+        failed = view.failed_nodes
+        record_failed_nodes(part, failed if failed is not None else await count_failed_nodes(connection))
+    if view is not None and not view.ok:
+        detail = f"cluster_state is fail: {view.served:g} of {SLOTS} slots are served"
+        raise Failure(Stage.CHECK, Reason.REPORTED_DOWN, detail)
 
 
 PROBE = RedisProbe

@@ -42,6 +42,8 @@ LINKED = {
     116: "Autoscalers that cannot scale",
     117: "Nodes",
     118: "Blind",
+    140: "Redis Cluster",
+    141: "Redis persistence",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}}

@@ -84,6 +84,7 @@ SHOWN: dict[str, Shows] = {
     "db-hung": dependency_down("postgres", "db"),
     "redis-down": dependency_down("redis", "redis"),
     "redis-hung": dependency_down("redis", "redis"),
+    "redis-unsaved": dependency_down("redis", "redis"),
     "kafka-down": dependency_down("kafka"),
     "kafka-hung": dependency_down("kafka"),
     "keycloak-down": dependency_down("keycloak"),

@@ -13,7 +13,8 @@ from exporter.diagnosis.diagnose import diagnose
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot, Suspicion
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
-from exporter.probes import kafka, redis
+from exporter.probes import kafka
+from exporter.redis import families as r
 from exporter.verdict import Reason, Verdict
 from exporter.workloads import families as k
 
@@ -24,7 +25,8 @@ FAMILIES: Mapping[str, Family] = {
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
     "query": sessions.LONGEST_QUERY, "lock": sessions.LONGEST_LOCK_WAIT, "blocked": sessions.BLOCKED,
     "blocking": sessions.BLOCKING, "migration": flyway.FLYWAY_LOCK_SECONDS,
-    "hits": redis.HIT_RATIO, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
+    "hits": r.HIT_RATIO, "cluster_ok": r.CLUSTER_OK, "slots": r.CLUSTER_SLOTS, "failed": r.CLUSTER_FAILED,
+    "saved": r.PERSISTENCE, "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
     "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,

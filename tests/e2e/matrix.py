@@ -104,6 +104,13 @@ def _slow(name: str, fault: str) -> Row:
 DEPENDENCIES = (
     *_dependency("postgres", "db-down", "db-hung", takes=8),
     *_dependency("redis", "redis-down", "redis-hung", takes=8),
+    Row(
+        "redis-unsaved",
+        "redis cannot save to its disk, and refuses writes for it",
+        usual("redis-unsaved", 150),
+        [_down("redis", "save.failing", title=r"^redis is down: 8 services with it")],
+        patience=300,
+    ),
     *_dependency("kafka", "kafka-down", "kafka-hung", takes=8),
     *_dependency("keycloak", "keycloak-down", "keycloak-hung"),
     _slow("postgres", "db-slow"),

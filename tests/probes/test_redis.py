@@ -14,11 +14,26 @@ from pydantic import ValidationError
 
 from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
-from exporter.probes import redis as r
 from exporter.probes.redis import RedisSettings
 from exporter.probing.probe import Probe, SharedClients
+from exporter.probing.runner import Outcome
+from exporter.redis import families as r
 from exporter.verdict import Stage, Verdict
-from tests.probes.doing import attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
+from tests.fixtures.valkeys import form, order
+from tests.probes.doing import (
+    Handler,
+    attempt,
+    flood,
+    hang_up,
+    make,
+    on_uvloop,
+    reason,
+    saying,
+    serving,
+    silence,
+    value,
+)
+from tests.waiting import eventually
 
 
 def probe_of(server: ValkeyServer, shared: SharedClients, **settings: Any) -> Probe[Any]:
@@ -27,6 +42,22 @@ def probe_of(server: ValkeyServer, shared: SharedClients, **settings: Any) -> Pr
 
 def client(server: ValkeyServer, **options: Any) -> redis.Redis:
     return redis.Redis(host=server.host, port=server.port, **options)
+
+
+def bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+def answering(*answers: bytes) -> Handler:
+    """Give one answer for each command, and none after the last."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readuntil(b"*")
+            writer.write(answer)
+        await silence(reader, writer)
+
+    return handler
 
 
 async def test_a_server_that_answers_is_up_with_every_phase_timed(
@@ -60,22 +91,33 @@ async def test_numbers_are_what_info_says(valkey_server: ValkeyServer, shared: S
     assert r.LINK_UP not in outcome.samples
 
 
-async def test_the_hit_ratio_is_of_the_lookups_between_two_attempts(own_valkey: ValkeyServer, shared: SharedClients) -> None:
+async def look_up(person: redis.Redis, **times: int) -> None:
+    async with person.pipeline(transaction=False) as batch:
+        for key, count in times.items():
+            for _ in range(count):
+                batch.get(key)
+        await batch.execute()
+
+
+async def test_the_hit_ratio_is_of_enough_lookups_between_attempts(own_valkey: ValkeyServer, shared: SharedClients) -> None:
     probe = probe_of(own_valkey, shared)
     async with client(own_valkey) as person:
         await person.set("a", "1")
-        await person.get("nothing")
+        await look_up(person, nothing=200)
         assert r.HIT_RATIO not in (await attempt(probe)).samples  # nothing to compare with
-        for key in ("a", "a", "a", "nothing"):
-            await person.get(key)
+        await look_up(person, nothing=1)
+        assert r.HIT_RATIO not in (await attempt(probe)).samples  # one lookup says nothing
+        await look_up(person, a=75, nothing=24)
         outcome = await attempt(probe)
-        assert value(outcome, r.HIT_RATIO) == 0.75
-        assert (value(outcome, r.HITS), value(outcome, r.MISSES)) == (3, 2)
-        assert r.HIT_RATIO not in (await attempt(probe)).samples  # no lookups since
+        assert value(outcome, r.HIT_RATIO) == 0.75  # of all hundred: the one before too
+        assert (value(outcome, r.HITS), value(outcome, r.MISSES)) == (75, 225)
+        assert value(await attempt(probe), r.HIT_RATIO) == 0.75  # none since: it is still of the newest hundred
+        await look_up(person, a=100)
+        assert value(await attempt(probe), r.HIT_RATIO) == 1  # a change shows at once
         await person.config_resetstat()
-        await person.get("a")
+        await look_up(person, a=500)
         assert r.HIT_RATIO not in (await attempt(probe)).samples  # counters went back
-        await person.get("a")
+        await look_up(person, a=100)
         assert value(await attempt(probe), r.HIT_RATIO) == 1
 
 
@@ -224,7 +266,7 @@ def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(valkey_server: V
 
 
 async def test_counters_of_another_run_are_not_compared(shared: SharedClients) -> None:
-    answers = iter([("a", 1, 1), ("b", 9, 1), ("b", 12, 2)])  # after the restart they are higher at once
+    answers = iter([("a", 1, 1), ("b", 900, 100), ("b", 1200, 200)])  # after the restart they are higher at once
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"PING\r\n")
@@ -240,6 +282,116 @@ async def test_counters_of_another_run_are_not_compared(shared: SharedClients) -
         assert r.HIT_RATIO not in (await attempt(probe)).samples
         assert r.HIT_RATIO not in (await attempt(probe)).samples
         assert value(await attempt(probe), r.HIT_RATIO) == 0.75
+
+
+async def test_a_server_that_cannot_save_is_down_and_still_tells_its_figures(
+    own_valkey: ValkeyServer, shared: SharedClients
+) -> None:
+    probe = probe_of(own_valkey, shared)
+    async with client(own_valkey) as person:
+        await fail_saving(own_valkey, person)
+        outcome = await attempt(probe)
+        assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("query", "query_failed"))
+        assert "MISCONF" in str(outcome.failure)
+        assert outcome.parts == {"info": None}
+        assert value(outcome, r.MEMORY_MAX) == 64 * 1024 * 1024
+        (own_valkey.directory / "dump.rdb").rmdir()
+        await person.bgsave()
+        await eventually(lambda: says(person, "rdb_last_bgsave_status", "ok"), 5, "a save that works")
+        assert (await attempt(probe)).verdict is Verdict.UP
+
+
+async def says(person: redis.Redis, field: str, expected: object) -> bool:
+    return bool((await person.info())[field] == expected)
+
+
+async def fail_saving(server: ValkeyServer, person: redis.Redis) -> None:
+    """Put a folder where the file belongs, which even root's server cannot replace, and wait until a save has failed."""
+    (server.directory / "dump.rdb").mkdir()
+    await person.set("a", "1")
+    await person.config_set("save", "1 1")
+    await eventually(lambda: says(person, "rdb_last_bgsave_status", "err"), 5, "a save that fails")
+
+
+async def test_a_node_says_how_its_cluster_is(own_nodes: tuple[ValkeyServer, ...], shared: SharedClients) -> None:
+    probe = probe_of(own_nodes[0], shared)
+    alone = await attempt(probe)
+    assert (alone.verdict, reason(alone)) == (Verdict.DOWN, ("check", "reported_down"))
+    assert value(alone, r.CLUSTER_SLOTS, "unassigned") == 16384
+    await form(own_nodes)
+    whole = await attempt(probe)
+    assert (whole.verdict, whole.parts) == (Verdict.UP, {"info": None, "cluster": None})
+    assert value(whole, r.CLUSTER_OK) == 1
+    assert whole.samples[r.CLUSTER_SLOTS] == {("unassigned",): 0, ("ok",): 16384, ("pfail",): 0, ("fail",): 0}
+    assert whole.samples[r.CLUSTER_FAILED] == {("pfail",): 0, ("fail",): 0}
+    assert (value(whole, r.CLUSTER_NODES), value(whole, r.CLUSTER_SIZE)) == (3, 3)
+    await asyncio.to_thread(own_nodes[2].kill)
+
+    async def noticed() -> Outcome | None:
+        outcome = await attempt(probe)
+        return outcome if outcome.samples[r.CLUSTER_FAILED][("fail",)] else None
+
+    broken = await eventually(noticed, 10, "that a master is gone")
+    assert broken is not None
+    assert (broken.verdict, reason(broken)) == (Verdict.DOWN, ("check", "reported_down"))
+    assert "of 16384 slots are served" in str(broken.failure)
+    assert value(broken, r.CLUSTER_OK) == 0
+    assert value(broken, r.CLUSTER_SLOTS, "fail") == 16384 - value(broken, r.CLUSTER_SLOTS, "ok") > 5000
+    assert value(broken, r.ROLE, "master") == 1  # what it says beside stays
+    await asyncio.to_thread(own_nodes[2].start)
+    await eventually(lambda: is_up(probe), 15, "a cluster that serves again")
+
+
+async def is_up(probe: Probe[Any]) -> bool:
+    return (await attempt(probe)).verdict is Verdict.UP
+
+
+async def test_who_may_not_ask_for_the_cluster_is_told_so(
+    own_nodes: tuple[ValkeyServer, ...], shared: SharedClients
+) -> None:
+    node = own_nodes[0]
+    async with client(node) as person:
+        rights = ["reset", "on", ">pass", "+ping", "+info"]
+        await order(person, "ACL SETUSER", "monitor", *rights)
+        outcome = await attempt(probe_of(node, shared, user="monitor", password="pass"))
+        assert outcome.verdict is Verdict.UP  # nothing is concluded from what is not seen
+        assert outcome.parts["cluster"] is not None
+        assert outcome.parts["cluster"].reason.value == "auth"
+        assert r.CLUSTER_OK not in outcome.samples
+        await order(person, "ACL SETUSER", "monitor", "+cluster|info")
+        allowed = await attempt(probe_of(node, shared, user="monitor", password="pass"))
+        assert reason(allowed) == ("check", "reported_down")
+
+
+CLUSTERED = b"cluster_enabled:1\r\n"
+BEFORE_VALKEY_9 = b"cluster_state:%s\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:10923\r\n"
+NODES = (
+    b"a 10.0.0.1:6379@16379 myself,master - 0 0 1 connected 0-5460\n"
+    b"b 10.0.0.2:6379@16379 master,fail - 1 2 3 disconnected 5461-10922\n"
+    b"c 10.0.0.3:6379@16379 slave,fail? b 1 2 3 disconnected\n"
+    b"d :0@0 slave,fail,noaddr b 1 2 3 disconnected\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("info", "nodes", "verdict", "failed", "part"),
+    [
+        (BEFORE_VALKEY_9 % b"ok", bulk(NODES), Verdict.UP, {("fail",): 2.0, ("pfail",): 1.0}, None),
+        (BEFORE_VALKEY_9 % b"fail", b"-NOPERM no\r\n", Verdict.DOWN, {}, "auth"),
+        (BEFORE_VALKEY_9 % b"fail", b"", Verdict.DOWN, {}, "timeout"),
+        (BEFORE_VALKEY_9 % b"fail", b":1\r\n", Verdict.DOWN, {}, "malformed"),
+        (BEFORE_VALKEY_9 % b"well", b"", Verdict.UP, {}, "malformed"),
+    ],
+)
+async def test_nodes_that_failed_are_counted_where_a_server_does_not(
+    info: bytes, nodes: bytes, verdict: Verdict, failed: Any, part: str | None, shared: SharedClients
+) -> None:
+    async with serving(answering(b"+PONG\r\n", bulk(CLUSTERED), bulk(info), nodes)) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port), timeout=1.0)
+    assert outcome.verdict is verdict
+    assert outcome.samples.get(r.CLUSTER_FAILED, {}) == failed
+    why = outcome.parts["cluster"]
+    assert (why.reason.value if why else None) == part
 
 
 LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"

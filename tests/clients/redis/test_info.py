@@ -1,10 +1,11 @@
-"""INFO: numbers that a sample can hold, and lookups that can be compared."""
+"""INFO: numbers that a sample can hold, and lookups that can be compared, enough of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from exporter.clients.redis.info import Info, Lookups
+from exporter.clients.redis.info import Info
+from exporter.clients.redis.lookups import Lookups, LookupWindow
 from exporter.verdict import Failure, Reason
 
 
@@ -22,18 +23,40 @@ def test_what_is_no_number_is_malformed(text: str) -> None:
     assert len(caught.value.detail) < 100
 
 
+@pytest.mark.parametrize(("text", "number"), [("1.35", 1.35), ("7", 7.0), ("-nan", None), ("inf", None)])
+def test_decimals(text: str, number: float | None) -> None:
+    assert Info({"a": text}).decimal("a") == number
+
+
+@pytest.mark.parametrize("text", ["", "1.", ".5", "1e9", "1.2.3", "9" * 400])
+def test_what_is_no_decimal_is_malformed(text: str) -> None:
+    with pytest.raises(Failure) as caught:
+        Info({"a": text}).decimal("a")
+    assert caught.value.reason is Reason.MALFORMED
+
+
+def shares(*readings: Lookups) -> list[float | None]:
+    window = LookupWindow()
+    return [window.share_found(reading) for reading in readings]
+
+
 @pytest.mark.parametrize(
-    ("before", "share"),
+    ("readings", "share"),
     [
-        (None, None),
-        (Lookups("a", 10, 10), 0.75),
-        (Lookups("a", 13, 11), None),
-        (Lookups("a", 14, 11), None),
-        (Lookups("b", 10, 10), None),
+        ([Lookups("a", 500, 500)], None),
+        ([Lookups("a", 0, 0), Lookups("a", 0, 1)], None),
+        ([Lookups("a", 0, 0), Lookups("a", 75, 25)], 0.75),
+        ([Lookups("a", 0, 0), Lookups("a", 50, 0), Lookups("a", 50, 49)], None),
+        ([Lookups("a", 0, 0), Lookups("a", 50, 0), Lookups("a", 50, 50)], 0.5),
+        ([Lookups("a", 0, 0), Lookups("a", 900, 0), Lookups("a", 900, 100)], 0.0),
+        ([Lookups("a", 0, 0), Lookups("b", 100, 100)], None),
+        ([Lookups("a", 200, 0), Lookups("a", 100, 200)], None),
+        ([Lookups("a", 0, 0), *(Lookups("a", n, 0) for n in range(1, 100))], None),
+        ([Lookups("a", 0, 0), *(Lookups("a", 2 * n, 0) for n in range(1, 51))], 1.0),
     ],
 )
-def test_the_share_that_was_found_is_of_one_run_and_of_lookups(before: Lookups | None, share: float | None) -> None:
-    assert Lookups("a", 13, 11).share_found_since(before) == share
+def test_the_share_that_was_found_is_of_one_run_and_of_enough_lookups(readings: list[Lookups], share: float | None) -> None:
+    assert shares(*readings)[-1] == share
 
 
 def test_lookups_need_both_counters() -> None:

@@ -1,0 +1,170 @@
+"""Alerts of Redis and Valkey: standalone, replicated, clustered."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
+from exporter.alerts.promql import OWNER, above, below, highest, lowest, ratio, stepping_back
+from exporter.alerts.texts import first
+
+__all__ = ["groups"]
+
+_REDIS = frozenset({"redis"})
+
+
+def groups(options: Options) -> tuple[Group, ...]:
+    """Return the groups of this file."""
+    return (
+        Group("redis", (hit_rate_low(options), memory_high(options), save_failing(options), replica_disconnected(options))),
+        Group("redis-cluster", (cluster_degraded(options),)),
+    )
+
+
+_EVICTED = first(
+    "max(increase(probe_redis_evicted_keys_total{service=%q,target=%q}[15m]))",
+    "$labels.service $labels.target",
+    "{{ .Value | humanize }} keys",
+    "unknown",
+)
+
+
+def hit_rate_low(options: Options) -> Alert:
+    """Build RedisHitRateLow."""
+    hits, misses = (
+        f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
+    )
+    low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
+    return Alert(
+        name="RedisHitRateLow",
+        severity=Severity.WARNING,
+        expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
+        wait="5m",
+        summary="The cache of {{ $labels.service }} hits seldom: {{ $value | humanizePercentage }} of lookups",
+        description=(
+            "{{ $value | humanizePercentage }} of the lookups of {{ $labels.service }} at {{ $labels.target }} found their "
+            "key within 15m; the rest falls on what is behind the cache."
+        ),
+        cause="Evicted within 15m: "
+        + _EVICTED
+        + ". Memory in use: "
+        + first(
+            "max(probe_redis_memory_used_bytes{service=%q,target=%q})"
+            " / max(probe_redis_memory_max_bytes{service=%q,target=%q} > 0)",
+            "$labels.service $labels.target $labels.service $labels.target",
+            "{{ .Value | humanizePercentage }}",
+            "without a limit",
+        ),
+        action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
+        panel=35,
+        meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
+        "anything is down, nor 15 min after",
+        comment="""\
+While a database is down nothing is put into the cache, and what was in it runs out: the incident's page says more.""",
+        disables=(Disable("promql/series(probe_incident)", "there is none while all is up"),),
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def memory_high(options: Options) -> Alert:
+    """Build RedisMemoryHigh."""
+    used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
+    return Alert(
+        name="RedisMemoryHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} is short of memory: {{ $value | humanizePercentage }} of maxmemory",
+        description=(
+            "{{ $labels.service }} at {{ $labels.target }} uses {{ $value | humanizePercentage }} of its maxmemory, for 5m. "
+            "At the limit it evicts keys, or refuses writes, as its policy says."
+        ),
+        cause="Evicted within 15m: " + _EVICTED,
+        action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
+        panel=87,
+        meaning="the share of maxmemory in use is above its threshold for 5 min",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def save_failing(options: Options) -> Alert:
+    """Build RedisSaveFailing."""
+    return Alert(
+        name="RedisSaveFailing",
+        severity=Severity.WARNING,
+        expr=stepping_back(
+            f"{lowest('probe_redis_persistence_success', options.recent, 'target', 'operation')} == 0", options
+        ),
+        wait="1m",
+        summary="{{ $labels.service }} cannot save its data: {{ $labels.operation }} fails",
+        description=(
+            "The last {{ $labels.operation }} of {{ $labels.service }} at {{ $labels.target }} failed: what was written "
+            "since is lost if it ends. Unless it is told to go on, it refuses writes."
+        ),
+        action="Free its disk, or mend its folder's rights; its log says which",
+        panel=141,
+        meaning="the last snapshot, write or rewrite of the append-only file has failed for 1 min; not while the service is "
+        "down",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def replica_disconnected(options: Options) -> Alert:
+    """Build RedisReplicaDisconnected."""
+    return Alert(
+        name="RedisReplicaDisconnected",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{lowest('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
+        wait="2m",
+        summary="{{ $labels.service }} has a replica without its master",
+        description=(
+            "The replica {{ $labels.target }} of {{ $labels.service }} has not been connected to its master for 2m: what it "
+            "serves is old, and a failover to it would lose data."
+        ),
+        action="Check the network between them and the replica's masterauth; read INFO replication on both",
+        panel=91,
+        meaning="a replica has not been connected to its master for 2 min",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
+        kinds=_REDIS,
+    )
+
+
+def cluster_degraded(options: Options) -> Alert:
+    """Build RedisClusterDegraded."""
+    unserved = "16384 - " + lowest('probe_redis_cluster_slots{state="ok"}', options.recent)
+    failed = highest('probe_redis_cluster_failed_nodes{state="fail"}', options.recent)
+    refusing = f"{lowest('probe_redis_cluster_ok', options.recent)} == 0"
+    return Alert(
+        name="RedisClusterDegraded",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"({unserved}) > 0\nor\n{failed} > 0\nor\n{refusing}", options),
+        wait="1m",
+        summary="The cluster of {{ $labels.service }} is not whole",
+        description=(
+            "A node of {{ $labels.service }} has seen for 1m that the cluster is not whole: slots that nobody serves, nodes "
+            "that have failed, or itself cut off from the others."
+        ),
+        cause="Slots not served: "
+        + _most('16384 - min(last_over_time(probe_redis_cluster_slots{{service=%q,state="ok"}}[{}]))', options)
+        + ". Nodes failed: "
+        + _most('max(last_over_time(probe_redis_cluster_failed_nodes{{service=%q,state="fail"}}[{}]))', options)
+        + ". Nodes that refuse every key: "
+        + _most("count(last_over_time(probe_redis_cluster_ok{{service=%q}}[{}]) == 0)", options, otherwise="none"),
+        action="Read CLUSTER NODES, bring failed nodes back or forget them, and have each slot served",
+        panel=140,
+        meaning="a node has seen for 1 min that slots of its cluster are not served, that nodes have failed, or that it is "
+        "cut off; not while the service is down",
+        team=Team.DBA,
+        disables=tuple(
+            Disable(f"promql/series({family})", "only nodes of a cluster have it")
+            for family in ("probe_redis_cluster_slots", "probe_redis_cluster_failed_nodes", "probe_redis_cluster_ok")
+        ),
+        kinds=_REDIS,
+    )
+
+
+def _most(query: str, options: Options, otherwise: str = "unknown") -> str:
+    """Say the value of a query over a service."""
+    return first(query.format(options.bridge), "$labels.service", "{{ .Value | humanize }}", otherwise)

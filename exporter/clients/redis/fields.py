@@ -1,0 +1,80 @@
+"""Text that servers answer with as lines of `name:value`: INFO and CLUSTER INFO."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from exporter.clients.redis.resp import Answer
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["Fields", "parse_fields"]
+
+_WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
+_NONE = frozenset({"nan", "-nan", "inf", "-inf"})
+"""How a server writes a quotient without a denominator."""
+
+
+class Fields:
+    """The fields of one answer.
+
+    Args:
+        source: What was asked, for errors.
+        fields: Names and values.
+    """
+
+    def __init__(self, source: str, fields: Mapping[str, str]) -> None:
+        self._source = source
+        self._fields = fields
+
+    def text(self, name: str) -> str | None:
+        """Return a field as it is; None where the server does not give it."""
+        return self._fields.get(name)
+
+    def number(self, name: str) -> float | None:
+        """Return a whole number; None where the server does not give it.
+
+        Raises:
+            Failure: It is not a whole number that a sample can hold.
+        """
+        text = self._fields.get(name)
+        if text is None:
+            return None
+        if _WHOLE.fullmatch(text) is None:
+            raise self._malformed(name, "a whole number")
+        return float(text)
+
+    def decimal(self, name: str) -> float | None:
+        """Return a number that may have a fraction; None where there is none, or it is the quotient of nothing.
+
+        Raises:
+            Failure: It is not a number.
+        """
+        text = self._fields.get(name)
+        if text is None or text in _NONE:
+            return None
+        if _DECIMAL.fullmatch(text) is None:
+            raise self._malformed(name, "a number")
+        return float(text)
+
+    def beginning(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield the fields whose name begins so, with the rest of the name."""
+        for name, value in self._fields.items():
+            if name.startswith(prefix):
+                yield name[len(prefix) :], value
+
+    def _malformed(self, name: str, expected: str) -> Failure:
+        return Failure(Stage.CHECK, Reason.MALFORMED, f"{self._source}: {name} is not {expected}")
+
+
+def parse_fields(source: str, answer: Answer) -> Mapping[str, str]:
+    """Return the fields of an answer; section headings and the rest are left out.
+
+    Raises:
+        Failure: The answer is not text.
+    """
+    if not isinstance(answer, bytes):
+        raise Failure(Stage.CHECK, Reason.MALFORMED, f"the answer to {source} is not text")
+    pairs = (line.partition(":") for line in answer.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in pairs if colon}
