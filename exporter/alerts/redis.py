@@ -14,7 +14,17 @@ _REDIS = frozenset({"redis"})
 def groups(options: Options) -> tuple[Group, ...]:
     """Return the groups of this file."""
     return (
-        Group("redis", (hit_rate_low(options), memory_high(options), save_failing(options), replica_disconnected(options))),
+        Group(
+            "redis",
+            (
+                hit_rate_low(options),
+                memory_high(options),
+                writes_refused(options),
+                clients_high(options),
+                save_failing(options),
+                replica_disconnected(options),
+            ),
+        ),
         Group("redis-cluster", (cluster_degraded(options),)),
     )
 
@@ -24,6 +34,13 @@ _EVICTED = first(
     "$labels.service $labels.target",
     "{{ .Value | humanize }} keys",
     "unknown",
+)
+
+_USED = first(
+    "max(probe_redis_memory_used_bytes{service=%q,target=%q}) / max(probe_redis_memory_max_bytes{service=%q,target=%q} > 0)",
+    "$labels.service $labels.target $labels.service $labels.target",
+    "{{ .Value | humanizePercentage }}",
+    "without a limit",
 )
 
 
@@ -43,16 +60,7 @@ def hit_rate_low(options: Options) -> Alert:
             "{{ $value | humanizePercentage }} of the lookups of {{ $labels.service }} at {{ $labels.target }} found their "
             "key within 15m; the rest falls on what is behind the cache."
         ),
-        cause="Evicted within 15m: "
-        + _EVICTED
-        + ". Memory in use: "
-        + first(
-            "max(probe_redis_memory_used_bytes{service=%q,target=%q})"
-            " / max(probe_redis_memory_max_bytes{service=%q,target=%q} > 0)",
-            "$labels.service $labels.target $labels.service $labels.target",
-            "{{ .Value | humanizePercentage }}",
-            "without a limit",
-        ),
+        cause="Evicted within 15m: " + _EVICTED + ". Memory in use: " + _USED,
         action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
         panel=35,
         meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
@@ -78,10 +86,87 @@ def memory_high(options: Options) -> Alert:
             "{{ $labels.service }} at {{ $labels.target }} uses {{ $value | humanizePercentage }} of its maxmemory, for 5m. "
             "At the limit it evicts keys, or refuses writes, as its policy says."
         ),
-        cause="Evicted within 15m: " + _EVICTED,
+        cause="Evicted within 15m: " + _EVICTED + ". Policy: " + _policy(options),
         action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
         panel=87,
         meaning="the share of maxmemory in use is above its threshold for 5 min",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def _policy(options: Options) -> str:
+    return first(
+        f"group by (policy) (last_over_time(probe_redis_maxmemory_policy{{service=%q,target=%q}}[{options.bridge}]))",
+        "$labels.service $labels.target",
+        "{{ .Labels.policy }}",
+        "unknown",
+    )
+
+
+def writes_refused(options: Options) -> Alert:
+    """Build RedisWritesRefused."""
+    refused = 'probe_redis_error_replies_total{error=~"OOM|MISCONF|NOREPLICAS|READONLY|CLUSTERDOWN|MASTERDOWN"}'
+    grown = f"max by ({OWNER}, target, error) (increase({refused}[{options.recent}]))"
+    return Alert(
+        name="RedisWritesRefused",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{grown} > 0", options),
+        wait="2m",
+        summary="{{ $labels.service }} refuses what services ask for: {{ $labels.error }}",
+        description=(
+            "For 2m {{ $labels.service }} at {{ $labels.target }} has answered commands with {{ $labels.error }}, which its "
+            "clients cannot help: "
+            + first(
+                "max(increase(probe_redis_error_replies_total{service=%q,target=%q,error=%q}[5m]))",
+                "$labels.service $labels.target $labels.error",
+                "{{ .Value | humanize }}",
+                "some",
+            )
+            + " within 5m."
+        ),
+        cause="Memory in use: " + _USED + ". Policy: " + _policy(options),
+        action="OOM: raise maxmemory or let keys go; MISCONF: mend its disk; READONLY: clients write to a replica",
+        panel=143,
+        meaning="a server has answered for 2 min with errors that lie with itself: OOM, MISCONF, NOREPLICAS, READONLY, "
+        "CLUSTERDOWN, MASTERDOWN; not while the service is down",
+        comment="The window is short: one refusal, as in a failover, is none two minutes later.",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_redis_error_replies_total)", "there is none of a kind before the first"),),
+        kinds=_REDIS,
+    )
+
+
+def clients_high(options: Options) -> Alert:
+    """Build RedisClientsHigh."""
+    used, most = (highest(f"probe_redis_{which}_clients", options.recent, "target") for which in ("connected", "max"))
+    return Alert(
+        name="RedisClientsHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_redis_clients_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the clients that {{ $labels.service }} at {{ $labels.target }} takes are "
+            "connected, for 5m. With none left, new ones are refused."
+        ),
+        cause="Refused within 15m: "
+        + first(
+            "max(increase(probe_redis_rejected_connections_total{service=%q,target=%q}[15m]))",
+            "$labels.service $labels.target",
+            "{{ .Value | humanize }}",
+            "unknown",
+        )
+        + ". Waiting in commands that block: "
+        + first(
+            f"max(last_over_time(probe_redis_blocked_clients{{service=%q,target=%q}}[{options.bridge}]))",
+            "$labels.service $labels.target",
+            "{{ .Value | humanize }}",
+            "unknown",
+        ),
+        action="Find out who holds them: CLIENT LIST by address and name; lower pools, end idle ones, raise maxclients",
+        panel=142,
+        meaning="the share of maxclients that is connected is above its threshold for 5 min",
         team=Team.DBA,
         kinds=_REDIS,
     )

@@ -15,6 +15,7 @@ _OK = 'state="ok"'
 def redis() -> Panels:
     """What they say of memory, keys, clients, replicas and clusters."""
     used, most = of("probe_redis_memory_used_bytes"), of("probe_redis_memory_max_bytes")
+    clients = of("probe_redis_connected_clients")
     lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
     return (
         graph(
@@ -59,5 +60,33 @@ def redis() -> Panels:
                 "{{service}} {{target}} {{operation}}",
             ),
             texts=("Failed", "Worked"), size=Size.THIRD,
+        ),
+        graph(
+            142, "Redis clients", "Clients connected, of those that the server takes.", "percentunit",
+            Query(f"max by (service) ({ratio(clients, of('probe_redis_max_clients'))})", "{{service}}"),
+            limit(limits.REDIS_CLIENTS_RATIO), top=1,
+        ),
+        graph(
+            143, "Redis errors", "Commands answered with an error, by its first word.", "ops",
+            Query(total("service, error", of("probe_redis_error_replies_total")), "{{service}} {{error}}"),
+        ),
+        graph(
+            144, "Redis since the last save", "Time since the last save that worked, where something was written.", "s",
+            Query(
+                f"max by (service, target) (time() - {of('probe_redis_rdb_last_save_timestamp_seconds')} "
+                f"and {of('probe_redis_rdb_unsaved_changes')} > 0)",
+                "{{service}} {{target}}",
+            ),
+        ),
+        graph(
+            145, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
+            Query(
+                f"max by (service, target) ({of('probe_redis_memory_fragmentation_ratio')})", "{{service}} {{target}}"
+            ),
+        ),
+        graph(
+            146, "Redis commands", "Commands per second, and clients that wait in one that blocks.", "short",
+            Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
+            Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
         ),
     )  # fmt: skip

@@ -44,6 +44,8 @@ LINKED = {
     118: "Blind",
     140: "Redis Cluster",
     141: "Redis persistence",
+    142: "Redis clients",
+    143: "Redis errors",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}}

@@ -85,6 +85,7 @@ SHOWN: dict[str, Shows] = {
     "redis-down": dependency_down("redis", "redis"),
     "redis-hung": dependency_down("redis", "redis"),
     "redis-unsaved": dependency_down("redis", "redis"),
+    "redis-full": lambda demo, _: demo.value("probe_redis_maxmemory_policy", policy="noeviction") == 1,
     "kafka-down": dependency_down("kafka"),
     "kafka-hung": dependency_down("kafka"),
     "keycloak-down": dependency_down("keycloak"),

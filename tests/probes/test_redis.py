@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import ssl
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,113 @@ async def test_numbers_are_what_info_says(valkey_server: ValkeyServer, shared: S
     assert value(outcome, r.CLIENTS) >= 1
     assert outcome.samples[r.ROLE] == {("master",): 1.0}
     assert r.LINK_UP not in outcome.samples
+
+
+async def test_what_is_counted_is_what_info_says(own_valkey: ValkeyServer, shared: SharedClients) -> None:
+    async with client(own_valkey) as person, client(own_valkey) as waiting, client(own_valkey, db=5) as elsewhere:
+        await person.mset({"a": "1", "b": "x"})
+        await person.expire("b", 600)
+        await elsewhere.set("c", "1")
+        for command in ("INCR b", "LPUSH a 1", "EVALSHA 0000 0", "EVAL 'return {err=\"MINE now\"}' 0"):
+            with pytest.raises(redis.ResponseError):
+                await order(person, *shlex.split(command))
+        task = asyncio.create_task(order(waiting, "BLPOP", "nothing", 0))
+        await eventually(lambda: says(person, "blocked_clients", 1), 5, "a client that waits")
+        outcome = await attempt(probe_of(own_valkey, shared))
+        info = await person.info()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert outcome.samples[r.KEYS] == {("0",): 2, ("5",): 1}
+    assert outcome.samples[r.EXPIRING] == {("0",): 1, ("5",): 0}
+    errors = {name.removeprefix("errorstat_"): stat["count"] for name, stat in info.items() if "errorstat_" in name}
+    other = errors.pop("MINE", 0)
+    assert outcome.samples[r.ERRORS] == {**{(name,): count for name, count in errors.items()}, ("other",): other}
+    assert sum(outcome.samples[r.ERRORS].values()) == info["total_error_replies"] >= 4
+    assert value(outcome, r.BLOCKED) == 1
+    assert value(outcome, r.UNSAVED) == info["rdb_changes_since_last_save"] > 0
+    assert value(outcome, r.LAST_SAVE) == info["rdb_last_save_time"]
+    assert value(outcome, r.EXPIRED) == info["expired_keys"] == 0
+    assert value(outcome, r.LOADING) == 0
+    assert outcome.samples[r.PERSISTENCE] == {("rdb_save",): 1}
+    assert outcome.samples[r.POLICY] == {("allkeys-lru",): 1}
+    assert value(outcome, r.FRAGMENTATION) == pytest.approx(info["mem_fragmentation_ratio"], rel=0.5)
+    assert value(outcome, r.MEMORY_RSS) == pytest.approx(info["used_memory_rss"], rel=0.5)
+    assert 0 < value(outcome, r.COMMANDS) <= info["total_commands_processed"]
+    assert 0 < value(outcome, r.NETWORK, "input") <= info["total_net_input_bytes"]
+    assert value(outcome, r.CONNECTIONS) == info["total_connections_received"]
+
+
+async def test_writes_that_are_refused_for_want_of_memory_are_counted(
+    own_valkey: ValkeyServer, shared: SharedClients
+) -> None:
+    async with client(own_valkey) as person:
+        await asyncio.to_thread(own_valkey.fill)
+        with pytest.raises(redis.ResponseError, match="maxmemory"):
+            await person.set("a", "1")
+        outcome = await attempt(probe_of(own_valkey, shared))
+        assert value(outcome, r.ERRORS, "OOM") == 1
+        assert outcome.samples[r.POLICY] == {("noeviction",): 1}
+        assert value(outcome, r.MEMORY_USED) > value(outcome, r.MEMORY_MAX) == 1
+        await asyncio.to_thread(own_valkey.empty)
+        await person.set("a", "1")
+        assert value(await attempt(probe_of(own_valkey, shared)), r.ERRORS, "OOM") == 1
+
+
+async def test_the_append_only_file_is_told_of_where_there_is_one(own_valkey: ValkeyServer, shared: SharedClients) -> None:
+    async with client(own_valkey) as person:
+        await person.config_set("appendonly", "yes")
+        outcome = await attempt(probe_of(own_valkey, shared))
+    assert outcome.samples[r.PERSISTENCE] == {("rdb_save",): 1, ("aof_write",): 1, ("aof_rewrite",): 1}
+
+
+async def test_a_server_that_loads_its_data_is_starting_and_says_how_far_it_is(
+    shared: SharedClients, tmp_path: Path
+) -> None:
+    server = ValkeyServer(
+        tmp_path / "loading", options=("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024")
+    )
+    with server:
+        async with client(server) as person:
+            async with person.pipeline(transaction=False) as batch:
+                for n in range(50_000):
+                    batch.set(f"key-{n}", "x" * 20)
+                await batch.execute()
+            await person.save()
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        outcome = await attempt(probe_of(server, shared))
+        assert (outcome.verdict, reason(outcome)) == (Verdict.DOWN, ("query", "starting"))
+        assert outcome.parts == {"info": None}
+        assert value(outcome, r.LOADING) == 1
+        assert value(outcome, r.LOADING_LEFT) >= 0
+        assert value(outcome, r.MEMORY_MAX) == 64 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("info", "errors"),
+    [
+        (b"errorstat_OOM:count=3\r\n", {}),  # without the sum: before Redis 6.2
+        (b"total_error_replies:5\r\nerrorstat_OOM:count=3\r\n", {("OOM",): 3, ("other",): 2}),
+        (b"total_error_replies:5\r\nerrorstat_OOM:count=9\r\n", {("OOM",): 9}),  # never a sum that was made up
+        (b"total_error_replies:5\r\nerrorstat_OOM:\r\nerrorstat_X:count=1\r\n", {("other",): 5}),
+        (b"total_error_replies:0\r\n", {("other",): 0}),
+    ],
+)
+async def test_errors_are_of_a_closed_list(info: bytes, errors: Any, shared: SharedClients) -> None:
+    async with serving(answering(b"+PONG\r\n", bulk(info))) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port))
+    assert outcome.parts == {"info": None}
+    assert outcome.samples.get(r.ERRORS, {}) == errors
+
+
+async def test_what_a_server_makes_up_makes_no_series(shared: SharedClients) -> None:
+    lines = [f"db{n}:keys=1,expires=0\r\nerrorstat_E{n}:count=1" for n in range(5000)]
+    info = "\r\n".join(["maxmemory_policy:" + "x" * 5000, *lines]).encode()
+    async with serving(answering(b"+PONG\r\n", bulk(info))) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port))
+    assert outcome.samples[r.POLICY] == {("other",): 1}
+    assert len(outcome.samples[r.KEYS]) == 64
+    assert r.ERRORS not in outcome.samples
 
 
 async def look_up(person: redis.Redis, **times: int) -> None:

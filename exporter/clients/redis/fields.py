@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Set
 
 from exporter.clients.redis.resp import Answer
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Fields", "parse_fields"]
 
+_LINE = re.compile(r"^([^:\r\n]+):([^\r\n]*)", re.MULTILINE)
 _WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _NONE = frozenset({"nan", "-nan", "inf", "-inf"})
@@ -58,11 +59,14 @@ class Fields:
             raise self._malformed(name, "a number")
         return float(text)
 
-    def beginning(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield the fields whose name begins so, with the rest of the name."""
-        for name, value in self._fields.items():
-            if name.startswith(prefix):
-                yield name[len(prefix) :], value
+    def among(self, names: Set[str]) -> Set[str]:
+        """Return those of the names that the server gives."""
+        return names & self._fields.keys()
+
+    def within(self, name: str) -> Fields:
+        """Return the fields of a field, such as those of `db0:keys=3,expires=1`; none where the server does not give it."""
+        pairs = (pair.partition("=") for pair in self._fields.get(name, "").split(","))
+        return Fields(f"{self._source}: {name}", {key: value for key, equals, value in pairs if equals})
 
     def _malformed(self, name: str, expected: str) -> Failure:
         return Failure(Stage.CHECK, Reason.MALFORMED, f"{self._source}: {name} is not {expected}")
@@ -76,5 +80,4 @@ def parse_fields(source: str, answer: Answer) -> Mapping[str, str]:
     """
     if not isinstance(answer, bytes):
         raise Failure(Stage.CHECK, Reason.MALFORMED, f"the answer to {source} is not text")
-    pairs = (line.partition(":") for line in answer.decode("utf-8", "replace").splitlines())
-    return {name: value for name, colon, value in pairs if colon}
+    return dict(_LINE.findall(answer.decode("utf-8", "replace")))

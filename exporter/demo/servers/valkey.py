@@ -15,6 +15,7 @@ from exporter.demo.servers.base import Server
 
 __all__ = ["SNAPSHOT", "ValkeyServer", "valkey_binary"]
 
+MEMORY, POLICY = "64mb", "allkeys-lru"
 SNAPSHOT = "dump.rdb"
 """Name of the file that it saves to, in its folder."""
 
@@ -51,7 +52,7 @@ class ValkeyServer(Server):
         """Return the command line: nothing is saved."""
         return [
             self._binary, "--bind", self.host, "--port", str(self.port), "--dir", self.directory, "--save", "",
-            "--appendonly", "no", "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru",
+            "--appendonly", "no", "--maxmemory", MEMORY, "--maxmemory-policy", POLICY,
             "--repl-diskless-sync-delay", "0",
             *self._options,
         ]  # fmt: skip
@@ -76,3 +77,11 @@ class ValkeyServer(Server):
         (self.directory / SNAPSHOT).rmdir()
         self.tell("CONFIG", "SET", "save", "")
         self.tell("BGSAVE")
+
+    def fill(self) -> None:
+        """Let what it holds be more than it may, and nothing be evicted: every write is refused."""
+        self.tell("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
+
+    def empty(self) -> None:
+        """Let it have the memory that it is started with."""
+        self.tell("CONFIG", "SET", "maxmemory", MEMORY, "maxmemory-policy", POLICY)

@@ -461,6 +461,8 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
 
 HITS, MISSES = (of(f"probe_redis_keyspace_{which}_total", "redis", target="a:1") for which in ("hits", "misses"))
 LINK = of("probe_redis_master_link_up", "redis", target="a:1")
+POLICY = {of("probe_redis_maxmemory_policy", "redis", target="a:1", policy="noeviction"): 1.0}
+REFUSALS = of("probe_redis_error_replies_total", "redis", target="a:1", error="OOM")
 SAVED = of("probe_redis_persistence_success", "redis", target="a:1", operation="rdb_save")
 SLOTS = of("probe_redis_cluster_slots", "redis", target="a:1", state="ok")
 SERVES = of("probe_redis_cluster_ok", "redis", target="a:1")
@@ -484,10 +486,32 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
             beside={
                 of("probe_redis_memory_max_bytes", "redis", target="a:1"): 100,
                 **limit("probe_redis_memory_used_ratio", 0.9, "redis"),
+                **POLICY,
             },
             fires=300,
             labels=OF_REDIS,
-            heard={"summary": "91%"},
+            heard={"summary": "91%", "cause": "Policy: noeviction"},
+        ),
+    ),
+    "RedisWritesRefused": (
+        Entry(
+            good={REFUSALS: Growing(0)}, bad={REFUSALS: Growing(1)}, beside=POLICY, fires=150,
+            labels=labels(team="dba", service="redis", target="a:1", error="OOM"),
+            heard={"summary": "ask for: OOM", "cause": "without a limit. Policy: noeviction"},
+        ),
+    ),
+    "RedisClientsHigh": (
+        Entry(
+            good={of("probe_redis_connected_clients", "redis", target="a:1"): 80},
+            bad={of("probe_redis_connected_clients", "redis", target="a:1"): 81},
+            beside={
+                of("probe_redis_max_clients", "redis", target="a:1"): 100,
+                of("probe_redis_blocked_clients", "redis", target="a:1"): 7,
+                **limit("probe_redis_clients_ratio", 0.8, "redis"),
+            },
+            fires=300,
+            labels=OF_REDIS,
+            heard={"summary": "81%", "cause": "that block: 7"},
         ),
     ),
     "RedisSaveFailing": (
