@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import OWNER, above, below, highest, lowest, ratio, stepping_back
-from exporter.alerts.texts import first
+from exporter.alerts.texts import first, listed
 
 __all__ = ["groups"]
 
@@ -23,8 +23,11 @@ def groups(options: Options) -> tuple[Group, ...]:
                 clients_high(options),
                 save_failing(options),
                 replica_disconnected(options),
+                replica_lagging(options),
+                replica_missing(options),
             ),
         ),
+        Group("redis-sentinel", (split_brain(options), master_down(options), quorum_lost(options))),
         Group("redis-cluster", (cluster_degraded(options),)),
     )
 
@@ -213,6 +216,160 @@ def replica_disconnected(options: Options) -> Alert:
         team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
         kinds=_REDIS,
+    )
+
+
+def replica_lagging(options: Options) -> Alert:
+    """Build RedisReplicaLagging."""
+    lag = highest("probe_redis_replica_lag_seconds", options.recent, "target", "replica")
+    return Alert(
+        name="RedisReplicaLagging",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(lag, "probe_redis_replica_lag_seconds_limit", options), options),
+        wait="30s",
+        summary="A replica of {{ $labels.service }} lags: nothing heard of it for {{ $value | humanizeDuration }}",
+        description=(
+            "The master {{ $labels.target }} of {{ $labels.service }} has not heard of its replica {{ $labels.replica }} "
+            "for {{ $value | humanizeDuration }}. At repl-timeout, 60s unless set, it gives the replica up."
+        ),
+        cause="Behind by "
+        + first(
+            f"max(last_over_time(probe_redis_replica_lag_bytes{{service=%q,target=%q,replica=%q}}[{options.bridge}]))",
+            "$labels.service $labels.target $labels.replica",
+            "{{ .Value | humanize1024 }}B",
+            "an unknown number of bytes",
+        ),
+        action="Look at the replica's host: CPU, disk, network; read INFO replication on both",
+        panel=150,
+        meaning="a master has not heard of a connected replica for longer than its threshold",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_redis_replica_lag_seconds)", "a master without replicas has none"),),
+        kinds=_REDIS,
+    )
+
+
+def replica_missing(options: Options) -> Alert:
+    """Build RedisReplicaMissing."""
+    now = highest("probe_redis_connected_replicas", options.recent, "target")
+    most = f"max by ({OWNER}, target) (max_over_time(probe_redis_connected_replicas[1h]))"
+    is_master = f'max by (service, target) (last_over_time(probe_redis_role{{role="master"}}[{options.recent}]))'
+    return Alert(
+        name="RedisReplicaMissing",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{now} < {most}\nand on (service, target) {is_master}", options),
+        wait="5m",
+        summary="{{ $labels.service }} has lost a replica: {{ $value | humanize }} are left",
+        description=(
+            "The master {{ $labels.target }} of {{ $labels.service }} has had {{ $value | humanize }} replicas for 5m, and "
+            "more within the hour: the next failure may find none to take over."
+        ),
+        action="Start the replica, or mend its way to the master; if it was taken away, this ends within the hour",
+        panel=91,
+        meaning="a master has had fewer replicas for 5 min than within the last hour; after a failover, the new master "
+        "counts alone",
+        team=Team.DBA,
+        kinds=_REDIS,
+    )
+
+
+def _of_sentinels(*families: str) -> tuple[Disable, ...]:
+    return tuple(Disable(f"promql/series({family})", "only a Sentinel has it") for family in families)
+
+
+def split_brain(options: Options) -> Alert:
+    """Build RedisSplitBrain."""
+    seen = highest("probe_redis_sentinel_masters_seen", options.recent, "master")
+    told = f"last_over_time(probe_redis_sentinel_master_address[{options.bridge}])"
+    addresses = f"count by ({OWNER}, master) (group by ({OWNER}, master, address) ({told}))"
+    return Alert(
+        name="RedisSplitBrain",
+        severity=Severity.CRITICAL,
+        expr=f"{seen} > 1\nor\n{addresses} > 1",
+        wait="2m",
+        hold="1m",
+        summary="{{ $labels.service }} has two masters of {{ $labels.master }}",
+        description=(
+            "Sentinels of {{ $labels.service }} have seen {{ $value | humanize }} masters of {{ $labels.master }} for 2m. "
+            "Both take writes, and what one of them took will be thrown away."
+        ),
+        cause="Masters by their Sentinels: "
+        + listed(
+            f"count by (address) (last_over_time(probe_redis_sentinel_master_address{{service=%q,master=%q}}"
+            f"[{options.bridge}]))",
+            "$labels.service $labels.master",
+            "address",
+            "{{ .Labels.address }} by {{ .Value | humanize }}",
+            otherwise="unknown",
+        ),
+        action="Find the master that Sentinels' majority has, and REPLICAOF it on the other; keep the other's data first",
+        panel=151,
+        meaning="for 2 min a Sentinel reaches two masters of one name, or Sentinels tell clients of different ones",
+        comment="A failover shows both for some scrapes. The window is short: the old address is soon forgotten.",
+        team=Team.DBA,
+        disables=_of_sentinels("probe_redis_sentinel_masters_seen", "probe_redis_sentinel_master_address"),
+        kinds=_REDIS,
+    )
+
+
+def master_down(options: Options) -> Alert:
+    """Build RedisMasterDown."""
+    return Alert(
+        name="RedisMasterDown",
+        severity=Severity.WARNING,
+        expr=f"{highest('probe_redis_sentinel_master_up', options.recent, 'master')} == 0",
+        wait="1m",
+        summary="The master {{ $labels.master }} of {{ $labels.service }} is down, and none took over",
+        description=(
+            "No Sentinel of {{ $labels.service }} has reached the master of {{ $labels.master }} for 1m, and there was no "
+            "failover."
+        ),
+        cause=_sentinels(options),
+        action="Bring the master back; SENTINEL CKQUORUM says whether a failover can be, SENTINEL FAILOVER forces one",
+        panel=152,
+        meaning="every Sentinel has held a master to be down for 1 min, and none took over",
+        team=Team.DBA,
+        disables=_of_sentinels("probe_redis_sentinel_master_up"),
+        kinds=_REDIS,
+    )
+
+
+def quorum_lost(options: Options) -> Alert:
+    """Build RedisSentinelQuorumLost."""
+    return Alert(
+        name="RedisSentinelQuorumLost",
+        severity=Severity.WARNING,
+        expr=f"{highest('probe_redis_sentinel_quorum_ok', options.recent, 'master')} == 0",
+        wait="2m",
+        summary="The Sentinels of {{ $labels.master }} of {{ $labels.service }} are too few for a failover",
+        description=(
+            "For 2m no Sentinel of {{ $labels.service }} has reached enough others to fail {{ $labels.master }} over: if "
+            "its master ends, none takes over."
+        ),
+        cause=_sentinels(options),
+        action="Start the Sentinels that are gone, or SENTINEL RESET those that still know of ones that were taken away",
+        panel=152,
+        meaning="for 2 min no Sentinel reaches enough others for the quorum and the majority that a failover needs",
+        team=Team.DBA,
+        disables=_of_sentinels("probe_redis_sentinel_quorum_ok"),
+        kinds=_REDIS,
+    )
+
+
+def _sentinels(options: Options) -> str:
+    """Say how many Sentinels there are, and replicas that could take over."""
+
+    def most(family: str, state: str) -> str:
+        series = f'probe_redis_sentinel_{family}{{service=%q,master=%q,state="{state}"}}'
+        return first(
+            f"max(last_over_time({series}[{options.bridge}]))",
+            "$labels.service $labels.master",
+            "{{ .Value | humanize }}",
+            "unknown",
+        )
+
+    return (
+        f"Sentinels: {most('sentinels', 'usable')} usable of {most('sentinels', 'known')}. "
+        f"Replicas: {most('replicas', 'ok')} well of {most('replicas', 'known')}"
     )
 
 

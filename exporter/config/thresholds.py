@@ -42,6 +42,7 @@ class Thresholds(Settings):
     hit_ratio: Ratio = Field(0.8, description="Share of lookups of Redis that found their key.")
     redis_memory_ratio: Ratio = Field(0.9, description="Share of Redis' maxmemory that is in use.")
     redis_clients_ratio: Ratio = Field(0.8, description="Share of Redis' maxclients that is connected.")
+    redis_replica_lag: Duration = Field(10.0, description="Time since a master of Redis heard of a replica.")
     consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
     dead_letters: int = Field(0, ge=0, description="Messages by which a dead-letter topic may grow within 15 minutes.")
 
@@ -64,6 +65,7 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "hit_ratio": (limits.HIT_RATIO, {"redis"}),
     "redis_memory_ratio": (limits.REDIS_MEMORY_RATIO, {"redis"}),
     "redis_clients_ratio": (limits.REDIS_CLIENTS_RATIO, {"redis"}),
+    "redis_replica_lag": (limits.REDIS_REPLICA_LAG, {"redis"}),
     "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),
     "dead_letters": (limits.DEAD_LETTERS, {"kafka"}),
 }

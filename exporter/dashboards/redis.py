@@ -16,6 +16,8 @@ def redis() -> Panels:
     """What they say of memory, keys, clients, replicas and clusters."""
     used, most = of("probe_redis_memory_used_bytes"), of("probe_redis_memory_max_bytes")
     clients = of("probe_redis_connected_clients")
+    usable = of("probe_redis_sentinel_sentinels", 'state="usable"')
+    addresses = of("probe_redis_sentinel_master_address")
     lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
     return (
         graph(
@@ -88,5 +90,31 @@ def redis() -> Panels:
             146, "Redis commands", "Commands per second, and clients that wait in one that blocks.", "short",
             Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
             Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
+        ),
+        graph(
+            150, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",
+            Query(
+                f"max by (service, target, replica) ({of('probe_redis_replica_lag_seconds')})", "{{service}} {{replica}}"
+            ),
+            limit(limits.REDIS_REPLICA_LAG),
+        ),
+        graph(
+            151, "Redis masters by Sentinel", "Masters that a Sentinel reaches of one name, and that Sentinels tell of.",
+            "short",
+            Query(
+                f"max by (service, master) ({of('probe_redis_sentinel_masters_seen')})", "{{service}} {{master}} reached"
+            ),
+            Query(
+                f"count by (service, master) (group by (service, master, address) ({addresses}))",
+                "{{service}} {{master}} told of",
+            ),
+        ),
+        graph(
+            152, "Redis Sentinels", "Sentinels that one of them reaches, and the quorum; masters that it reaches.",
+            "short",
+            Query(f"max by (service, master) ({usable})", "{{service}} {{master}} usable"),
+            Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum')})", "{{service}} {{master}} quorum"),
+            Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum_ok')})", "{{service}} {{master}} enough"),
+            Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
         ),
     )  # fmt: skip

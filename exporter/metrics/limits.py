@@ -42,12 +42,13 @@ TRANSACTION_AGE = _limit(
 HIT_RATIO = _limit("probe_redis_hit_ratio_limit", "share of lookups that find their key below which a cache serves badly.")
 REDIS_MEMORY_RATIO = _limit("probe_redis_memory_used_ratio_limit", "share of maxmemory above which it runs out.")
 REDIS_CLIENTS_RATIO = _limit("probe_redis_clients_ratio_limit", "share of maxclients above which connections run out.")
+REDIS_REPLICA_LAG = _limit("probe_redis_replica_lag_seconds_limit", "silence of a replica above which it lags.")
 CONSUMER_LAG = _limit("probe_kafka_consumer_group_topic_lag_limit", "messages above which a consumer group is behind.")
 DEAD_LETTERS = _limit("probe_kafka_dlq_messages_increase_limit", "growth of a dead-letter topic in 15 min that is too much.")
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
     LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO,
-    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, CONSUMER_LAG, DEAD_LETTERS,
+    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, DEAD_LETTERS,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

@@ -12,11 +12,12 @@ from exporter.clients.redis.connection import Connection, Login, connect
 from exporter.clients.redis.info import Info, read_info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.resp import ServerError
+from exporter.clients.redis.sentinel import read_watched
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.redis.families import FAMILIES
-from exporter.redis.recording import record_cluster, record_failed_nodes, record_info
+from exporter.redis.recording import record_cluster, record_failed_nodes, record_info, record_watched
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "RedisProbe", "RedisSettings"]
@@ -67,6 +68,8 @@ class RedisProbe(Probe[RedisSettings]):
             info = await self._info(attempt, connection)
             if refusal is not None:
                 raise refusal
+            if info is not None and info.is_sentinel:
+                await _watched(attempt, connection)
             if info is not None and info.clustered:
                 await _cluster(attempt, connection)
         finally:
@@ -97,6 +100,14 @@ async def _ping(attempt: Attempt, connection: Connection) -> Failure | None:
     if answer != b"PONG":
         raise Failure(Stage.CHECK, Reason.PROTOCOL, "the answer to PING is not PONG")
     return None
+
+
+async def _watched(attempt: Attempt, connection: Connection) -> None:
+    """Ask a Sentinel for what it watches. That a master of it is down does not make the Sentinel down."""
+    async with attempt.part("sentinel") as part:
+        part.stage = Stage.QUERY
+        async for watched in read_watched(connection):
+            record_watched(part, watched)
 
 
 async def _cluster(attempt: Attempt, connection: Connection) -> None:

@@ -38,7 +38,33 @@ HIT_RATIO = gauge(
 )
 ROLE = gauge("probe_redis_role", "1 for the server's role: master or replica.", "role")
 LINK_UP = gauge("probe_redis_master_link_up", "1 if a replica is connected to its master, 0 if not; absent on a master.")
+LINK_DOWN = gauge(
+    "probe_redis_master_link_down_seconds",
+    "Time since a replica lost its master; absent while it has one, and where it never had.",
+)
+SYNCING = gauge("probe_redis_master_sync_in_progress", "1 while a replica takes in a copy of its master's data.")
+MASTER_IO = gauge("probe_redis_master_last_io_seconds", "Time since a replica heard of its master, which speaks each 10 s.")
+OFFSET = gauge(
+    "probe_redis_replication_offset_bytes",
+    "Bytes of replication that a master has written, or a replica taken in; of one master they can be subtracted.",
+)
 REPLICAS = gauge("probe_redis_connected_replicas", "Replicas that are connected to the server.")
+REPLICA_ONLINE = gauge(
+    "probe_redis_replica_online",
+    "1 if a replica follows its master, 0 while it is being copied to; of the first 64.",
+    "replica",
+)
+REPLICA_LAG = gauge(
+    "probe_redis_replica_lag_seconds", "Time since the master heard of a replica, which speaks each second.", "replica"
+)
+REPLICA_BEHIND = gauge(
+    "probe_redis_replica_lag_bytes", "Bytes of replication that a replica has not said it has taken in.", "replica"
+)
+SYNCS = counter(
+    "probe_redis_syncs_total",
+    "Replicas that came back to a master: full (all was copied), partial (the rest was), refused (no rest was left).",
+    "kind",
+)
 UPTIME = gauge("probe_redis_uptime_seconds", "Time since the server started.")
 
 LOADING = gauge("probe_redis_loading", "1 while it loads its data from disk, and refuses whatever is asked for a key.")
@@ -70,10 +96,45 @@ CLUSTER_FAILED = gauge(
 )
 CLUSTER_SIZE = gauge("probe_redis_cluster_size", "Masters of the cluster that serve slots: cluster_size.")
 
+SENTINEL_ADDRESS = gauge(
+    "probe_redis_sentinel_master_address", "1 for where a Sentinel tells clients that a master is.", "master", "address"
+)
+SENTINEL_UP = gauge(
+    "probe_redis_sentinel_master_up", "1 if a Sentinel reaches a master, 0 if it holds it to be down.", "master"
+)
+SENTINEL_FAILOVER = gauge("probe_redis_sentinel_failover_in_progress", "1 while a failover is under way.", "master")
+SENTINEL_REPLICAS = gauge(
+    "probe_redis_sentinel_replicas",
+    "Replicas of a master: known, those that are gone too; ok, those that are reached and have their master.",
+    "master",
+    "state",
+)
+SENTINEL_MASTERS = gauge(
+    "probe_redis_sentinel_masters_seen",
+    "Of a master and its replicas, those that are reached and say they are a master: 2 is a split brain.",
+    "master",
+)
+SENTINEL_SENTINELS = gauge(
+    "probe_redis_sentinel_sentinels",
+    "Sentinels of a master: known, those that are gone too; usable, those that this one reaches; both with itself.",
+    "master",
+    "state",
+)
+SENTINEL_QUORUM = gauge(
+    "probe_redis_sentinel_quorum", "Sentinels that must agree that a master is down: the configured quorum.", "master"
+)
+SENTINEL_QUORUM_OK = gauge(
+    "probe_redis_sentinel_quorum_ok",
+    "1 if the usable Sentinels are enough for the quorum and for the majority that a failover needs.",
+    "master",
+)
+
 FAMILIES: tuple[Family, ...] = (
     MEMORY_USED, MEMORY_MAX, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED, MAX_CLIENTS, EVICTED, REJECTED,
-    CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP, REPLICAS,
+    CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP, LINK_DOWN,
+    SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG, REPLICA_BEHIND, SYNCS,
     UPTIME, LOADING, LOADING_LEFT, LAST_SAVE, UNSAVED, PERSISTENCE, CLUSTER_OK, CLUSTER_SLOTS, CLUSTER_NODES,
-    CLUSTER_FAILED, CLUSTER_SIZE,
+    CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS, SENTINEL_MASTERS,
+    SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
 )  # fmt: skip
 """All of them, in the order in which the reference lists them."""

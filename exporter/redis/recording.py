@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from exporter.clients.redis.cluster import ClusterView
 from exporter.clients.redis.info import Info
 from exporter.clients.redis.lookups import LookupWindow
+from exporter.clients.redis.sentinel import Watched
 from exporter.probing.attempt import Attempt
 from exporter.redis import families as f
+from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["ERRORS", "record_cluster", "record_failed_nodes", "record_info"]
+__all__ = ["ERRORS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
 
 _NUMBERS = {
     "used_memory": f.MEMORY_USED,
@@ -49,6 +51,14 @@ _POLICIES = frozenset({
 })  # fmt: skip
 _SAVING = {"rdb_last_bgsave_status": "rdb_save"}
 _APPENDING = {"aof_last_write_status": "aof_write", "aof_last_bgrewrite_status": "aof_rewrite"}
+_LINK = {
+    "master_link_down_since_seconds": f.LINK_DOWN,
+    "master_sync_in_progress": f.SYNCING,
+    "master_last_io_seconds_ago": f.MASTER_IO,
+}
+_SYNCS = {"sync_full": "full", "sync_partial_ok": "partial", "sync_partial_err": "refused"}
+_REPLICAS = frozenset(f"slave{number}" for number in range(64))
+MAX_HOST = 255
 _ROLES = {"master": "master", "slave": "replica"}
 
 
@@ -127,7 +137,43 @@ def _record_replication(part: Attempt, info: Info) -> None:
     if role is not None:
         part.record(f.ROLE, 1, role)
     if info.master_link_up is not None:
-        part.record(f.LINK_UP, info.master_link_up)
+        _record_link(part, info)
+    offset = info.number("slave_repl_offset" if role == "replica" else "master_repl_offset")
+    if offset is not None:
+        part.record(f.OFFSET, offset)
+    for name, kind in _SYNCS.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(f.SYNCS, number, kind)
+    if role is not None:
+        _record_replicas(part, info, offset)
+
+
+def _record_link(part: Attempt, info: Info) -> None:
+    """Record a replica's link to its master; -1 is how a server says that there is nothing to say."""
+    part.record(f.LINK_UP, bool(info.master_link_up))
+    for name, family in _LINK.items():
+        number = info.number(name)
+        if number is not None and number >= 0:
+            part.record(family, number)
+
+
+def _record_replicas(part: Attempt, info: Info, offset: float | None) -> None:
+    """Record the replicas of a server, that of a replica too, which may have its own."""
+    for name in info.among(_REPLICAS):
+        within = info.within(name)
+        host, port, at, lag = within.text("ip"), within.text("port"), within.number("offset"), within.number("lag")
+        if not host or not port or len(host) > MAX_HOST or not (host + port).isprintable():
+            raise Failure(Stage.CHECK, Reason.MALFORMED, "INFO: a replica without an address")
+        replica = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        online = within.text("state") == "online"
+        part.record(f.REPLICA_ONLINE, online, replica)
+        if not online:
+            continue  # it has taken nothing in yet, and its lag is that of nothing
+        if lag is not None and lag >= 0:
+            part.record(f.REPLICA_LAG, lag, replica)
+        if at is not None and offset is not None:
+            part.record(f.REPLICA_BEHIND, offset - at, replica)
 
 
 def record_cluster(part: Attempt, view: ClusterView) -> None:
@@ -145,3 +191,19 @@ def record_failed_nodes(part: Attempt, failed: Mapping[str, float]) -> None:
     """Record how many nodes of a cluster have failed."""
     for state, number in failed.items():
         part.record(f.CLUSTER_FAILED, number, state)
+
+
+def record_watched(part: Attempt, watched: Watched) -> None:
+    """Record a master that a Sentinel watches."""
+    name = watched.name
+    part.record(f.SENTINEL_ADDRESS, 1, name, watched.address)
+    part.record(f.SENTINEL_UP, watched.up, name)
+    part.record(f.SENTINEL_FAILOVER, watched.failing_over, name)
+    part.record(f.SENTINEL_REPLICAS, watched.replicas, name, "known")
+    part.record(f.SENTINEL_REPLICAS, watched.replicas_ok, name, "ok")
+    part.record(f.SENTINEL_MASTERS, watched.masters, name)
+    part.record(f.SENTINEL_SENTINELS, watched.sentinels, name, "known")
+    if watched.usable is not None:
+        part.record(f.SENTINEL_SENTINELS, watched.usable, name, "usable")
+    part.record(f.SENTINEL_QUORUM, watched.quorum, name)
+    part.record(f.SENTINEL_QUORUM_OK, watched.quorum_reached, name)

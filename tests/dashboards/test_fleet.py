@@ -46,6 +46,9 @@ LINKED = {
     141: "Redis persistence",
     142: "Redis clients",
     143: "Redis errors",
+    150: "Redis replicas behind",
+    151: "Redis masters by Sentinel",
+    152: "Redis Sentinels",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}}

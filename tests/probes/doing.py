@@ -111,3 +111,20 @@ async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head
 async def hang_up(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     """Close once asked."""
     await reader.read(65536)
+
+
+def bulk(text: bytes) -> bytes:
+    """Write a text as Redis answers with one."""
+    return b"$%d\r\n%s\r\n" % (len(text), text)
+
+
+def answering(*answers: bytes) -> Handler:
+    """Give one answer for each command of Redis, and none after the last."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readuntil(b"*")
+            writer.write(answer)
+        await silence(reader, writer)
+
+    return handler

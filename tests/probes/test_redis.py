@@ -22,8 +22,9 @@ from exporter.redis import families as r
 from exporter.verdict import Stage, Verdict
 from tests.fixtures.valkeys import form, order
 from tests.probes.doing import (
-    Handler,
+    answering,
     attempt,
+    bulk,
     flood,
     hang_up,
     make,
@@ -43,22 +44,6 @@ def probe_of(server: ValkeyServer, shared: SharedClients, **settings: Any) -> Pr
 
 def client(server: ValkeyServer, **options: Any) -> redis.Redis:
     return redis.Redis(host=server.host, port=server.port, **options)
-
-
-def bulk(text: bytes) -> bytes:
-    return b"$%d\r\n%s\r\n" % (len(text), text)
-
-
-def answering(*answers: bytes) -> Handler:
-    """Give one answer for each command, and none after the last."""
-
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in answers:
-            await reader.readuntil(b"*")
-            writer.write(answer)
-        await silence(reader, writer)
-
-    return handler
 
 
 async def test_a_server_that_answers_is_up_with_every_phase_timed(
@@ -227,24 +212,6 @@ async def test_the_hit_ratio_is_of_enough_lookups_between_attempts(own_valkey: V
         assert r.HIT_RATIO not in (await attempt(probe)).samples  # counters went back
         await look_up(person, a=100)
         assert value(await attempt(probe), r.HIT_RATIO) == 1
-
-
-async def test_a_replica_tells_its_role_and_its_link(
-    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
-) -> None:
-    options = ("--replicaof", f"{own_valkey.host} {own_valkey.port}")
-    with ValkeyServer(tmp_path / "replica", options=options) as replica:
-        probe = probe_of(replica, shared)
-        async with asyncio.timeout(20):
-            while not (outcome := await attempt(probe)).samples.get(r.LINK_UP, {}).get((), 0):
-                await asyncio.sleep(0.05)
-        assert outcome.samples[r.ROLE] == {("replica",): 1.0}
-        assert value(await attempt(probe_of(own_valkey, shared)), r.REPLICAS) == 1
-        await asyncio.to_thread(own_valkey.kill)
-        async with asyncio.timeout(20):
-            while value(outcome := await attempt(probe), r.LINK_UP):
-                await asyncio.sleep(0.05)
-        assert outcome.verdict is Verdict.UP  # it serves what it has
 
 
 async def test_logins(shared: SharedClients, tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ class Info(Fields):
         return status == "up" if status is not None else None
 
     @property
+    def is_sentinel(self) -> bool:
+        """Whether it is a Sentinel, which keeps no data; Valkey has another word for the mode than Redis."""
+        return "sentinel" in (self.text("redis_mode"), self.text("server_mode"))
+
+    @property
     def clustered(self) -> bool:
         """Whether the server is a node of a Redis Cluster."""
         return self.text("cluster_enabled") == "1"

@@ -467,6 +467,21 @@ SAVED = of("probe_redis_persistence_success", "redis", target="a:1", operation="
 SLOTS = of("probe_redis_cluster_slots", "redis", target="a:1", state="ok")
 SERVES = of("probe_redis_cluster_ok", "redis", target="a:1")
 FAILED_NODES = of("probe_redis_cluster_failed_nodes", "redis", target="a:1", state="fail")
+LAG_OF_REPLICA = of("probe_redis_replica_lag_seconds", "redis", target="a:1", replica="b:1")
+CONNECTED = of("probe_redis_connected_replicas", "redis", target="a:1")
+AT_SENTINEL = {"target": "s:1", "master": "main"}
+SEEN, REACHED, QUORATE = (
+    of(f"probe_redis_sentinel_{what}", "redis", **AT_SENTINEL) for what in ("masters_seen", "master_up", "quorum_ok")
+)
+TOLD = of("probe_redis_sentinel_master_address", "redis", **AT_SENTINEL, address="a:1")
+TOLD_OTHERWISE = of("probe_redis_sentinel_master_address", "redis", target="s:2", master="main", address="b:1")
+SENTINELS = {
+    of("probe_redis_sentinel_sentinels", "redis", **AT_SENTINEL, state="usable"): 2.0,
+    of("probe_redis_sentinel_sentinels", "redis", **AT_SENTINEL, state="known"): 3.0,
+    of("probe_redis_sentinel_replicas", "redis", **AT_SENTINEL, state="ok"): 1.0,
+    of("probe_redis_sentinel_replicas", "redis", **AT_SENTINEL, state="known"): 2.0,
+}
+OF_MASTER = labels(team="dba", service="redis", master="main")
 OF_REDIS = labels(team="dba", service="redis", target="a:1")
 OF_ALL_REDIS = labels(team="dba", service="redis")
 REDIS: Mapping[str, tuple[Entry, ...]] = {
@@ -522,6 +537,47 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
         ),
     ),
     "RedisReplicaDisconnected": (Entry(good={LINK: 1}, bad={LINK: 0}, fires=120, labels=OF_REDIS),),
+    "RedisReplicaLagging": (
+        Entry(
+            good={LAG_OF_REPLICA: 10}, bad={LAG_OF_REPLICA: 11},
+            beside={
+                of("probe_redis_replica_lag_bytes", "redis", target="a:1", replica="b:1"): 2048,
+                **limit("probe_redis_replica_lag_seconds", 10, "redis"),
+            },
+            fires=30,
+            labels=labels(team="dba", service="redis", target="a:1", replica="b:1"),
+            heard={"summary": "for 11s", "cause": "2kiB"},
+        ),
+    ),
+    "RedisReplicaMissing": (
+        Entry(
+            good={CONNECTED: 2}, bad={CONNECTED: 1},
+            beside={of("probe_redis_role", "redis", target="a:1", role="master"): 1},
+            fires=300, labels=OF_REDIS, heard={"summary": "1 are left"},
+        ),
+    ),
+    "RedisSplitBrain": (
+        Entry(
+            good={SEEN: 1}, bad={SEEN: 2}, beside={TOLD: 1}, fires=120,
+            labels=labels("critical", "dba", service="redis", master="main"), heard={"cause": "a:1 by 1"},
+        ),
+        Entry(
+            variant="Sentinels differ", good={SEEN: 1, TOLD: 1}, bad={TOLD_OTHERWISE: 1}, fires=120,
+            labels=labels("critical", "dba", service="redis", master="main"), heard={"cause": "a:1 by 1, b:1 by 1"},
+        ),
+    ),
+    "RedisMasterDown": (
+        Entry(
+            good={REACHED: 1}, bad={REACHED: 0}, beside=SENTINELS, fires=60, labels=OF_MASTER,
+            heard={"cause": "Sentinels: 2 usable of 3. Replicas: 1 well of 2"},
+        ),
+    ),
+    "RedisSentinelQuorumLost": (
+        Entry(
+            good={QUORATE: 1}, bad={QUORATE: 0}, beside=SENTINELS, fires=120, labels=OF_MASTER,
+            heard={"cause": "Sentinels: 2 usable of 3"},
+        ),
+    ),
     "RedisClusterDegraded": (
         Entry(
             good={SLOTS: 16384}, bad={SLOTS: 16383}, beside={SERVES: 1}, fires=60, labels=OF_ALL_REDIS,
