@@ -117,4 +117,9 @@ def redis() -> Panels:
             Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum_ok')})", "{{service}} {{master}} enough"),
             Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
         ),
+        graph(
+            147, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
+            Query(f"max by (service, operation) ({of('probe_redis_canary_seconds')})", "{{service}} {{operation}}"),
+            Query(f"max by (service, event) ({of('probe_redis_latency_event_seconds')})", "{{service}} {{event}}"),
+        ),
     )  # fmt: skip

@@ -260,6 +260,16 @@ CLUSTER_DOWN = Cause(
         "Where all nodes run, look at the cluster bus between them: the port plus 10000",
     ),
 )
+MEMORY_LIMIT = Cause(
+    "memory_limit",
+    "it is at its maxmemory and evicts nothing: it refuses writes",
+    "rediswritesrefused",
+    (
+        "redis-cli info memory: used_memory, maxmemory and maxmemory_policy",
+        "redis-cli --bigkeys: what fills it; give keys a time to live",
+        "redis-cli config set maxmemory, or for a cache config set maxmemory-policy allkeys-lru",
+    ),
+)
 SAVE_FAILING = Cause(
     "save_failing",
     "it cannot save to its disk, and refuses writes until it can",
@@ -398,9 +408,8 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
-        CLUSTER_DOWN, SAVE_FAILING,
-        GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG,
-        OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
+        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE,
+        CONSUMERS_HANG, OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:
         if reason not in PROBER_FAULTS:

@@ -33,8 +33,8 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
   liveness …) are left out.
 - What Kubernetes says of its pods: they cannot be created, have no node, no image, end again and again, or are killed for
   their memory. A crash loop of what needs something that is down is a symptom of that. It is sure where no pod is ready.
-- What a Redis says of itself: its cluster does not serve (`cluster_down`), or it cannot save and refuses writes for it
-  (`save_failing`).
+- What a Redis says of itself: its cluster does not serve (`cluster_down`); it refuses writes because it is at its
+  limit of memory (`memory_limit`) or cannot save (`save_failing`).
 - Else what the service's process says or said within the last minutes: a full heap (`memory_short`), restarts
   (`restarting`). Else the reason why its targets fail. Else `unknown`: nothing is guessed.
 - **Slow**: the p99 is over the service's threshold. What it needs is slow or down, over any number of steps; its pool, its

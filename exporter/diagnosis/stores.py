@@ -19,11 +19,19 @@ def of_store(member: Member) -> Iterator[Suspicion]:
     serves = member.lowest(r.CLUSTER_OK)
     if serves is not None and serves.value == 0:
         yield Suspicion(causes.CLUSTER_DOWN, "", Confidence.HIGH, most(_of_cluster(member)))
-    if Reason.QUERY_FAILED in member.reasons:  # a failed save alone makes nothing down: it may be told to go on
-        failed = [each for each in member.readings(r.PERSISTENCE) if each.value == 0]
-        if failed:
-            seen = (_failed(member, each.labels.get("operation", "")) for each in failed)
-            yield Suspicion(causes.SAVE_FAILING, "", Confidence.HIGH, most(seen))
+    if Reason.QUERY_FAILED not in member.reasons:
+        return  # neither alone makes it down: reads are served, and it may be told to go on without saves
+    for policy in member.readings(r.POLICY, policy="noeviction"):
+        target = policy.labels.get("target", "")
+        used, highest = member.highest(r.MEMORY_USED, target=target), member.highest(r.MEMORY_MAX, target=target)
+        if used is not None and highest is not None and used.value >= highest.value > 0:
+            full = evidence("share of maxmemory in use", used.value / highest.value, r.MEMORY_USED, member.name)
+            yield Suspicion(causes.MEMORY_LIMIT, "", Confidence.HIGH, (full,))
+            break
+    failed = [each for each in member.readings(r.PERSISTENCE) if each.value == 0]
+    if failed:
+        seen = (_failed(member, each.labels.get("operation", "")) for each in failed)
+        yield Suspicion(causes.SAVE_FAILING, "", Confidence.HIGH, most(seen))
 
 
 def _of_cluster(member: Member) -> Iterator[Evidence]:

@@ -7,18 +7,21 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
+from exporter.clients.redis.canary import Canary
 from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, read_cluster
 from exporter.clients.redis.connection import Connection, Login, connect
 from exporter.clients.redis.info import Info, read_info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.resp import ServerError
 from exporter.clients.redis.sentinel import read_watched
+from exporter.clients.redis.slow import read_latency_events, read_slow_log_length
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
-from exporter.redis.families import FAMILIES
+from exporter.redis import families as f
 from exporter.redis.recording import record_cluster, record_failed_nodes, record_info, record_watched
-from exporter.verdict import Failure, Reason, Stage
+from exporter.values import Duration, Settings
+from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["PROBE", "RedisProbe", "RedisSettings"]
 
@@ -26,13 +29,33 @@ _STILL_TELLS = frozenset({Reason.QUERY_FAILED, Reason.STARTING})
 """Refusals of PING after which INFO may be answered: MISCONF, MASTERDOWN, LOADING."""
 
 
+class CanarySettings(Settings):
+    """A key that is written and read back."""
+
+    prefix: str = Field(
+        "hafnium-exporter:canary:",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^{}\s]+$",
+        description="What the key's name begins with; the rest is drawn by lot.",
+    )
+    ttl: Duration = Field(60.0, description="Time after which the server removes it.")
+
+
 class RedisSettings(ProbeSettings):
-    """How to log in."""
+    """How to log in, and what else to ask."""
 
     user: str | None = Field(None, min_length=1, max_length=255, description="ACL user; default: the default user.")
     password: SecretStr | None = Field(None, description="Password; masked wherever shown.")
     password_file: Path | None = Field(None, description="File with the password, read at each login.")
     tls: TlsSettings | None = Field(None, description="Speak TLS; default: plain.")
+
+    canary: CanarySettings | None = Field(
+        None, description="Write a key and read it back, which decides the verdict too; default: nothing is written."
+    )
+    slow_commands: bool = Field(
+        default=False, description="Ask for the length of the slow log and for latency events too (part `slow`)."
+    )
 
     @model_validator(mode="after")
     def _one_password(self) -> RedisSettings:
@@ -49,7 +72,7 @@ class RedisProbe(Probe[RedisSettings]):
     kind = "redis"
     settings_type = RedisSettings
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
-    metrics = FAMILIES
+    metrics = f.FAMILIES
 
     def __init__(self, target: Target, settings: RedisSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
@@ -59,6 +82,8 @@ class RedisProbe(Probe[RedisSettings]):
             tls=ClientTls(settings.tls) if settings.tls is not None else None,
         )
         self._lookups = LookupWindow()
+        canary = settings.canary
+        self._canary = Canary(canary.prefix, canary.ttl) if canary is not None else None
 
     async def check(self, attempt: Attempt) -> None:
         """Connect, log in, ask, and close."""
@@ -70,8 +95,13 @@ class RedisProbe(Probe[RedisSettings]):
                 raise refusal
             if info is not None and info.is_sentinel:
                 await _watched(attempt, connection)
+                return
             if info is not None and info.clustered:
                 await _cluster(attempt, connection)
+            if self._canary is not None and connection.usable:
+                await _fly(attempt, connection, self._canary)
+            if self.settings.slow_commands and connection.usable:
+                await _slow(attempt, connection)
         finally:
             connection.abort()
 
@@ -100,6 +130,36 @@ async def _ping(attempt: Attempt, connection: Connection) -> Failure | None:
     if answer != b"PONG":
         raise Failure(Stage.CHECK, Reason.PROTOCOL, "the answer to PING is not PONG")
     return None
+
+
+async def _fly(attempt: Attempt, connection: Connection, canary: Canary) -> None:
+    """Write and read the canary.
+
+    Raises:
+        Failure: That did not work.
+    """
+    with attempt.phase(Stage.QUERY):
+        try:
+            flown = await canary.fly(connection)
+        except Failure as failure:
+            if failure.verdict is Verdict.DOWN:
+                attempt.record(f.CANARY, 0)
+            raise
+    if flown is not None:
+        attempt.record(f.CANARY, 1)
+        attempt.record(f.CANARY_TOOK, flown.write, "write")
+        attempt.record(f.CANARY_TOOK, flown.read, "read")
+
+
+async def _slow(attempt: Attempt, connection: Connection) -> None:
+    """Ask for what the server itself found slow."""
+    async with attempt.part("slow") as part:
+        part.stage = Stage.QUERY
+        part.record(f.SLOW_LOG, await read_slow_log_length(connection))
+        for event in await read_latency_events(connection):
+            part.record(f.LATENCY, event.took, event.name)
+            part.record(f.LATENCY_LONGEST, event.longest, event.name)
+            part.record(f.LATENCY_AT, event.at, event.name)
 
 
 async def _watched(attempt: Attempt, connection: Connection) -> None:

@@ -79,6 +79,23 @@ PERSISTENCE = gauge(
     "operation",
 )
 
+CANARY = gauge(
+    "probe_redis_canary_success",
+    "1 if the canary was written and read back, 0 if not; absent where it is another server that takes writes.",
+)
+CANARY_TOOK = gauge("probe_redis_canary_seconds", "Time that writing and reading the canary took.", "operation")
+SLOW_LOG = gauge(
+    "probe_redis_slowlog_length",
+    "Commands in the slow log, which keeps slowlog-max-len, and those only that took longer than slowlog-log-slower-than.",
+)
+LATENCY = gauge(
+    "probe_redis_latency_event_seconds", "Time that the latest event of a kind took, by the latency monitor.", "event"
+)
+LATENCY_LONGEST = gauge(
+    "probe_redis_latency_event_longest_seconds", "Time that the longest event of a kind took, since LATENCY RESET.", "event"
+)
+LATENCY_AT = gauge("probe_redis_latency_event_timestamp_seconds", "Time of the latest event of a kind.", "event")
+
 CLUSTER_OK = gauge(
     "probe_redis_cluster_ok",
     "1 if the node says that its cluster serves, 0 if it refuses every key: cluster_state; absent outside of a cluster.",
@@ -133,7 +150,8 @@ FAMILIES: tuple[Family, ...] = (
     MEMORY_USED, MEMORY_MAX, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED, MAX_CLIENTS, EVICTED, REJECTED,
     CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP, LINK_DOWN,
     SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG, REPLICA_BEHIND, SYNCS,
-    UPTIME, LOADING, LOADING_LEFT, LAST_SAVE, UNSAVED, PERSISTENCE, CLUSTER_OK, CLUSTER_SLOTS, CLUSTER_NODES,
+    UPTIME, LOADING, LOADING_LEFT, LAST_SAVE, UNSAVED, PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, LATENCY,
+    LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS, CLUSTER_NODES,
     CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS, SENTINEL_MASTERS,
     SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
 )  # fmt: skip

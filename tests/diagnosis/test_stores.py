@@ -9,6 +9,7 @@ from exporter.verdict import Reason
 from tests.diagnosis.snapshots import DOWN, UP, causes, dependency, facts, first, found, seen, service
 
 BROKEN = facts(cluster_ok=0, slots={"ok": 10923, "fail": 5461}, failed={"fail": 1, "pfail": 0})
+FULL = facts(used=9, memory=8, policy={"noeviction": 1})
 UNSAVED = facts(saved={"rdb_save": 0, "aof_write": 1})
 
 
@@ -23,6 +24,10 @@ def redis(reason: Reason, **more: object) -> Member:
         (redis(Reason.REPORTED_DOWN, facts=facts(cluster_ok=1)), ["reported_down"]),
         (redis(Reason.QUERY_FAILED, facts=UNSAVED), ["save_failing"]),
         (redis(Reason.QUERY_FAILED, facts=facts(saved={"rdb_save": 1})), ["query_failed"]),
+        (redis(Reason.QUERY_FAILED, facts=FULL), ["memory_limit"]),
+        (redis(Reason.TIMEOUT, facts=FULL), ["timeout"]),
+        (redis(Reason.QUERY_FAILED, facts=facts(used=9, memory=8, policy={"allkeys-lru": 1})), ["query_failed"]),
+        (redis(Reason.QUERY_FAILED, facts=facts(used=9, memory=0, policy={"noeviction": 1})), ["query_failed"]),
         (redis(Reason.CONNECT_REFUSED, facts=UNSAVED), ["connect_refused"]),
         (redis(Reason.QUERY_FAILED, facts=BROKEN | UNSAVED), ["cluster_down", "save_failing"]),
     ],

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from exporter.clients.redis.connection import Connection
 from exporter.clients.redis.fields import Fields, parse_fields
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["SLOTS", "ClusterView", "count_failed_nodes", "read_cluster"]
+__all__ = ["SLOTS", "ClusterView", "count_failed_nodes", "read_cluster", "read_own_slots"]
 
+_SLOTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 SLOTS = 16384
 """Slots of every Redis Cluster."""
 
@@ -75,18 +77,34 @@ def _slots(fields: Fields) -> dict[str, float]:
 
 
 async def count_failed_nodes(connection: Connection) -> dict[str, float]:
-    """Count nodes that failed by the flags of CLUSTER NODES, the third word of a line: `fail?` is pfail.
+    """Count nodes that failed by their flags in CLUSTER NODES, where `fail?` is pfail.
 
     Raises:
         Failure, OSError: As for `read_cluster`.
     """
-    answer = await connection.ask("CLUSTER", "NODES")
-    if not isinstance(answer, bytes):
-        raise Failure(Stage.CHECK, Reason.MALFORMED, "the answer to CLUSTER NODES is not text")
     found = {"pfail": 0.0, "fail": 0.0}
-    for line in answer.decode("utf-8", "replace").splitlines():
-        words = line.split(" ", 3)
-        flags = words[2].split(",") if len(words) > 3 else ()
+    for words in await _nodes(connection):
+        flags = words[2].split(",")
         found["fail"] += "fail" in flags
         found["pfail"] += "fail?" in flags
     return found
+
+
+async def read_own_slots(connection: Connection) -> list[range]:
+    """Return the slots that the node itself serves, by CLUSTER NODES; none of a replica.
+
+    Raises:
+        Failure, OSError: As for `read_cluster`.
+    """
+    own = next((words for words in await _nodes(connection) if "myself" in words[2].split(",")), [])
+    found = (_SLOTS.fullmatch(word) for word in own[8:])  # those that move are in brackets: [93->-…]
+    return [range(int(each[1]), int(each[2] or each[1]) + 1) for each in found if each is not None]
+
+
+async def _nodes(connection: Connection) -> list[list[str]]:
+    """Read CLUSTER NODES: a line is id, address, flags, master, ping, pong, epoch, link, then slots."""
+    answer = await connection.ask("CLUSTER", "NODES")
+    if not isinstance(answer, bytes):
+        raise Failure(Stage.CHECK, Reason.MALFORMED, "the answer to CLUSTER NODES is not text")
+    lines = (line.split(" ") for line in answer.decode("utf-8", "replace").splitlines())
+    return [words for words in lines if len(words) > 7]

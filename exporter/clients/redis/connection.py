@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from exporter.clients.redis.resp import MAX_ANSWER_BYTES, Answer, command, read_answer
+from exporter.clients.redis.resp import MAX_ANSWER_BYTES, Answer, ServerError, command, read_answer
 from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
 from exporter.net.stream import Stream
@@ -59,6 +59,12 @@ class Connection:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._owed = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be asked again: an answer that was not waited for would be taken for the next."""
+        return not self._owed
 
     async def ask(self, *words: str, stage: Stage = Stage.QUERY) -> Answer:
         """Send a command and return its answer.
@@ -68,8 +74,15 @@ class Connection:
             Failure: It is not RESP, or is too much; the connection is given up.
             OSError: The connection ended.
         """
+        self._owed = True
         self._stream.write(command(*words))
-        return await read_answer(self._stream, stage)
+        try:
+            answer = await read_answer(self._stream, stage)
+        except ServerError:
+            self._owed = False
+            raise
+        self._owed = False
+        return answer
 
     async def log_in(self, user: str | None, password: str) -> None:
         """Log in; raises as `ask` does."""
