@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
-from exporter.dashboards.promql import of, ratio
+from exporter.dashboards.promql import of, ratio, total
 from exporter.dashboards.redis import redis
 from exporter.metrics import limits
 

@@ -45,7 +45,7 @@ def redis() -> Panels:
             Query(gone_is_zero(f"count by (service) ({lost})"), "{{service}} without a master"),
         ),
         graph(
-            140, "Redis Cluster", "Slots that nobody serves, and nodes that failed, as the node sees it that sees most.",
+            240, "Redis Cluster", "Slots that nobody serves, and nodes that failed, as the node sees it that sees most.",
             "short",
             Query(
                 f"16384 - min by (service) ({of('probe_redis_cluster_slots', _OK)})", "{{service}} slots not served"
@@ -56,7 +56,7 @@ def redis() -> Panels:
             ),
         ),
         states(
-            141, "Redis persistence", "Whether the last save, or write of the append-only file, worked.",
+            241, "Redis persistence", "Whether the last save, or write of the append-only file, worked.",
             Query(
                 f"min by (service, target, operation) ({of('probe_redis_persistence_success')})",
                 "{{service}} {{target}} {{operation}}",
@@ -64,16 +64,16 @@ def redis() -> Panels:
             texts=("Failed", "Worked"), size=Size.THIRD,
         ),
         graph(
-            142, "Redis clients", "Clients connected, of those that the server takes.", "percentunit",
+            242, "Redis clients", "Clients connected, of those that the server takes.", "percentunit",
             Query(f"max by (service) ({ratio(clients, of('probe_redis_max_clients'))})", "{{service}}"),
             limit(limits.REDIS_CLIENTS_RATIO), top=1,
         ),
         graph(
-            143, "Redis errors", "Commands answered with an error, by its first word.", "ops",
+            243, "Redis errors", "Commands answered with an error, by its first word.", "ops",
             Query(total("service, error", of("probe_redis_error_replies_total")), "{{service}} {{error}}"),
         ),
         graph(
-            144, "Redis since the last save", "Time since the last save that worked, where something was written.", "s",
+            244, "Redis since the last save", "Time since the last save that worked, where something was written.", "s",
             Query(
                 f"max by (service, target) (time() - {of('probe_redis_rdb_last_save_timestamp_seconds')} "
                 f"and {of('probe_redis_rdb_unsaved_changes')} > 0)",
@@ -81,25 +81,25 @@ def redis() -> Panels:
             ),
         ),
         graph(
-            145, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
+            245, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
             Query(
                 f"max by (service, target) ({of('probe_redis_memory_fragmentation_ratio')})", "{{service}} {{target}}"
             ),
         ),
         graph(
-            146, "Redis commands", "Commands per second, and clients that wait in one that blocks.", "short",
+            246, "Redis commands", "Commands per second, and clients that wait in one that blocks.", "short",
             Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
             Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
         ),
         graph(
-            150, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",
+            250, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",
             Query(
                 f"max by (service, target, replica) ({of('probe_redis_replica_lag_seconds')})", "{{service}} {{replica}}"
             ),
             limit(limits.REDIS_REPLICA_LAG),
         ),
         graph(
-            151, "Redis masters by Sentinel", "Masters that a Sentinel reaches of one name, and that Sentinels tell of.",
+            251, "Redis masters by Sentinel", "Masters that a Sentinel reaches of one name, and that Sentinels tell of.",
             "short",
             Query(
                 f"max by (service, master) ({of('probe_redis_sentinel_masters_seen')})", "{{service}} {{master}} reached"
@@ -110,7 +110,7 @@ def redis() -> Panels:
             ),
         ),
         graph(
-            152, "Redis Sentinels", "Sentinels that one of them reaches, and the quorum; masters that it reaches.",
+            252, "Redis Sentinels", "Sentinels that one of them reaches, and the quorum; masters that it reaches.",
             "short",
             Query(f"max by (service, master) ({usable})", "{{service}} {{master}} usable"),
             Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum')})", "{{service}} {{master}} quorum"),
@@ -118,7 +118,7 @@ def redis() -> Panels:
             Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
         ),
         graph(
-            147, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
+            247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
             Query(f"max by (service, operation) ({of('probe_redis_canary_seconds')})", "{{service}} {{operation}}"),
             Query(f"max by (service, event) ({of('probe_redis_latency_event_seconds')})", "{{service}} {{event}}"),
         ),
