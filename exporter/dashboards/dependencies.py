@@ -164,7 +164,7 @@ def _replication() -> Panels:
         states(
             223, "PostgreSQL slots", "Whether somebody reads from each replication slot.",
             Query(f"min by (service, slot) ({of('probe_postgres_replication_slot_active')})", "{{service}} {{slot}}"),
-            texts=("Nobody reads", "Read"),
+            texts=("Nobody reads", "Read"), size=Size.THIRD,
         ),
     )  # fmt: skip
 

@@ -42,13 +42,13 @@ LINKED = {
     116: "Autoscalers that cannot scale",
     117: "Nodes",
     118: "Blind",
-    140: "Redis Cluster",
-    141: "Redis persistence",
-    142: "Redis clients",
-    143: "Redis errors",
-    150: "Redis replicas behind",
-    151: "Redis masters by Sentinel",
-    152: "Redis Sentinels",
+    240: "Redis Cluster",
+    241: "Redis persistence",
+    242: "Redis clients",
+    243: "Redis errors",
+    250: "Redis replicas behind",
+    251: "Redis masters by Sentinel",
+    252: "Redis Sentinels",
 }
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}}

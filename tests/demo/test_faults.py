@@ -112,6 +112,7 @@ SHOWN: dict[str, Shows] = {
     "migration-stuck": lambda demo, _: total(demo, "probe_postgres_flyway_lock_held", state="idle in transaction") == 1,
     "database-newer": lambda demo, _: total(demo, "probe_postgres_flyway_future_migrations") == 1,
     "consumer-stopped": group_lags,
+    "consumer-stuck": group_lags,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
     "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),
     "errors-5xx": lambda demo, s: total(demo, "probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,
@@ -220,8 +221,8 @@ def test_an_order_is_a_name_a_service_and_times(text: str, expected: tuple[str, 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("db-dwn", "unknown fault 'db-dwn'; did you mean db-down? there are db-down, db-hung, redis-down,"),
-        ("zzz", "unknown fault 'zzz'; there are db-down, db-hung, redis-down, redis-hung,"),
+        ("db-dwn", "unknown fault 'db-dwn'; did you mean db-down? there are db-down, db-hung, slot-left,"),
+        ("zzz", "unknown fault 'zzz'; there are db-down, db-hung, slot-left, redis-down,"),
         ("db-down:vault", "db-down is not of a service; leave :vault out"),
         ("service-down:vat", "unknown service 'vat'; there are identity, screening,"),
         ("db-down@soon", "expected NAME[:SERVICE][@START[-END]], such as db-down@10-40, got 'db-down@soon'"),

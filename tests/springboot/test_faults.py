@@ -93,6 +93,14 @@ def lag_grows(fleet: SpringFleet, port: int) -> bool:
     return asyncio.run(_behind(fleet)) > before >= 3 and "records_lag{" not in get(port, "/prometheus").body.decode()
 
 
+def stands_still(fleet: SpringFleet, port: int) -> bool:
+    """What comes piles up before a consumer that lives, and nothing of it is put aside."""
+    before, aside = asyncio.run(_behind(fleet)), asyncio.run(_end(fleet, "-dlt"))
+    time.sleep(1.2)
+    lives = "records_lag{" in get(port, "/prometheus").body.decode()
+    return lives and asyncio.run(_behind(fleet)) > before >= 3 and asyncio.run(_end(fleet, "-dlt")) == aside
+
+
 def dead_letters_grow(fleet: SpringFleet, _: int) -> bool:
     before = asyncio.run(_end(fleet, "-dlt"))
     time.sleep(1.2)
@@ -125,6 +133,7 @@ SHOWN: dict[str, Check] = {
     "migration-stuck": migrates,
     "database-newer": is_newer,
     "consumer-stopped": lag_grows,
+    "consumer-stuck": stands_still,
     "poison": dead_letters_grow,
     "flaky": fails_at_times,
     "errors-5xx": requests_fail,

@@ -407,7 +407,7 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={of("probe_postgres_checksum_failures_total", "postgres", target="a:1"): Growing(0)},
             bad={of("probe_postgres_checksum_failures_total", "postgres", target="a:1"): Growing(1)},
-            fires=30,
+            fires=60,
             labels=labels(team="dba", service="postgres", target="a:1"),
         ),
     ),
