@@ -275,6 +275,23 @@ async def test_an_attempt_leaves_no_client(own_valkey: ValkeyServer, shared: Sha
                 await asyncio.sleep(0.01)
 
 
+async def test_credentials_that_are_rotated_fail_and_recover_without_a_restart(
+    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("first")
+    async with client(own_valkey) as person:
+        await order(person, "ACL SETUSER", "monitor", "reset", "on", ">first", "+ping", "+info")
+        probe = probe_of(own_valkey, shared, user="monitor", password_file=secret)
+        assert (await attempt(probe)).verdict is Verdict.UP
+        await order(person, "ACL SETUSER", "monitor", "resetpass", ">second")
+        refused = await attempt(probe)
+        assert (refused.verdict, reason(refused)) == (Verdict.UNKNOWN, ("auth", "auth"))
+        assert "first" not in str(refused.failure)
+        secret.write_text("second")
+        assert (await attempt(probe)).verdict is Verdict.UP
+
+
 async def test_a_server_that_hangs_costs_no_connection_in_a_thousand_attempts(
     own_valkey: ValkeyServer, shared: SharedClients
 ) -> None:
