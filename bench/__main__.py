@@ -14,10 +14,12 @@ from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
 from bench.fleet import FleetCost, StartCost
 from bench.kubernetes import kubernetes_checks, measure_kubernetes, print_kubernetes
+from bench.redis import redis_beside_redis_exporter
 from bench.scrape import ScrapeCost
 
 MAX_ATTEMPT_RATIO = 1.0
 MAX_HEALTH_RATIO = 0.4
+MAX_REDIS_RATIO = 0.25
 MIN_PLAIN_RATIO = 20.0
 MIN_PACKED_RATIO = 10.0
 MIN_LOOP_RATIO = 40.0
@@ -43,6 +45,7 @@ def main(duration: float, output: str) -> None:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
         health = cpu.health_beside_blackbox(Path(folder), duration)
+        cache = redis_beside_redis_exporter(Path(folder), duration)
         start = fleet.measure_start(Path(folder))
         slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
         many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
@@ -50,6 +53,7 @@ def main(duration: float, output: str) -> None:
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
+        "CPU of a Redis": _ratio(cache) <= MAX_REDIS_RATIO,
         "CPU of a scrape": cost.plain_ratio >= MIN_PLAIN_RATIO,
         "CPU of a compressed scrape": cost.packed_ratio >= MIN_PACKED_RATIO,
         "a scrape on the loop": cost.loop_ratio >= MIN_LOOP_RATIO,
@@ -73,6 +77,9 @@ def main(duration: float, output: str) -> None:
             "health_cpu_ms": health[0].milliseconds,
             "blackbox_cpu_ms_per_probe": health[1].milliseconds,
             "health_cpu_ratio": _ratio(health),
+            "redis_cpu_ms": cache[0].milliseconds,
+            "redis_exporter_cpu_ms_per_scrape": cache[1].milliseconds,
+            "redis_cpu_ratio": _ratio(cache),
             "scrape_series": cost.series,
             "scrape_bytes": cost.size,
             "scrape_cpu_ms": {"whole": cost.plain.whole * 1000, "loop": cost.plain.loop * 1000},
@@ -96,6 +103,7 @@ def main(duration: float, output: str) -> None:
             attempt, "Prometheus", "the same 98 kB, scraped", MAX_ATTEMPT_RATIO,
         )  # fmt: skip
         _print_pair("CPU of a health request alone", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO)
+        _print_pair("CPU of a Redis", cache, "redis_exporter", "whole process", MAX_REDIS_RATIO, how="connected anew")
         _print_scrape(cost)
         _print_fleet(start, many, slowness)
         print_kubernetes(pods, slowness)
@@ -109,9 +117,11 @@ def _ratio(costs: tuple[CpuCost, CpuCost]) -> float:
     return costs[0].milliseconds / costs[1].milliseconds
 
 
-def _print_pair(title: str, costs: tuple[CpuCost, CpuCost], peer: str, what: str, most: float) -> None:
+def _print_pair(
+    title: str, costs: tuple[CpuCost, CpuCost], peer: str, what: str, most: float, *, how: str = "kept alive"
+) -> None:
     ours, theirs = costs
-    click.echo(f"{title}; {ours.runs} and {theirs.runs} of them, kept alive:")
+    click.echo(f"{title}; {ours.runs} and {theirs.runs} of them, {how}:")
     click.echo(f"  hafnium-exporter   {ours.milliseconds:8.3f} ms   (whole daemon)")
     click.echo(f"  {peer:17}  {theirs.milliseconds:8.3f} ms   ({what})")
     click.echo(f"  ratio              {_ratio(costs):8.2f}      at most {most}")

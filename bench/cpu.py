@@ -23,7 +23,10 @@ from bench.actuators import COUNT, HEALTH, METERS
 from bench.processes import cpu_seconds, started, wait_for
 from exporter.demo.ports import free_port, free_ports
 
-__all__ = ["CpuCost", "health_beside_blackbox", "shipped_beside_prometheus"]
+__all__ = [
+    "CpuCost", "attempts_so_far", "get", "health_beside_blackbox", "installed", "running", "shipped_beside_prometheus",
+    "spent", "url",
+]  # fmt: skip
 
 SHIPPED = Path(__file__).parent.parent / "config" / "exporter.yml"
 """The configuration whose actuator settings are measured."""
@@ -81,24 +84,26 @@ def _in_turns(folder: Path, duration: float, targets: int, one: Measure, other: 
     costs = CpuCost(0, 0.0), CpuCost(0, 0.0)
     with started([sys.executable, "-m", "bench.actuators", *map(str, ports)], log) as actuators:
         for port in ports:
-            wait_for(_url(port, HEALTH), actuators, log)
+            wait_for(url(port, HEALTH), actuators, log)
         for _ in range(ROUNDS):
             share = duration / ROUNDS
             costs = costs[0] + one(folder, ports, share), costs[1] + other(folder, ports, share)
     return costs
 
 
-def _url(port: int, path: str = "") -> str:
+def url(port: int, path: str = "") -> str:
+    """Return a URL of the loopback address."""
     return f"http://127.0.0.1:{port}{path}"
 
 
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - a loopback URL
+def get(address: str) -> bytes:
+    """Return what a URL answers."""
+    with urllib.request.urlopen(address) as answer:  # noqa: S310 - a loopback URL
         return bytes(answer.read())
 
 
 @contextmanager
-def _running(folder: Path, name: str, command: Sequence[str], ready: str) -> Iterator[int]:
+def running(folder: Path, name: str, command: Sequence[str], ready: str) -> Iterator[int]:
     """Run a program as long as the block lasts; yields its process id once it is ready."""
     log = folder / f"{name}.log"
     with started(command, log) as process:
@@ -106,11 +111,11 @@ def _running(folder: Path, name: str, command: Sequence[str], ready: str) -> Ite
         yield process.pid
 
 
-def _spent(pid: int, duration: float, count: Callable[[], int]) -> CpuCost:
+def spent(pid: int, duration: float, count: Callable[[], int]) -> CpuCost:
     """Measure for a while what a running program spends, and how much it did."""
-    before, spent = count(), cpu_seconds(pid)
+    before, used = count(), cpu_seconds(pid)
     time.sleep(duration)
-    seconds = cpu_seconds(pid) - spent
+    seconds = cpu_seconds(pid) - used
     return CpuCost(count() - before, seconds)
 
 
@@ -122,7 +127,7 @@ def _exporter(settings: Mapping[str, Any], *, interval: float, timeout: float) -
         listen = free_port()
         with _daemon(folder, ports, listen, {"interval": interval, "timeout": timeout, **settings}) as pid:
             time.sleep(2 * interval)  # every connection is open now, and stays
-            return _spent(pid, duration, lambda: _attempts(_get(_url(listen, "/metrics"))))
+            return spent(pid, duration, lambda: attempts_so_far(get(url(listen, "/metrics"))))
 
     return measure
 
@@ -138,10 +143,10 @@ def _daemon(folder: Path, ports: Sequence[int], listen: int, settings: Mapping[s
     path = folder / "exporter.yml"
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "exporter", "serve", "--config", str(path), "--log-level", "warning"]
-    return _running(folder, "exporter", command, _url(listen, "/-/ready"))
+    return running(folder, "exporter", command, url(listen, "/-/ready"))
 
 
-def _attempts(exposition: bytes) -> int:
+def attempts_so_far(exposition: bytes) -> int:
     """Count the attempts so far.
 
     Raises:
@@ -158,7 +163,12 @@ def _attempts(exposition: bytes) -> int:
 # --- peers --------------------------------------------------------------------------------------------------------------
 
 
-def _installed(package: str, *names: str) -> str:
+def installed(package: str, *names: str) -> str:
+    """Return where a program is.
+
+    Raises:
+        RuntimeError: It is not installed; the text says of which Debian package it is.
+    """
     for name in names:
         binary = shutil.which(name)
         if binary is not None:
@@ -178,19 +188,19 @@ def _prometheus(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
     }
     path.write_text(json.dumps({"scrape_configs": [job]}))
     command = [
-        _installed("prometheus", "prometheus"), f"--config.file={path}", f"--storage.tsdb.path={folder}/tsdb-{listen}",
+        installed("prometheus", "prometheus"), f"--config.file={path}", f"--storage.tsdb.path={folder}/tsdb-{listen}",
         f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error",
     ]  # fmt: skip
-    with _running(folder, "prometheus", command, _url(listen, "/-/ready")) as pid:
+    with running(folder, "prometheus", command, url(listen, "/-/ready")) as pid:
         time.sleep(5)  # every series is there now: making them costs more than adding to them
-        cost = _spent(pid, duration, lambda: int(_get(_url(ports[0], COUNT))))
+        cost = spent(pid, duration, lambda: int(get(url(ports[0], COUNT))))
         if _value(listen, "count(up == 1 and scrape_samples_scraped > 400)") != len(ports):
             raise RuntimeError("not every scrape of Prometheus came out well")
         return cost
 
 
 def _value(listen: int, expression: str) -> float:
-    found = json.loads(_get(_url(listen, f"/api/v1/query?query={urllib.parse.quote(expression)}")))["data"]["result"]
+    found = json.loads(get(url(listen, f"/api/v1/query?query={urllib.parse.quote(expression)}")))["data"]["result"]
     return float(found[0]["value"][1]) if found else 0.0
 
 
@@ -205,10 +215,10 @@ def _blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
         "preferred_ip_protocol": "ip4", "fail_if_body_not_matches_regexp": ['^{"status":"UP"']}}}}  # fmt: skip
     path.write_text(json.dumps(modules))
     command = [
-        _installed("prometheus-blackbox-exporter", "prometheus-blackbox-exporter", "blackbox_exporter"),
+        installed("prometheus-blackbox-exporter", "prometheus-blackbox-exporter", "blackbox_exporter"),
         f"--config.file={path}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error",
     ]  # fmt: skip
-    with _running(folder, "blackbox", command, _url(listen, "/-/healthy")) as pid:
+    with running(folder, "blackbox", command, url(listen, "/-/healthy")) as pid:
         asyncio.run(_drive(listen, ports, 1.0))
         spent = cpu_seconds(pid)
         probes = asyncio.run(_drive(listen, ports, duration))
@@ -218,10 +228,10 @@ def _blackbox(folder: Path, ports: Sequence[int], duration: float) -> CpuCost:
 async def _drive(listen: int, ports: Sequence[int], duration: float) -> int:
     """Ask blackbox_exporter for probes at the rate, as Prometheus does, over kept-alive connections; return how many."""
     loop = asyncio.get_running_loop()
-    async with aiohttp.ClientSession(base_url=_url(listen)) as session:
+    async with aiohttp.ClientSession(base_url=url(listen)) as session:
 
         async def probe(port: int) -> None:
-            async with session.get("/probe", params={"module": "health", "target": _url(port, HEALTH)}) as answer:
+            async with session.get("/probe", params={"module": "health", "target": url(port, HEALTH)}) as answer:
                 if b"\nprobe_success 1\n" not in await answer.read():
                     raise RuntimeError("blackbox_exporter reports a failed probe")
 

@@ -275,6 +275,49 @@ async def test_an_attempt_leaves_no_client(own_valkey: ValkeyServer, shared: Sha
                 await asyncio.sleep(0.01)
 
 
+async def test_credentials_that_are_rotated_fail_and_recover_without_a_restart(
+    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("first")
+    async with client(own_valkey) as person:
+        await order(person, "ACL SETUSER", "monitor", "reset", "on", ">first", "+ping", "+info")
+        probe = probe_of(own_valkey, shared, user="monitor", password_file=secret)
+        assert (await attempt(probe)).verdict is Verdict.UP
+        await order(person, "ACL SETUSER", "monitor", "resetpass", ">second")
+        refused = await attempt(probe)
+        assert (refused.verdict, reason(refused)) == (Verdict.UNKNOWN, ("auth", "auth"))
+        assert "first" not in str(refused.failure)
+        secret.write_text("second")
+        assert (await attempt(probe)).verdict is Verdict.UP
+
+
+async def test_a_server_that_hangs_costs_no_connection_in_a_thousand_attempts(
+    own_valkey: ValkeyServer, shared: SharedClients
+) -> None:
+    probes = [probe_of(own_valkey, shared) for _ in range(50)]
+    await attempt(probes[0])
+    descriptors = count_descriptors()
+    own_valkey.pause()
+    for _ in range(20):
+        for outcome in await asyncio.gather(*(attempt(probe, timeout=0.2) for probe in probes)):
+            assert outcome.verdict is Verdict.DOWN
+            assert reason(outcome) in {("query", "timeout"), ("connect", "connect_timeout")}  # its backlog fills
+    assert count_descriptors() == descriptors
+    own_valkey.resume()
+    async with client(own_valkey) as person:
+
+        async def alone() -> bool:
+            return len(await person.client_list()) == 1
+
+        await eventually(alone, 10, "no client but the person")
+    assert (await attempt(probes[0])).verdict is Verdict.UP
+
+
+def count_descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
 async def test_tls_is_spoken_verified_and_timed(valkey_server: ValkeyServer, shared: SharedClients, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -194,3 +194,29 @@ async def test_a_slow_log_that_cannot_be_read_fails_its_part_alone(
 def test_a_prefix_that_would_not_do_is_refused(prefix: str) -> None:
     with pytest.raises(ValidationError):
         RedisSettings.model_validate({"canary": {"prefix": prefix}})
+
+
+NODES = b"".join(b"%040d 10.0.0.1:6379@16379 master,fail - 0 0 %d connected\n" % (n, n) for n in range(100_000))
+
+
+@pytest.mark.parametrize(
+    ("answers", "part", "expected"),
+    [
+        ((OF_CLUSTER, bulk(b"cluster_state:ok\r\n"), bulk(NODES)), "cluster", "too_large"),
+        ((bulk(b"role:master\r\n"), b"*1\r\n" * 100_000), "slow", "protocol"),
+        ((bulk(b"role:master\r\n"), b":1\r\n", b"*100000\r\n"), "slow", "protocol"),
+        ((bulk(b"role:master\r\n"), b":1\r\n", b"*5000\r\n" + b"*5000\r\n" * 5000), "slow", "protocol"),
+        ((bulk(b"role:master\r\nused_memory:nan\r\n"), b":1\r\n", b"*0\r\n"), "info", "malformed"),
+        ((bulk(b"used_memory:" + b"9" * 400 + b"\r\n"), b":1\r\n", b"*0\r\n"), "info", "malformed"),
+    ],
+    ids=["nodes", "deep", "long", "wide", "nan", "huge"],
+)
+async def test_answers_without_measure_fail_their_part_alone(
+    answers: Any, part: str, expected: str, shared: SharedClients
+) -> None:
+    async with serving(answering(b"+PONG\r\n", *answers)) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port, slow_commands=True))
+    assert outcome.verdict is Verdict.UP
+    failed = {name: why.reason.value for name, why in outcome.parts.items() if why is not None}
+    assert failed[part] == expected
+    assert sum(map(len, outcome.samples.values())) < 20
