@@ -275,3 +275,35 @@ def test_the_password_is_masked_and_one_target_is_a_cluster() -> None:
     assert "s3cr3t" not in repr(settings)
     assert "s3cr3t" not in settings.model_dump_json()
     assert KafkaProbe.scope is Scope.SERVICE
+
+
+async def test_the_age_of_the_first_unread_message_is_that_of_its_timestamp(
+    broker: BrokerServer, shared: SharedClients
+) -> None:
+    """Known in the first reading, from what the broker says by timestamp; the probe reads no message."""
+    async with topics_on(broker, aged=1, aged_dlt=1) as producer:
+        now = int(time.time() * 1000)
+        for seconds in (9000, 4000, 2000, 5):
+            await producer.send_and_wait("aged", b"message", partition=0, timestamp_ms=now - seconds * 1000)
+        await producer.send_and_wait("aged-dlt", b"message", partition=0, timestamp_ms=now - 7000 * 1000)
+        await consume(broker, "ageing", "aged", 1)
+        outcome = await once(shared, broker.port)
+    at = ("ageing", "aged")
+    assert values(outcome, kafka.TOPIC_LAG)[at] == 3
+    assert values(outcome, kafka.TOPIC_LAG_SECONDS)[at] == pytest.approx(4000, rel=0.3)
+    assert values(outcome, kafka.LAG_SECONDS)[*at, "0"] == values(outcome, kafka.TOPIC_LAG_SECONDS)[at]
+    assert values(outcome, kafka.LOST)[at] == 0
+    assert values(outcome, kafka.MARGIN)[at] == 1
+    assert values(outcome, kafka.DLQ_SECONDS)["aged-dlt",] == pytest.approx(7000, rel=0.3)
+    assert values(outcome, kafka.DLQ_GROUP) == {("aged-dlt", "ageing"): 1}
+    assert values(outcome, kafka.OPEN_MESSAGES) == {}
+
+
+async def test_what_has_no_lag_is_of_no_age(broker: BrokerServer, shared: SharedClients) -> None:
+    async with topics_on(broker, caught=1) as producer:
+        await produce(producer, "caught", 3)
+        await consume(broker, "catching", "caught", 3)
+        outcome = await once(shared, broker.port)
+    assert values(outcome, kafka.TOPIC_LAG_SECONDS)["catching", "caught"] == 0
+    assert ("catching", "caught", "0") not in values(outcome, kafka.LAG_SECONDS)
+    assert ("catching", "caught") not in values(outcome, kafka.MARGIN)
