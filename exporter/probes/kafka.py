@@ -179,7 +179,7 @@ STUCK = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED, GroupVerdict.AHE
 _ASKED = 1000
 """Partitions of a reading that are asked about by timestamp at a time; the others come next."""
 
-_LOOKS = 4
+_LOOKS = 6
 """How often a reading asks by timestamp; a broker searches an index of its log for each."""
 
 _SHARE_OF_LOOKING_BACK = 0.5

@@ -278,16 +278,16 @@ def test_the_password_is_masked_and_one_target_is_a_cluster() -> None:
 
 
 async def test_the_age_of_the_first_unread_message_is_that_of_its_timestamp(
-    broker: BrokerServer, shared: SharedClients
+    kafka_broker: BrokerServer, shared: SharedClients
 ) -> None:
     """Known in the first reading, from what the broker says by timestamp; the probe reads no message."""
-    async with topics_on(broker, aged=1, aged_dlt=1) as producer:
+    async with topics_on(kafka_broker, aged=1, aged_dlt=1) as producer:
         now = int(time.time() * 1000)
         for seconds in (9000, 4000, 2000, 5):
             await producer.send_and_wait("aged", b"message", partition=0, timestamp_ms=now - seconds * 1000)
         await producer.send_and_wait("aged-dlt", b"message", partition=0, timestamp_ms=now - 7000 * 1000)
-        await consume(broker, "ageing", "aged", 1)
-        outcome = await once(shared, broker.port)
+        await consume(kafka_broker, "ageing", "aged", 1)
+        outcome = await once(shared, kafka_broker.port)
     at = ("ageing", "aged")
     assert values(outcome, kafka.TOPIC_LAG)[at] == 3
     assert values(outcome, kafka.TOPIC_LAG_SECONDS)[at] == pytest.approx(4000, rel=0.3)
@@ -299,11 +299,11 @@ async def test_the_age_of_the_first_unread_message_is_that_of_its_timestamp(
     assert values(outcome, kafka.OPEN_MESSAGES) == {}
 
 
-async def test_what_has_no_lag_is_of_no_age(broker: BrokerServer, shared: SharedClients) -> None:
-    async with topics_on(broker, caught=1) as producer:
+async def test_what_has_no_lag_is_of_no_age(kafka_broker: BrokerServer, shared: SharedClients) -> None:
+    async with topics_on(kafka_broker, caught=1) as producer:
         await produce(producer, "caught", 3)
-        await consume(broker, "catching", "caught", 3)
-        outcome = await once(shared, broker.port)
+        await consume(kafka_broker, "catching", "caught", 3)
+        outcome = await once(shared, kafka_broker.port)
     assert values(outcome, kafka.TOPIC_LAG_SECONDS)["catching", "caught"] == 0
     assert ("catching", "caught", "0") not in values(outcome, kafka.LAG_SECONDS)
     assert ("catching", "caught") not in values(outcome, kafka.MARGIN)
