@@ -373,7 +373,10 @@ class KafkaProbe(Probe[KafkaSettings]):
             if not times:
                 return
             asked = {partition: int((at + since_1970) * 1000) for partition, at in times.items()}
-            self._ages.learn(now, times, await self._cluster.offsets_since(reading.layout, asked, end))
+            answers = await self._cluster.offsets_since(reading.layout, asked, end)
+            if not answers:
+                return
+            self._ages.learn(now, times, answers)
             times = self._ages.ask(now, _ASKED)
 
     def _follow(self, reading: Reading, now: float) -> dict[Partition, float]:

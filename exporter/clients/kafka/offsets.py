@@ -286,7 +286,8 @@ def _request(topics: Mapping[str, Sequence[int]], which: int, isolation: int = _
 async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int]) -> dict[Partition, int | None]:
     """Return the first record that is not older than a time, by its timestamp; None where there is none.
 
-    Partitions that the broker has an error for are left out.
+    Partitions that the broker has an error for are left out, and those for which it answers with an older record, as
+    Tansu does.
 
     Args:
         broker: The leader of all of them.
@@ -302,8 +303,8 @@ async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int]) ->
     found = {
         Partition(topic, number): offset if offset >= 0 else None
         for topic, answers in answer.topics or ()
-        for number, code, _, offset, *_ in answers or ()
-        if not code
+        for number, code, written, offset, *_ in answers or ()
+        if not code and (offset < 0 or written >= max(0, times.get(Partition(topic, number), 0)))
     }
     return {partition: found[partition] for partition in times if partition in found}
 

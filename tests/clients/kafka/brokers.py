@@ -313,7 +313,8 @@ class FakeCluster:
             partition = self.topics[topic][number]
             error = partition.error or (6 if partition.leader != node else 0)
             offset = partition.offset(which, getattr(request, "isolation_level", 0))
-            return (number, error, -1, -1 if error else offset)
+            written = partition.times[offset] if which >= 0 and offset >= 0 else -1
+            return (number, error, written, -1 if error else offset)
 
         topics = [
             (topic, [one(topic, *asked) for asked in partitions if (topic, asked[0]) not in self.omits])
