@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 
 import pytest
+from aiokafka import TopicPartition
 
 from exporter.probes import kafka
 from exporter.probing.probe import SharedClients
 from tests.clients.kafka.asking import once, values
 from tests.fixtures.boot_applications import ApacheKafka
-from tests.probes.test_kafka import consume, topics_on
+from tests.probes.test_kafka import consumer_of, topics_on
 
 
 async def test_the_age_of_the_first_unread_message_is_that_of_its_timestamp(
@@ -23,10 +23,9 @@ async def test_the_age_of_the_first_unread_message_is_that_of_its_timestamp(
         for seconds in (9000, 4000, 2000, 5):
             await producer.send_and_wait("aged", b"message", partition=0, timestamp_ms=now - seconds * 1000)
         await producer.send_and_wait("aged-dlt", b"message", partition=0, timestamp_ms=now - 7000 * 1000)
-        for _ in range(5):  # its first group has the broker make a topic for commits
-            with suppress(TimeoutError):
-                await consume(apache_kafka, "ageing", "aged", 1)
-                break
+        async with consumer_of(apache_kafka, "ageing") as consumer:
+            consumer.assign([TopicPartition("aged", 0)])
+            await consumer.commit({TopicPartition("aged", 0): 1})
         outcome = await once(shared, apache_kafka.port)
     at = ("ageing", "aged")
     assert values(outcome, kafka.TOPIC_LAG)[at] == 3
