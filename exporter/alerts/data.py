@@ -23,6 +23,8 @@ def groups(options: Options) -> tuple[Group, ...]:
                 consumers_gone(options),
                 kafka.consumers_stuck(options),
                 kafka.offsets_ahead(options),
+                kafka.lag_old(options),
+                kafka.messages_lost(options),
                 dead_letters(options),
                 kafka.partitions_offline(options),
                 kafka.broker_down(options),

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import firing, highest, lowest, stepping_back
+from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
 from exporter.alerts.texts import first, listed
 
-__all__ = ["broker_down", "consumers_stuck", "offsets_ahead", "partitions_offline", "under_replicated"]
+__all__ = [
+    "broker_down",
+    "consumers_stuck",
+    "lag_old",
+    "messages_lost",
+    "offsets_ahead",
+    "partitions_offline",
+    "under_replicated",
+]
 
 _KAFKA = frozenset({"kafka"})
 _UP = "probe_kafka_broker_up"
 _VERDICT = "probe_kafka_consumer_group_verdict"
 _LAG = "probe_kafka_consumer_group_lag"
 _SECONDS = "probe_kafka_consumer_group_standing_seconds"
+_TOPIC_LAG = "probe_kafka_consumer_group_topic_lag"
+_AGE = "probe_kafka_consumer_group_topic_lag_seconds"
+_COMMITTED = "probe_kafka_consumer_group_committed_partitions"
+_LOST = "probe_kafka_consumer_group_lost_messages"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 
@@ -161,5 +173,52 @@ def offsets_ahead(options: Options) -> Alert:
         panel=142,
         meaning="a group has committed offsets beyond the end of a topic for 2 min",
         disables=(Disable(f"promql/series({_VERDICT})", "no group may be ahead"),),
+        kinds=_KAFKA,
+    )
+
+
+def lag_old(options: Options) -> Alert:
+    """Build KafkaLagOld."""
+    by = f"{OWNER}, group, topic"
+    old = above(highest(_AGE, options.recent, "group", "topic"), f"{_AGE}_limit", options)
+    newest, partitions = (highest(name, options.recent, "group", "topic") for name in (_TOPIC_LAG, _COMMITTED))
+    expr = stepping_back(f"{old}\nand on ({by}) {newest} > {partitions}", options)
+    others = "\n".join(firing(name, "service", "group") for name in ("KafkaLagHigh", "ConsumersStuck", "ConsumersGone"))
+    return Alert(
+        name="KafkaLagOld",
+        severity=Severity.WARNING,
+        expr=f"{expr}\n{others}",
+        wait="5m",
+        hold="2m",
+        summary="{{ $labels.group }} is {{ $value | humanizeDuration }} behind on {{ $labels.topic }}",
+        description=(
+            "The oldest message of {{ $labels.topic }} that consumer group {{ $labels.group }} ({{ $labels.service }}) has "
+            "not read is {{ $value | humanizeDuration }} old."
+        ),
+        action="Check consumers, add some where there are more partitions than consumers",
+        panel=148,
+        meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
+        "partition waits, and no other alert of the group fires",
+        comment="The marker of a transaction stays behind a commit for ever: one message a partition is no lag.",
+        kinds=_KAFKA,
+    )
+
+
+def messages_lost(options: Options) -> Alert:
+    """Build KafkaMessagesLost."""
+    return Alert(
+        name="KafkaMessagesLost",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{highest(_LOST, options.recent, 'group', 'topic')} > 0", options),
+        wait="2m",
+        summary="{{ $labels.group }} has lost {{ $value | humanize }} messages of {{ $labels.topic }}",
+        description=(
+            "{{ $value | humanize }} messages of {{ $labels.topic }} ({{ $labels.service }}) were deleted before consumer "
+            "group {{ $labels.group }} had read them, and more follow as long as it does not catch up."
+        ),
+        action="Raise the topic's retention, then start the consumers",
+        panel=149,
+        meaning="messages have been deleted before a group committed them, for 2 min",
+        comment="An abandoned group loses all that comes: delete it, or leave it out by the probe's groups.exclude.",
         kinds=_KAFKA,
     )

@@ -44,6 +44,7 @@ class Thresholds(Settings):
     redis_clients_ratio: Ratio = Field(0.8, description="Share of Redis' maxclients that is connected.")
     redis_replica_lag: Duration = Field(10.0, description="Time since a master of Redis heard of a replica.")
     consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
+    consumer_lag_seconds: Duration = Field(900.0, description="Age of a topic's oldest message that a group has not read.")
     dead_letters: int = Field(0, ge=0, description="Messages by which a dead-letter topic may grow within 15 minutes.")
 
 
@@ -67,6 +68,7 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "redis_clients_ratio": (limits.REDIS_CLIENTS_RATIO, {"redis"}),
     "redis_replica_lag": (limits.REDIS_REPLICA_LAG, {"redis"}),
     "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),
+    "consumer_lag_seconds": (limits.CONSUMER_LAG_SECONDS, {"kafka"}),
     "dead_letters": (limits.DEAD_LETTERS, {"kafka"}),
 }
 """Of each threshold the family that exports it, and the kinds of probes one of which a service must have for it."""

@@ -12,7 +12,7 @@ __all__ = ["kafka"]
 
 def kafka() -> Panels:
     """Brokers, partitions, groups and dead letters."""
-    return (*_cluster(), *_groups(), *_members())
+    return (*_cluster(), *_groups(), *_members(), *_ages())
 
 
 def _cluster() -> Panels:
@@ -103,5 +103,31 @@ def _members() -> Panels:
                 f"max by (service, group, topic) ({of('probe_kafka_consumer_group_committed_partitions')})",
                 "{{group}} {{topic}} committed",
             ),
+        ),
+    )  # fmt: skip
+
+
+def _ages() -> Panels:
+    by_topic = "max by (service, group, topic)"
+    return (
+        graph(
+            148, "Kafka lag in time", "Age of the oldest message of a topic that a consumer group has not read.", "s",
+            Query(f"{by_topic} ({of('probe_kafka_consumer_group_topic_lag_seconds')})", "{{group}} {{topic}}"),
+            limit(limits.CONSUMER_LAG_SECONDS),
+        ),
+        graph(
+            149, "Kafka retention", "Messages deleted before a group read them, and left before the first unread one is.",
+            "short",
+            Query(f"{by_topic} ({of('probe_kafka_consumer_group_lost_messages')})", "{{group}} {{topic}} lost"),
+            Query(f"{by_topic} ({of('probe_kafka_consumer_group_retention_margin')})", "{{group}} {{topic}} margin"),
+        ),
+        graph(
+            150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
+            Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
+                  "{{topic}}/{{partition}}"),
+        ),
+        graph(
+            151, "Age of dead letters", "Age of the oldest message that a dead-letter topic holds.", "s",
+            Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
         ),
     )  # fmt: skip

@@ -44,11 +44,15 @@ REDIS_MEMORY_RATIO = _limit("probe_redis_memory_used_ratio_limit", "share of max
 REDIS_CLIENTS_RATIO = _limit("probe_redis_clients_ratio_limit", "share of maxclients above which connections run out.")
 REDIS_REPLICA_LAG = _limit("probe_redis_replica_lag_seconds_limit", "silence of a replica above which it lags.")
 CONSUMER_LAG = _limit("probe_kafka_consumer_group_topic_lag_limit", "messages above which a consumer group is behind.")
+CONSUMER_LAG_SECONDS = _limit(
+    "probe_kafka_consumer_group_topic_lag_seconds_limit", "age of the oldest unread message above which a group is behind."
+)
 DEAD_LETTERS = _limit("probe_kafka_dlq_messages_increase_limit", "growth of a dead-letter topic in 15 min that is too much.")
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
     LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO,
-    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, DEAD_LETTERS,
+    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS,
+    DEAD_LETTERS,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

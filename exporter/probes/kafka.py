@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
+from exporter.clients.kafka.ages import Ages
 from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.errors import PartitionErrorReason
@@ -110,6 +114,59 @@ STATE = gauge(
     "group",
     "state",
 )
+LAG_SECONDS = gauge(
+    "probe_kafka_consumer_group_lag_seconds",
+    "Age of the first record of a partition that a consumer group has not committed, where there is one; by when the end of "
+    "the log passed it, not by reading it.",
+    "group",
+    "topic",
+    "partition",
+)
+TOPIC_LAG_SECONDS = gauge(
+    "probe_kafka_consumer_group_topic_lag_seconds",
+    "Age of the oldest record of a topic that a consumer group has not committed, 0 where there is none; left out while it "
+    "is not known for one of the partitions that the group has commits for.",
+    "group",
+    "topic",
+)
+MARGIN = gauge(
+    "probe_kafka_consumer_group_retention_margin",
+    "Messages between the beginning of the log and the first that a consumer group has not committed, which retention takes "
+    "before it; the least of the topic's partitions in which something is not committed.",
+    "group",
+    "topic",
+)
+LOST = gauge(
+    "probe_kafka_consumer_group_lost_messages",
+    "Messages of a topic that were deleted before a consumer group committed them: by how much the beginning of the log is "
+    "beyond its commits; 0 again once it commits.",
+    "group",
+    "topic",
+)
+OPEN_MESSAGES = gauge(
+    "probe_kafka_open_transaction_messages",
+    "Messages of a partition from the first of an open transaction on, which consumers that read what was committed alone "
+    "do not get; only where there is one, of topics that groups have commits for.",
+    "topic",
+    "partition",
+)
+OPEN_SECONDS = gauge(
+    "probe_kafka_open_transaction_seconds",
+    "Age of the first message of the oldest open transaction of a partition.",
+    "topic",
+    "partition",
+)
+DLQ_SECONDS = gauge(
+    "probe_kafka_dlq_oldest_seconds",
+    "Age of the oldest message that a dead-letter topic holds; 0 where it is empty.",
+    "topic",
+)
+DLQ_GROUP = gauge(
+    "probe_kafka_dlq_group",
+    "1; a consumer group that has commits for the topic a dead-letter topic is named after.",
+    "topic",
+    "group",
+)
 END_OFFSET = gauge("probe_kafka_topic_end_offset", "Offset after the last message of a partition.", "topic", "partition")
 DLQ_MESSAGES = gauge("probe_kafka_dlq_messages", "Messages that a dead-letter topic holds, end minus beginning.", "topic")
 PARTITION_ERROR = gauge(
@@ -118,6 +175,15 @@ PARTITION_ERROR = gauge(
 
 STUCK = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED, GroupVerdict.AHEAD, GroupVerdict.REBALANCING})
 """Verdicts that somebody must see to, whatever the lag."""
+
+_ASKED = 1000
+"""Partitions of a reading that are asked about by timestamp at a time; the others come next."""
+
+_LOOKS = 6
+"""How often a reading asks by timestamp; a broker searches an index of its log for each."""
+
+_SHARE_OF_LOOKING_BACK = 0.5
+"""Share of the time left after a reading in which it may ask by timestamp."""
 
 _LARGE = 5000
 """Offsets and commits past which a reading is turned into samples in a thread: that many take some milliseconds."""
@@ -230,8 +296,8 @@ class KafkaProbe(Probe[KafkaSettings]):
     phases = (Stage.RESOLVE, Stage.CONNECT, Stage.TLS, Stage.AUTH, Stage.QUERY)
     metrics = (
         BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, OFFLINE, LAG, TOPIC_LAG, COMMITTED,
-        UNCOMMITTED, VERDICT, STANDING, STANDING_SECONDS, MEMBERS, STATE, COORDINATOR, END_OFFSET, DLQ_MESSAGES,
-        PARTITION_ERROR,
+        UNCOMMITTED, LAG_SECONDS, TOPIC_LAG_SECONDS, MARGIN, LOST, VERDICT, STANDING, STANDING_SECONDS, MEMBERS, STATE,
+        COORDINATOR, END_OFFSET, OPEN_MESSAGES, OPEN_SECONDS, DLQ_MESSAGES, DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR,
     )  # fmt: skip
 
     def __init__(self, target: Target, settings: KafkaSettings, shared: SharedClients) -> None:
@@ -246,10 +312,11 @@ class KafkaProbe(Probe[KafkaSettings]):
         )
         self._cluster = Cluster(target.addresses, access)
         self._progress = Progress(settings.window)
+        self._ages = Ages()
         self._selection = Selection(
             groups=settings.groups.selector(),
             topics=settings.topics.selector(),
-            beginnings=lambda topic: topic.endswith(settings.dlq_suffixes),
+            beginnings=self._is_dead,
             max_partitions=settings.max_partitions,
         )
 
@@ -262,6 +329,7 @@ class KafkaProbe(Probe[KafkaSettings]):
             raise Failure(Stage.CHECK, Reason.REPORTED_DOWN, "the metadata lists no broker")
         now = asyncio.get_running_loop().time()
         large = reading.size > _LARGE
+        await self._look_back(reading, now, attempt.deadline)
         made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
         unseen = {"groups": self._unseen_groups(reading), "offsets": self._unseen_topics(reading)}
         for part, samples in made.items():
@@ -289,8 +357,83 @@ class KafkaProbe(Probe[KafkaSettings]):
         standings = self._progress.observe(now, reading.groups, reading.ends)
         return {
             "groups": _samples_of_groups(reading, standings),
-            "offsets": _samples_of_offsets(reading, per_partition=self.settings.per_partition),
+            "offsets": {
+                **_samples_of_offsets(reading, per_partition=self.settings.per_partition),
+                **self._samples_of_ages(reading, now),
+            },
         }
+
+    async def _look_back(self, reading: Reading, now: float, deadline: float) -> None:
+        """Follow the ends of partitions, and ask when they passed what is not committed where that was not seen."""
+        since_1970 = time.time() - now
+        end = now + _SHARE_OF_LOOKING_BACK * (deadline - now)
+        follow = partial(self._follow, reading, now)
+        times = await asyncio.to_thread(follow) if reading.size > _LARGE else follow()
+        for _ in range(_LOOKS):
+            if not times:
+                return
+            asked = {partition: int((at + since_1970) * 1000) for partition, at in times.items()}
+            answers = await self._cluster.offsets_since(reading.layout, asked, end)
+            if not answers:
+                return
+            self._ages.learn(now, times, answers)
+            times = self._ages.ask(now, _ASKED)
+
+    def _follow(self, reading: Reading, now: float) -> dict[Partition, float]:
+        self._ages.observe(now, self._unread(reading), reading.ends, reading.beginnings)
+        return self._ages.ask(now, _ASKED)
+
+    def _unread(self, reading: Reading) -> dict[Partition, set[int]]:
+        """Return the records whose age is wanted: first ones not committed, of open transactions, of dead-letter topics."""
+        unread: defaultdict[Partition, set[int]] = defaultdict(set)
+        of_groups = [group.commits for group in reading.groups.values()]
+        dead = {topic: found for topic, found in reading.beginnings.items() if self._is_dead(topic)}
+        for by_topic in (*of_groups, dead, reading.stable):
+            for topic, offsets in by_topic.items():
+                for number, offset in offsets.items():
+                    unread[Partition(topic, number)].add(offset)
+        return dict(unread)
+
+    def _is_dead(self, topic: str) -> bool:
+        return topic.endswith(self.settings.dlq_suffixes)
+
+    def _samples_of_ages(self, reading: Reading, now: float) -> Samples:
+        ages = self._ages
+        by_topic: dict[LabelValues, float] = {}
+        by_partition: dict[LabelValues, float] = {}
+        for name, group in reading.groups.items():
+            unread = {partition.topic for partition in group.partition_errors}
+            for topic, commits in group.commits.items():
+                ends = reading.ends.get(topic, {})
+                found = {
+                    number: ages.age(now, Partition(topic, number), commit) if number in ends else None
+                    for number, commit in commits.items()
+                }
+                known = [age for age in found.values() if age is not None]
+                if len(known) == len(found) and topic not in unread:
+                    by_topic[name, topic] = max(known)
+                if self.settings.per_partition and len(by_partition) <= MAX_SERIES:
+                    by_partition.update({(name, topic, str(number)): age for number, age in found.items() if age})
+        return {
+            TOPIC_LAG_SECONDS: by_topic,
+            **self._samples_of_dead(reading, now),
+            **_samples_of_transactions(reading, ages, now),
+            LAG_SECONDS: by_partition,
+        }
+
+    def _samples_of_dead(self, reading: Reading, now: float) -> Samples:
+        depths = _depths(reading, self._is_dead)
+        oldest: dict[LabelValues, float] = {}
+        for (topic,) in depths:
+            found = [self._ages.age(now, Partition(topic, n), offset) for n, offset in reading.beginnings[topic].items()]
+            known = [age for age in found if age is not None]
+            if len(known) == len(found):
+                oldest[topic,] = max(known)
+        owners: dict[LabelValues, float] = {}
+        for (topic,) in depths:
+            read = {topic.removesuffix(suffix) for suffix in self.settings.dlq_suffixes} - {topic}
+            owners.update({(topic, name): 1 for name, group in reading.groups.items() if read & group.commits.keys()})
+        return {DLQ_MESSAGES: depths, DLQ_SECONDS: oldest, DLQ_GROUP: owners}
 
     def retarget(self, target: Target) -> bool:
         """Take in other bootstrap addresses; connections to brokers that are still of the cluster stay."""
@@ -385,18 +528,49 @@ def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
             ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
     return {
         TOPIC_LAG: topic_lags,
-        DLQ_MESSAGES: _depths(reading),
+        **_samples_of_retention(reading),
         PARTITION_ERROR: _error_samples(reading.partition_errors),
         LAG: lags,
         END_OFFSET: ends_of,
     }
 
 
-def _depths(reading: Reading) -> dict[LabelValues, float]:
+def _samples_of_retention(reading: Reading) -> Samples:
+    """What retention is about to take from groups, and what it has taken."""
+    margins: dict[LabelValues, float] = {}
+    lost: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        unread = {partition.topic for partition in group.partition_errors}
+        for topic, commits in group.commits.items():
+            beginnings, ends = reading.beginnings.get(topic, {}), reading.ends.get(topic, {})
+            if topic in unread or not commits.keys() <= beginnings.keys() & ends.keys():
+                continue
+            lost[name, topic] = sum(max(0, beginnings[number] - commit) for number, commit in commits.items())
+            left = [max(0, commit - beginnings[number]) for number, commit in commits.items() if commit < ends[number]]
+            if left:
+                margins[name, topic] = min(left)
+    return {LOST: lost, MARGIN: margins}
+
+
+def _samples_of_transactions(reading: Reading, ages: Ages, now: float) -> Samples:
+    held: dict[LabelValues, float] = {}
+    seconds: dict[LabelValues, float] = {}
+    for topic, stable in reading.stable.items():
+        ends = reading.ends.get(topic, {})
+        for number, offset in stable.items():
+            if number in ends and offset < ends[number]:  # the end was asked for first
+                held[topic, str(number)] = ends[number] - offset
+                age = ages.age(now, Partition(topic, number), offset)
+                if age is not None:
+                    seconds[topic, str(number)] = age
+    return {OPEN_MESSAGES: held, OPEN_SECONDS: seconds}
+
+
+def _depths(reading: Reading, is_dead: Callable[[str], bool]) -> dict[LabelValues, float]:
     depths: dict[LabelValues, float] = {}
     for topic, beginnings in reading.beginnings.items():
         ends = reading.ends.get(topic, {})
-        if beginnings.keys() == ends.keys() == set(reading.layout.topics[topic]):
+        if is_dead(topic) and beginnings.keys() == ends.keys() == set(reading.layout.topics[topic]):
             depths[topic,] = sum(max(0, ends[number] - beginning) for number, beginning in beginnings.items())
     return depths
 

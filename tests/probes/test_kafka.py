@@ -14,6 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import ValidationError
 
 from exporter.clients.kafka import cluster, offsets
+from exporter.clients.kafka.ages import PRECISE
+from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
 from exporter.probes import kafka
 from exporter.probes.kafka import KafkaProbe, KafkaSettings
@@ -24,7 +26,7 @@ from tests.clients.kafka.asking import descriptors, failure, once, part, probe_o
 
 
 @asynccontextmanager
-async def topics_on(broker: BrokerServer, **partitions: int) -> AsyncIterator[AIOKafkaProducer]:
+async def topics_on(broker: Server, **partitions: int) -> AsyncIterator[AIOKafkaProducer]:
     """Make topics; a producer for them."""
     address = f"{broker.host}:{broker.port}"
     admin = AIOKafkaAdminClient(bootstrap_servers=address)
@@ -46,7 +48,7 @@ async def produce(producer: AIOKafkaProducer, topic: str, messages: int, partiti
 
 
 @asynccontextmanager
-async def consumer_of(broker: BrokerServer, group: str, *topics: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer_of(broker: Server, group: str, *topics: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A member of a group that commits when told."""
     consumer = AIOKafkaConsumer(
         *topics,
@@ -62,7 +64,7 @@ async def consumer_of(broker: BrokerServer, group: str, *topics: str) -> AsyncIt
         await consumer.stop()
 
 
-async def consume(broker: BrokerServer, group: str, topic: str, messages: int) -> None:
+async def consume(broker: Server, group: str, topic: str, messages: int) -> None:
     """Read so many messages and commit, without joining the group, which takes seconds."""
     async with consumer_of(broker, group) as consumer:
         consumer.assign([TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())])
@@ -275,3 +277,42 @@ def test_the_password_is_masked_and_one_target_is_a_cluster() -> None:
     assert "s3cr3t" not in repr(settings)
     assert "s3cr3t" not in settings.model_dump_json()
     assert KafkaProbe.scope is Scope.SERVICE
+
+
+async def test_an_age_is_known_to_an_interval_from_what_was_seen_and_to_a_minute_otherwise(
+    kafka_broker: BrokerServer, shared: SharedClients
+) -> None:
+    """What came before the probe did is asked for by timestamp, and is never put at zero."""
+    async with topics_on(kafka_broker, seen=1, before=1, before_dlt=1) as producer:
+        await produce(producer, "seen", 1)
+        await produce(producer, "before", 3)
+        await consume(kafka_broker, "seeing", "seen", 1)
+        await consume(kafka_broker, "seeing", "before", 1)
+        probe = probe_of(shared, kafka_broker.port)
+        await run_probe(probe, 5.0)
+        began = time.monotonic()
+        await produce(producer, "seen", 4)
+        await run_probe(probe, 5.0)
+        await asyncio.sleep(0.2)
+        outcome = await run_probe(probe, 5.0)
+        longest = time.monotonic() - began
+        await probe.close()
+    ages = values(outcome, kafka.TOPIC_LAG_SECONDS)
+    assert 0.2 <= ages["seeing", "seen"] <= longest + 1
+    assert values(outcome, kafka.LAG_SECONDS)["seeing", "seen", "0"] == ages["seeing", "seen"]
+    assert values(outcome, kafka.TOPIC_LAG)["seeing", "before"] == 2
+    assert 0 < ages["seeing", "before"] <= PRECISE
+    assert values(outcome, kafka.MARGIN)["seeing", "before"] == 1
+    assert values(outcome, kafka.LOST)["seeing", "before"] == 0
+    assert values(outcome, kafka.DLQ_GROUP) == {("before-dlt", "seeing"): 1}
+    assert values(outcome, kafka.DLQ_SECONDS)["before-dlt",] == 0
+
+
+async def test_what_has_no_lag_is_of_no_age(kafka_broker: BrokerServer, shared: SharedClients) -> None:
+    async with topics_on(kafka_broker, caught=1) as producer:
+        await produce(producer, "caught", 3)
+        await consume(kafka_broker, "catching", "caught", 3)
+        outcome = await once(shared, kafka_broker.port)
+    assert values(outcome, kafka.TOPIC_LAG_SECONDS)["catching", "caught"] == 0
+    assert ("catching", "caught", "0") not in values(outcome, kafka.LAG_SECONDS)
+    assert ("catching", "caught") not in values(outcome, kafka.MARGIN)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -19,7 +19,7 @@ from exporter.clients.kafka.errors import (
 )
 from exporter.clients.kafka.groups import MAX_GROUPS, Group, Quota, describe_groups, list_groups
 from exporter.clients.kafka.layout import Layout, Partition, read_layout
-from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits
+from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits, fetch_offsets_since
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import MetadataRequest
 from exporter.net.phases import Phases
@@ -53,7 +53,8 @@ class Selection:
     Attributes:
         groups: Whether a group is wanted, by its name.
         topics: Whether a topic is; internal ones never are.
-        beginnings: Whether the beginning of a topic's partitions is wanted beside their end.
+        beginnings: Whether the beginning and the stable end of a topic's partitions are wanted beside their end, although
+            no group has commits for it.
         max_partitions: With more partitions selected no offsets are read.
     """
 
@@ -73,7 +74,9 @@ class Reading:
         seconds: How long each node took to say which groups it has, connecting included; those that did not answer are
             missing.
         ends: Offset after the last record of a partition.
-        beginnings: Offset of its first record, where that was wanted.
+        beginnings: Offset of its first record, where that was wanted or some group has commits.
+        stable: Offset of its first record of an open transaction, or its end, for the same partitions; missing where the
+            broker does not tell it.
         partition_errors: Partitions whose offsets are not known, and why.
         failures: How reading `groups` and `offsets` failed, None where all of it is known; what others said is there all
             the same. An exception that is no `Failure` is a defect.
@@ -84,13 +87,14 @@ class Reading:
     seconds: Mapping[int, float] = field(default_factory=dict)
     ends: OffsetsByTopic = field(default_factory=dict)
     beginnings: OffsetsByTopic = field(default_factory=dict)
+    stable: OffsetsByTopic = field(default_factory=dict)
     partition_errors: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
     failures: Mapping[str, Exception | None] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """How many offsets and commits it has."""
-        by_topic = (self.ends, self.beginnings, *(group.commits for group in self.groups.values()))
+        by_topic = (self.ends, self.beginnings, self.stable, *(group.commits for group in self.groups.values()))
         return sum(len(numbers) for offsets in by_topic for numbers in offsets.values())
 
 
@@ -137,9 +141,38 @@ class Cluster:
         asked = _Brokers(self._pool, layout)
         first_end = loop.time() + GROUPS_SHARE * (end - loop.time())
         groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, first_end)
-        offsets, offsets_failure = await _read_offsets(asked, layout, selection, end)
-        failures = {"groups": groups_failure, "offsets": offsets_failure}
-        return Reading(layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.partition_errors, failures)
+        committed = {topic for group in groups.values() for topic in group.commits}
+        offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
+        return Reading(
+            layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors,
+            {"groups": groups_failure, "offsets": offsets_failure},
+        )  # fmt: skip
+
+    async def offsets_since(
+        self, layout: Layout, times: Mapping[Partition, int], deadline: float
+    ) -> dict[Partition, int | None]:
+        """Return the first record that is not older than a time, in one request to each leader.
+
+        What cannot be had is left out: a broker that fails here has been told of by `read`, or will be by the next.
+
+        Args:
+            layout: Who leads what.
+            times: Milliseconds since 1970.
+            deadline: Loop time by which this returns.
+        """
+        asked = _Brokers(self._pool, layout)
+        found: dict[Partition, int | None] = {}
+
+        async def ask(node: int, of_node: Mapping[Partition, int]) -> None:
+            found.update(await fetch_offsets_since(asked.by_node[node], of_node))
+
+        work = {}
+        for node, led in layout.led.items():
+            of_node = {at: time for at, time in times.items() if at.number in led.get(at.topic, ())}
+            if of_node and asked.by_node[node].is_connected():
+                work[node] = partial(ask, node, of_node)
+        await asked.side_by_side(work, deadline)
+        return found
 
     def close(self) -> None:
         """Close all connections at once, and open no more."""
@@ -302,19 +335,22 @@ async def _read_groups(
 
 
 async def _read_offsets(
-    brokers: _Brokers, layout: Layout, selection: Selection, end: float
+    brokers: _Brokers, layout: Layout, selection: Selection, committed: Container[str], end: float
 ) -> tuple[LogOffsets, Exception | None]:
     if layout.partitions > selection.max_partitions:
         detail = f"{layout.partitions} partitions, max_partitions is {selection.max_partitions}: narrow topics"
         return LogOffsets(), Failure(Stage.CHECK, Reason.TOO_LARGE, detail)
+
+    def matters(topic: str) -> bool:
+        return topic in committed or selection.beginnings(topic)
+
     offsets = LogOffsets(partition_errors=dict(layout.leaderless))
     found = {node: LogOffsets() for node in brokers.left() if node in layout.led}
     failed: dict[int, Failure] = {}
     defect: Exception | None = None
     try:
         asking = {
-            node: partial(of_node.ask, brokers.by_node[node], layout.led[node], selection.beginnings)
-            for node, of_node in found.items()
+            node: partial(of_node.ask, brokers.by_node[node], layout.led[node], matters) for node, of_node in found.items()
         }
         failed = await brokers.side_by_side(asking, end)
         failed |= {node: failure for node, failure in brokers.lost.items() if node in layout.led}

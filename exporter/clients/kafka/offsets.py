@@ -13,6 +13,7 @@ from itertools import islice
 from struct import Struct, pack
 from typing import Any, Self
 
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import RequestHeader_v1, ResponseHeader_v0
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.types import String
@@ -22,7 +23,7 @@ from exporter.clients.kafka.errors import PartitionErrorReason, error_name, fail
 from exporter.clients.kafka.layout import Layout, Partition
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["CommitsRequest", "Committed", "LogOffsets", "OffsetsByTopic", "Wanted", "fetch_commits"]
+__all__ = ["CommitsRequest", "Committed", "LogOffsets", "OffsetsByTopic", "Wanted", "fetch_commits", "fetch_offsets_since"]
 
 OffsetsByTopic = dict[str, dict[int, int]]
 """Offsets by topic and number of the partition: lag is reckoned topic by topic."""
@@ -37,7 +38,7 @@ _LISTED = 1000
 """Partitions of one request for offsets: writing it and reading its answer take the event loop some 5 ms."""
 
 _CONSUMER = -1
-_READ_UNCOMMITTED = 0
+_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 
 _SHORT = Struct(">h")
 _INT = Struct(">i")
@@ -188,29 +189,40 @@ class LogOffsets:
     Attributes:
         ends: Offset after the last record.
         beginnings: Offset of the first record.
+        stable: Offset of the first record of a transaction that is open, or the end; up to it records can be read by who
+            reads what was committed alone.
         partition_errors: Partitions that could not be read.
         words: One of the broker's own words for such an error, for people.
     """
 
     ends: OffsetsByTopic = field(default_factory=dict)
     beginnings: OffsetsByTopic = field(default_factory=dict)
+    stable: OffsetsByTopic = field(default_factory=dict)
     partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
     words: str = ""
 
-    async def ask(self, broker: Broker, led: Mapping[str, Sequence[int]], needs_beginning: Callable[[str], bool]) -> None:
-        """Ask a broker for the partitions that it leads: first the beginnings that are wanted, then all ends.
+    async def ask(self, broker: Broker, led: Mapping[str, Sequence[int]], matters: Callable[[str], bool]) -> None:
+        """Ask a broker for the partitions that it leads: beginnings where they matter, all ends, and then stable ends.
 
         Raises:
             Failure: The broker cannot be asked.
         """
-        for topics in _slices({topic: numbers for topic, numbers in led.items() if needs_beginning(topic)}):
+        mattering = {topic: numbers for topic, numbers in led.items() if matters(topic)}
+        for topics in _slices(mattering):
             self._read(await broker.ask(_request(topics, _BEGINNING)), topics, self.beginnings)
         for topics in _slices(led):
             self._read(await broker.ask(_request(topics, _END)), topics, self.ends)
+        for topics in _slices(mattering):
+            try:
+                answer = await broker.ask(_request(topics, _END, _READ_COMMITTED))
+            except IncompatibleBrokerVersion:  # before version 2 of the request there is no such question
+                return
+            self._read(answer, topics, self.stable)
 
     def add(self, other: LogOffsets) -> None:
         """Take in what another broker said of the partitions that it leads."""
-        for mine, its in ((self.ends, other.ends), (self.beginnings, other.beginnings)):
+        pairs = ((self.ends, other.ends), (self.beginnings, other.beginnings), (self.stable, other.stable))
+        for mine, its in pairs:
             for topic, found in its.items():
                 mine.setdefault(topic, {}).update(found)
         self.partition_errors |= other.partition_errors
@@ -266,9 +278,35 @@ def _slices(topics: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]
         yield topics_of_slice
 
 
-def _request(topics: Mapping[str, Sequence[int]], which: int) -> OffsetRequest:
+def _request(topics: Mapping[str, Sequence[int]], which: int, isolation: int = _READ_UNCOMMITTED) -> OffsetRequest:
     asked = [(topic, [(number, which) for number in numbers]) for topic, numbers in topics.items()]
-    return OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, asked)
+    return OffsetRequest(_CONSUMER, isolation, asked)
+
+
+async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int]) -> dict[Partition, int | None]:
+    """Return the first record that is not older than a time, by its timestamp; None where there is none.
+
+    Partitions that the broker has an error for are left out, and those for which it answers with an older record, as
+    Tansu does.
+
+    Args:
+        broker: The leader of all of them.
+        times: Milliseconds since 1970.
+
+    Raises:
+        Failure: The broker cannot be asked.
+    """
+    asked: dict[str, list[tuple[int, int]]] = {}
+    for (topic, number), time in times.items():
+        asked.setdefault(topic, []).append((number, max(0, time)))
+    answer = await broker.ask(OffsetRequest(_CONSUMER, _READ_UNCOMMITTED, list(asked.items())))
+    found = {
+        Partition(topic, number): offset if offset >= 0 else None
+        for topic, answers in answer.topics or ()
+        for number, code, written, offset, *_ in answers or ()
+        if not code and (offset < 0 or written >= max(0, times.get(Partition(topic, number), 0)))
+    }
+    return {partition: found[partition] for partition in times if partition in found}
 
 
 _REASONS = {

@@ -204,6 +204,9 @@ STUCK_GROUP, OK_GROUP = (
     for group, verdict in (("case", "stalled"), ("mail", "ok"))
 )
 STANDING = of("probe_kafka_consumer_group_standing_seconds", "kafka", **TOPIC)
+AGE = of("probe_kafka_consumer_group_topic_lag_seconds", "kafka", **TOPIC)
+COMMITTED = of("probe_kafka_consumer_group_committed_partitions", "kafka", **TOPIC)
+LOST = of("probe_kafka_consumer_group_lost_messages", "kafka", **TOPIC)
 OFFLINE = of("probe_kafka_offline_partitions", "kafka")
 BROKER = of("probe_kafka_broker_up", "kafka", broker="2")
 KAFKA: Mapping[str, tuple[Entry, ...]] = {
@@ -308,6 +311,24 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             beside={BROKER: 1},
             fires=600,
             labels=labels(service="kafka"),
+        ),
+    ),
+    "KafkaLagOld": (
+        Entry(
+            good={AGE: 100},
+            bad={AGE: 2000},
+            beside={LAG: 20, COMMITTED: 3, **limit("probe_kafka_consumer_group_topic_lag_seconds", 900, "kafka")},
+            fires=300,
+            labels=OF_GROUP,
+        ),
+    ),
+    "KafkaMessagesLost": (
+        Entry(
+            good={LOST: 0},
+            bad={LOST: 95},
+            fires=120,
+            labels=labels(service="kafka", **TOPIC),
+            heard={"summary": "95 messages"},
         ),
     ),
     "DeadLettersGrowing": (

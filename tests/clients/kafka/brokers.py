@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +71,9 @@ _REQUESTS = {
 
 @dataclass
 class FakePartition:
-    """A partition; `error` is what its leader answers for it."""
+    """A partition; `error` is what its leader answers for it, `times` when its records were written, in ms since 1970,
+    and `stable` where an open transaction begins.
+    """
 
     end: int = 0
     leader: int = 1
@@ -80,6 +82,17 @@ class FakePartition:
     metadata_error: int = 0
     replicas: list[int] = field(default_factory=lambda: [1])
     in_sync: list[int] = field(default_factory=lambda: [1])
+    times: Sequence[int] = ()
+    stable: int | None = None
+
+    def offset(self, which: int, isolation: int) -> int:
+        """What ListOffsets answers: -1 is the end, -2 the beginning, anything else a time."""
+        if which == -1:
+            return self.end if self.stable is None or not isolation else self.stable
+        if which == -2:
+            return self.beginning
+        since = (number for number, written in enumerate(self.times) if number >= self.beginning and written >= which)
+        return next(since, -1)
 
 
 @dataclass
@@ -299,8 +312,9 @@ class FakeCluster:
         def one(topic: str, number: int, which: int) -> tuple[int, int, int, int]:
             partition = self.topics[topic][number]
             error = partition.error or (6 if partition.leader != node else 0)
-            offset = partition.end if which == -1 else partition.beginning
-            return (number, error, -1, -1 if error else offset)
+            offset = partition.offset(which, getattr(request, "isolation_level", 0))
+            written = partition.times[offset] if which >= 0 and offset >= 0 else -1
+            return (number, error, written, -1 if error else offset)
 
         topics = [
             (topic, [one(topic, *asked) for asked in partitions if (topic, asked[0]) not in self.omits])

@@ -80,18 +80,19 @@ async def read(cluster: Cluster, seconds: float = 5.0, selection: Selection = EV
 
 
 async def test_a_reading_is_all_that_the_brokers_said(shared: SharedClients) -> None:
-    """From both brokers, in one call; beginnings where they were wanted."""
+    """From both brokers, in one call; beginnings where they were wanted, or a group has commits."""
     brokers = fake()
     async with brokers.running(nodes=2), cluster_at(shared, brokers.port()) as cluster:
         reading = await read(cluster)
     assert set(reading.layout.brokers) == {1, 2}
     assert reading.layout.topics == {"orders": [0, 1], "orders-dlt": [0]}
     assert reading.ends == {"orders": {0: 100, 1: 200}, "orders-dlt": {0: 9}}
-    assert reading.beginnings == {"orders-dlt": {0: 2}}
+    assert reading.beginnings == {"orders": {0: 0, 1: 0}, "orders-dlt": {0: 2}}
+    assert reading.stable == reading.ends
     billing = reading.groups["billing"]
     assert (billing.state, billing.members, billing.commits) == ("stable", 1, {"orders": {0: 90, 1: 150}})
     assert (reading.partition_errors, reading.failures) == ({}, {"groups": None, "offsets": None})
-    assert reading.size == 3 + 1 + 2
+    assert reading.size == 3 + 3 + 3 + 2
 
 
 async def test_commits_are_read_before_ends(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:

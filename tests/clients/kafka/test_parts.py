@@ -521,3 +521,37 @@ async def test_long_answers_are_read_whole(shared: SharedClients) -> None:
         outcome = await once(shared, cluster.port(), max_partitions=6000, timeout=10.0)
     assert dict(outcome.parts) == {"groups": None, "offsets": None}
     assert len(values(outcome, kafka.END_OFFSET)) == 6000
+
+
+async def test_what_retention_took_and_what_a_transaction_holds_back(shared: SharedClients) -> None:
+    """Below the beginning of the log messages are lost; beyond an open transaction they are there and cannot be read."""
+    now = int(time.time() * 1000)
+    times = [now - 5_000_000] * 50 + [now - 800_000] * 30 + [now - 300_000] * 20
+    topics = {
+        "orders": {0: FakePartition(100, beginning=50, times=times), 1: FakePartition(100, times=times, stable=80)},
+        "quiet": {0: FakePartition(100, beginning=100, times=times)},
+    }
+    commits = {("orders", 0): 20, ("orders", 1): 60, ("quiet", 0): 100}
+    cluster = FakeCluster(topics=topics, groups={"billing": FakeGroup(commits)})
+    async with cluster.running(nodes=1):
+        probe = probe_of(shared, cluster.port())
+        for _ in range(3):  # a reading asks by timestamp so many times only
+            outcome = await run_probe(probe, 5.0)
+        await probe.close()
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert values(outcome, kafka.LOST) == {("billing", "orders"): 30, ("billing", "quiet"): 0}
+    assert values(outcome, kafka.MARGIN) == {("billing", "orders"): 0}
+    assert values(outcome, kafka.OPEN_MESSAGES) == {("orders", "1"): 20}
+    assert values(outcome, kafka.OPEN_SECONDS) == {("orders", "1"): pytest.approx(300, rel=0.3)}
+    assert values(outcome, kafka.LAG_SECONDS)["billing", "orders", "0"] == pytest.approx(800, rel=0.3)
+    ages = values(outcome, kafka.TOPIC_LAG_SECONDS)
+    assert ages == {("billing", "orders"): pytest.approx(800, rel=0.3), ("billing", "quiet"): 0}
+
+
+async def test_an_age_that_no_timestamp_tells_is_left_out(shared: SharedClients) -> None:
+    topics = {"orders": {0: FakePartition(100)}}  # answers -1 to all times
+    cluster = FakeCluster(topics=topics, groups={"billing": FakeGroup({("orders", 0): 20})})
+    async with cluster.running(nodes=1):
+        outcome = await once(shared, cluster.port())
+    assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 80}
+    assert values(outcome, kafka.TOPIC_LAG_SECONDS) == values(outcome, kafka.LAG_SECONDS) == {}

@@ -1,0 +1,212 @@
+"""How long the first unread record of a partition has waited, without reading it: when the end of the log passed it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from threading import Lock
+from typing import NamedTuple
+
+from exporter.clients.kafka.layout import Partition
+
+__all__ = ["LONGEST", "PRECISE", "Ages"]
+
+PRECISE = 60.0
+"""Seconds within which the time of a record is near enough, whatever its age."""
+
+LONGEST = 10 * 366 * 86400.0
+"""Age past which a record is not looked for: it has no timestamp, or none that can be."""
+
+_SHARE = 0.25
+"""Share of its age within which the time of a record is near enough not to be asked about any more."""
+
+_TOLD = 0.5
+"""Share of its age within which it is told, so that what was known and is thinned out is not forgotten at once."""
+
+_POINTS = 48
+"""Points kept of a partition; they are thinned out to a share of their age, away from the records asked about."""
+
+_FARTHER = 8.0
+"""By how much an older time is looked at next, as long as all that were looked at are too young."""
+
+
+class _Point(NamedTuple):
+    """An end of the log.
+
+    Attributes:
+        end: Offset after the last record.
+        first: When the log was first known to end there.
+        last: When it last was.
+    """
+
+    end: int
+    first: float
+    last: float
+
+
+class _Passed(NamedTuple):
+    """Between which times a record was written, and where between them it was if they came evenly."""
+
+    after: float
+    about: float
+    before: float
+
+
+@dataclass(slots=True)
+class _History:
+    """Ends of one partition, the first unread records that are asked about, and whether the last reading had its end."""
+
+    beginning: int = 0
+    points: list[_Point] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
+    current: bool = False
+
+    def observe(self, now: float, end: int, beginning: int) -> None:
+        if not self.points or end < self.points[-1].end or beginning < self.beginning:
+            self.points = [_Point(end, now, now)]  # made anew, or it lost records: what was known is of others
+        elif end == self.points[-1].end:
+            self.points[-1] = self.points[-1]._replace(last=now)
+        else:
+            self.points.append(_Point(end, now, now))
+        self.beginning = beginning
+        least = self.unread[0] if self.unread else end
+        while len(self.points) > 1 and self.points[1].end <= least:
+            del self.points[0]
+        self._thin(now)
+
+    def learn(self, now: float, at: float, end: int | None) -> None:
+        """Take in where the log ended at a time; None for no record since."""
+        later = next((index for index, point in enumerate(self.points) if point.first > at), len(self.points))
+        if later == len(self.points):
+            return  # it lies within what was seen
+        before, after = self.points[later - 1] if later else None, self.points[later]
+        if before is not None and before.last >= at:
+            return
+        if end is None or end >= after.end:
+            self.points[later] = after._replace(first=at)
+        elif before is not None and end <= before.end:
+            self.points[later - 1] = before._replace(last=at)
+        else:
+            self.points.insert(later, _Point(end, at, at))
+            self._thin(now)
+
+    def passed(self, offset: int) -> _Passed | None:
+        """Say when the end passed an offset; None if that was before all that is known, or has not been."""
+        later = bisect_right(self.points, offset, key=_end)
+        if not 0 < later < len(self.points):
+            return None
+        before, after = self.points[later - 1], self.points[later]
+        share = (offset - before.end + 0.5) / (after.end - before.end)
+        return _Passed(before.last, before.last + share * (after.first - before.last), after.first)
+
+    def ask(self, now: float) -> float | None:
+        """Return a time to ask about next; None if all is known nearly enough."""
+        for offset in self.unread:
+            if offset >= self.points[-1].end:
+                continue
+            passed = self.passed(offset)
+            if passed is None:
+                age = now - self.points[0].first
+                if age < LONGEST:
+                    return now - max(PRECISE, _FARTHER * age)
+            elif not _near(now, passed, _SHARE):
+                # between ages, not times: what is old need not be known to the second
+                youngest = max(now - passed.before, PRECISE / _FARTHER)
+                return now - sqrt(youngest * (now - passed.after))
+        return None
+
+    def _thin(self, now: float) -> None:
+        while len(self.points) > _POINTS:
+            del self.points[min(range(1, len(self.points) - 1), key=lambda index: self._worth(now, index))]
+
+    def _worth(self, now: float, index: int) -> tuple[bool, float]:
+        """Say whether some record asked about lies beside a point, and what share of their age its neighbours are apart."""
+        before, after = self.points[index - 1], self.points[index + 1]
+        beside = bisect_left(self.unread, before.end) < bisect_left(self.unread, after.end)
+        return beside, (after.first - before.last) / max(now - before.last, 1.0)
+
+
+def _end(point: _Point) -> int:
+    return point.end
+
+
+def _near(now: float, passed: _Passed, share: float) -> bool:
+    return passed.before - passed.after <= max(PRECISE, share * (now - passed.after))
+
+
+class Ages:
+    """Follows the ends of partitions from reading to reading.
+
+    What happened before the first reading is asked of the brokers by timestamp: the first record that is not older than a
+    time lies where the log ended then. Times are of a clock that goes forwards, such as the event loop's.
+    """
+
+    def __init__(self) -> None:
+        self._histories: dict[Partition, _History] = {}
+        self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
+
+    def observe(
+        self,
+        now: float,
+        unread: Mapping[Partition, Iterable[int]],
+        ends: Mapping[str, Mapping[int, int]],
+        beginnings: Mapping[str, Mapping[int, int]],
+    ) -> None:
+        """Take in a reading.
+
+        Args:
+            now: When the ends were read.
+            unread: The partitions to follow, and the offsets in them whose records are asked about; others are forgotten.
+            ends: Ends of the log; a partition without one keeps what is known of it.
+            beginnings: Offsets of the first records kept.
+        """
+        with self._lock:
+            self._histories = {at: self._histories.get(at) or _History() for at in unread}
+            for at, history in self._histories.items():
+                end = ends.get(at.topic, {}).get(at.number)
+                beginning = beginnings.get(at.topic, {}).get(at.number, history.beginning)
+                history.unread = sorted({max(offset, beginning) for offset in unread[at]})
+                history.current = end is not None
+                if end is not None:
+                    history.observe(now, end, beginning)
+
+    def ask(self, now: float, most: int) -> dict[Partition, float]:
+        """Return at what time the end of which partition should be asked for, so that ages are known well enough."""
+        times: dict[Partition, float] = {}
+        with self._lock:
+            for at, history in self._histories.items():
+                time = history.ask(now) if history.current else None
+                if time is not None:
+                    times[at] = time
+                if len(times) >= most:
+                    break
+        return times
+
+    def learn(self, now: float, times: Mapping[Partition, float], offsets: Mapping[Partition, int | None]) -> None:
+        """Take in answers: the first record that is not older than the time, None if there is none."""
+        with self._lock:
+            for at, offset in offsets.items():
+                history = self._histories.get(at)
+                if history is not None and history.points and at in times:
+                    history.learn(now, times[at], offset)
+
+    def age(self, now: float, at: Partition, offset: int) -> float | None:
+        """Return how long the record at an offset, or the first kept after it, has waited.
+
+        It is right to the time between two readings where the record was seen to come, else to `PRECISE` seconds or a
+        quarter of itself, whichever is more; where many groups are far behind in one partition, to half of itself.
+
+        Returns:
+            Seconds; 0 if there is no such record yet; None while it is not known.
+        """
+        with self._lock:
+            history = self._histories.get(at)
+            if history is None or not history.points:
+                return None
+            offset = max(offset, history.beginning)
+            if offset >= history.points[-1].end:
+                return 0.0
+            passed = history.passed(offset)
+            return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None
