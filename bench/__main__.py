@@ -40,7 +40,7 @@ are for. They are stretched by as much as this machine is slower in the same run
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts, scrapes and health and PostgreSQL beside peers, a fleet of 5,000 instances, 5,000 pods, and the command line."""
+    """Measure attempts, scrapes, health and PostgreSQL beside peers, 5,000 instances, 5,000 pods, the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
