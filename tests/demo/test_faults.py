@@ -112,6 +112,7 @@ SHOWN: dict[str, Shows] = {
     "migration-stuck": lambda demo, _: total(demo, "probe_postgres_flyway_lock_held", state="idle in transaction") == 1,
     "database-newer": lambda demo, _: total(demo, "probe_postgres_flyway_future_migrations") == 1,
     "consumer-stopped": group_lags,
+    "consumer-stuck": group_lags,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
     "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),
     "errors-5xx": lambda demo, s: total(demo, "probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,
