@@ -14,12 +14,14 @@ from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
 from bench.fleet import FleetCost, StartCost
 from bench.kubernetes import kubernetes_checks, measure_kubernetes, print_kubernetes
+from bench.postgres import postgres_beside_postgres_exporter
 from bench.redis import redis_beside_redis_exporter
 from bench.scrape import ScrapeCost
 
 MAX_ATTEMPT_RATIO = 1.0
 MAX_HEALTH_RATIO = 0.4
 MAX_REDIS_RATIO = 0.25
+MAX_POSTGRES_RATIO = 1.0
 MIN_PLAIN_RATIO = 20.0
 MIN_PACKED_RATIO = 10.0
 MIN_LOOP_RATIO = 40.0
@@ -40,12 +42,13 @@ are for. They are stretched by as much as this machine is slower in the same run
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts, scrapes and health beside peers, a fleet of 5,000 instances, 5,000 pods, and the command line."""
+    """Measure attempts, scrapes, health and PostgreSQL beside peers, 5,000 instances, 5,000 pods, the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
         health = cpu.health_beside_blackbox(Path(folder), duration)
         cache = redis_beside_redis_exporter(Path(folder), duration)
+        postgres = postgres_beside_postgres_exporter(Path(folder), duration)
         start = fleet.measure_start(Path(folder))
         slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
         many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
@@ -54,6 +57,7 @@ def main(duration: float, output: str) -> None:
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
         "CPU of a Redis": _ratio(cache) <= MAX_REDIS_RATIO,
+        "CPU of a PostgreSQL": _ratio(postgres) <= MAX_POSTGRES_RATIO,
         "CPU of a scrape": cost.plain_ratio >= MIN_PLAIN_RATIO,
         "CPU of a compressed scrape": cost.packed_ratio >= MIN_PACKED_RATIO,
         "a scrape on the loop": cost.loop_ratio >= MIN_LOOP_RATIO,
@@ -80,6 +84,9 @@ def main(duration: float, output: str) -> None:
             "redis_cpu_ms": cache[0].milliseconds,
             "redis_exporter_cpu_ms_per_scrape": cache[1].milliseconds,
             "redis_cpu_ratio": _ratio(cache),
+            "postgres_cpu_ms": postgres[0].milliseconds,
+            "postgres_exporter_cpu_ms_per_scrape": postgres[1].milliseconds,
+            "postgres_cpu_ratio": _ratio(postgres),
             "scrape_series": cost.series,
             "scrape_bytes": cost.size,
             "scrape_cpu_ms": {"whole": cost.plain.whole * 1000, "loop": cost.plain.loop * 1000},
@@ -99,11 +106,20 @@ def main(duration: float, output: str) -> None:
         }))  # fmt: skip
     else:
         _print_pair(
-            "CPU of a whole attempt by the shipped settings: health, its groups, meters of 98 kB",
+            "CPU of a whole attempt by the shipped settings, kept alive: health, its groups, meters of 98 kB",
             attempt, "Prometheus", "the same 98 kB, scraped", MAX_ATTEMPT_RATIO,
         )  # fmt: skip
-        _print_pair("CPU of a health request alone", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO)
-        _print_pair("CPU of a Redis", cache, "redis_exporter", "whole process", MAX_REDIS_RATIO, how="connected anew")
+        _print_pair(
+            "CPU of a health request alone, kept alive", health, "blackbox_exporter", "whole process", MAX_HEALTH_RATIO
+        )
+        _print_pair("CPU of a Redis, connected anew", cache, "redis_exporter", "whole process, scraped", MAX_REDIS_RATIO)
+        _print_pair(
+            "CPU of a PostgreSQL, connected anew",
+            postgres,
+            "postgres_exporter",
+            "whole process, scraped",
+            MAX_POSTGRES_RATIO,
+        )
         _print_scrape(cost)
         _print_fleet(start, many, slowness)
         print_kubernetes(pods, slowness)
@@ -117,11 +133,9 @@ def _ratio(costs: tuple[CpuCost, CpuCost]) -> float:
     return costs[0].milliseconds / costs[1].milliseconds
 
 
-def _print_pair(
-    title: str, costs: tuple[CpuCost, CpuCost], peer: str, what: str, most: float, *, how: str = "kept alive"
-) -> None:
+def _print_pair(title: str, costs: tuple[CpuCost, CpuCost], peer: str, what: str, most: float) -> None:
     ours, theirs = costs
-    click.echo(f"{title}; {ours.runs} and {theirs.runs} of them, {how}:")
+    click.echo(f"{title}; {ours.runs} and {theirs.runs} of them:")
     click.echo(f"  hafnium-exporter   {ours.milliseconds:8.3f} ms   (whole daemon)")
     click.echo(f"  {peer:17}  {theirs.milliseconds:8.3f} ms   ({what})")
     click.echo(f"  ratio              {_ratio(costs):8.2f}      at most {most}")

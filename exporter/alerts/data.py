@@ -43,6 +43,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 replication_lag(options),
                 slot_inactive(options),
                 wraparound(options),
+                vacuum_overdue(options),
                 checksum_failures(options),
                 migration_failed(options),
                 migration_behind(options),
@@ -470,6 +471,27 @@ def slot_inactive(options: Options) -> Alert:
         meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
+        kinds=_POSTGRES,
+    )
+
+
+def vacuum_overdue(options: Options) -> Alert:
+    """Build DatabaseVacuumOverdue."""
+    return Alert(
+        name="DatabaseVacuumOverdue",
+        severity=Severity.WARNING,
+        expr=f"{highest('probe_postgres_tables_overdue_for_vacuum', options.recent, 'target')} > 0",
+        wait="3h",
+        summary="Autovacuum of {{ $labels.service }} owes {{ $value }} tables a visit",
+        description=(
+            "{{ $value }} tables of {{ $labels.service }} have had twice the dead rows at which autovacuum comes, for 3 h. "
+            "They grow, and what reads them slows down."
+        ),
+        cause="Connections: " + _connections(options),
+        action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
+        panel=222,
+        meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
+        team=Team.DBA,
         kinds=_POSTGRES,
     )
 

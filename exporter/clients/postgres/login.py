@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import md5
 
-from scramp import ScramClient, ScramException
-
+from exporter.clients.postgres.scram import MECHANISM, KeptKeys, ScramExchange
 from exporter.clients.postgres.wire import Frames, message, server_error, startup, text
 from exporter.net.tls import ClientTls
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "Login", "log_in"]
+__all__ = ["Login", "log_in"]
 
 APPLICATION = "hafnium-exporter"
 
-MAX_ITERATIONS = 1_000_000
-"""Rounds of hashing that a login may ask for; a million take a thread 0.25 s. A server's default is 4,096."""
-
-MIN_ITERATIONS = 4096
-"""Fewest rounds that are done: RFC 7677's, and scramp's. A server whose scram_iterations is less is not logged in to."""
-
-_ITERATIONS = re.compile(r",i=(\d+)", re.ASCII)
-_MECHANISM = "SCRAM-SHA-256"
 _PASSED_OVER = (b"K", b"N", b"v")
 """Key to cancel a query, notice, and that of newer protocols nothing is known."""
 
@@ -40,12 +29,14 @@ class Login:
         database: The database.
         password: Gives the password; raises `Failure` where it cannot be read.
         tls: TLS, where it is wanted; a server without it is then refused.
+        kept: What the logins before have hashed.
     """
 
     user: str
     database: str
     password: Callable[[], Awaitable[str]] = field(repr=False)
     tls: ClientTls | None = None
+    kept: KeptKeys = field(default_factory=KeptKeys, repr=False, compare=False)
 
 
 async def log_in(frames: Frames, login: Login, password: str) -> None:
@@ -55,7 +46,7 @@ async def log_in(frames: Frames, login: Login, password: str) -> None:
         Failure: The server refuses, asks for what is not done, or does not speak the protocol.
         OSError: The connection ended.
     """
-    proof = _Proof(login.user, password, in_private=login.tls is not None)
+    proof = _Proof(login, password)
     parameters = {
         "user": login.user,
         "database": login.database,
@@ -88,12 +79,11 @@ class _Proof:
         accepted: The server lets the client in.
     """
 
-    def __init__(self, user: str, password: str, *, in_private: bool) -> None:
+    def __init__(self, login: Login, password: str) -> None:
         self.accepted = False
-        self._user = user
+        self._login = login
         self._password = password
-        self._in_private = in_private
-        self._scram: ScramClient | None = None
+        self._scram: ScramExchange | None = None
         self._proven = True
 
     async def answer(self, body: bytes) -> bytes | None:
@@ -101,7 +91,7 @@ class _Proof:
         try:
             (asked,) = struct.unpack_from("!i", body)
             return await self._answer(asked, body[4:])
-        except (struct.error, ScramException, ValueError):
+        except (struct.error, ValueError):
             raise _unexpected() from None  # the server's words and what was computed of them stay out of any traceback
 
     async def _answer(self, asked: int, body: bytes) -> bytes | None:
@@ -112,13 +102,13 @@ class _Proof:
             case 3:  # the password itself
                 return self._in_the_clear()
             case 5 if len(body) == 4:
-                return text(f"md5{_md5(_md5(self._password.encode() + self._user.encode()).encode() + body)}")
+                return text(f"md5{_md5(_md5(self._password.encode() + self._login.user.encode()).encode() + body)}")
             case 10 if self._scram is None:  # SASL: open, prove, verify
                 return self._open(body)
             case 11 if self._scram is not None:
-                return await self._prove(self._scram, body)
+                return (await self._scram.prove(body.decode())).encode()
             case 12 if self._scram is not None:
-                self._scram.set_server_final(body.decode())
+                self._scram.verify(body.decode())
                 self._proven = True
                 return None
             case 0 | 5 | 10 | 11 | 12:
@@ -126,50 +116,17 @@ class _Proof:
         raise Failure(Stage.AUTH, Reason.AUTH, f"the server asks for a login that is not supported: {asked}")
 
     def _in_the_clear(self) -> bytes:
-        if not self._in_private:
+        if self._login.tls is None:
             raise Failure(Stage.AUTH, Reason.AUTH, "the server asks for the password in the clear, which needs tls")
         return text(self._password)
 
     def _open(self, mechanisms: bytes) -> bytes:
-        if _MECHANISM.encode() not in mechanisms.split(b"\0"):
-            raise Failure(Stage.AUTH, Reason.AUTH, f"the server has no {_MECHANISM}")
+        if MECHANISM.encode() not in mechanisms.split(b"\0"):
+            raise Failure(Stage.AUTH, Reason.AUTH, f"the server has no {MECHANISM}")
         self._proven = False
-        self._scram = ScramClient([_MECHANISM], "*", "")  # the user was named before
-        self._scram.password = _Prepared(self._password)
-        first = str(self._scram.get_client_first()).encode()
-        return text(_MECHANISM) + struct.pack("!i", len(first)) + first
-
-    async def _prove(self, scram: ScramClient, challenge: bytes) -> bytes:
-        said = challenge.decode()
-        _check_iterations(said)
-        scram.set_server_first(said)
-        return str(await asyncio.to_thread(scram.get_client_final)).encode()
-
-
-def _check_iterations(challenge: str) -> None:
-    found = _ITERATIONS.search(challenge)
-    if found is None:
-        return  # scramp says so
-    rounds = found[1]
-    if len(rounds) > 9 or not 0 < int(rounds) <= MAX_ITERATIONS:
-        raise Failure(Stage.AUTH, Reason.PROTOCOL, f"the server asks for {rounds[:20]} rounds of hashing")
-    if int(rounds) < MIN_ITERATIONS:
-        raise Failure(
-            Stage.AUTH, Reason.AUTH, f"the server asks for {rounds} rounds of hashing; {MIN_ITERATIONS} are the least"
-        )
-
-
-class _Prepared:
-    """A password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it."""
-
-    def __init__(self, password: str) -> None:
-        try:
-            self._bytes = bytes(ScramClient([_MECHANISM], "*", password).password)
-        except ScramException:
-            self._bytes = password.encode()
-
-    def __bytes__(self) -> bytes:
-        return self._bytes
+        self._scram = ScramExchange(self._password, self._login.kept)
+        first = self._scram.first.encode()
+        return text(MECHANISM) + struct.pack("!i", len(first)) + first
 
 
 def _md5(data: bytes) -> str:

@@ -19,8 +19,14 @@ _UPKEEP = """
 SELECT pg_database_size(current_database()),
   (SELECT max(age(datfrozenxid)) FROM pg_database), (SELECT max(mxid_age(datminmxid)) FROM pg_database),
   (SELECT count(*) FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
-    WHERE s.n_dead_tup > 2 * (current_setting('autovacuum_vacuum_threshold')::float8
-      + current_setting('autovacuum_vacuum_scale_factor')::float8 * greatest(c.reltuples, 0)))"""
+    LEFT JOIN LATERAL (SELECT
+        max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_threshold') AS threshold,
+        max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_scale_factor') AS factor,
+        max(option_value) FILTER (WHERE option_name = 'autovacuum_enabled') AS enabled
+      FROM pg_options_to_table(c.reloptions)) own ON c.reloptions IS NOT NULL
+    WHERE s.n_dead_tup > 0 AND coalesce(own.enabled::boolean, true)
+      AND s.n_dead_tup > 2 * (coalesce(own.threshold, current_setting('autovacuum_vacuum_threshold'))::float8
+      + coalesce(own.factor, current_setting('autovacuum_vacuum_scale_factor'))::float8 * greatest(c.reltuples, 0)))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,8 @@ class Upkeep:
         size: Bytes of the database.
         transaction_age: Transactions since the oldest that is not frozen, in any database; writes end at about 2^31.
         multixact_age: The same of multixacts.
-        overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the server's
-            settings; settings of a table itself are not looked at.
+        overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the table's own
+            settings or the server's; not those that it is told to leave alone.
     """
 
     size: float

@@ -424,6 +424,15 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         ),
     ),
     "DatabaseWraparound": database("probe_postgres_oldest_transaction_age", 10**9, 10**9 + 1, 900, summary="1G"),
+    "DatabaseVacuumOverdue": (
+        Entry(
+            good={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 0},
+            bad={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 3},
+            fires=10800,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard={"summary": "owes 3 tables"},
+        ),
+    ),
     "DatabaseChecksumFailures": (
         Entry(
             good={of("probe_postgres_checksum_failures_total", "postgres", target="a:1"): Growing(0)},

@@ -18,7 +18,8 @@ import pytest
 import trustme
 from scramp import ScramMechanism
 
-from exporter.clients.postgres.login import MAX_ITERATIONS, Login
+from exporter.clients.postgres.login import Login
+from exporter.clients.postgres.scram import MAX_ITERATIONS
 from exporter.clients.postgres.session import Session, open_session
 from exporter.clients.postgres.wire import MAX_ANSWER_BYTES, MAX_FIRST_BYTES
 from exporter.net.phases import NoPhases
