@@ -25,10 +25,13 @@ def redis() -> Panels:
             Query(f"max by (service) ({ratio(used, most)})", "{{service}}"), limit(limits.REDIS_MEMORY_RATIO), top=1,
         ),
         graph(
-            34, "Redis memory", "Memory in use, the most that ever was, and the limit where one is set.", "bytes",
+            34, "Redis memory", "Memory in use, of it for clients, the most ever, and the limit where one is set.", "bytes",
             Query(f"max by (service, target) ({of('probe_redis_memory_used_bytes')})", "{{service}} {{target}}"),
             Query(f"max by (service, target) ({of('probe_redis_memory_max_bytes')} > 0)", "{{service}} {{target}} max"),
             Query(f"max by (service, target) ({of('probe_redis_memory_peak_bytes')})", "{{service}} {{target}} peak"),
+            Query(
+                f"sum by (service, target) ({of('probe_redis_memory_clients_bytes')})", "{{service}} {{target}} clients"
+            ),
         ),
         graph(
             35, "Redis hits", "Share of key lookups that hit.", "percentunit",

@@ -14,6 +14,11 @@ MAX_CLIENTS = gauge("probe_redis_max_clients", "Most clients that it takes: maxc
 POLICY = gauge("probe_redis_maxmemory_policy", "1 for what is done at the limit: maxmemory_policy.", "policy")
 MEMORY_RSS = gauge("probe_redis_memory_rss_bytes", "Memory that the process has of the system: used_memory_rss.")
 MEMORY_PEAK = gauge("probe_redis_memory_peak_bytes", "Most memory that it ever had allocated: used_memory_peak.")
+MEMORY_CLIENTS = gauge(
+    "probe_redis_memory_clients_bytes",
+    "Memory for clients, as for answers that they do not read: normal ones, and replicas. Evicting keys does not free it.",
+    "kind",
+)
 FRAGMENTATION = gauge(
     "probe_redis_memory_fragmentation_ratio",
     "Memory that it has of the system, of that which it uses: mem_fragmentation_ratio; next to nothing used makes it high.",
@@ -162,12 +167,12 @@ SENTINEL_QUORUM_OK = gauge(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    MEMORY_USED, MEMORY_MAX, MEMORY_PEAK, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED, MAX_CLIENTS, EVICTED,
-    REJECTED, CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP,
-    LINK_DOWN, SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG, REPLICA_BEHIND, SYNCS, UPTIME,
-    VERSION, CPU, LOADING, LOADING_LEFT, LAST_SAVE, SAVE_TOOK, FORK, UNSAVED, PERSISTENCE, CANARY, CANARY_TOOK,
-    SLOW_LOG, LATENCY, LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS, CLUSTER_NODES, CLUSTER_FAILED,
-    CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS, SENTINEL_MASTERS,
-    SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
+    MEMORY_USED, MEMORY_MAX, MEMORY_PEAK, MEMORY_CLIENTS, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED,
+    MAX_CLIENTS, EVICTED, REJECTED, CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES,
+    HIT_RATIO, ROLE, LINK_UP, LINK_DOWN, SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG,
+    REPLICA_BEHIND, SYNCS, UPTIME, VERSION, CPU, LOADING, LOADING_LEFT, LAST_SAVE, SAVE_TOOK, FORK, UNSAVED,
+    PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, LATENCY, LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS,
+    CLUSTER_NODES, CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS,
+    SENTINEL_MASTERS, SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
 )  # fmt: skip
 """All of them, in the order in which the reference lists them."""

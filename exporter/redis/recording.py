@@ -37,6 +37,7 @@ _NUMBERS = {
     "rdb_last_save_time": f.LAST_SAVE,
     "rdb_changes_since_last_save": f.UNSAVED,
 }
+_MEMORY_OF_CLIENTS = {"mem_clients_normal": "normal", "mem_clients_slaves": "replica"}
 _NETWORK = {"total_net_input_bytes": "input", "total_net_output_bytes": "output"}
 _CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
 _VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
@@ -140,6 +141,10 @@ def _record_memory(part: Attempt, info: Info) -> None:
     ratio = info.decimal("mem_fragmentation_ratio")
     if ratio is not None:
         part.record(f.FRAGMENTATION, ratio)
+    for name, kind in _MEMORY_OF_CLIENTS.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(f.MEMORY_CLIENTS, number, kind)
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
