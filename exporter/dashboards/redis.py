@@ -25,9 +25,13 @@ def redis() -> Panels:
             Query(f"max by (service) ({ratio(used, most)})", "{{service}}"), limit(limits.REDIS_MEMORY_RATIO), top=1,
         ),
         graph(
-            34, "Redis memory", "Memory in use, and the limit where one is set.", "bytes",
+            34, "Redis memory", "Memory in use, of it for clients, the most ever, and the limit where one is set.", "bytes",
             Query(f"max by (service, target) ({of('probe_redis_memory_used_bytes')})", "{{service}} {{target}}"),
             Query(f"max by (service, target) ({of('probe_redis_memory_max_bytes')} > 0)", "{{service}} {{target}} max"),
+            Query(f"max by (service, target) ({of('probe_redis_memory_peak_bytes')})", "{{service}} {{target}} peak"),
+            Query(
+                f"sum by (service, target) ({of('probe_redis_memory_clients_bytes')})", "{{service}} {{target}} clients"
+            ),
         ),
         graph(
             35, "Redis hits", "Share of key lookups that hit.", "percentunit",
@@ -116,6 +120,15 @@ def redis() -> Panels:
             Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum')})", "{{service}} {{master}} quorum"),
             Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum_ok')})", "{{service}} {{master}} enough"),
             Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
+        ),
+        graph(
+            248, "Redis CPU", "Cores that a server uses: near 1, its commands wait for each other.", "none",
+            Query(total("service, target", of("probe_redis_cpu_seconds_total")), "{{service}} {{target}}"),
+        ),
+        graph(
+            249, "Redis saves", "Time that the last save took, and that the server stood still for its fork.", "s",
+            Query(f"max by (service, target) ({of('probe_redis_rdb_last_save_seconds')})", "{{service}} {{target}} save"),
+            Query(f"max by (service, target) ({of('probe_redis_latest_fork_seconds')})", "{{service}} {{target}} fork"),
         ),
         graph(
             247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",

@@ -25,6 +25,7 @@ Shape = tuple[LabelValues, ...]
 """The labels of a family's series, in the order of their lines."""
 
 _UNLABELLED: Shape = ((),)
+_ALONE = frozenset(_UNLABELLED)
 _MOST_SHARED = 20_000
 H = TypeVar("H", bound=Hashable)
 
@@ -232,12 +233,15 @@ class Owner:
         self._closed = True
 
     def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
-        shape: Shape = tuple(values)
-        if not shape:
+        if not values:
             self._remove(family)
             return
         chunks = self._store.block(family).chunks
         old = chunks.get(self._id)
+        if old is not None and not family.labels and values.keys() == _ALONE:  # most of all that is published
+            chunks[self._id] = b"%b %b\n" % (old[: old.rindex(b" ")], format_value(values[()]))
+            return
+        shape: Shape = tuple(values)
         known = self._shape_of(family) if old is not None else None
         if old is not None and known == shape:  # nearly always the same series again, with other values
             prefixes = _prefixes(old)

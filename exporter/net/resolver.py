@@ -11,6 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import aiodns
@@ -24,6 +25,7 @@ _MAX_TTL = 30.0
 _MAX_NAMES = 10_000
 
 
+@lru_cache(_MAX_NAMES)  # asked at each attempt, of the same hosts
 def is_ip(host: str) -> bool:
     """Say whether a host is an IP address literal, which needs no resolving."""
     try:

@@ -104,8 +104,9 @@ class Attempt:
 
     def _take(self, series: int) -> None:
         """Count series that are new."""
-        self._count[0] = min(self._count[0] + series, MAX_SERIES + 1)
+        self._count[0] += series
         if self._count[0] > MAX_SERIES:
+            self._count[0] = MAX_SERIES + 1
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
 
     def add_phase(self, stage: Stage, seconds: float) -> None:

@@ -13,6 +13,12 @@ BLOCKED = gauge("probe_redis_blocked_clients", "Clients that wait in a command t
 MAX_CLIENTS = gauge("probe_redis_max_clients", "Most clients that it takes: maxclients.")
 POLICY = gauge("probe_redis_maxmemory_policy", "1 for what is done at the limit: maxmemory_policy.", "policy")
 MEMORY_RSS = gauge("probe_redis_memory_rss_bytes", "Memory that the process has of the system: used_memory_rss.")
+MEMORY_PEAK = gauge("probe_redis_memory_peak_bytes", "Most memory that it ever had allocated: used_memory_peak.")
+MEMORY_CLIENTS = gauge(
+    "probe_redis_memory_clients_bytes",
+    "Memory for clients, as for answers that they do not read: normal ones, and replicas. Evicting keys does not free it.",
+    "kind",
+)
 FRAGMENTATION = gauge(
     "probe_redis_memory_fragmentation_ratio",
     "Memory that it has of the system, of that which it uses: mem_fragmentation_ratio; next to nothing used makes it high.",
@@ -66,11 +72,25 @@ SYNCS = counter(
     "kind",
 )
 UPTIME = gauge("probe_redis_uptime_seconds", "Time since the server started.")
+VERSION = gauge(
+    "probe_redis_version",
+    "1 for what the server is, redis or valkey, and its version; other is a version that is none.",
+    "server",
+    "version",
+)
+CPU = counter("probe_redis_cpu_seconds_total", "CPU time of the server, of all its threads: user and system.", "mode")
 
 LOADING = gauge("probe_redis_loading", "1 while it loads its data from disk, and refuses whatever is asked for a key.")
 LOADING_LEFT = gauge("probe_redis_loading_left_seconds", "Time that loading will take yet, as it guesses; absent otherwise.")
 LAST_SAVE = gauge(
     "probe_redis_rdb_last_save_timestamp_seconds", "Time of the last save that worked, or of the start where none has yet."
+)
+SAVE_TOOK = gauge(
+    "probe_redis_rdb_last_save_seconds", "Time that the last save in the background took; absent where there was none."
+)
+FORK = gauge(
+    "probe_redis_latest_fork_seconds",
+    "Time that the server stood still for its latest fork, as for a save: latest_fork_usec; 0 where there was none.",
 )
 UNSAVED = gauge("probe_redis_rdb_unsaved_changes", "Writes since the last save: rdb_changes_since_last_save.")
 PERSISTENCE = gauge(
@@ -147,12 +167,12 @@ SENTINEL_QUORUM_OK = gauge(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    MEMORY_USED, MEMORY_MAX, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED, MAX_CLIENTS, EVICTED, REJECTED,
-    CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES, HIT_RATIO, ROLE, LINK_UP, LINK_DOWN,
-    SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG, REPLICA_BEHIND, SYNCS,
-    UPTIME, LOADING, LOADING_LEFT, LAST_SAVE, UNSAVED, PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, LATENCY,
-    LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS, CLUSTER_NODES,
-    CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS, SENTINEL_MASTERS,
-    SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
+    MEMORY_USED, MEMORY_MAX, MEMORY_PEAK, MEMORY_CLIENTS, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED,
+    MAX_CLIENTS, EVICTED, REJECTED, CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES,
+    HIT_RATIO, ROLE, LINK_UP, LINK_DOWN, SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG,
+    REPLICA_BEHIND, SYNCS, UPTIME, VERSION, CPU, LOADING, LOADING_LEFT, LAST_SAVE, SAVE_TOOK, FORK, UNSAVED,
+    PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, LATENCY, LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS,
+    CLUSTER_NODES, CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS,
+    SENTINEL_MASTERS, SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
 )  # fmt: skip
 """All of them, in the order in which the reference lists them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from exporter.clients.redis.cluster import ClusterView
@@ -26,6 +27,7 @@ _NUMBERS = {
     "connected_slaves": f.REPLICAS,
     "uptime_in_seconds": f.UPTIME,
     "used_memory_rss": f.MEMORY_RSS,
+    "used_memory_peak": f.MEMORY_PEAK,
     "blocked_clients": f.BLOCKED,
     "total_connections_received": f.CONNECTIONS,
     "total_commands_processed": f.COMMANDS,
@@ -35,7 +37,13 @@ _NUMBERS = {
     "rdb_last_save_time": f.LAST_SAVE,
     "rdb_changes_since_last_save": f.UNSAVED,
 }
+_MEMORY_OF_CLIENTS = {"mem_clients_normal": "normal", "mem_clients_slaves": "replica"}
 _NETWORK = {"total_net_input_bytes": "input", "total_net_output_bytes": "output"}
+_CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
+_VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
+"""Valkey tells both: its own, and that of the Redis that it answers as."""
+
+_VERSION = re.compile(r"[0-9A-Za-z.+~-]{1,40}", re.ASCII)
 _DATABASES = {f"db{number}": str(number) for number in range(64)}
 ERRORS = (
     "ERR", "WRONGTYPE", "OOM", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT",
@@ -77,10 +85,23 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
         number = info.number(name)
         if number is not None:
             part.record(family, number)
+    _record_server(part, info)
     _record_use(part, info, window)
     _record_memory(part, info)
     _record_persistence(part, info)
     _record_replication(part, info)
+
+
+def _record_server(part: Attempt, info: Info) -> None:
+    for name, mode in _CPU.items():
+        seconds = info.decimal(name)
+        if seconds is not None:
+            part.record(f.CPU, seconds, mode)
+    for name, server in _VERSIONS.items():
+        version = info.text(name)
+        if version is not None:
+            part.record(f.VERSION, 1, server, version if _VERSION.fullmatch(version) else "other")
+            return
 
 
 def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
@@ -120,6 +141,10 @@ def _record_memory(part: Attempt, info: Info) -> None:
     ratio = info.decimal("mem_fragmentation_ratio")
     if ratio is not None:
         part.record(f.FRAGMENTATION, ratio)
+    for name, kind in _MEMORY_OF_CLIENTS.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(f.MEMORY_CLIENTS, number, kind)
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
@@ -130,6 +155,11 @@ def _record_persistence(part: Attempt, info: Info) -> None:
         status = info.text(name)
         if status is not None:
             part.record(f.PERSISTENCE, status == "ok", operation)
+    took, fork = info.number("rdb_last_bgsave_time_sec"), info.number("latest_fork_usec")
+    if took is not None and took >= 0:  # -1 where nothing was saved
+        part.record(f.SAVE_TOOK, took)
+    if fork is not None:
+        part.record(f.FORK, fork / 1e6)
 
 
 def _record_replication(part: Attempt, info: Info) -> None:

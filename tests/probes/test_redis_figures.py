@@ -44,6 +44,15 @@ def field(name: str, *labels: str) -> Figure:
     return lambda told: {labels: float(told.info[name])} if float(told.info.get(name, -1)) >= 0 else {}
 
 
+def scaled(name: str, scale: float) -> Figure:
+    return lambda told: {(): told.info[name] * scale} if name in told.info else {}
+
+
+def version(told: Told) -> Samples:
+    server = "valkey" if "valkey_version" in told.info else "redis"
+    return {(server, told.info[f"{server}_version"]): 1}
+
+
 def fields(names: Mapping[str, str]) -> Figure:
     return lambda told: {(label,): float(told.info[name]) for name, label in names.items() if name in told.info}
 
@@ -119,6 +128,8 @@ FIGURES: Mapping[Family, Figure] = {
     r.MEMORY_MAX: field("maxmemory"),
     r.POLICY: lambda told: {(told.info["maxmemory_policy"],): 1} if "maxmemory_policy" in told.info else {},
     r.MEMORY_RSS: field("used_memory_rss"),
+    r.MEMORY_PEAK: field("used_memory_peak"),
+    r.MEMORY_CLIENTS: fields({"mem_clients_normal": "normal", "mem_clients_slaves": "replica"}),
     r.FRAGMENTATION: field("mem_fragmentation_ratio"),
     r.CLIENTS: field("connected_clients"),
     r.BLOCKED: field("blocked_clients"),
@@ -148,7 +159,11 @@ FIGURES: Mapping[Family, Figure] = {
     r.REPLICA_BEHIND: following(lambda each, told: told.info["master_repl_offset"] - each["offset"]),
     r.SYNCS: fields({"sync_full": "full", "sync_partial_ok": "partial", "sync_partial_err": "refused"}),
     r.UPTIME: field("uptime_in_seconds"),
+    r.VERSION: version,
+    r.CPU: fields({"used_cpu_user": "user", "used_cpu_sys": "system"}),
     r.LOADING: field("loading"),
+    r.SAVE_TOOK: field("rdb_last_bgsave_time_sec"),
+    r.FORK: scaled("latest_fork_usec", 1e-6),
     r.LAST_SAVE: field("rdb_last_save_time"),
     r.UNSAVED: field("rdb_changes_since_last_save"),
     r.PERSISTENCE: persistence,
@@ -183,7 +198,7 @@ ELSEWHERE = frozenset({r.HIT_RATIO, r.LOADING_LEFT, r.CANARY, r.CANARY_TOOK})
 """No server tells these, or it tells them for a moment only: they have tests of their own."""
 
 SLACK: Mapping[Family, float] = {
-    r.MEMORY_USED: 0.2, r.MEMORY_RSS: 0.2, r.FRAGMENTATION: 0.5,
+    r.MEMORY_USED: 0.2, r.MEMORY_CLIENTS: 1.0, r.MEMORY_RSS: 0.2, r.FRAGMENTATION: 0.5,
 }  # fmt: skip
 """How far a figure may lie outside of what was told before and after, as a share: an attempt itself moves them."""
 

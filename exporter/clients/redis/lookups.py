@@ -32,6 +32,10 @@ class Lookups:
         """Say whether these were counted on from those: of another run, or gone back, they were reset."""
         return self.run == before.run and self.hits >= before.hits and self.misses >= before.misses
 
+    def since(self, before: Lookups) -> float:
+        """Return how many there were after those."""
+        return self.hits - before.hits + self.misses - before.misses
+
 
 class LookupWindow:
     """The newest readings, of one run of the server."""
@@ -48,8 +52,7 @@ class LookupWindow:
         if self._readings and not now.follows(self._readings[-1]):
             self._readings.clear()
         self._readings.append(now)
-        for before in reversed(self._readings):
-            hits, misses = now.hits - before.hits, now.misses - before.misses
-            if hits + misses >= FEWEST:
-                return hits / (hits + misses)
-        return None
+        if now.since(self._readings[0]) < FEWEST:  # so it is of a server that does next to nothing, at every attempt
+            return None
+        before = next(each for each in reversed(self._readings) if now.since(each) >= FEWEST)
+        return (now.hits - before.hits) / now.since(before)
