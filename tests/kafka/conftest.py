@@ -34,8 +34,8 @@ async def admin(kafkas: KafkaCluster) -> AsyncIterator[AIOKafkaAdminClient]:
 
 @pytest.fixture
 async def producer(kafkas: KafkaCluster) -> AsyncIterator[AIOKafkaProducer]:
-    """Somebody who writes."""
-    client = AIOKafkaProducer(bootstrap_servers=kafkas.first.address, linger_ms=0)
+    """Somebody who writes; what is acknowledged is on all replicas, and only then does the log end after it."""
+    client = AIOKafkaProducer(bootstrap_servers=kafkas.first.address, linger_ms=0, acks="all")
     await client.start()
     yield client
     await client.stop()

@@ -20,6 +20,7 @@ from tests.waiting import eventually
 
 HURTS: dict[str, tuple[Callable[[KafkaNode], None], Callable[[KafkaNode], None]]] = {
     "hung": (KafkaNode.pause, KafkaNode.resume),
+    "killed": (KafkaNode.kill, KafkaNode.start),
 }
 
 
