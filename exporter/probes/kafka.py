@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from exporter.auth.oauth2 import OAuth2Settings
 from exporter.auth.secrets import current_secret
+from exporter.auth.ways import Authenticator, AuthSettings, BearerSettings
 from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.errors import PartitionErrorReason
@@ -160,10 +162,14 @@ class KafkaSecurity(Settings):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As the brokers' listener has it."
     )
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="For SASL: the mechanism.")
-    user: str | None = Field(None, min_length=1, max_length=255, description="For SASL: the user.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="For SASL: the mechanism."
+    )
+    user: str | None = Field(None, min_length=1, max_length=255, description="For SASL: the user; OAUTHBEARER has none.")
     password: SecretStr | None = Field(None, description="For SASL: the password; masked wherever shown.")
     password_file: Path | None = Field(None, description="For SASL: file with the password, read at each login.")
+    bearer: BearerSettings | None = Field(None, description="For OAUTHBEARER: a token; its file is read at each login.")
+    oauth2: OAuth2Settings | None = Field(None, description="For OAUTHBEARER: a token by client credentials.")
     tls: TlsSettings = Field(default_factory=TlsSettings, description="For SSL: roots, client certificate, name.")
 
     @property
@@ -178,11 +184,19 @@ class KafkaSecurity(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> KafkaSecurity:
-        passwords = [self.password, self.password_file]
-        if self.has_login and (self.user is None or passwords.count(None) != 1):
-            raise ValueError(f"{self.protocol} needs user, and either password or password_file")
-        if not self.has_login and (self.user is not None or passwords.count(None) != 2):
+        passwords, tokens = (
+            sum(way is not None for way in ways)
+            for ways in ((self.password, self.password_file), (self.bearer, self.oauth2))
+        )
+        if not self.has_login and (self.user is not None or passwords or tokens):
             raise ValueError(f"{self.protocol} has no login: use SASL_PLAINTEXT or SASL_SSL")
+        by_token = self.mechanism == "OAUTHBEARER"
+        if self.has_login and by_token and (self.user is not None or passwords or tokens != 1):
+            raise ValueError("OAUTHBEARER needs either bearer or oauth2, and has neither user nor password")
+        if self.has_login and not by_token and (self.user is None or passwords != 1):
+            raise ValueError(f"{self.protocol} needs user, and either password or password_file")
+        if not by_token and tokens:
+            raise ValueError("bearer and oauth2 are for OAUTHBEARER")
         if not self.has_tls and self.tls != TlsSettings():
             raise ValueError(f"{self.protocol} has no TLS: use SSL or SASL_SSL")
         return self
@@ -237,6 +251,9 @@ class KafkaProbe(Probe[KafkaSettings]):
     def __init__(self, target: Target, settings: KafkaSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
         security = settings.security
+        by_token = security.bearer is not None or security.oauth2 is not None
+        way_in = AuthSettings(bearer=security.bearer, oauth2=security.oauth2) if by_token else None
+        self._authenticator = Authenticator(way_in, shared.tokens)
         access = Access(
             shared.resolver,
             self._password,
@@ -255,7 +272,12 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     async def check(self, attempt: Attempt) -> None:
         """Read the cluster, judge by its metadata, and record what it said of groups and offsets."""
-        reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
+        try:
+            reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
+        except Failure as refused:
+            if (refused.stage, refused.reason) == (Stage.AUTH, Reason.AUTH):
+                self._authenticator.rejected()
+            raise
         attempt.record(BROKERS, len(reading.layout.brokers))
         attempt.record_all(_samples_of_brokers(reading))
         if not reading.layout.brokers:
@@ -305,7 +327,8 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     async def _password(self) -> str:
         security = self.settings.security
-        return await current_secret(security.password, security.password_file) or ""
+        token = await self._authenticator.token()
+        return token or await current_secret(security.password, security.password_file) or ""
 
 
 def _missing(what: str, expected: Sequence[str], seen: Container[str], describes: bool | None) -> Failure | None:
