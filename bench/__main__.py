@@ -14,6 +14,7 @@ from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
 from bench.fleet import FleetCost, StartCost
 from bench.kubernetes import kubernetes_checks, measure_kubernetes, print_kubernetes
+from bench.lag import SIZES, lag_checks, measure_lag, print_lag
 from bench.scrape import ScrapeCost
 
 MAX_ATTEMPT_RATIO = 1.0
@@ -38,7 +39,7 @@ are for. They are stretched by as much as this machine is slower in the same run
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts, scrapes and health beside peers, a fleet of 5,000 instances, 5,000 pods, and the command line."""
+    """Measure attempts, scrapes and health beside peers, 5,000 instances, 5,000 pods, Kafka's lags, and the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
@@ -47,6 +48,7 @@ def main(duration: float, output: str) -> None:
         slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
         many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
         pods = measure_kubernetes(Path(folder), 2 * duration)
+        lags = [measure_lag(Path(folder), size) for size in SIZES]
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
@@ -64,6 +66,7 @@ def main(duration: float, output: str) -> None:
         "stalls while nothing happens": many.steady_stall <= MAX_STALL_SECONDS * slowness,
         "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS * slowness,
         **kubernetes_checks(pods, slowness),
+        **lag_checks(lags),
     }
     if output == "json":
         click.echo(json.dumps({
@@ -88,6 +91,7 @@ def main(duration: float, output: str) -> None:
             "slowness": slowness,
             "fleet": asdict(many),
             "kubernetes": asdict(pods),
+            "lag": [asdict(lag) for lag in lags],
             "ok": checks,
         }))  # fmt: skip
     else:
@@ -99,6 +103,7 @@ def main(duration: float, output: str) -> None:
         _print_scrape(cost)
         _print_fleet(start, many, slowness)
         print_kubernetes(pods, slowness)
+        print_lag(lags)
     missed = [name for name, ok in checks.items() if not ok]
     if missed:
         click.echo(f"missed: {', '.join(missed)}", err=True)

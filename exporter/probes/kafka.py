@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,7 +23,7 @@ from exporter.clients.kafka.progress import GroupVerdict, Progress, Standing
 from exporter.metrics.family import Family, gauge
 from exporter.metrics.store import LabelValues, Samples
 from exporter.net.tls import ClientTls, TlsSettings
-from exporter.probing.attempt import MAX_SERIES, Attempt
+from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage
@@ -117,6 +118,9 @@ DLQ_MESSAGES = gauge("probe_kafka_dlq_messages", "Messages that a dead-letter to
 PARTITION_ERROR = gauge(
     "probe_kafka_partition_error", "1 for why a partition's offsets are not known.", "topic", "partition", "reason"
 )
+
+FIRST = frozenset({VERDICT, TOPIC_LAG, MEMBERS, DLQ_MESSAGES})
+"""What alerts go by: it is recorded before all else, since an attempt takes a bounded number of series."""
 
 STUCK = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED, GroupVerdict.AHEAD, GroupVerdict.REBALANCING})
 """Verdicts that somebody must see to, whatever the lag."""
@@ -225,6 +229,12 @@ class KafkaSettings(ProbeSettings):
     max_partitions: int = Field(
         5000, ge=1, le=50_000, description="Most partitions to read offsets of; with more selected, none are read."
     )
+    max_series: int = Field(
+        200_000,
+        ge=1000,
+        le=500_000,
+        description="Most series of an attempt, which fails in parts with more; lag of single partitions is left out first.",
+    )
     window: Duration = Field(
         300.0,
         description="Time after which a commit that does not move, while messages come in, stands still; longer than "
@@ -262,6 +272,7 @@ class KafkaProbe(Probe[KafkaSettings]):
             user=security.user or "",
         )
         self._cluster = Cluster(target.addresses, access)
+        self.max_series = settings.max_series
         self._progress = Progress(settings.window)
         self._selection = Selection(
             groups=settings.groups.selector(),
@@ -286,6 +297,8 @@ class KafkaProbe(Probe[KafkaSettings]):
         large = reading.size > _LARGE
         made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
         unseen = {"groups": self._unseen_groups(reading), "offsets": self._unseen_topics(reading)}
+        with suppress(Failure):  # it is told of the part whose series there is no room for
+            attempt.record_all({family: samples[family] for samples in made.values() for family in FIRST & samples.keys()})
         for part, samples in made.items():
             failure = reading.failures[part] or unseen[part]
             try:
@@ -311,7 +324,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         standings = self._progress.observe(now, reading.groups, reading.ends)
         return {
             "groups": _samples_of_groups(reading, standings),
-            "offsets": _samples_of_offsets(reading, per_partition=self.settings.per_partition),
+            "offsets": _samples_of_offsets(reading, self.max_series if self.settings.per_partition else 0),
         }
 
     def retarget(self, target: Target) -> bool:
@@ -387,8 +400,8 @@ def _samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> S
     }  # fmt: skip
 
 
-def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
-    """Return what matters most first: an attempt takes a bounded number of series."""
+def _samples_of_offsets(reading: Reading, most: int) -> Samples:
+    """Return what matters most first: an attempt takes a bounded number of series, and no more than that of partitions."""
     lags: dict[LabelValues, float] = {}
     topic_lags: dict[LabelValues, float] = {}
     for name, group in reading.groups.items():
@@ -397,14 +410,14 @@ def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
             ends = reading.ends.get(topic, {})
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
             lag = [ends[number] - commit for number, commit in known.items()]
-            if per_partition and len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
+            if most and len(lags) <= most:  # past it the part fails, and more are not recorded
                 lags.update(zip(_labels(known, name, topic), lag, strict=True))
             if known is commits and topic not in unread:  # else the sum would be too small
                 # What is beyond the end in one partition makes up for nothing in another.
                 topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
     ends_of: dict[LabelValues, float] = {}
     for topic, ends in reading.ends.items():
-        if per_partition and len(ends_of) <= MAX_SERIES:
+        if most and len(ends_of) <= most:
             ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
     return {
         TOPIC_LAG: topic_lags,
