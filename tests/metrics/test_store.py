@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
 from exporter.metrics.family import counter, gauge, histogram
-from exporter.metrics.store import LARGE, Histogram, Store
+from exporter.metrics.store import LARGE, Histogram, Samples, Store
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
 GETS = counter("probe_gets_total", "Cache gets.", "result")
@@ -62,7 +62,7 @@ def test_what_was_encoded_ahead_is_published_unless_labels_have_changed() -> Non
     stores = [Store() for _ in range(3)]
     plain, ahead, relabelled = (store.owner(BASE) for store in stores)
     for shift in (0.0, 0.5):
-        observed = {HEAP: {labels: value + shift for labels, value in many.items()}, UP: {(): 1.0}}
+        observed: Samples = {HEAP: {labels: value + shift for labels, value in many.items()}, UP: {(): 1.0}}
         plain.publish(observed)
         ahead.publish(observed, ahead.encode(observed))
         encoded = relabelled.encode(observed)
