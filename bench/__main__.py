@@ -14,6 +14,7 @@ from bench import cpu, fleet, scrape
 from bench.cpu import CpuCost
 from bench.fleet import FleetCost, StartCost
 from bench.kubernetes import kubernetes_checks, measure_kubernetes, print_kubernetes
+from bench.lag import SIZES, lag_checks, measure_lag, print_lag
 from bench.postgres import postgres_beside_postgres_exporter
 from bench.redis import redis_beside_redis_exporter
 from bench.scrape import ScrapeCost
@@ -42,7 +43,7 @@ are for. They are stretched by as much as this machine is slower in the same run
 @click.option("--duration", default=20.0, show_default=True, help="Seconds to measure the CPU of each program for.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def main(duration: float, output: str) -> None:
-    """Measure attempts, scrapes, health and PostgreSQL beside peers, 5,000 instances, 5,000 pods, the command line."""
+    """Measure attempts, scrapes and servers beside peers, 5,000 instances, 5,000 pods, Kafka's lags, the command line."""
     with tempfile.TemporaryDirectory() as folder:
         cost = scrape.run(Path(folder))
         attempt = cpu.shipped_beside_prometheus(Path(folder), duration)
@@ -53,6 +54,7 @@ def main(duration: float, output: str) -> None:
         slowness = max(1.0, attempt[1].milliseconds / REFERENCE_MS)
         many = fleet.measure_fleet(Path(folder), 2 * duration, slowness=slowness)
         pods = measure_kubernetes(Path(folder), 2 * duration)
+        lags = [measure_lag(Path(folder), size) for size in SIZES]
     checks = {
         "CPU of a whole attempt": _ratio(attempt) <= MAX_ATTEMPT_RATIO,
         "CPU of a health request": _ratio(health) <= MAX_HEALTH_RATIO,
@@ -72,6 +74,7 @@ def main(duration: float, output: str) -> None:
         "stalls while nothing happens": many.steady_stall <= MAX_STALL_SECONDS * slowness,
         "stalls in an outage": many.outage_stall <= MAX_STALL_SECONDS * slowness,
         **kubernetes_checks(pods, slowness),
+        **lag_checks(lags),
     }
     if output == "json":
         click.echo(json.dumps({
@@ -102,6 +105,7 @@ def main(duration: float, output: str) -> None:
             "slowness": slowness,
             "fleet": asdict(many),
             "kubernetes": asdict(pods),
+            "lag": [asdict(lag) for lag in lags],
             "ok": checks,
         }))  # fmt: skip
     else:
@@ -123,6 +127,7 @@ def main(duration: float, output: str) -> None:
         _print_scrape(cost)
         _print_fleet(start, many, slowness)
         print_kubernetes(pods, slowness)
+        print_lag(lags)
     missed = [name for name, ok in checks.items() if not ok]
     if missed:
         click.echo(f"missed: {', '.join(missed)}", err=True)

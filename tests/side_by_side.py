@@ -25,6 +25,7 @@ GROUPS = {
         "tests/demo/test_cluster.py",
         "tests/clients/kubernetes/test_control_plane.py",
     ),
+    "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
@@ -33,8 +34,8 @@ GROUPS = {
 
 HEAVY = frozenset(
     {
-        "boot_fleet", "apache_kafka", "deployers", "keycloak", "own_control_plane", "results_on_kubernetes", "secured",
-        "spring_fleet", "tools",
+        "boot_fleet", "apache_kafka", "deployers", "kafkas", "keycloak", "own_control_plane", "results_on_kubernetes",
+        "secured", "spring_fleet", "tools",
     }
 )  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""

@@ -1,4 +1,4 @@
-"""Ways into an HTTP endpoint: basic, bearer, and OAuth2 client credentials."""
+"""Ways into an HTTP endpoint: basic, bearer, and OAuth2 client credentials; the tokens are for other protocols too."""
 
 from __future__ import annotations
 
@@ -99,14 +99,24 @@ class Authenticator:
         Raises:
             Failure: There are no credentials at the moment: `credentials`, unknown.
         """
-        if self._source is not None:
-            token = self._sent = await self._source.token(within, other_than=self._refused)
-            return {"Authorization": f"Bearer {token}"}
-        if self._bearer is not None:
-            return {"Authorization": f"Bearer {await _bearer_token(self._bearer)}"}
         if self._basic is not None:
             return {"Authorization": f"Basic {await _basic_pair(self._basic)}"}
-        return {}
+        token = await self.token(within)
+        return {"Authorization": f"Bearer {token}"} if token is not None else {}
+
+    async def token(self, within: float = PATIENCE) -> str | None:
+        """Return the token to send, for what is no HTTP; None where the way in has none.
+
+        Args:
+            within: As `headers` has it.
+
+        Raises:
+            Failure: There is none at the moment: `credentials`, unknown.
+        """
+        if self._source is not None:
+            self._sent = await self._source.token(within, other_than=self._refused)
+            return self._sent
+        return await _bearer_token(self._bearer) if self._bearer is not None else None
 
     def rejected(self) -> None:
         """Take note that the target refused what was sent (401): the next attempt asks for another token, once."""

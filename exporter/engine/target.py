@@ -16,7 +16,7 @@ from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
 from exporter.engine.target_series import ProbeSeries, TargetSeries, samples_of, times, verdict_samples
 from exporter.metrics.family import Family
-from exporter.metrics.store import LabelValues, Store
+from exporter.metrics.store import Encoded, LabelValues, Store
 from exporter.probing.probe import Probe, Scope, Target
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Reason, Stage, Verdict
@@ -171,7 +171,8 @@ class TargetState:
             self._began = asyncio.get_running_loop().time()
             self._series.began()
             outcome = await run_probe(self.probe, self.timeout, lag.since)
-            self._complete(outcome, lateness, recheck=recheck)
+            encoded = await self._series.encode(outcome)
+            self._complete(outcome, lateness, recheck=recheck, encoded=encoded)
             self._series.ended()
         except Exception as error:
             self._fail(error)
@@ -292,7 +293,7 @@ class TargetState:
         if isinstance(error, Exception):
             self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not be closed", error)
 
-    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool) -> None:
+    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool, encoded: Encoded | None) -> None:
         failure = outcome.failure
         recent = Recent(
             outcome.finished_at,
@@ -314,7 +315,7 @@ class TargetState:
         samples = samples_of(outcome, self.last_success)
         samples.update(verdict_samples(self.confirmed, self.interval))
         self._series.count(outcome, recheck=recheck)
-        self._series.publish(samples)
+        self._series.publish(samples, encoded)
         self.shared_series.observe(outcome, lateness)
         phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}

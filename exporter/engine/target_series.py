@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 
 from exporter.engine.confirmation import Confirmed
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
-from exporter.metrics.store import Histogram, LabelValues, Store
+from exporter.metrics.store import LARGE, Encoded, Histogram, LabelValues, Store
 from exporter.probing.probe import Target
 from exporter.probing.runner import Outcome
 from exporter.verdict import Verdict
@@ -111,9 +112,15 @@ class TargetSeries:
             if found is not None:
                 self._count(m.PART_FAILURES, (name, found.stage.value, found.reason.value))
 
-    def publish(self, samples: Published) -> None:
+    async def encode(self, outcome: Outcome) -> Encoded | None:
+        """Encode what an attempt learnt in a thread, where it is so much that it would hold up the event loop."""
+        if all(len(values) <= LARGE for values in outcome.samples.values()):
+            return None
+        return await asyncio.to_thread(self._owner.encode, outcome.samples)
+
+    def publish(self, samples: Published, encoded: Encoded | None = None) -> None:
         """Replace what is published of the target's last attempt and its verdict."""
-        self._owner.publish(samples)
+        self._owner.publish(samples, encoded)
 
     def withdraw(self) -> None:
         """Publish nothing of an attempt and no verdict, not even an unknown one: when all else has failed."""

@@ -4,20 +4,21 @@ An *owner* is whatever publishes a set of series and takes them away again: a ta
 itself. For each family the store keeps one chunk of encoded lines per owner. Writers replace chunks; a scrape joins them;
 closing an owner removes all its series at once.
 
-Everything here runs on the event loop's thread: there are no locks.
+Everything here runs on the event loop's thread, but for `Owner.encode`, which only reads: there are no locks.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar, cast
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
 from exporter.metrics.family import COUNT, SUM, Family, Kind
 
-__all__ = ["Histogram", "LabelValues", "Owner", "Samples", "Store"]
+__all__ = ["LARGE", "Encoded", "Histogram", "LabelValues", "Owner", "Samples", "Store"]
 
 LabelValues = tuple[str, ...]
 Samples = Mapping[Family, Mapping[LabelValues, float]]
@@ -27,6 +28,10 @@ Shape = tuple[LabelValues, ...]
 _UNLABELLED: Shape = ((),)
 _ALONE = frozenset(_UNLABELLED)
 _MOST_SHARED = 20_000
+
+LARGE = 5000
+"""Series of a family past which they are worth encoding in a thread: that many take some milliseconds."""
+
 H = TypeVar("H", bound=Hashable)
 
 
@@ -133,6 +138,19 @@ class Store:
                 yield from chunk.rstrip(b"\n").split(b"\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Large families of an observation, as lines.
+
+    Attributes:
+        base: The owner's labels that they were encoded with.
+        families: Of each its labels, in the order of the lines, and these.
+    """
+
+    base: str
+    families: Mapping[Family, tuple[Shape, bytes]]
+
+
 class Owner:
     """Publishes series that share a set of labels, and withdraws them.
 
@@ -152,17 +170,32 @@ class Owner:
         self._put: set[Family] = set()
         self._closed = False
 
-    def publish(self, samples: Samples) -> None:
+    def encode(self, samples: Samples) -> Encoded:
+        """Encode the large families of an observation, for `publish`. It only reads: a thread may call it meanwhile.
+
+        Raises:
+            ValueError: A sample cannot be written.
+        """
+        large = {family: self._encoded(family, values) for family, values in samples.items() if len(values) > LARGE}
+        return Encoded(self._base, large)
+
+    def publish(self, samples: Samples, encoded: Encoded | None = None) -> None:
         """Replace this owner's observation by `samples`. Nothing of them is kept but their encoded lines.
+
+        Args:
+            samples: The observation.
+            encoded: What `encode` made of it, where that was called; nothing was published in between.
 
         When it raises, because of a sample that cannot be written, the whole observation is withdrawn.
         """
         if self._closed:
             return
         old = self._published
+        # Labels that have changed meanwhile are not the lines' any more.
+        ready = encoded.families if encoded is not None and encoded.base == self._base else {}
         try:
             for family, values in samples.items():
-                self._write(family, values)
+                self._write(family, values, ready.get(family))
         except BaseException:  # half an observation is none: what would be left is of nobody knows when
             self._published = frozenset()
             for family in {*old, *samples}:
@@ -232,30 +265,33 @@ class Owner:
             self.drop(family)
         self._closed = True
 
-    def _write(self, family: Family, values: Mapping[LabelValues, float]) -> None:
+    def _write(self, family: Family, values: Mapping[LabelValues, float], ready: tuple[Shape, bytes] | None = None) -> None:
         if not values:
             self._remove(family)
             return
         chunks = self._store.block(family).chunks
         old = chunks.get(self._id)
-        if old is not None and not family.labels and values.keys() == _ALONE:  # most of all that is published
+        if not ready and old is not None and not family.labels and values.keys() == _ALONE:  # most of all that is published
             chunks[self._id] = b"%b %b\n" % (old[: old.rindex(b" ")], format_value(values[()]))
             return
+        shape, chunks[self._id] = ready or self._encoded(family, values)
+        if family.labels and shape is not self._shapes.get(family):
+            self._shapes[family] = self._store.shared(shape) if len(shape) <= LARGE else shape  # nobody else has that many
+
+    def _encoded(self, family: Family, values: Mapping[LabelValues, float]) -> tuple[Shape, bytes]:
+        """Return labels and lines. It only reads."""
         shape: Shape = tuple(values)
-        known = self._shape_of(family) if old is not None else None
-        if old is not None and known == shape:  # nearly always the same series again, with other values
-            prefixes = _prefixes(old)
+        old = self._store.chunk(family, self._id)
+        known = self._shape_of(family) if old else None
+        if known == shape:  # nearly always the same series again, with other values
+            shape, prefixes = known, _prefixes(old)
         else:
-            reused = dict(zip(known, _prefixes(old), strict=True)) if old is not None and known is not None else {}
+            reused = dict(zip(known, _prefixes(old), strict=True)) if known is not None else {}
             prefixes = [reused.get(labels) or self._prefix(family, labels) for labels in shape]
-            if family.labels:
-                self._shapes[family] = self._store.shared(shape)
         if len(prefixes) == 1:
-            chunks[self._id] = b"%b%b\n" % (prefixes[0], format_value(values[shape[0]]))
-        else:
-            chunks[self._id] = b"".join(
-                [b"%b%b\n" % (prefix, format_value(value)) for prefix, value in zip(prefixes, values.values(), strict=True)]
-            )
+            return shape, b"%b%b\n" % (prefixes[0], format_value(values[shape[0]]))
+        lines = [b"%b%b\n" % (prefix, format_value(value)) for prefix, value in zip(prefixes, values.values(), strict=True)]
+        return shape, b"".join(lines)
 
     def _shape_of(self, family: Family) -> Shape | None:
         """Return the labels that a family was written with last, in the order of its lines."""

@@ -7,6 +7,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from exporter.auth.oauth2 import OAuth2Settings
 from exporter.auth.secrets import current_secret
+from exporter.auth.ways import Authenticator, AuthSettings, BearerSettings
 from exporter.clients.kafka.ages import Ages
 from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
@@ -24,7 +27,7 @@ from exporter.clients.kafka.progress import GroupVerdict, Progress, Standing
 from exporter.metrics.family import Family, gauge
 from exporter.metrics.store import LabelValues, Samples
 from exporter.net.tls import ClientTls, TlsSettings
-from exporter.probing.attempt import MAX_SERIES, Attempt
+from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
 from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage
@@ -173,6 +176,9 @@ PARTITION_ERROR = gauge(
     "probe_kafka_partition_error", "1 for why a partition's offsets are not known.", "topic", "partition", "reason"
 )
 
+FIRST = frozenset({VERDICT, TOPIC_LAG, TOPIC_LAG_SECONDS, LOST, MEMBERS, DLQ_MESSAGES})
+"""What alerts go by: it is recorded before all else, since an attempt takes a bounded number of series."""
+
 STUCK = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED, GroupVerdict.AHEAD, GroupVerdict.REBALANCING})
 """Verdicts that somebody must see to, whatever the lag."""
 
@@ -226,10 +232,14 @@ class KafkaSecurity(Settings):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="As the brokers' listener has it."
     )
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="For SASL: the mechanism.")
-    user: str | None = Field(None, min_length=1, max_length=255, description="For SASL: the user.")
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = Field(
+        "PLAIN", description="For SASL: the mechanism."
+    )
+    user: str | None = Field(None, min_length=1, max_length=255, description="For SASL: the user; OAUTHBEARER has none.")
     password: SecretStr | None = Field(None, description="For SASL: the password; masked wherever shown.")
     password_file: Path | None = Field(None, description="For SASL: file with the password, read at each login.")
+    bearer: BearerSettings | None = Field(None, description="For OAUTHBEARER: a token; its file is read at each login.")
+    oauth2: OAuth2Settings | None = Field(None, description="For OAUTHBEARER: a token by client credentials.")
     tls: TlsSettings = Field(default_factory=TlsSettings, description="For SSL: roots, client certificate, name.")
 
     @property
@@ -244,11 +254,19 @@ class KafkaSecurity(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> KafkaSecurity:
-        passwords = [self.password, self.password_file]
-        if self.has_login and (self.user is None or passwords.count(None) != 1):
-            raise ValueError(f"{self.protocol} needs user, and either password or password_file")
-        if not self.has_login and (self.user is not None or passwords.count(None) != 2):
+        passwords, tokens = (
+            sum(way is not None for way in ways)
+            for ways in ((self.password, self.password_file), (self.bearer, self.oauth2))
+        )
+        if not self.has_login and (self.user is not None or passwords or tokens):
             raise ValueError(f"{self.protocol} has no login: use SASL_PLAINTEXT or SASL_SSL")
+        by_token = self.mechanism == "OAUTHBEARER"
+        if self.has_login and by_token and (self.user is not None or passwords or tokens != 1):
+            raise ValueError("OAUTHBEARER needs either bearer or oauth2, and has neither user nor password")
+        if self.has_login and not by_token and (self.user is None or passwords != 1):
+            raise ValueError(f"{self.protocol} needs user, and either password or password_file")
+        if not by_token and tokens:
+            raise ValueError("bearer and oauth2 are for OAUTHBEARER")
         if not self.has_tls and self.tls != TlsSettings():
             raise ValueError(f"{self.protocol} has no TLS: use SSL or SASL_SSL")
         return self
@@ -277,6 +295,12 @@ class KafkaSettings(ProbeSettings):
     max_partitions: int = Field(
         5000, ge=1, le=50_000, description="Most partitions to read offsets of; with more selected, none are read."
     )
+    max_series: int = Field(
+        200_000,
+        ge=1000,
+        le=500_000,
+        description="Most series of an attempt, which fails in parts with more; lag of single partitions is left out first.",
+    )
     window: Duration = Field(
         300.0,
         description="Time after which a commit that does not move, while messages come in, stands still; longer than "
@@ -303,6 +327,9 @@ class KafkaProbe(Probe[KafkaSettings]):
     def __init__(self, target: Target, settings: KafkaSettings, shared: SharedClients) -> None:
         super().__init__(target, settings, shared)
         security = settings.security
+        by_token = security.bearer is not None or security.oauth2 is not None
+        way_in = AuthSettings(bearer=security.bearer, oauth2=security.oauth2) if by_token else None
+        self._authenticator = Authenticator(way_in, shared.tokens)
         access = Access(
             shared.resolver,
             self._password,
@@ -311,6 +338,7 @@ class KafkaProbe(Probe[KafkaSettings]):
             user=security.user or "",
         )
         self._cluster = Cluster(target.addresses, access)
+        self.max_series = settings.max_series
         self._progress = Progress(settings.window)
         self._ages = Ages()
         self._selection = Selection(
@@ -322,7 +350,12 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     async def check(self, attempt: Attempt) -> None:
         """Read the cluster, judge by its metadata, and record what it said of groups and offsets."""
-        reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
+        try:
+            reading = await self._cluster.read(self._selection, attempt.deadline, attempt)
+        except Failure as refused:
+            if (refused.stage, refused.reason) == (Stage.AUTH, Reason.AUTH):
+                self._authenticator.rejected()
+            raise
         attempt.record(BROKERS, len(reading.layout.brokers))
         attempt.record_all(_samples_of_brokers(reading))
         if not reading.layout.brokers:
@@ -332,6 +365,8 @@ class KafkaProbe(Probe[KafkaSettings]):
         await self._look_back(reading, now, attempt.deadline)
         made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
         unseen = {"groups": self._unseen_groups(reading), "offsets": self._unseen_topics(reading)}
+        with suppress(Failure):  # it is told of the part whose series there is no room for
+            attempt.record_all({family: samples[family] for samples in made.values() for family in FIRST & samples.keys()})
         for part, samples in made.items():
             failure = reading.failures[part] or unseen[part]
             try:
@@ -358,7 +393,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         return {
             "groups": _samples_of_groups(reading, standings),
             "offsets": {
-                **_samples_of_offsets(reading, per_partition=self.settings.per_partition),
+                **_samples_of_offsets(reading, self.max_series if self.settings.per_partition else 0),
                 **self._samples_of_ages(reading, now),
             },
         }
@@ -412,7 +447,7 @@ class KafkaProbe(Probe[KafkaSettings]):
                 known = [age for age in found.values() if age is not None]
                 if len(known) == len(found) and topic not in unread:
                     by_topic[name, topic] = max(known)
-                if self.settings.per_partition and len(by_partition) <= MAX_SERIES:
+                if self.settings.per_partition and len(by_partition) <= self.max_series:
                     by_partition.update({(name, topic, str(number)): age for number, age in found.items() if age})
         return {
             TOPIC_LAG_SECONDS: by_topic,
@@ -448,7 +483,8 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     async def _password(self) -> str:
         security = self.settings.security
-        return await current_secret(security.password, security.password_file) or ""
+        token = await self._authenticator.token()
+        return token or await current_secret(security.password, security.password_file) or ""
 
 
 def _missing(what: str, expected: Sequence[str], seen: Container[str], describes: bool | None) -> Failure | None:
@@ -507,8 +543,8 @@ def _samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> S
     }  # fmt: skip
 
 
-def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
-    """Return what matters most first: an attempt takes a bounded number of series."""
+def _samples_of_offsets(reading: Reading, most: int) -> Samples:
+    """Return what matters most first: an attempt takes a bounded number of series, and no more than that of partitions."""
     lags: dict[LabelValues, float] = {}
     topic_lags: dict[LabelValues, float] = {}
     for name, group in reading.groups.items():
@@ -517,14 +553,14 @@ def _samples_of_offsets(reading: Reading, *, per_partition: bool) -> Samples:
             ends = reading.ends.get(topic, {})
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
             lag = [ends[number] - commit for number, commit in known.items()]
-            if per_partition and len(lags) <= MAX_SERIES:  # past it the part fails, and more are not recorded
+            if most and len(lags) <= most:  # past it the part fails, and more are not recorded
                 lags.update(zip(_labels(known, name, topic), lag, strict=True))
             if known is commits and topic not in unread:  # else the sum would be too small
                 # What is beyond the end in one partition makes up for nothing in another.
                 topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
     ends_of: dict[LabelValues, float] = {}
     for topic, ends in reading.ends.items():
-        if per_partition and len(ends_of) <= MAX_SERIES:
+        if most and len(ends_of) <= most:
             ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
     return {
         TOPIC_LAG: topic_lags,

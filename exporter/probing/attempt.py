@@ -20,7 +20,8 @@ from exporter.verdict import Failure, Reason, Stage
 __all__ = ["MAX_SERIES", "Attempt"]
 
 MAX_SERIES = 20_000
-"""Series that one attempt may record. Labels come from what servers answer; past this, an answer is not believed."""
+"""Series that one attempt may record, where its probe says nothing else. Labels come from what servers answer; past this, an
+answer is not believed."""
 
 _PART_MARGIN = 0.05
 """Share of the deadline kept back from optional parts, so that a slow part cannot turn the verdict."""
@@ -34,6 +35,7 @@ class Attempt:
     Args:
         timeout: Seconds until the deadline, counted from now.
         classify: Turns an exception into a failure; used for optional parts.
+        max_series: Series that it may record.
 
     Attributes:
         stage: The stage under way; an exception is named after it.
@@ -43,12 +45,13 @@ class Attempt:
         parts: Optional parts that ran, and how they failed.
     """
 
-    __slots__ = ("_classify", "_count", "_now", "deadline", "parts", "phases", "samples", "stage", "timeout")
+    __slots__ = ("_classify", "_count", "_max_series", "_now", "deadline", "parts", "phases", "samples", "stage", "timeout")
 
-    def __init__(self, timeout: float, classify: Classify) -> None:
+    def __init__(self, timeout: float, classify: Classify, max_series: int = MAX_SERIES) -> None:
         self._now = asyncio.get_running_loop().time
         self._classify = classify
         self._count = [0]
+        self._max_series = max_series
         self.timeout = timeout
         self.deadline = self._now() + timeout
         self.stage = Stage.INTERNAL
@@ -66,7 +69,7 @@ class Attempt:
 
         Raises:
             ValueError: The family is a histogram of the exporter's own, or takes other labels.
-            Failure: The attempt has more series than `MAX_SERIES`.
+            Failure: The attempt has more series than it may.
         """
         values = self.samples.get(family)
         if values is None:
@@ -82,7 +85,7 @@ class Attempt:
 
         Raises:
             ValueError: As `record` has it; what came before it is recorded.
-            Failure: The attempt has more series than `MAX_SERIES`; those that there was room for are recorded.
+            Failure: The attempt has more series than it may; those that there was room for are recorded.
         """
         for family, found in samples.items():
             if not found:
@@ -91,7 +94,7 @@ class Attempt:
                 raise ValueError(f"{family.name} takes labels {family.labels}")
             values = self._values_of(family)
             new = len(found.keys() - values.keys()) if values else len(found)
-            room = max(0, MAX_SERIES - self._count[0])
+            room = max(0, self._max_series - self._count[0])
             if new > room:
                 values.update(islice(((labels, float(found[labels])) for labels in found if labels not in values), room))
             self._take(new)
@@ -104,10 +107,9 @@ class Attempt:
 
     def _take(self, series: int) -> None:
         """Count series that are new."""
-        self._count[0] += series
-        if self._count[0] > MAX_SERIES:
-            self._count[0] = MAX_SERIES + 1
-            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {MAX_SERIES} series from one attempt")
+        self._count[0] = min(self._count[0] + series, self._max_series + 1)
+        if self._count[0] > self._max_series:
+            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {self._max_series} series from one attempt")
 
     def add_phase(self, stage: Stage, seconds: float) -> None:
         """Add to the time spent in a phase."""
@@ -137,7 +139,7 @@ class Attempt:
             timeout: Seconds it may take, beside the attempt's own deadline.
         """
         limit = self.part_time
-        child = Attempt(limit if timeout is None else max(0.0, min(limit, timeout)), self._classify)
+        child = Attempt(limit if timeout is None else max(0.0, min(limit, timeout)), self._classify, self._max_series)
         child.samples, child.parts, child._count = self.samples, self.parts, self._count
         return _Part(name, child)
 

@@ -15,7 +15,7 @@ from exporter.clients.kubernetes.cluster import Clusters
 from exporter.metrics.family import Family
 from exporter.net.http import HttpClient
 from exporter.net.resolver import Resolver
-from exporter.probing.attempt import Attempt
+from exporter.probing.attempt import MAX_SERIES, Attempt
 from exporter.values import Address, Duration, Labels, Settings
 from exporter.verdict import Failure, Stage
 
@@ -150,6 +150,9 @@ class Probe(ABC, Generic[S]):
             without.
         metrics: The families it records.
         phases: Stages it times, on the path that decides the verdict.
+
+    Attributes:
+        max_series: Series that an attempt may record.
     """
 
     kind: ClassVar[str]
@@ -159,6 +162,7 @@ class Probe(ABC, Generic[S]):
     needs_instances: ClassVar[bool] = True
     metrics: ClassVar[tuple[Family, ...]] = ()
     phases: ClassVar[tuple[Stage, ...]] = ()
+    max_series: int = MAX_SERIES
 
     def __init__(self, target: Target, settings: S, shared: SharedClients) -> None:
         self.target = target

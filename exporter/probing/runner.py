@@ -63,7 +63,7 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
     loop = asyncio.get_running_loop()
     clock = phase_clock()
     started, clocked = loop.time(), clock()
-    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe))
+    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe), probe.max_series)
     failure: Failure | None = None
     try:
         async with asyncio.timeout_at(attempt.deadline) as deadline:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from exporter.engine.target_series import Published
+from exporter.metrics.store import Encoded
 from tests.engine.bench import running
 
 pytestmark = pytest.mark.looptime
@@ -68,11 +69,11 @@ async def test_a_withdrawal_that_fails_leaves_nothing() -> None:
         publish = state._series.publish
         failed: list[float] = []
 
-        def once(samples: Published) -> None:
+        def once(samples: Published, encoded: Encoded | None = None) -> None:
             if not failed:
                 failed.append(1)
                 raise ZeroDivisionError("as the test says")
-            publish(samples)
+            publish(samples, encoded)
 
         state._series.publish = once  # type: ignore[method-assign] # a defect that nothing is known to have
         await asyncio.sleep(60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 
 import pytest
@@ -14,7 +15,7 @@ from exporter.engine.target import Engineering, Standing, TargetState
 from exporter.engine.target_series import ProbeSeries
 from exporter.engine.views import target_view
 from exporter.metrics.family import gauge
-from exporter.metrics.store import Store
+from exporter.metrics.store import LARGE, Encoded, Owner, Samples, Store
 from exporter.probing.attempt import Attempt
 from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.conftest import ScriptedProbe
@@ -89,6 +90,33 @@ async def test_an_attempt_that_is_up_exports_verdict_facts_and_phases() -> None:
     lines = b"\n".join(bench.store.series_of("probe_latency_seconds"))
     assert b'probe_latency_seconds_count{service="identity",probe="scripted",outcome="up"} 1' in lines
     assert bench.value("probe_in_flight") == 0
+
+
+async def test_what_is_very_much_is_encoded_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on meanwhile; what is published is whole, also when values change and series go."""
+    threads: list[int] = []
+    encode = Owner.encode
+
+    def noting(owner: Owner, samples: Samples) -> Encoded:
+        threads.append(threading.get_ident())
+        return encode(owner, samples)
+
+    monkeypatch.setattr(Owner, "encode", noting)
+    counts = iter((3 * LARGE, 3 * LARGE, 2 * LARGE, 1))
+
+    async def much(attempt: Attempt) -> None:
+        count = next(counts)
+        attempt.record_all({HEAP: {(str(number),): float(count + number) for number in range(count)}})
+
+    bench = Bench(ScriptedProbe(much))
+    for count in (3 * LARGE, 3 * LARGE, 2 * LARGE, 1):
+        await bench.attempt()
+        lines = list(bench.store.series_of("probe_test_heap_bytes"))
+        assert len(lines) == count
+        assert bench.value("probe_test_heap_bytes", area=str(count - 1)) == 2 * count - 1
+        assert bench.value("probe_success") == 1
+    assert len(threads) == 3
+    assert threading.get_ident() not in threads
 
 
 async def test_a_recheck_is_wanted_only_until_a_verdict_is_confirmed() -> None:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
 from exporter.metrics.family import counter, gauge, histogram
-from exporter.metrics.store import Histogram, Store
+from exporter.metrics.store import LARGE, Histogram, Samples, Store
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
 GETS = counter("probe_gets_total", "Cache gets.", "result")
@@ -54,6 +54,25 @@ def test_a_fact_that_is_not_observed_again_is_withdrawn() -> None:
     owner.publish({HEAP: {("heap",): 5.0}, UP: {(): 1.0}})
     owner.publish({UP: {(): 0.0}})
     assert samples(store) == {key("probe_success"): 0.0}
+
+
+def test_what_was_encoded_ahead_is_published_unless_labels_have_changed() -> None:
+    """The same bytes either way; lines with the labels of before are not used."""
+    many = {(str(number),): float(number) for number in range(LARGE + 1)}
+    stores = [Store() for _ in range(3)]
+    plain, ahead, relabelled = (store.owner(BASE) for store in stores)
+    for shift in (0.0, 0.5):
+        observed: Samples = {HEAP: {labels: value + shift for labels, value in many.items()}, UP: {(): 1.0}}
+        plain.publish(observed)
+        ahead.publish(observed, ahead.encode(observed))
+        encoded = relabelled.encode(observed)
+        relabelled.relabel({**BASE, "zone": str(shift)})
+        relabelled.publish(observed, encoded)
+        assert set(encoded.families) == {HEAP}
+        assert stores[0].render() == stores[1].render()
+        assert set(samples(stores[2])) == {key("probe_success", zone=str(shift))} | {
+            key("probe_heap_bytes", area=area, zone=str(shift)) for (area,) in many
+        }
 
 
 def test_a_family_published_empty_has_no_series() -> None:

@@ -23,7 +23,7 @@ from exporter.engine.defects import Defects
 from exporter.engine.lag import LoopLag
 from exporter.engine.target import Engineering, TargetState
 from exporter.engine.target_series import ProbeSeries
-from exporter.metrics.store import Store
+from exporter.metrics.store import Encoded, Store
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
 from exporter.verdict import Failure, Reason, Stage, Verdict
@@ -304,9 +304,9 @@ class Kept(TargetState):
 
     outcome: Outcome
 
-    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool) -> None:
+    def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool, encoded: Encoded | None) -> None:
         self.outcome = outcome
-        super()._complete(outcome, lateness, recheck=recheck)
+        super()._complete(outcome, lateness, recheck=recheck, encoded=encoded)
 
 
 def kept(probe: Probe[Any], store: Store, series: ProbeSeries) -> Kept:

@@ -250,6 +250,16 @@ async def test_a_defect_in_a_part_is_internal_and_leaves_no_task(
         ({"groups": {"include": ["orders("]}}, "'orders(' is not a regular expression: missing ), unterminated subpattern"),
         ({"topics": {"exclude": ["*"]}}, "'*' is not a regular expression: nothing to repeat"),
         ({"security": {"protocol": "SASL_SSL"}}, "SASL_SSL needs user, and either password or password_file"),
+        ({"security": {"protocol": "SASL_SSL", "mechanism": "OAUTHBEARER"}}, "OAUTHBEARER needs either bearer or oauth2"),
+        (
+            {"security": {"protocol": "SASL_SSL", "mechanism": "OAUTHBEARER", "user": "u", "bearer": {"token": "t"}}},
+            "OAUTHBEARER needs either bearer or oauth2, and has neither user nor password",
+        ),
+        (
+            {"security": {"protocol": "SASL_SSL", "user": "u", "password": "p", "bearer": {"token": "t"}}},
+            "bearer and oauth2 are for OAUTHBEARER",
+        ),
+        ({"security": {"bearer": {"token": "t"}}}, "PLAINTEXT has no login: use SASL_PLAINTEXT or SASL_SSL"),
         (
             {"security": {"protocol": "SASL_SSL", "user": "a", "password": "b", "password_file": "c"}},
             "SASL_SSL needs user, and either password or password_file",
@@ -275,6 +285,8 @@ def test_the_password_is_masked_and_one_target_is_a_cluster() -> None:
         {"security": {"protocol": "SASL_PLAINTEXT", "user": "anna", "password": "s3cr3t"}}
     )
     assert "s3cr3t" not in repr(settings)
+    security = {"protocol": "SASL_SSL", "mechanism": "OAUTHBEARER", "bearer": {"token": "s3cr3t"}}
+    assert "s3cr3t" not in repr(KafkaSettings.model_validate({"security": security}))
     assert "s3cr3t" not in settings.model_dump_json()
     assert KafkaProbe.scope is Scope.SERVICE
 

@@ -50,10 +50,10 @@ class Access:
 
     Attributes:
         resolver: Names to addresses.
-        password: Gives the password for a login; raises `Failure` where it cannot be read.
+        password: Gives the password, or the token, for a login; raises `Failure` where it cannot be had.
         tls: Where the brokers speak TLS; asked at each new connection, so that rotated files are used.
         mechanism: SASL mechanism, where a login is wanted.
-        user: Its user.
+        user: Its user; empty for OAUTHBEARER.
     """
 
     resolver: Resolver

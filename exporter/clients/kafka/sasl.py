@@ -1,4 +1,4 @@
-"""SASL as brokers want it: PLAIN (RFC 4616), and SCRAM (RFC 5802, 7677) by scramp.
+"""SASL as brokers want it: PLAIN (RFC 4616), OAUTHBEARER (RFC 7628), and SCRAM (RFC 5802, 7677) by scramp.
 
 A login is where a hostile or mistaken server gets to choose what the client computes: the iteration count is looked at
 before the library computes anything, and the library has the server prove that it knows the password too.
@@ -7,6 +7,7 @@ before the library computes anything, and the library has the server prove that 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from scramp import ScramClient, ScramException
 from exporter.clients.kafka.errors import failure_of_code
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "Dialogue", "Plain", "Scram", "dialogue", "log_in"]
+__all__ = ["MAX_ITERATIONS", "Dialogue", "OAuthBearer", "Plain", "Scram", "dialogue", "log_in"]
 
 MAX_ITERATIONS = 100_000
 """Most rounds of PBKDF2 that a server may ask for: some 150 ms of a thread. Kafka's own limit is 16,384."""
@@ -46,6 +47,26 @@ class Plain:
         """Say all there is to say once."""
         token, self._token = self._token, None
         return token
+
+
+class OAuthBearer:
+    """A token of an identity provider. A broker that does not believe it says why, and waits for leave to refuse it."""
+
+    def __init__(self, token: str) -> None:
+        self._token: bytes | None = f"n,,\x01auth=Bearer {token}\x01\x01".encode()
+
+    def step(self, challenge: bytes) -> bytes | None:
+        """Say the token once; what is answered to it is why it is refused."""
+        token, self._token = self._token, None
+        if challenge:
+            status = _STATUS.search(challenge[:_MAX_CHALLENGE])
+            why = f": {status[1].decode()}" if status is not None else ""
+            raise Failure(Stage.AUTH, Reason.AUTH, f"OAUTHBEARER: the broker refuses the token{why}")
+        return token
+
+
+_STATUS = re.compile(rb'"status"\s*:\s*"([a-z_]{1,40})"')
+"""An error of RFC 7628, 3.2.2, and nothing longer: what a server says may echo the token."""
 
 
 class Scram:
@@ -114,6 +135,12 @@ def _refused(challenge: str) -> None:
 async def log_in(ask: Callable[[Any], Awaitable[Any]], mechanism: str, user: str, password: str) -> None:
     """Log in over a connection that has just agreed on versions.
 
+    Args:
+        ask: Sends a request and returns its answer.
+        mechanism: Of those that `dialogue` knows.
+        user: Its name; OAUTHBEARER has none.
+        password: Its password, or the token of OAUTHBEARER.
+
     Raises:
         Failure: The broker does not offer the mechanism, refuses the login, or says what it must not.
     """
@@ -131,5 +158,7 @@ async def log_in(ask: Callable[[Any], Awaitable[Any]], mechanism: str, user: str
 
 
 def dialogue(mechanism: str, user: str, password: str) -> Dialogue:
-    """Begin a login by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    """Begin a login by PLAIN, OAUTHBEARER, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    if mechanism == "OAUTHBEARER":
+        return OAuthBearer(password)
     return Plain(user, password) if mechanism == "PLAIN" else Scram(mechanism, user, password)

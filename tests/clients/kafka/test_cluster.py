@@ -315,12 +315,12 @@ async def test_a_large_cluster_does_not_hold_up_the_loop(shared: SharedClients) 
 
 
 async def test_many_groups_do_not_hold_up_the_loop(shared: SharedClients) -> None:
-    """180,000 commits, nine times the series that are taken: all sums are recorded, and as much of the rest as fits."""
+    """180,000 commits, nine times the series that are taken here: all sums are recorded, and as much of the rest as fits."""
     topics = {f"t{t}": {n: FakePartition(10) for n in range(300)} for t in range(30)}
     commits = {(topic, n): 4 for topic in topics for n in range(300)}
     brokers = FakeCluster(topics=topics, groups={f"g{n}": FakeGroup(commits) for n in range(20)})
     with beside(brokers, 1):
-        probe = probe_of(shared, brokers.port(), max_partitions=10_000)
+        probe = probe_of(shared, brokers.port(), max_partitions=10_000, max_series=MAX_SERIES)
         gc.collect()
         gc.disable()
         try:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.clients.kafka.sasl import MAX_ITERATIONS, Plain, Scram, dialogue
+from exporter.clients.kafka.sasl import MAX_ITERATIONS, OAuthBearer, Plain, Scram, dialogue
 from exporter.verdict import Failure, Reason, Stage
 
 
@@ -29,9 +29,36 @@ def test_plain_says_user_and_password_once() -> None:
     assert login.step(b"") is None
 
 
+def test_a_token_is_said_once() -> None:
+    """The message of RFC 7628, 4.1, without what is optional; then nothing."""
+    login = OAuthBearer("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==")
+    assert login.step(b"") == b"n,,\x01auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01"
+    assert login.step(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("challenge", "says"),
+    [
+        (b'{"status":"invalid_token","scope":"x"}', ": invalid_token"),
+        (b'{"status":"the-token-itself"}', ""),
+        (b"\xff" * 100_000, ""),
+        (b"the-token-itself", ""),
+    ],
+)
+def test_a_refused_token_is_told_in_words_that_cannot_be_it(challenge: bytes, says: str) -> None:
+    """A broker may echo what it was sent."""
+    login = OAuthBearer("the-token-itself")
+    login.step(b"")
+    with pytest.raises(Failure) as raised:
+        login.step(challenge)
+    found = raised.value
+    assert (found.stage, found.reason) == (Stage.AUTH, Reason.AUTH)
+    assert found.detail == f"OAUTHBEARER: the broker refuses the token{says}"
+
+
 def test_the_mechanisms_of_the_settings_are_known() -> None:
     """Each name makes a dialogue that opens."""
-    for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"):
+    for mechanism in ("PLAIN", "OAUTHBEARER", "SCRAM-SHA-256", "SCRAM-SHA-512"):
         assert dialogue(mechanism, "a,b=c", "p").step(b"")
 
 
