@@ -20,6 +20,7 @@ from exporter.verdict import Reason, Stage, Verdict
 from tests.clients.kafka.asking import descriptors, failure, probe_of, values
 from tests.fixtures.kafkas import OPERATOR, SESSION_SECONDS, KafkaCluster
 from tests.kafka.doing import commit, create, write
+from tests.net.servers import Route, answer, serve
 
 
 def _encoded(claims: Mapping[str, Any]) -> str:
@@ -88,3 +89,26 @@ async def test_a_token_that_cannot_be_had_is_told(kafkas: KafkaCluster, shared: 
         assert outcome.verdict is Verdict.UNKNOWN
         assert failure(outcome) == (Stage.AUTH, Reason.CREDENTIALS)
         assert "not a token" not in repr(outcome)
+
+
+async def test_a_token_of_an_identity_provider_lets_in_and_a_refused_one_is_replaced(
+    kafkas: KafkaCluster, shared: SharedClients
+) -> None:
+    """By client credentials; after a broker has refused a token, another is asked for."""
+    routes: dict[str, Route] = {"/token": answer(_issued(token_of(OPERATOR, -3600)))}
+    async with serve(routes) as served:
+        oauth2 = {"token_url": f"http://127.0.0.1:{served.port}/token", "client_id": "c", "client_secret": "s3cr3t"}
+        security = {"protocol": "SASL_PLAINTEXT", "mechanism": "OAUTHBEARER", "oauth2": oauth2}
+        probe = probe_of(shared, kafkas.first.sasl_port, security=security)
+        refused = await run_probe(probe, 20.0)
+        routes["/token"] = answer(_issued(token_of(OPERATOR)))
+        well = await run_probe(probe, 20.0)
+        await probe.close()
+    assert failure(refused) == (Stage.AUTH, Reason.AUTH)
+    assert well.verdict is Verdict.UP
+    assert dict(well.parts) == {"groups": None, "offsets": None}
+    assert served.paths() == ["/token", "/token"]
+
+
+def _issued(token: str) -> str:
+    return json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": 3600})
