@@ -267,13 +267,14 @@ WITH_DATA = (
     ("lock-held", "screening"),
     ("migration-stuck", "vault"),
     ("slot-left", ""),
+    ("consumer-stopped", "monitoring"),
 )
 """Faults and their services, without which some panels are empty."""
 ELSEWHERE = re.compile(
-    r"probe_(kubernetes_|tls_secret_|exporter_(shard|leader|lease)|redis_(cluster|sentinel|replica_lag|canary|latency_event)"
-    r"|postgres_replica(_lag|tion_(lag|link)))|probe=\"kubernetes\""
+    r"probe_(kubernetes_|tls_secret_|exporter_(shard|leader|lease)|redis_(cluster|sentinel|replica_lag|canary|latency_event|rdb_last_save_seconds)"
+    r"|postgres_replica(_lag|tion_(lag|link))|kafka_open_transaction)|probe=\"kubernetes\""
 )
-"""Of Kubernetes, exporters that share the fleet, standbys, Sentinels, a Redis Cluster, its canary: this demo has none."""
+"""Of Kubernetes, shared fleets, standbys, Sentinels, a Redis Cluster, canaries, saves, transactions: none of them is here."""
 
 
 def test_every_query_of_the_dashboard_returns_data_from_a_prometheus_that_scraped_the_fleet(demo: RunningFleet) -> None:
