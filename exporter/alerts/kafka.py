@@ -1,4 +1,4 @@
-"""Alerts of a Kafka cluster and of consumer groups that stand still; those of lag and dead letters are in `data`."""
+"""Alerts of a Kafka cluster and of consumer groups that stand still; those of lag and dead letters are in `lag`."""
 
 from __future__ import annotations
 

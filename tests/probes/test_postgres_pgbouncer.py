@@ -55,8 +55,6 @@ class Pooler(Server):
 
 @pytest.fixture(params=["session", "transaction"])
 def pooler(request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Pooler]:
-    if shutil.which("pgbouncer") is None:
-        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
     with Pooler(tmp_path / "pgbouncer", postgres_server, request.param) as server:
         yield server
 

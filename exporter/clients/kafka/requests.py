@@ -5,6 +5,7 @@ Written with aiokafka's types, so that they are sent and read as its own are.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, ClassVar
@@ -30,7 +31,7 @@ def _struct(name: str, base: Any, **fields: Any) -> Any:
     return type(name, (base,), fields)
 
 
-class _Request:
+class _Request(ABC):
     """A request in the versions that there are structs of; to `BrokerConnection.ask` the same as aiokafka's."""
 
     API_KEY: ClassVar[int]
@@ -41,9 +42,9 @@ class _Request:
         newest = versions[self.API_KEY][1]
         return next(struct for struct in self.STRUCTS if newest == struct.API_VERSION)(*self.values(newest))
 
+    @abstractmethod
     def values(self, version: int) -> tuple[Any, ...]:
         """Return the fields of the version."""
-        raise NotImplementedError
 
 
 # Metadata.

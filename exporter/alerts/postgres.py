@@ -1,0 +1,331 @@
+"""Alerts of PostgreSQL: connections, sessions, locks, replication, upkeep."""
+
+from __future__ import annotations
+
+from exporter.alerts.model import Alert, Disable, Options, Severity, Team
+from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
+from exporter.alerts.texts import first, listed
+
+__all__ = [
+    "checksum_failures",
+    "connections_high",
+    "idle_connections",
+    "lock_wait",
+    "replication_broken",
+    "replication_lag",
+    "slot_inactive",
+    "slow_query",
+    "transaction_open",
+    "vacuum_overdue",
+    "wraparound",
+]
+
+_POSTGRES = frozenset({"postgres"})
+
+
+def connections_high(options: Options) -> Alert:
+    """Build DatabaseConnectionsHigh."""
+    used = (
+        f"max by ({OWNER}, target) (sum by ({OWNER}, target, job, instance) "
+        f"(last_over_time(probe_postgres_connections[{options.recent}])))"
+    )
+    most = highest("probe_postgres_usable_connections", options.recent, "target")
+    return Alert(
+        name="DatabaseConnectionsHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_postgres_connections_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the connections that {{ $labels.service }} lets ordinary roles have are "
+            "in use, for 5m. With none left, every service that needs it is down."
+        ),
+        cause="Connections: "
+        + _connections(options)
+        + ". Held by: "
+        + _holders("probe_postgres_client_connections", options, "state"),
+        action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
+        panel=85,
+        meaning="the share in use of the sessions that ordinary roles may have is above its threshold for 5 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def _connections(options: Options) -> str:
+    """Say how many sessions there are, by what they do."""
+    return listed(
+        f"max by (state) (last_over_time(probe_postgres_connections{{service=%q,target=%q}}[{options.bridge}])) > 0",
+        "$labels.service $labels.target",
+        "state",
+        "{{ .Value | humanize }} {{ .Labels.state }}",
+        otherwise="unknown",
+    )
+
+
+def _holders(family: str, options: Options, *labels: str) -> str:
+    """Say which applications hold most of them, by a family with these labels beside user and application."""
+    held = f"last_over_time({family}{{service=%q,target=%q}}[{options.bridge}])"
+    return listed(
+        f"topk(5, sum by (application) (max by ({', '.join(('user', 'application', *labels))}) ({held}))) > 0",
+        "$labels.service $labels.target",
+        "application",
+        "{{ .Value | humanize }} {{ .Labels.application }}",
+        otherwise="unknown",
+    )
+
+
+def _over(family: str, options: Options) -> str:
+    """Hold a gauge of a database against its threshold."""
+    return stepping_back(above(highest(family, options.recent, "target"), f"{family}_limit", options), options)
+
+
+def idle_connections(options: Options) -> Alert:
+    """Build DatabaseIdleConnections."""
+    family = "probe_postgres_idle_connections_over_1h"
+    return Alert(
+        name="DatabaseIdleConnections",
+        severity=Severity.WARNING,
+        expr=_over(family, options),
+        wait="15m",
+        summary="{{ $labels.service }} keeps {{ $value | humanize }} connections that nobody has used for an hour",
+        description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
+        cause="Held by: " + _holders("probe_postgres_client_idle_connections_over_1h", options),
+        action="Kill idle connections, and find the pool that does not end them",
+        panel=33,
+        meaning="more sessions than the threshold have been idle for over an hour, for 15 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def transaction_open(options: Options) -> Alert:
+    """Build DatabaseTransactionOpen."""
+    family = "probe_postgres_longest_transaction_seconds"
+    return Alert(
+        name="DatabaseTransactionOpen",
+        severity=Severity.WARNING,
+        expr=_over(family, options),
+        wait="1m",
+        summary="A transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}",
+        description=(
+            "The oldest transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}: it holds "
+            "its locks, and keeps vacuum from cleaning up."
+        ),
+        cause="Connections: " + _connections(options),
+        action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
+        panel=86,
+        meaning="the oldest open transaction is older than its threshold",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def slow_query(options: Options) -> Alert:
+    """Build DatabaseSlowQuery."""
+    family = "probe_postgres_longest_query_seconds"
+    return Alert(
+        name="DatabaseSlowQuery",
+        severity=Severity.WARNING,
+        expr=f"{_over(family, options)}\n{firing('DatabaseLockWait', 'service', 'target')}",
+        wait="1m",
+        summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
+        description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
+        action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
+        panel=86,
+        meaning="the longest running query is older than its threshold, and DatabaseLockWait does not fire",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def lock_wait(options: Options) -> Alert:
+    """Build DatabaseLockWait."""
+    family = "probe_postgres_longest_lock_wait_seconds"
+    held = f"last_over_time(probe_postgres_%s{{service=%%q,target=%%q}}[{options.bridge}])"
+    return Alert(
+        name="DatabaseLockWait",
+        severity=Severity.WARNING,
+        expr=_over(family, options),
+        wait="1m",
+        summary="Sessions of {{ $labels.service }} wait for a lock, for {{ $value | humanizeDuration }}",
+        description=(
+            "A session of {{ $labels.service }} has waited for a lock for {{ $value | humanizeDuration }}; "
+            + first(
+                f"max({held % 'lock_waiting_sessions'})",
+                "$labels.service $labels.target",
+                "{{ .Value | humanize }}",
+                "some",
+            )
+            + " wait, in a chain of "
+            + first(
+                f"max({held % 'lock_chain_sessions'})",
+                "$labels.service $labels.target",
+                "{{ .Value | humanize }}",
+                "unknown length",
+            )
+            + ". Their services' pools fill up with them."
+        ),
+        cause="They wait for: "
+        + listed(
+            f"max by (user, application, state) ({held % 'blocked_sessions'})",
+            "$labels.service $labels.target",
+            "application",
+            "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }}): {{ .Value | humanize }}",
+            otherwise="unknown",
+        ),
+        action="Find the session that others wait for with pg_blocking_pids, and end it if nobody needs it",
+        panel=211,
+        meaning="a session has waited for a lock for longer than its threshold",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def replication_broken(options: Options) -> Alert:
+    """Build DatabaseReplicationBroken."""
+    streams = 'probe_postgres_replicas{state="streaming"}'
+    unlinked = f"{highest('probe_postgres_replication_link_up', options.recent, 'target')} == 0"
+    now = highest(streams, options.recent, "target")
+    before = f"max by ({OWNER}, target) (max_over_time({streams}[1h]))"
+    return Alert(
+        name="DatabaseReplicationBroken",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{unlinked}\nor\n{before} - {now} > 0", options),
+        wait="5m",
+        summary="Replication of {{ $labels.service }} is broken",
+        description=(
+            "Seen from {{ $labels.target }}, for 5m: "
+            "{{ if eq $value 0.0 }}this standby receives nothing from its primary{{ else }}{{ $value | humanize }} replicas "
+            "fewer stream than within the last hour{{ end }}. What is read from a standby is old, and a failover would lose "
+            "what it lacks."
+        ),
+        action="Look at the standby's log and its link to the primary",
+        panel=215,
+        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
+        kinds=_POSTGRES,
+    )
+
+
+def replication_lag(options: Options) -> Alert:
+    """Build DatabaseReplicationLag."""
+    family = "probe_postgres_replication_lag_seconds"
+    on_standby = highest(family, options.recent, "target")
+    on_primary = highest("probe_postgres_replica_lag_seconds", options.recent, "target")
+    either = f"(\n  {on_standby}\n  or\n  {on_primary}\n)"
+    return Alert(
+        name="DatabaseReplicationLag",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(either, f"{family}_limit", options), options),
+        wait="5m",
+        summary="A standby of {{ $labels.service }} is {{ $value | humanizeDuration }} behind",
+        description=(
+            "Seen from {{ $labels.target }}, a standby of {{ $labels.service }} has been {{ $value | humanizeDuration }} "
+            "behind its primary, for 5m: what is read from it is that old."
+        ),
+        action="Find what holds replay up: a conflict with a query, its disk, the network",
+        panel=216,
+        meaning="what a standby shows has been older than its threshold for 5 min, as itself or its primary sees it",
+        team=Team.DBA,
+        disables=(
+            Disable(f"promql/series({family})", "only standbys have it"),
+            Disable("promql/series(probe_postgres_replica_lag_seconds)", "only those that have replicas have it"),
+        ),
+        kinds=_POSTGRES,
+    )
+
+
+def slot_inactive(options: Options) -> Alert:
+    """Build DatabaseSlotInactive."""
+    kept = f"last_over_time(probe_postgres_replication_slot_kept_bytes{{service=%q,target=%q,slot=%q}}[{options.bridge}])"
+    return Alert(
+        name="DatabaseSlotInactive",
+        severity=Severity.WARNING,
+        expr=stepping_back(
+            f"{highest('probe_postgres_replication_slot_active', options.recent, 'target', 'slot')} == 0", options
+        ),
+        wait="10m",
+        summary="Nobody reads from slot {{ $labels.slot }} of {{ $labels.service }}",
+        description=(
+            "For 10m nobody has read from replication slot {{ $labels.slot }} of {{ $labels.service }}, which keeps "
+            + first(
+                f"max({kept})",
+                "$labels.service $labels.target $labels.slot",
+                "{{ .Value | humanize1024 }}B",
+                "what it has not claimed yet",
+            )
+            + " of WAL, and all that is written from now on: until the disk is full."
+        ),
+        action="Bring its reader back, or drop the slot with pg_drop_replication_slot",
+        panel=223,
+        meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
+        kinds=_POSTGRES,
+    )
+
+
+def vacuum_overdue(options: Options) -> Alert:
+    """Build DatabaseVacuumOverdue."""
+    return Alert(
+        name="DatabaseVacuumOverdue",
+        severity=Severity.WARNING,
+        expr=f"{highest('probe_postgres_tables_overdue_for_vacuum', options.recent, 'target')} > 0",
+        wait="3h",
+        summary="Autovacuum of {{ $labels.service }} owes {{ $value }} tables a visit",
+        description=(
+            "{{ $value }} tables of {{ $labels.service }} have had twice the dead rows at which autovacuum comes, for 3 h. "
+            "They grow, and what reads them slows down."
+        ),
+        cause="Connections: " + _connections(options),
+        action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
+        panel=222,
+        meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def wraparound(options: Options) -> Alert:
+    """Build DatabaseWraparound."""
+    return Alert(
+        name="DatabaseWraparound",
+        severity=Severity.WARNING,
+        expr=_over("probe_postgres_oldest_transaction_age", options),
+        wait="15m",
+        summary="{{ $labels.service }} is {{ $value | humanize }} transactions from its last freeze",
+        description=(
+            "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
+            "old. At about 2.1G the server takes no more writes."
+        ),
+        cause="Connections: " + _connections(options),
+        action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
+        panel=218,
+        meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
+        team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def checksum_failures(options: Options) -> Alert:
+    """Build DatabaseChecksumFailures."""
+    family = "probe_postgres_checksum_failures_total"
+    return Alert(
+        name="DatabaseChecksumFailures",
+        severity=Severity.WARNING,
+        expr=f"max by ({OWNER}, target) (increase({family}[1h])) > 0",
+        wait="1m",
+        summary="{{ $labels.service }} has read damaged blocks",
+        description=(
+            "Within the last hour {{ $value | humanize }} blocks of {{ $labels.service }} had a wrong checksum: data is "
+            "damaged, on the disk or on the way from it."
+        ),
+        action="Find the table in the server's log, check the disk, and prepare to restore",
+        panel=219,
+        meaning="blocks with a wrong checksum were read within the last hour",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "a server may have no checksums"),),
+        kinds=_POSTGRES,
+    )
