@@ -9,7 +9,7 @@ from exporter.diagnosis.down import why_down
 from exporter.diagnosis.lagging import why_lagging
 from exporter.diagnosis.model import Diagnosis, Snapshot
 from exporter.diagnosis.slow import why_slow
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 
 __all__ = ["Findings", "diagnose", "examine", "examine_whole"]
 

@@ -9,10 +9,10 @@ from exporter.actuator import recording as app
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.databases import flyway, sessions
 from exporter.diagnosis.model import Evidence, Member, Reading
+from exporter.kafka import families as kafka
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
 from exporter.metrics.store import Samples
-from exporter.probes import kafka
 from exporter.redis import families as r
 from exporter.workloads import families as k
 

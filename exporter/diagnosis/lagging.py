@@ -9,7 +9,7 @@ from exporter.diagnosis import causes
 from exporter.diagnosis.facts import MOST, evidence
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Reading, Snapshot, Suspicion, Symptom
 from exporter.diagnosis.slow import is_slow
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.verdict import Verdict
 
 __all__ = ["why_lagging"]

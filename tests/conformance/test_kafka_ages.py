@@ -7,7 +7,7 @@ import time
 import pytest
 from aiokafka import TopicPartition
 
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from tests.clients.kafka.asking import once, values
 from tests.fixtures.boot_applications import ApacheKafka

@@ -11,9 +11,9 @@ from exporter.config.models import DependencySettings, ServiceSettings
 from exporter.databases import flyway, sessions
 from exporter.diagnosis.diagnose import diagnose
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot, Suspicion
+from exporter.kafka import families as kafka
 from exporter.metrics import core as m
 from exporter.metrics.family import Family
-from exporter.probes import kafka
 from exporter.redis import families as r
 from exporter.verdict import Reason, Verdict
 from exporter.workloads import families as k

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict

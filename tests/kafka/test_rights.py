@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
 from exporter.verdict import Reason, Stage, Verdict

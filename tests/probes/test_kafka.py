@@ -17,7 +17,7 @@ from exporter.clients.kafka import cluster, offsets
 from exporter.clients.kafka.ages import PRECISE
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.probes.kafka import KafkaProbe, KafkaSettings
 from exporter.probing.probe import Scope, SharedClients
 from exporter.probing.runner import run_probe

@@ -22,9 +22,9 @@ from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import ListGroupsRequest, MetadataRequest
+from exporter.kafka import families as kafka
 from exporter.net.phases import NoPhases
 from exporter.net.tls import LOOK_SECONDS
-from exporter.probes import kafka
 from exporter.probing.attempt import MAX_SERIES
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import run_probe

@@ -8,7 +8,7 @@ import pytest
 
 from exporter.clients.kafka import groups
 from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import run_probe
 from exporter.verdict import Reason, Stage, Verdict

@@ -13,7 +13,8 @@ import uvloop
 from aiokafka.protocol.admin import ApiVersionRequest
 
 from exporter.clients.kafka.connection import MAX_ANSWER_BYTES, BrokerConnection
-from exporter.probes import kafka
+from exporter.kafka import families as kafka
+from exporter.probes.kafka import KafkaProbe, KafkaSettings
 from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import run_probe
 from exporter.values import Address
@@ -402,4 +403,4 @@ async def test_a_connection_lost_during_the_handshake_is_closed(
 async def test_a_probe_never_run_closes(shared: SharedClients) -> None:
     """Nothing was opened."""
     target = Target("events", "kafka", "events", (Address("127.0.0.1", 1),))
-    await kafka.KafkaProbe(target, kafka.KafkaSettings(), shared).close()
+    await KafkaProbe(target, KafkaSettings(), shared).close()

@@ -1,0 +1,181 @@
+"""What a reading of a Kafka cluster says, as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import repeat
+
+from exporter.clients.kafka.ages import Ages
+from exporter.clients.kafka.cluster import Reading
+from exporter.clients.kafka.errors import PartitionErrorReason
+from exporter.clients.kafka.layout import Partition
+from exporter.clients.kafka.progress import Standing
+from exporter.kafka import families as k
+from exporter.metrics.family import Family
+from exporter.metrics.store import LabelValues, Samples
+
+__all__ = ["samples_of_ages", "samples_of_brokers", "samples_of_dead", "samples_of_groups", "samples_of_offsets"]
+
+
+def samples_of_brokers(reading: Reading) -> Samples:
+    """Return which brokers answer, and whether the partitions of the cluster are whole."""
+    layout = reading.layout
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in (*layout.brokers, *layout.health.missing)}
+    seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
+    return {
+        k.BROKER_UP: up | dict.fromkeys(seconds, 1),
+        k.BROKER_SECONDS: seconds,
+        k.BROKER_ADDRESS: {(str(node), str(at), layout.racks.get(node, "")): 1 for node, at in layout.brokers.items()},
+        k.PARTITIONS: {(): layout.health.partitions},
+        k.UNDER_REPLICATED: {(): layout.health.under_replicated},
+        k.OFFLINE: {(): layout.health.offline},
+    }
+
+
+def samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> Samples:
+    """Return what groups do, who is in them, and what they have commits for."""
+    states: dict[LabelValues, float] = {}
+    members: dict[LabelValues, float] = {}
+    errors: dict[LabelValues, float] = {}
+    infos: dict[LabelValues, float] = {}
+    verdicts: dict[LabelValues, float] = {}
+    by_topic: dict[Family, dict[LabelValues, float]] = {
+        k.STANDING: {},
+        k.STANDING_SECONDS: {},
+        k.COMMITTED: {},
+        k.UNCOMMITTED: {},
+    }
+    for name, group in reading.groups.items():
+        state = group.state
+        if state == "dead" and group.commits:
+            state = "unknown"  # dead groups keep no commits: it is of the new protocol, whose state is not told
+        if state is not None:
+            states[name, state] = 1
+        if group.members is not None and group.state != "dead":
+            members[name,] = group.members
+        if group.coordinator is not None:
+            infos[name, str(group.coordinator), group.assignor] = 1
+        errors.update(_error_samples(group.partition_errors))
+        standing = standings[name]
+        verdicts[name, standing.verdict] = 1
+        for topic, seconds in standing.seconds.items():
+            by_topic[k.STANDING_SECONDS][name, topic] = seconds
+            by_topic[k.STANDING][name, topic] = standing.standing.get(topic, 0)
+            if group.committed:
+                by_topic[k.COMMITTED][name, topic] = len(group.commits.get(topic, ()))
+                by_topic[k.UNCOMMITTED][name, topic] = standing.uncommitted.get(topic, 0)
+    return {
+        k.VERDICT: verdicts, k.STATE: states, k.MEMBERS: members, k.PARTITION_ERROR: errors, **by_topic, k.COORDINATOR: infos
+    }  # fmt: skip
+
+
+def samples_of_offsets(reading: Reading, most: int) -> Samples:
+    """Return what matters most first: an attempt takes a bounded number of series, and no more than that of partitions."""
+    lags: dict[LabelValues, float] = {}
+    topic_lags: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        unread = {partition.topic for partition in group.partition_errors}
+        for topic, commits in group.commits.items():
+            ends = reading.ends.get(topic, {})
+            known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
+            lag = [ends[number] - commit for number, commit in known.items()]
+            if most and len(lags) <= most:  # past it the part fails, and more are not recorded
+                lags.update(zip(_labels(known, name, topic), lag, strict=True))
+            if known is commits and topic not in unread:  # else the sum would be too small
+                # What is beyond the end in one partition makes up for nothing in another.
+                topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
+    ends_of: dict[LabelValues, float] = {}
+    for topic, ends in reading.ends.items():
+        if most and len(ends_of) <= most:
+            ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
+    return {
+        k.TOPIC_LAG: topic_lags,
+        **_samples_of_retention(reading),
+        k.PARTITION_ERROR: _error_samples(reading.partition_errors),
+        k.LAG: lags,
+        k.END_OFFSET: ends_of,
+    }
+
+
+def _samples_of_retention(reading: Reading) -> Samples:
+    """What retention is about to take from groups, and what it has taken."""
+    margins: dict[LabelValues, float] = {}
+    lost: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        unread = {partition.topic for partition in group.partition_errors}
+        for topic, commits in group.commits.items():
+            beginnings, ends = reading.beginnings.get(topic, {}), reading.ends.get(topic, {})
+            if topic in unread or not commits.keys() <= beginnings.keys() & ends.keys():
+                continue
+            lost[name, topic] = sum(max(0, beginnings[number] - commit) for number, commit in commits.items())
+            left = [max(0, commit - beginnings[number]) for number, commit in commits.items() if commit < ends[number]]
+            if left:
+                margins[name, topic] = min(left)
+    return {k.LOST: lost, k.MARGIN: margins}
+
+
+def _samples_of_transactions(reading: Reading, ages: Ages, now: float) -> Samples:
+    held: dict[LabelValues, float] = {}
+    seconds: dict[LabelValues, float] = {}
+    for topic, stable in reading.stable.items():
+        ends = reading.ends.get(topic, {})
+        for number, offset in stable.items():
+            if number in ends and offset < ends[number]:  # the end was asked for first
+                held[topic, str(number)] = ends[number] - offset
+                age = ages.age(now, Partition(topic, number), offset)
+                if age is not None:
+                    seconds[topic, str(number)] = age
+    return {k.OPEN_MESSAGES: held, k.OPEN_SECONDS: seconds}
+
+
+def _depths(reading: Reading, suffixes: tuple[str, ...]) -> dict[LabelValues, float]:
+    depths: dict[LabelValues, float] = {}
+    for topic, beginnings in reading.beginnings.items():
+        ends = reading.ends.get(topic, {})
+        if topic.endswith(suffixes) and beginnings.keys() == ends.keys() == set(reading.layout.topics[topic]):
+            depths[topic,] = sum(max(0, ends[number] - beginning) for number, beginning in beginnings.items())
+    return depths
+
+
+def _error_samples(errors: Mapping[Partition, PartitionErrorReason]) -> dict[LabelValues, float]:
+    return {(partition.topic, str(partition.number), reason): 1 for partition, reason in errors.items()}
+
+
+def _labels(numbers: Iterable[int], *before: str) -> Iterator[LabelValues]:
+    """Label values of partitions, which end in their number."""
+    return zip(*map(repeat, before), map(str, numbers), strict=False)  # repeat never ends
+
+
+def samples_of_ages(reading: Reading, ages: Ages, now: float, most: int) -> Samples:
+    """Return how old what is not committed is, and what open transactions hold back; of no more partitions than told."""
+    by_topic: dict[LabelValues, float] = {}
+    by_partition: dict[LabelValues, float] = {}
+    for name, group in reading.groups.items():
+        unread = {partition.topic for partition in group.partition_errors}
+        for topic, commits in group.commits.items():
+            ends = reading.ends.get(topic, {})
+            found = {
+                number: ages.age(now, Partition(topic, number), commit) if number in ends else None
+                for number, commit in commits.items()
+            }
+            known = [age for age in found.values() if age is not None]
+            if known and len(known) == len(found) and topic not in unread:
+                by_topic[name, topic] = max(known)
+            if most and len(by_partition) <= most:
+                by_partition.update({(name, topic, str(number)): age for number, age in found.items() if age})
+    return {k.TOPIC_LAG_SECONDS: by_topic, **_samples_of_transactions(reading, ages, now), k.LAG_SECONDS: by_partition}
+
+
+def samples_of_dead(reading: Reading, ages: Ages, now: float, suffixes: tuple[str, ...]) -> Samples:
+    """Return what dead-letter topics hold, how old it is, and whose it is."""
+    depths = _depths(reading, suffixes)
+    oldest: dict[LabelValues, float] = {}
+    owners: dict[LabelValues, float] = {}
+    for (topic,) in depths:
+        found = [ages.age(now, Partition(topic, number), offset) for number, offset in reading.beginnings[topic].items()]
+        known = [age for age in found if age is not None]
+        if known and len(known) == len(found):
+            oldest[topic,] = max(known)
+        read = {topic.removesuffix(suffix) for suffix in suffixes} - {topic}
+        owners.update({(topic, name): 1 for name, group in reading.groups.items() if read & group.commits.keys()})
+    return {k.DLQ_MESSAGES: depths, k.DLQ_SECONDS: oldest, k.DLQ_GROUP: owners}
