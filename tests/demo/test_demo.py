@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from exporter.demo.servers.prometheus import AlertmanagerServer, PrometheusServe
 from exporter.demo.servers.springboot import SERVICES
 from tests.demo.running import fetch
 from tests.demo.watching import state, wait_until_gone
+from tests.waiting import until
 
 
 class Demo:
@@ -94,6 +96,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
         demo.process.wait()
 
 
+def _is_free(address: str) -> bool:
+    host, _, port = address.partition(":")
+    return not listens(host, int(port))
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)])
 def test_however_it_ends_no_process_stays_behind(number: int, code: int, start: Callable[..., Demo]) -> None:
     """Also while a server hangs, which is when it sees nothing of its parent's end."""
@@ -109,8 +116,7 @@ def test_however_it_ends_no_process_stays_behind(number: int, code: int, start: 
     assert len(descendants(demo.process.pid)) > 10  # with its backends
     assert demo.end(number) == code
     for address in (where["postgres"], where["exporter"].removeprefix("http://")):
-        host, _, port = address.partition(":")
-        assert not listens(host, int(port))
+        until(partial(_is_free, address), 5, "a process that is gone closes its sockets")
     assert ("everything has ended" in demo.output) is (code == 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import ClassVar, Self
 from exporter.demo.ports import free_port, listens
 from exporter.demo.processes import Child
 
-__all__ = ["Server"]
+__all__ = ["Server", "WebServer"]
 
 
 class Server(ABC):
@@ -122,3 +123,15 @@ class Server(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+
+class WebServer(Server):
+    """One that says when it is ready, as Prometheus' programs do: it listens before that, and answers 503."""
+
+    def ready(self) -> bool:
+        """Tell whether it says that it is ready."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=1):
+                return True
+        except OSError:  # HTTPError is one
+            return False

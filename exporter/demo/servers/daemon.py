@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
-from exporter.demo.servers.base import Server
+from exporter.demo.servers.base import WebServer
 
 __all__ = ["ExporterServer"]
 
 
-class ExporterServer(Server):
-    """`hafnium-exporter serve`.
+class ExporterServer(WebServer):
+    """`hafnium-exporter serve`; it is ready when every target has been probed once.
 
     Args:
         directory: Where it keeps its configuration and its log.
@@ -44,11 +42,3 @@ class ExporterServer(Server):
     def command(self) -> Iterable[str | Path]:
         """Return the command line."""
         return [sys.executable, "-m", "exporter", "serve", "--config", self.config_path]
-
-    def ready(self) -> bool:
-        """Tell whether every target has been probed once."""
-        try:
-            with urllib.request.urlopen(f"http://{self.address}/-/ready", timeout=1):
-                return True
-        except (urllib.error.HTTPError, OSError):
-            return False

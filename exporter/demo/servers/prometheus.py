@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from exporter.demo.servers.base import Server
+from exporter.demo.servers.base import WebServer
 from exporter.demo.servers.events_api import routing_key
 from exporter.demo.servers.pagerduty import PagerDuty
 
@@ -18,7 +18,7 @@ __all__ = ["ALERTS", "AlertmanagerServer", "PrometheusServer", "alertmanager_con
 ALERTS = Path(__file__).parents[3] / "alerts"
 
 
-class PrometheusServer(Server):
+class PrometheusServer(WebServer):
     """Scrapes the exporter and evaluates the shipped rules.
 
     Args:
@@ -54,7 +54,7 @@ class PrometheusServer(Server):
         ]  # fmt: skip
 
 
-class AlertmanagerServer(Server):
+class AlertmanagerServer(WebServer):
     """Routes alerts as shipped, to a stand-in for PagerDuty.
 
     Args:
