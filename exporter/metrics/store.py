@@ -176,8 +176,9 @@ class Owner:
         Raises:
             ValueError: A sample cannot be written.
         """
+        base = self._base  # before any line is made: labels may change meanwhile
         large = {family: self._encoded(family, values) for family, values in samples.items() if len(values) > LARGE}
-        return Encoded(self._base, large)
+        return Encoded(base, large)
 
     def publish(self, samples: Samples, encoded: Encoded | None = None) -> None:
         """Replace this owner's observation by `samples`. Nothing of them is kept but their encoded lines.
@@ -191,8 +192,8 @@ class Owner:
         if self._closed:
             return
         old = self._published
-        # Labels that have changed meanwhile are not the lines' any more.
-        ready = encoded.families if encoded is not None and encoded.base == self._base else {}
+        # Labels that have changed meanwhile are not the lines' any more, nor where they have changed back: some have both.
+        ready = encoded.families if encoded is not None and encoded.base is self._base else {}
         try:
             for family, values in samples.items():
                 self._write(family, values, ready.get(family))

@@ -75,6 +75,36 @@ def test_what_was_encoded_ahead_is_published_unless_labels_have_changed() -> Non
         }
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_labels_that_change_while_lines_are_made_are_on_all_of_them(back: bool) -> None:
+    """A reload may come while a thread encodes: its lines must not be taken for those of the labels of after."""
+    store = Store()
+    owner = store.owner(BASE)
+    wanted = BASE if back else {**BASE, "zone": "b"}
+    changes: list[dict[str, str]] = []
+
+    class Values(dict[tuple[str, ...], float]):
+        def __iter__(self) -> Any:  # before the beginnings of lines are there
+            if len(changes) > 1:
+                owner.relabel(changes.pop(0))
+            return super().__iter__()
+
+        def values(self) -> Any:  # and after
+            while changes:
+                owner.relabel(changes.pop(0))
+            return super().values()
+
+    observed: Samples = {HEAP: Values({(str(number),): float(number) for number in range(LARGE + 1)})}
+    owner.publish({HEAP: dict.fromkeys(observed[HEAP], 0.0)})
+    changes += [{**BASE, "zone": "a"}, wanted]
+    for _ in range(2):  # beginnings that are wrong would be used again
+        owner.publish(observed, owner.encode(observed))
+        assert not changes
+        assert set(samples(store)) == {
+            ("probe_heap_bytes", tuple(sorted({**wanted, "area": area}.items()))) for (area,) in observed[HEAP]
+        }
+
+
 def test_a_family_published_empty_has_no_series() -> None:
     store = Store()
     owner = store.owner(BASE)
