@@ -11,6 +11,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 
 __all__ = ["REBALANCE_SECONDS", "GroupVerdict", "Progress", "Standing"]
@@ -171,6 +172,8 @@ class Progress:
         for (topic, number), still in list(course.still.items()):
             if still.commit is None and number not in group.assigned.get(topic, ()):
                 del course.still[topic, number]  # it was taken from the group
+            elif still.commit is not None and _is_gone(group, topic, number):
+                del course.still[topic, number]  # it expired, was deleted, or went with its partition
             elif still.grown and topic in seconds:
                 seconds[topic] = max(seconds[topic], now - still.since)
                 if now - still.since >= self._window:
@@ -196,6 +199,12 @@ class Progress:
             (GroupVerdict.LAGGING, long_enough and _grow(lags)),
         )
         return next((verdict for verdict, it_is in holds if it_is), GroupVerdict.OK)
+
+
+def _is_gone(group: Group, topic: str, number: int) -> bool:
+    """Say whether a commit is no more; not of a topic of which nothing was read, which may be back in the next reading."""
+    known = group.committed and Partition(topic, number) not in group.partition_errors
+    return known and topic in group.commits and number not in group.commits[topic]
 
 
 def _take_commits(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> _Sum:

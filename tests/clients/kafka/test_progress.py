@@ -165,3 +165,15 @@ def test_every_verdict_is_told_by_some_case() -> None:
     """No verdict of the closed list is without a case above: the list and this file are held together."""
     text = Path(__file__).read_text("utf-8")
     assert [verdict for verdict in GroupVerdict if f"GroupVerdict.{verdict.name}" not in text] == []
+
+
+def test_a_commit_that_is_gone_stands_still_no_more() -> None:
+    """It expired, was deleted, or went with its partition: nothing would ever move it, and the page never end."""
+    watched = Watched()
+    for number in range(int(WINDOW / STEP) + 2):
+        found = watched.read({0: number, 1: 7}, {0: number, 1: 50 + number})
+    assert (found.verdict, found.standing) == (GroupVerdict.POISONED, {"orders": 1})
+    failing = {Partition("orders", 1): PartitionErrorReason.TIMEOUT}
+    assert watched.read({0: 100}, {0: 100, 1: 100}, partition_errors=failing).standing == {"orders": 1}
+    gone = watched.read({0: 101}, {0: 101, 1: 101})
+    assert (gone.verdict, gone.standing, gone.seconds) == (GroupVerdict.OK, {}, {"orders": 0.0})
