@@ -123,6 +123,7 @@ MOVED = b"-MOVED 1 10.0.0.1:6379\r\n"
         ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected [7->-b]")), None),
         ((MOVED, b":1\r\n"), ("check", "malformed")),
         ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected 0-99"), MOVED), ("query", "query_failed")),
+        ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected 7 [7->-b]"), b"-ASK 7 10.0.0.1:6379\r\n"), None),
         ((b"+QUEUED\r\n",), ("check", "protocol")),
         ((b"",), ("query", "timeout")),
     ],

@@ -55,17 +55,20 @@ class Canary:
             OSError: As for `Connection.ask`.
         """
         try:
-            return await self._round(connection)
+            try:
+                return await self._round(connection)
+            except ServerError as error:
+                if not error.detail.startswith("MOVED "):
+                    raise
+            tag = tag_within(await read_own_slots(connection))
+            if tag is None:
+                return None
+            self._tag = tag
+            return await self._round(connection)  # whose slot may be moving too, as the last ones of a node do
         except ServerError as error:
             if error.detail.startswith(_ELSEWHERE):
                 return None
-            if not error.detail.startswith("MOVED "):
-                raise
-        tag = tag_within(await read_own_slots(connection))
-        if tag is None:
-            return None
-        self._tag = tag
-        return await self._round(connection)
+            raise
 
     async def _round(self, connection: Connection) -> Flown:
         key, value = f"{self._prefix}{{{self._tag}}}:{self._lot}", secrets.token_hex(8)
