@@ -7,6 +7,7 @@ What is pending is not in the table at all: that takes the version that is expec
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -234,10 +235,9 @@ def summed_up(rows: Iterable[Migration]) -> History:
     A repeatable migration has no version and one row for each time it ran; undone and deleted migrations do not count.
     """
     versions: dict[str, bool] = {}  # whether out of order
+    ranked: list[tuple[tuple[int, ...], str]] = []  # the same from the lowest: looking for it costs too much of ten thousand
     repeatable: set[str] = set()
     failed: set[tuple[str | None, str]] = set()
-    highest: str | None = None
-    reached: tuple[int, ...] = ()
     for version, kind, success, script in rows:
         key = (version, "" if version is not None else script)
         if not success:
@@ -246,19 +246,18 @@ def summed_up(rows: Iterable[Migration]) -> History:
         failed.discard(key)
         if kind == "DELETE" or kind.startswith("UNDO"):
             repeatable.discard(script)
-            if version is not None:
-                versions.pop(version, None)
-            highest = max(versions, key=numbers_of, default=None)
-            reached = numbers_of(highest) if highest is not None else ()
+            if version is not None and versions.pop(version, None) is not None:
+                del ranked[bisect_left(ranked, (numbers_of(version), version))]
         elif kind in _NOT_MIGRATIONS:
             continue
         elif version is None:
             repeatable.add(script)
         else:
             numbers = numbers_of(version)
-            versions[version] = highest is not None and numbers < reached
-            if highest is None or numbers > reached:
-                highest, reached = version, numbers
+            if version not in versions:
+                insort(ranked, (numbers, version))
+            versions[version] = numbers < ranked[-1][0]
+    highest = ranked[-1][1] if ranked else None
     return History(tuple(versions), highest, len(repeatable), len(failed), sum(versions.values()))
 
 
