@@ -176,3 +176,23 @@ async def test_upkeep_is_looked_at_now_and_then(own_postgres: PostgresServer, sh
     assert value(after, servers.OVERDUE) == 1  # its server has autovacuum off
     assert 0 < value(after, servers.TRANSACTION_AGE) == pytest.approx(age, abs=50)
     assert value(after, servers.MULTIXACT_AGE) >= 0
+
+
+async def test_overdue_is_what_autovacuum_would_come_to(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    """Not a session's temporary table, nor one that is to be left alone; and from version 18 on there is a most."""
+    options = {
+        "capped": "autovacuum_vacuum_threshold = 1000000, autovacuum_vacuum_max_threshold = 100",
+        "capped_too": "autovacuum_vacuum_threshold = 1000000, autovacuum_vacuum_max_threshold = 0",
+        "uncapped": "autovacuum_vacuum_threshold = 1000000, autovacuum_vacuum_max_threshold = -1",
+        "spared": "autovacuum_enabled = 'of', toast.autovacuum_enabled = off",
+    }
+    async with superuser(own_postgres) as admin:
+        for name, option in options.items():
+            await admin.execute(f"CREATE TABLE {name} (n int, t text) WITH ({option})")
+        await admin.execute("CREATE TEMPORARY TABLE scratch (n int, t text)")
+        for name in (*options, "scratch"):
+            await admin.execute(f"INSERT INTO {name} SELECT generate_series(1, 5000); DELETE FROM {name}")
+        await admin.execute("SELECT pg_stat_force_next_flush()")
+        dead = await admin.fetch("SELECT relname FROM pg_stat_user_tables WHERE n_dead_tup > 4000")
+        assert {name for (name,) in dead} == {*options, "scratch"}
+        assert value(await attempt(probe_of(own_postgres, shared)), servers.OVERDUE) == 2

@@ -22,11 +22,16 @@ SELECT pg_database_size(current_database()),
     LEFT JOIN LATERAL (SELECT
         max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_threshold') AS threshold,
         max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_scale_factor') AS factor,
+        max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_max_threshold') AS most,
         max(option_value) FILTER (WHERE option_name = 'autovacuum_enabled') AS enabled
       FROM pg_options_to_table(c.reloptions)) own ON c.reloptions IS NOT NULL
-    WHERE s.n_dead_tup > 0 AND coalesce(own.enabled::boolean, true)
-      AND s.n_dead_tup > 2 * (coalesce(own.threshold, current_setting('autovacuum_vacuum_threshold'))::float8
-      + coalesce(own.factor, current_setting('autovacuum_vacuum_scale_factor'))::float8 * greatest(c.reltuples, 0)))"""
+    WHERE s.n_dead_tup > 0 AND c.relpersistence <> 't' AND coalesce(own.enabled::boolean, true)
+      AND s.n_dead_tup > 2 * least(
+        coalesce(own.threshold, current_setting('autovacuum_vacuum_threshold'))::float8
+        + coalesce(own.factor, current_setting('autovacuum_vacuum_scale_factor'))::float8 * greatest(c.reltuples, 0),
+        (SELECT m FROM (SELECT coalesce(own.most, current_setting('autovacuum_vacuum_max_threshold', true))::float8) x (m)
+          WHERE m >= 0)))"""
+"""Temporary tables are their sessions' own: autovacuum never comes. Version 18 has a most, which is none below zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class Upkeep:
         transaction_age: Transactions since the oldest that is not frozen, in any database; writes end at about 2^31.
         multixact_age: The same of multixacts.
         overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the table's own
-            settings or the server's; not those that it is told to leave alone.
+            settings or the server's; not those that it is told to leave alone, nor temporary ones.
     """
 
     size: float
