@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
@@ -124,6 +125,10 @@ MOVED = b"-MOVED 1 10.0.0.1:6379\r\n"
         ((MOVED, b":1\r\n"), ("check", "malformed")),
         ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected 0-99"), MOVED), ("query", "query_failed")),
         ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected 7 [7->-b]"), b"-ASK 7 10.0.0.1:6379\r\n"), None),
+        *(
+            ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected " + slots)), ("check", "malformed"))
+            for slots in (b"16384", b"9-7", b"0-16384", b" ".join([b"99999"] * 50_000), b" ".join([b"0-16383"] * 50_000))
+        ),  # looked for, a slot that cannot be would hold up the event loop
         ((b"+QUEUED\r\n",), ("check", "protocol")),
         ((b"",), ("query", "timeout")),
     ],
@@ -149,6 +154,16 @@ def test_a_tag_is_found_for_any_slot(slots: range) -> None:
     tag = tag_within([range(0), slots])
     assert tag is not None
     assert tag_within([range(0)]) is None
+
+
+def test_a_tag_costs_as_much_of_many_ranges_as_of_one() -> None:
+    def seconds(slots: list[range]) -> float:
+        began = process_time()
+        assert tag_within(slots) is not None
+        return process_time() - began
+
+    one = range(9000, 9001)
+    assert seconds([one] * 8000) < 20 * max(seconds([one]), 0.005)
 
 
 async def test_what_a_server_found_slow_is_told(shared: SharedClients, tmp_path: Path) -> None:

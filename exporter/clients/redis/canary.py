@@ -86,9 +86,8 @@ def tag_within(slots: Sequence[range]) -> str | None:
 
     With a thousandth of all slots it takes a thousand tries, a millisecond or less; it is asked for when slots have moved.
     """
-    tries = range(64 * SLOTS) if any(slots) else range(0)
-    return next((str(n) for n in tries if _is_within(crc_hqx(str(n).encode(), 0) % SLOTS, slots)), None)
-
-
-def _is_within(slot: int, slots: Sequence[range]) -> bool:
-    return any(slot in each for each in slots)
+    own = bytearray(SLOTS)  # whatever the node says, a try costs the same: there may be a range for every second slot
+    for each in slots:
+        own[each.start : each.stop] = b"\1" * len(each)
+    tries = range(64 * SLOTS) if any(own) else range(0)
+    return next((str(n) for n in tries if own[crc_hqx(str(n).encode(), 0) % SLOTS]), None)

@@ -97,8 +97,11 @@ async def read_own_slots(connection: Connection) -> list[range]:
         Failure, OSError: As for `read_cluster`.
     """
     own = next((words for words in await _nodes(connection) if "myself" in words[2].split(",")), [])
-    found = (_SLOTS.fullmatch(word) for word in own[8:])  # those that move are in brackets: [93->-…]
-    return [range(int(each[1]), int(each[2] or each[1]) + 1) for each in found if each is not None]
+    found = (_SLOTS.fullmatch(word) for word in own[8 : 8 + SLOTS])  # those that move are in brackets: [93->-…]
+    slots = [range(int(each[1]), int(each[2] or each[1]) + 1) for each in found if each is not None]
+    if any(not each or each.stop > SLOTS for each in slots) or sum(map(len, slots)) > SLOTS:
+        raise Failure(Stage.CHECK, Reason.MALFORMED, "CLUSTER NODES: the node's slots are none that can be")
+    return slots
 
 
 async def _nodes(connection: Connection) -> list[list[str]]:
