@@ -41,7 +41,7 @@ _SIDE_BY_SIDE = 16
 """Requests for commits that one broker is sent before it has answered."""
 
 _LARGE = 2000
-"""Partitions past which metadata is looked through in a thread."""
+"""Topics and partitions past which metadata is looked through in a thread."""
 
 _STAGES = tuple(Stage)
 
@@ -181,7 +181,7 @@ class Cluster:
     async def _layout(self, selection: Selection, deadline: float, phases: Phases) -> tuple[Layout, Wanted]:
         answer = await self._metadata(deadline, phases)
         phases.stage = Stage.CHECK
-        if sum(len(topic[3] or ()) for topic in answer.topics or ()) > _LARGE:
+        if len(answer.topics or ()) + sum(len(topic[3] or ()) for topic in answer.topics or ()) > _LARGE:
             return await asyncio.to_thread(_look_through, answer, selection)
         return _look_through(answer, selection)
 

@@ -54,6 +54,9 @@ MAX_COMMITS = 500_000
 _LARGE = 2000
 """Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
 
+_STRAYS = 100
+"""Groups that an answer may describe beside those it was asked for; they are left out."""
+
 _LARGE_ASSIGNMENTS = 32 * 1024
 """Bytes of assignments past which they are read in a thread."""
 
@@ -156,14 +159,14 @@ async def describe_groups(
         wanted: The partitions, by topic, of which it matters to whom they are given.
 
     Raises:
-        Failure: The broker cannot be asked.
+        Failure: The broker cannot be asked, or describes far more than it was asked for.
     """
-    if kind in _DESCRIBING:
-        answer = await broker.ask(_DESCRIBING[kind](names))
-        groups = [_of_new_protocol(group) for group in answer.groups or ()]
-    else:
-        answer = await broker.ask(DescribeGroupsRequest(names))
-        groups = [_of_old_protocol(group) for group in answer.groups or ()]
+    by_kind = _DESCRIBING.get(kind)
+    answer = await broker.ask(by_kind(names) if by_kind is not None else DescribeGroupsRequest(names))
+    said = answer.groups or ()
+    if len(said) > len(names) + _STRAYS:
+        raise Failure(Stage.CHECK, Reason.MALFORMED, f"{len(said)} groups are described, {len(names)} were asked for")
+    groups = [_of_new_protocol(group) if by_kind is not None else _of_old_protocol(group) for group in said]
     if sum(group.size for group in groups) > _LARGE_ASSIGNMENTS:
         return await asyncio.to_thread(_described, groups, names, wanted)
     return _described(groups, names, wanted)

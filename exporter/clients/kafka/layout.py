@@ -131,12 +131,12 @@ def _take_health(health: Health, brokers: Mapping[int, Address], partitions: Seq
 def _brokers(answer: Any) -> tuple[dict[int, Address], dict[int, str]]:
     brokers: dict[int, Address] = {}
     racks: dict[int, str] = {}
+    if len(answer.brokers or ()) > MAX_BROKERS:
+        raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{len(answer.brokers)} brokers, at most {MAX_BROKERS} are asked")
     for node, host, port, *rest in answer.brokers or ():
         if not host or len(host) > MAX_NAME or not 0 < port < 65536:
             raise Failure(Stage.CHECK, Reason.MALFORMED, f"broker {node} has an address that cannot be")
         brokers[node] = Address(host, port)
         if rest and rest[0]:
             racks[node] = rest[0][:MAX_NAME]
-    if len(brokers) > MAX_BROKERS:
-        raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{len(brokers)} brokers, at most {MAX_BROKERS} are asked")
     return brokers, racks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import pytest
 
+from exporter.clients.kafka import cluster as cluster_module
 from exporter.clients.kafka import groups
 from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.kafka import families as kafka
@@ -470,6 +473,39 @@ async def test_more_groups_than_are_read_fail_the_part(shared: SharedClients, mo
     assert part(outcome, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
     assert len(values(outcome, kafka.STATE)) == 20
     assert len(values(outcome, kafka.TOPIC_LAG)) == 10
+
+
+async def test_more_groups_described_than_were_asked_for_are_not_looked_through(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may tell of a hundred thousand."""
+    monkeypatch.setattr(groups, "_STRAYS", -1)  # so one is as many too many
+    cluster = two_brokers()
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.MALFORMED)
+    assert not values(outcome, kafka.STATE)
+
+
+@pytest.mark.parametrize(("many", "in_thread"), [(1, False), (3, True)])
+async def test_many_topics_without_partitions_are_looked_through_in_a_thread(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch, many: int, in_thread: bool
+) -> None:
+    """An answer has room for four hundred thousand: a second's matching of patterns."""
+    threads: list[int] = []
+    look_through = cluster_module._look_through
+
+    def noted(*of: Any) -> Any:
+        threads.append(threading.get_ident())
+        return look_through(*of)
+
+    monkeypatch.setattr(cluster_module, "_LARGE", 2)
+    monkeypatch.setattr(cluster_module, "_look_through", noted)
+    cluster = FakeCluster(topics={f"t{number}": {} for number in range(many)})
+    async with cluster.running():
+        assert (await once(shared, cluster.port())).verdict is Verdict.UP
+    assert [each != threading.get_ident() for each in threads] == [in_thread]
 
 
 @pytest.mark.parametrize("speaks", [True, False])
