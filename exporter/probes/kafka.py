@@ -39,6 +39,9 @@ from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "KafkaProbe", "KafkaSettings"]
 
+_GAPS = 3
+"""Intervals without a reading past which groups are watched anew, where that is longer than the window."""
+
 _ASKED = 1000
 """Partitions of a reading that are asked about by timestamp at a time; the others come next."""
 
@@ -192,7 +195,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         )
         self._cluster = Cluster(target.addresses, access)
         self.max_series = settings.max_series
-        self._progress = Progress(settings.window)
+        self._progress = Progress(settings.window, longest_gap=_GAPS * settings.interval)
         self._ages = Ages()
         self._selection = Selection(
             groups=settings.groups.selector(),

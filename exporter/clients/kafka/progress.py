@@ -122,17 +122,19 @@ class Progress:
 
     Args:
         window: Seconds after which a commit that does not move, while messages come in, stands still.
+        longest_gap: Seconds without a reading past which a group is watched anew; the window by default.
     """
 
-    def __init__(self, window: float) -> None:
+    def __init__(self, window: float, longest_gap: float = 0.0) -> None:
         self._window = window
+        self._longest_gap = max(window, longest_gap)
         self._courses: dict[str, _Course] = {}
         self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
 
     def observe(self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic) -> dict[str, Standing]:
         """Take in a reading, and return what each of its groups does.
 
-        A group that is missing is kept for as long as the window: a coordinator that does not answer is no new beginning.
+        A group that is missing is kept for a while: a coordinator that does not answer is no new beginning.
 
         Args:
             now: Seconds of a clock that goes forwards.
@@ -140,10 +142,9 @@ class Progress:
             ends: Ends of the log, read after the commits.
         """
         with self._lock:
-            found = {name: self._observe(now, name, group, ends) for name, group in groups.items()}
-            for name in [name for name, course in self._courses.items() if course.seen_at < now - self._window]:
-                del self._courses[name]
-        return found
+            for name in [name for name, course in self._courses.items() if course.seen_at < now - self._longest_gap]:
+                del self._courses[name]  # what it did meanwhile is not known: it may have committed, and stood still since
+            return {name: self._observe(now, name, group, ends) for name, group in groups.items()}
 
     def _observe(self, now: float, name: str, group: Group, ends: OffsetsByTopic) -> Standing:
         course = self._courses.get(name)

@@ -177,3 +177,21 @@ def test_a_commit_that_is_gone_stands_still_no_more() -> None:
     assert watched.read({0: 100}, {0: 100, 1: 100}, partition_errors=failing).standing == {"orders": 1}
     gone = watched.read({0: 101}, {0: 101, 1: 101})
     assert (gone.verdict, gone.standing, gone.seconds) == (GroupVerdict.OK, {}, {"orders": 0.0})
+
+
+def test_what_was_not_watched_for_longer_than_the_window_is_watched_anew() -> None:
+    """An outage of the cluster or of the exporter is none of the consumers: they may have committed since."""
+    watched = Watched()
+    watched.over(2 * STEP, lambda _: 7, lambda n: 98 + n)
+    watched.now += 2 * WINDOW
+    assert watched.read({0: 7}, {0: 900}).verdict is GroupVerdict.UNKNOWN
+    assert watched.over(WINDOW + STEP, lambda _: 7, lambda n: 901 + n).verdict is GroupVerdict.STALLED
+
+
+def test_an_interval_longer_than_the_window_is_no_gap() -> None:
+    watched = Watched()
+    watched.progress = Progress(WINDOW, longest_gap=6 * WINDOW)
+    for number in range(3):
+        watched.now += 2 * WINDOW
+        found = watched.read({0: 7}, {0: 98 + number})
+    assert found.verdict is GroupVerdict.STALLED
