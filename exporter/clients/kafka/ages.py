@@ -28,6 +28,9 @@ _TOLD = 0.5
 _POINTS = 48
 """Points kept of a partition; they are thinned out to a share of their age, away from the records asked about."""
 
+_AGAIN = 60.0
+"""Seconds after which a partition is asked about again that nothing was answered for."""
+
 _FARTHER = 8.0
 """By how much an older time is looked at next, as long as all that were looked at are too young."""
 
@@ -56,12 +59,23 @@ class _Passed(NamedTuple):
 
 @dataclass(slots=True)
 class _History:
-    """Ends of one partition, the first unread records that are asked about, and whether the last reading had its end."""
+    """Ends of one partition.
 
+    Attributes:
+        made: Identity of its topic; None where brokers do not tell it.
+        beginning: Offset of the first record kept.
+        points: The ends.
+        unread: The first unread records that are asked about.
+        current: Whether the last reading had its end.
+        quiet_until: Until when it is not asked about, since nothing was answered.
+    """
+
+    made: bytes | None = None
     beginning: int = 0
     points: list[_Point] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
     current: bool = False
+    quiet_until: float = 0.0
 
     def observe(self, now: float, end: int, beginning: int) -> None:
         if not self.points or end < self.points[-1].end or beginning < self.beginning:
@@ -102,7 +116,9 @@ class _History:
         return _Passed(before.last, before.last + share * (after.first - before.last), after.first)
 
     def ask(self, now: float) -> float | None:
-        """Return a time to ask about next; None if all is known nearly enough."""
+        """Return a time to ask about next; None if all is known nearly enough, or nothing is answered."""
+        if now < self.quiet_until:
+            return None
         for offset in self.unread:
             if offset >= self.points[-1].end:
                 continue
@@ -153,6 +169,7 @@ class Ages:
         unread: Mapping[Partition, Iterable[int]],
         ends: Mapping[str, Mapping[int, int]],
         beginnings: Mapping[str, Mapping[int, int]],
+        made: Mapping[str, bytes | None] | None = None,
     ) -> None:
         """Take in a reading.
 
@@ -161,9 +178,11 @@ class Ages:
             unread: The partitions to follow, and the offsets in them whose records are asked about; others are forgotten.
             ends: Ends of the log; a partition without one keeps what is known of it.
             beginnings: Offsets of the first records kept.
+            made: Identities of topics, where brokers tell them: one that was made anew has another, and begins anew.
         """
+        made = made or {}
         with self._lock:
-            self._histories = {at: self._histories.get(at) or _History() for at in unread}
+            self._histories = {at: self._history(at, made.get(at.topic)) for at in unread}
             for at, history in self._histories.items():
                 end = ends.get(at.topic, {}).get(at.number)
                 beginning = beginnings.get(at.topic, {}).get(at.number, history.beginning)
@@ -171,6 +190,13 @@ class Ages:
                 history.current = end is not None
                 if end is not None:
                     history.observe(now, end, beginning)
+
+    def _history(self, at: Partition, made: bytes | None) -> _History:
+        history = self._histories.get(at)
+        if history is None or (made is not None and history.made not in {None, made}):
+            return _History(made)
+        history.made = made or history.made
+        return history
 
     def ask(self, now: float, most: int) -> dict[Partition, float]:
         """Return at what time the end of which partition should be asked for, so that ages are known well enough."""
@@ -187,10 +213,14 @@ class Ages:
     def learn(self, now: float, times: Mapping[Partition, float], offsets: Mapping[Partition, int | None]) -> None:
         """Take in answers: the first record that is not older than the time, None if there is none."""
         with self._lock:
-            for at, offset in offsets.items():
+            for at, time in times.items():
                 history = self._histories.get(at)
-                if history is not None and history.points and at in times:
-                    history.learn(now, times[at], offset)
+                if history is None or not history.points:
+                    continue
+                if at in offsets:
+                    history.learn(now, time, offsets[at])
+                else:
+                    history.quiet_until = now + _AGAIN
 
     def age(self, now: float, at: Partition, offset: int) -> float | None:
         """Return how long the record at an offset, or the first kept after it, has waited.

@@ -148,7 +148,7 @@ class Progress:
         self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
 
     def observe(
-        self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic, made: Mapping[str, bytes] | None = None
+        self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic, made: Mapping[str, bytes | None] | None = None
     ) -> dict[str, Standing]:
         """Take in a reading, and return what each of its groups does.
 
@@ -165,7 +165,9 @@ class Progress:
                 del self._courses[name]  # what it did meanwhile is not known: it may have committed, and stood still since
             return {name: self._observe(now, name, group, ends, made or {}) for name, group in groups.items()}
 
-    def _observe(self, now: float, name: str, group: Group, ends: OffsetsByTopic, made: Mapping[str, bytes]) -> Standing:
+    def _observe(
+        self, now: float, name: str, group: Group, ends: OffsetsByTopic, made: Mapping[str, bytes | None]
+    ) -> Standing:
         course = self._courses.get(name)
         if course is None:
             course = self._courses[name] = _Course(now, now)
@@ -182,12 +184,12 @@ class Progress:
         seconds, standing = self._still(now, course, group)
         return Standing(self._verdict(now, course, group, total, standing), standing, seconds, uncommitted)
 
-    def _take_topics(self, now: float, course: _Course, group: Group, made: Mapping[str, bytes]) -> None:
+    def _take_topics(self, now: float, course: _Course, group: Group, made: Mapping[str, bytes | None]) -> None:
         """Forget topics that were made anew, and those that have not been the group's for long: they come and go."""
         current = group.commits.keys() | group.assigned.keys()
-        course.forget({topic for topic, which in course.made.items() if made.get(topic, which) != which})
+        course.forget({topic for topic, which in course.made.items() if (made.get(topic) or which) != which})
         course.topics |= dict.fromkeys(current, now)
-        course.made |= {topic: made[topic] for topic in current if topic in made}
+        course.made |= {topic: which for topic in current if (which := made.get(topic))}
         if len(course.topics) > len(current):
             course.forget({topic for topic, seen in course.topics.items() if seen < now - self._longest_gap})
 
