@@ -28,9 +28,6 @@ _TOLD = 0.5
 _POINTS = 48
 """Points kept of a partition; they are thinned out to a share of their age, away from the records asked about."""
 
-_AGAIN = 60.0
-"""Seconds after which a partition is asked about again that nothing was answered for."""
-
 _FARTHER = 8.0
 """By how much an older time is looked at next, as long as all that were looked at are too young."""
 
@@ -67,7 +64,7 @@ class _History:
         points: The ends.
         unread: The first unread records that are asked about.
         current: Whether the last reading had its end.
-        quiet_until: Until when it is not asked about, since nothing was answered.
+        unanswered: The reading, by its time, in which it was asked about and nothing was answered.
     """
 
     made: bytes | None = None
@@ -75,7 +72,7 @@ class _History:
     points: list[_Point] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
     current: bool = False
-    quiet_until: float = 0.0
+    unanswered: float | None = None
 
     def observe(self, now: float, end: int, beginning: int) -> None:
         if not self.points or end < self.points[-1].end or beginning < self.beginning:
@@ -116,9 +113,9 @@ class _History:
         return _Passed(before.last, before.last + share * (after.first - before.last), after.first)
 
     def ask(self, now: float) -> float | None:
-        """Return a time to ask about next; None if all is known nearly enough, or nothing is answered."""
-        if now < self.quiet_until:
-            return None
+        """Return a time to ask about next; None if all is known nearly enough, or to be had in this reading."""
+        if now == self.unanswered:
+            return None  # others have their turn
         for offset in self.unread:
             if offset >= self.points[-1].end:
                 continue
@@ -220,7 +217,7 @@ class Ages:
                 if at in offsets:
                     history.learn(now, time, offsets[at])
                 else:
-                    history.quiet_until = now + _AGAIN
+                    history.unanswered = now
 
     def age(self, now: float, at: Partition, offset: int) -> float | None:
         """Return how long the record at an offset, or the first kept after it, has waited.

@@ -148,3 +148,21 @@ def test_questions_of_one_time_are_bounded() -> None:
     ages = Ages()
     ages.observe(NOW, {Partition("orders", n): [0] for n in range(50)}, {"orders": dict.fromkeys(range(50), 9)}, {})
     assert len(ages.ask(NOW, 10)) == 10
+
+
+def test_a_topic_made_anew_is_told_by_its_identity_though_its_log_is_longer() -> None:
+    ages = Ages()
+    for number in range(5):
+        ages.observe(NOW + STEP * number, {AT: [100]}, {"orders": {0: 100 + number}}, {}, {"orders": b"first"})
+    assert ages.age(NOW + STEP * 5, AT, 100) is not None
+    ages.observe(NOW + STEP * 5, {AT: [100]}, {"orders": {0: 900}}, {}, {"orders": b"second"})
+    assert ages.age(NOW + STEP * 5, AT, 100) is None
+
+
+def test_what_nothing_is_answered_for_leaves_others_their_turn() -> None:
+    ages = Ages()
+    other = Partition("mail", 0)
+    ages.observe(NOW, {AT: [0], other: [0]}, {"orders": {0: 9}, "mail": {0: 9}}, {})
+    times = ages.ask(NOW, 1)
+    ages.learn(NOW, times, {})
+    assert set(ages.ask(NOW, 10)) == {AT, other} - set(times)
