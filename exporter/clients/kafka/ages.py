@@ -61,6 +61,7 @@ class _History:
     Attributes:
         made: Identity of its topic; None where brokers do not tell it.
         beginning: Offset of the first record kept.
+        surviving: The same by what a broker says of a time before all records: compaction moves no beginning.
         points: The ends.
         unread: The first unread records that are asked about.
         current: Whether the last reading had its end.
@@ -69,6 +70,7 @@ class _History:
 
     made: bytes | None = None
     beginning: int = 0
+    surviving: int = 0
     points: list[_Point] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
     current: bool = False
@@ -76,7 +78,7 @@ class _History:
 
     def observe(self, now: float, end: int, beginning: int) -> None:
         if not self.points or end < self.points[-1].end or beginning < self.beginning:
-            self.points = [_Point(end, now, now)]  # made anew, or it lost records: what was known is of others
+            self.points, self.surviving = [_Point(end, now, now)], 0  # made anew, or it lost records: it is of others
         elif end == self.points[-1].end:
             self.points[-1] = self.points[-1]._replace(last=now)
         else:
@@ -89,6 +91,9 @@ class _History:
 
     def learn(self, now: float, at: float, end: int | None) -> None:
         """Take in where the log ended at a time; None for no record since."""
+        if end is not None and now - at >= LONGEST:
+            self.surviving = end
+            self.unread = sorted({self.held(offset) for offset in self.unread})
         later = next((index for index, point in enumerate(self.points) if point.first > at), len(self.points))
         if later == len(self.points):
             return  # it lies within what was seen
@@ -102,6 +107,10 @@ class _History:
         else:
             self.points.insert(later, _Point(end, at, at))
             self._thin(now)
+
+    def held(self, offset: int) -> int:
+        """Return a record's offset, or that of the first after it which may still be there."""
+        return max(offset, self.beginning, self.surviving)
 
     def passed(self, offset: int) -> _Passed | None:
         """Say when the end passed an offset; None if that was before all that is known, or has not been."""
@@ -183,7 +192,7 @@ class Ages:
             for at, history in self._histories.items():
                 end = ends.get(at.topic, {}).get(at.number)
                 beginning = beginnings.get(at.topic, {}).get(at.number, history.beginning)
-                history.unread = sorted({max(offset, beginning) for offset in unread[at]})
+                history.unread = sorted({max(offset, beginning, history.surviving) for offset in unread[at]})
                 history.current = end is not None
                 if end is not None:
                     history.observe(now, end, beginning)
@@ -232,7 +241,7 @@ class Ages:
             history = self._histories.get(at)
             if history is None or not history.points:
                 return None
-            offset = max(offset, history.beginning)
+            offset = history.held(offset)
             if offset >= history.points[-1].end:
                 return 0.0
             passed = history.passed(offset)
