@@ -92,13 +92,15 @@ class _Course:
     """One group over time.
 
     Attributes:
-        topics: When each topic that something is kept of was last the group's.
+        topics: Those that something is kept of.
+        away: Since when each of them has not been the group's.
         made: Which of the topics that have had this name each is, where the brokers tell.
     """
 
     watched_since: float
     seen_at: float
-    topics: dict[str, float] = field(default_factory=dict)
+    topics: set[str] = field(default_factory=set)
+    away: dict[str, float] = field(default_factory=dict)
     made: dict[str, bytes] = field(default_factory=dict)
     commits: OffsetsByTopic = field(default_factory=dict)
     still: dict[tuple[str, int], _Still] = field(default_factory=dict)
@@ -112,8 +114,9 @@ class _Course:
         """Drop all that is kept of topics."""
         if not topics:
             return
+        self.topics -= set(topics)
         for topic in topics:
-            for kept in (self.topics, self.made, self.commits):
+            for kept in (self.away, self.made, self.commits):
                 kept.pop(topic, None)
         self.still = {at: still for at, still in self.still.items() if at[0] not in topics}
 
@@ -186,12 +189,16 @@ class Progress:
 
     def _take_topics(self, now: float, course: _Course, group: Group, made: Mapping[str, bytes | None]) -> None:
         """Forget topics that were made anew, and those that have not been the group's for long: they come and go."""
-        current = group.commits.keys() | group.assigned.keys()
+        current = group.commits.keys() | group.assigned.keys() if group.assigned else group.commits.keys()
         course.forget({topic for topic, which in course.made.items() if (made.get(topic) or which) != which})
-        course.topics |= dict.fromkeys(current, now)
-        course.made |= {topic: which for topic in current if (which := made.get(topic))}
-        if len(course.topics) > len(current):
-            course.forget({topic for topic, seen in course.topics.items() if seen < now - self._longest_gap})
+        if course.topics == current:
+            course.away.clear()
+        else:
+            course.away = {topic: course.away.get(topic, now) for topic in course.topics - current}
+            course.topics |= current
+            course.forget({topic for topic, since in course.away.items() if since < now - self._longest_gap})
+        if len(course.made) < len(current):
+            course.made |= {topic: which for topic in current if (which := made.get(topic))}
 
     def _still(self, now: float, course: _Course, group: Group) -> tuple[dict[str, float], dict[str, int]]:
         """Return for how long commits have stood still by topic, and in how many partitions for the whole window.
