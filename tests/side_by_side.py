@@ -25,6 +25,7 @@ GROUPS = {
         "tests/demo/test_cluster.py",
         "tests/clients/kubernetes/test_control_plane.py",
     ),
+    "kafka 4": ("tests/kafka/newer/",),
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),

@@ -22,6 +22,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 kafka.messages_lost(options),
                 lag.dead_letters(options),
                 kafka.partitions_offline(options),
+                kafka.under_min_isr(options),
                 kafka.broker_down(options),
                 kafka.under_replicated(options),
             ),

@@ -13,6 +13,7 @@ __all__ = [
     "messages_lost",
     "offsets_ahead",
     "partitions_offline",
+    "under_min_isr",
     "under_replicated",
 ]
 
@@ -27,6 +28,7 @@ _COMMITTED = "probe_kafka_consumer_group_committed_partitions"
 _LOST = "probe_kafka_consumer_group_lost_messages"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
+_MIN_ISR = "probe_kafka_under_min_isr_partitions"
 
 
 def _missing(options: Options) -> str:
@@ -56,6 +58,27 @@ def partitions_offline(options: Options) -> Alert:
         action="Page on-call, start the brokers that hold them",
         panel=141,
         meaning="partitions of the cluster, internal ones too, have had no leader for 1 min",
+        kinds=_KAFKA,
+    )
+
+
+def under_min_isr(options: Options) -> Alert:
+    """Build KafkaPartitionsUnderMinIsr."""
+    return Alert(
+        name="KafkaPartitionsUnderMinIsr",
+        severity=Severity.CRITICAL,
+        expr=stepping_back(f"{highest(_MIN_ISR, options.recent)} > 0", options),
+        wait="2m",
+        summary="{{ $labels.service }} refuses writes to {{ $value | humanize }} partitions",
+        description=(
+            "{{ $value | humanize }} partitions of {{ $labels.service }} have had fewer replicas in sync than "
+            "min.insync.replicas for 2m: what is written with acks=all, the producers' default, is refused."
+        ),
+        cause=_missing(options),
+        action="Page on-call, start the brokers that hold the other replicas",
+        panel=141,
+        meaning="partitions of the cluster, internal ones too, have had fewer replicas in sync than `min.insync.replicas` "
+        "for 2 min, so that writes with acks=all are refused",
         kinds=_KAFKA,
     )
 
@@ -91,7 +114,7 @@ def under_replicated(options: Options) -> Alert:
     return Alert(
         name="KafkaUnderReplicated",
         severity=Severity.WARNING,
-        expr=f"{expr}\n{firing('KafkaBrokerDown')}\n{firing('KafkaPartitionsOffline')}",
+        expr="\n".join([expr, *map(firing, ("KafkaBrokerDown", "KafkaPartitionsOffline", "KafkaPartitionsUnderMinIsr"))]),
         wait="10m",
         summary="{{ $labels.service }} has {{ $value | humanize }} partitions that lack a replica",
         description=(

@@ -32,8 +32,11 @@ def _cluster() -> Panels:
         ),
         graph(
             141, "Kafka partitions that are not whole",
-            "Partitions without a leader, and with fewer replicas in sync than they should have; of how many.", "short",
+            "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
+            "have; of how many. Topics of which it is not known how many replicas writes want.", "short",
             Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
+            Query(f"max by (service) ({of('probe_kafka_under_min_isr_partitions')})", "{{service}} refusing writes"),
+            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}} topics not known"),
             Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
             Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"),
         ),

@@ -30,9 +30,19 @@ OFFLINE = gauge(
     "probe_kafka_offline_partitions",
     "Partitions of the cluster without a leader, which nothing is read from or written to, of all topics, selected or not.",
 )
+UNDER_MIN_ISR = gauge(
+    "probe_kafka_under_min_isr_partitions",
+    "Partitions of the cluster that have a leader and fewer replicas in sync than their topic's min.insync.replicas: what "
+    "is written with acks=all is refused. Of all topics, selected or not; left out while it is not known for one.",
+)
+UNKNOWN_MIN_ISR = gauge(
+    "probe_kafka_unknown_min_isr_topics",
+    "Topics whose min.insync.replicas is not known: their configuration may not be described, or nobody has told it yet.",
+)
 LAG = gauge(
     "probe_kafka_consumer_group_lag",
-    "Messages of a partition that a consumer group has not committed; below zero where a commit is beyond the end.",
+    "Messages of a partition that a consumer group has not committed, or a share group has not finished with; below zero "
+    "where a commit is beyond the end.",
     "group",
     "topic",
     "partition",
@@ -43,6 +53,13 @@ TOPIC_LAG = gauge(
     "counted below zero; left out while one of them cannot be read.",
     "group",
     "topic",
+)
+SHARE_START = gauge(
+    "probe_kafka_share_group_start_offset",
+    "First message of a partition that a share group has not finished with.",
+    "group",
+    "topic",
+    "partition",
 )
 COMMITTED = gauge(
     "probe_kafka_consumer_group_committed_partitions",
@@ -150,9 +167,10 @@ PARTITION_ERROR = gauge(
 )
 
 FAMILIES: tuple[Family, ...] = (
-    BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, OFFLINE, LAG, TOPIC_LAG, COMMITTED,
-    UNCOMMITTED, LAG_SECONDS, TOPIC_LAG_SECONDS, MARGIN, LOST, VERDICT, STANDING, STANDING_SECONDS, MEMBERS, STATE,
-    COORDINATOR, END_OFFSET, OPEN_MESSAGES, OPEN_SECONDS, DLQ_MESSAGES, DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR,
+    BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, UNDER_MIN_ISR, UNKNOWN_MIN_ISR,
+    OFFLINE, SHARE_START, LAG, TOPIC_LAG, COMMITTED, UNCOMMITTED, LAG_SECONDS, TOPIC_LAG_SECONDS, MARGIN, LOST, VERDICT,
+    STANDING, STANDING_SECONDS, MEMBERS, STATE, COORDINATOR, END_OFFSET, OPEN_MESSAGES, OPEN_SECONDS, DLQ_MESSAGES,
+    DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR,
 )  # fmt: skip
 """All of them."""
 

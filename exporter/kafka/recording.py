@@ -8,6 +8,7 @@ from itertools import repeat
 from exporter.clients.kafka.ages import Ages
 from exporter.clients.kafka.cluster import Reading
 from exporter.clients.kafka.errors import PartitionErrorReason
+from exporter.clients.kafka.groups import SHARE
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.progress import Standing
 from exporter.kafka import families as k
@@ -28,6 +29,8 @@ def samples_of_brokers(reading: Reading) -> Samples:
         k.BROKER_ADDRESS: {(str(node), str(at), layout.racks.get(node, "")): 1 for node, at in layout.brokers.items()},
         k.PARTITIONS: {(): layout.health.partitions},
         k.UNDER_REPLICATED: {(): layout.health.under_replicated},
+        k.UNDER_MIN_ISR: {(): reading.under_min_isr} if reading.under_min_isr is not None else {},
+        k.UNKNOWN_MIN_ISR: {(): reading.unknown_min_isr},
         k.OFFLINE: {(): layout.health.offline},
     }
 
@@ -73,14 +76,18 @@ def samples_of_offsets(reading: Reading, most: int) -> Samples:
     """Return what matters most first: an attempt takes a bounded number of series, and no more than that of partitions."""
     lags: dict[LabelValues, float] = {}
     topic_lags: dict[LabelValues, float] = {}
+    starts: dict[LabelValues, float] = {}
     for name, group in reading.groups.items():
         unread = {partition.topic for partition in group.partition_errors}
         for topic, commits in group.commits.items():
             ends = reading.ends.get(topic, {})
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
-            lag = [ends[number] - commit for number, commit in known.items()]
+            left = group.left.get(topic, {})  # by a broker that counts what was acknowledged out of order
+            lag = [left.get(number, ends[number] - commit) for number, commit in known.items()]
             if most and len(lags) <= most:  # past it the part fails, and more are not recorded
                 lags.update(zip(_labels(known, name, topic), lag, strict=True))
+                if group.kind == SHARE:
+                    starts.update(zip(_labels(known, name, topic), known.values(), strict=True))
             if known is commits and topic not in unread:  # else the sum would be too small
                 # What is beyond the end in one partition makes up for nothing in another.
                 topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
@@ -93,6 +100,7 @@ def samples_of_offsets(reading: Reading, most: int) -> Samples:
         **_samples_of_retention(reading),
         k.PARTITION_ERROR: _error_samples(reading.partition_errors),
         k.LAG: lags,
+        k.SHARE_START: starts,
         k.END_OFFSET: ends_of,
     }
 

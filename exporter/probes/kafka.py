@@ -245,7 +245,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         return _missing("topic", self.settings.expected_topics, reading.layout.topics, reading.layout.describes)
 
     def _samples(self, reading: Reading, now: float) -> dict[str, Samples]:
-        standings = self._progress.observe(now, reading.groups, reading.ends)
+        standings = self._progress.observe(now, reading.groups, reading.ends, reading.layout.health.made)
         most = self.max_series if self.settings.per_partition else 0
         return {
             "groups": samples_of_groups(reading, standings),
@@ -267,13 +267,13 @@ class KafkaProbe(Probe[KafkaSettings]):
                 return
             asked = {partition: int((at + since_1970) * 1000) for partition, at in times.items()}
             answers = await self._cluster.offsets_since(reading.layout, asked, end)
+            self._ages.learn(now, times, answers)
             if not answers:
                 return
-            self._ages.learn(now, times, answers)
             times = self._ages.ask(now, _ASKED)
 
     def _follow(self, reading: Reading, now: float) -> dict[Partition, float]:
-        self._ages.observe(now, self._unread(reading), reading.ends, reading.beginnings)
+        self._ages.observe(now, self._unread(reading), reading.ends, reading.beginnings, reading.layout.health.made)
         return self._ages.ask(now, _ASKED)
 
     def _unread(self, reading: Reading) -> dict[Partition, set[int]]:

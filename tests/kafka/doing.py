@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -11,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.fixtures.kafkas import KafkaCluster
 from tests.waiting import eventually
 
-__all__ = ["commit", "create", "member", "write"]
+__all__ = ["commit", "create", "member", "program", "write"]
 
 
 async def create(admin: AIOKafkaAdminClient, topic: str, replicas: Mapping[int, list[int]]) -> None:
@@ -61,3 +63,16 @@ async def member(kafkas: KafkaCluster, group: str, topic: str) -> AsyncIterator[
         yield client
     finally:
         await client.stop()
+
+
+@asynccontextmanager
+async def program(command: Sequence[str]) -> AsyncIterator[None]:
+    """Run one until the block ends; it is asked to end, as by somebody at a terminal."""
+    running = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        running.terminate()
+        await running.wait()

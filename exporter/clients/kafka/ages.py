@@ -56,16 +56,29 @@ class _Passed(NamedTuple):
 
 @dataclass(slots=True)
 class _History:
-    """Ends of one partition, the first unread records that are asked about, and whether the last reading had its end."""
+    """Ends of one partition.
 
+    Attributes:
+        made: Identity of its topic; None where brokers do not tell it.
+        beginning: Offset of the first record kept.
+        surviving: The same by what a broker says of a time before all records: compaction moves no beginning.
+        points: The ends.
+        unread: The first unread records that are asked about.
+        current: Whether the last reading had its end.
+        unanswered: The reading, by its time, in which it was asked about and nothing was answered.
+    """
+
+    made: bytes | None = None
     beginning: int = 0
+    surviving: int = 0
     points: list[_Point] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
     current: bool = False
+    unanswered: float | None = None
 
     def observe(self, now: float, end: int, beginning: int) -> None:
         if not self.points or end < self.points[-1].end or beginning < self.beginning:
-            self.points = [_Point(end, now, now)]  # made anew, or it lost records: what was known is of others
+            self.points, self.surviving = [_Point(end, now, now)], 0  # made anew, or it lost records: it is of others
         elif end == self.points[-1].end:
             self.points[-1] = self.points[-1]._replace(last=now)
         else:
@@ -78,6 +91,9 @@ class _History:
 
     def learn(self, now: float, at: float, end: int | None) -> None:
         """Take in where the log ended at a time; None for no record since."""
+        if end is not None and now - at >= LONGEST:
+            self.surviving = end
+            self.unread = sorted({self.held(offset) for offset in self.unread})
         later = next((index for index, point in enumerate(self.points) if point.first > at), len(self.points))
         if later == len(self.points):
             return  # it lies within what was seen
@@ -92,6 +108,10 @@ class _History:
             self.points.insert(later, _Point(end, at, at))
             self._thin(now)
 
+    def held(self, offset: int) -> int:
+        """Return a record's offset, or that of the first after it which may still be there."""
+        return max(offset, self.beginning, self.surviving)
+
     def passed(self, offset: int) -> _Passed | None:
         """Say when the end passed an offset; None if that was before all that is known, or has not been."""
         later = bisect_right(self.points, offset, key=_end)
@@ -102,7 +122,9 @@ class _History:
         return _Passed(before.last, before.last + share * (after.first - before.last), after.first)
 
     def ask(self, now: float) -> float | None:
-        """Return a time to ask about next; None if all is known nearly enough."""
+        """Return a time to ask about next; None if all is known nearly enough, or to be had in this reading."""
+        if now == self.unanswered:
+            return None  # others have their turn
         for offset in self.unread:
             if offset >= self.points[-1].end:
                 continue
@@ -153,6 +175,7 @@ class Ages:
         unread: Mapping[Partition, Iterable[int]],
         ends: Mapping[str, Mapping[int, int]],
         beginnings: Mapping[str, Mapping[int, int]],
+        made: Mapping[str, bytes | None] | None = None,
     ) -> None:
         """Take in a reading.
 
@@ -161,16 +184,25 @@ class Ages:
             unread: The partitions to follow, and the offsets in them whose records are asked about; others are forgotten.
             ends: Ends of the log; a partition without one keeps what is known of it.
             beginnings: Offsets of the first records kept.
+            made: Identities of topics, where brokers tell them: one that was made anew has another, and begins anew.
         """
+        made = made or {}
         with self._lock:
-            self._histories = {at: self._histories.get(at) or _History() for at in unread}
+            self._histories = {at: self._history(at, made.get(at.topic)) for at in unread}
             for at, history in self._histories.items():
                 end = ends.get(at.topic, {}).get(at.number)
                 beginning = beginnings.get(at.topic, {}).get(at.number, history.beginning)
-                history.unread = sorted({max(offset, beginning) for offset in unread[at]})
+                history.unread = sorted({max(offset, beginning, history.surviving) for offset in unread[at]})
                 history.current = end is not None
                 if end is not None:
                     history.observe(now, end, beginning)
+
+    def _history(self, at: Partition, made: bytes | None) -> _History:
+        history = self._histories.get(at)
+        if history is None or (made is not None and history.made not in {None, made}):
+            return _History(made)
+        history.made = made or history.made
+        return history
 
     def ask(self, now: float, most: int) -> dict[Partition, float]:
         """Return at what time the end of which partition should be asked for, so that ages are known well enough."""
@@ -187,10 +219,14 @@ class Ages:
     def learn(self, now: float, times: Mapping[Partition, float], offsets: Mapping[Partition, int | None]) -> None:
         """Take in answers: the first record that is not older than the time, None if there is none."""
         with self._lock:
-            for at, offset in offsets.items():
+            for at, time in times.items():
                 history = self._histories.get(at)
-                if history is not None and history.points and at in times:
-                    history.learn(now, times[at], offset)
+                if history is None or not history.points:
+                    continue
+                if at in offsets:
+                    history.learn(now, time, offsets[at])
+                else:
+                    history.unanswered = now
 
     def age(self, now: float, at: Partition, offset: int) -> float | None:
         """Return how long the record at an offset, or the first kept after it, has waited.
@@ -205,7 +241,7 @@ class Ages:
             history = self._histories.get(at)
             if history is None or not history.points:
                 return None
-            offset = max(offset, history.beginning)
+            offset = history.held(offset)
             if offset >= history.points[-1].end:
                 return 0.0
             passed = history.passed(offset)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 from exporter.clients.kafka.connection import Access, Broker
 from exporter.clients.kafka.errors import (
@@ -17,11 +18,13 @@ from exporter.clients.kafka.errors import (
     partition_error_of_failure,
     together,
 )
-from exporter.clients.kafka.groups import MAX_GROUPS, Group, Quota, describe_groups, list_groups
-from exporter.clients.kafka.layout import Layout, Partition, read_layout
+from exporter.clients.kafka.groups import MAX_GROUPS, SHARE, Group, Quota, describe_groups, list_groups
+from exporter.clients.kafka.layout import Layout, Partition, read_layout, size_of
+from exporter.clients.kafka.minimums import Minimums
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits, fetch_offsets_since
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import MetadataRequest
+from exporter.clients.kafka.shares import fetch_shared
 from exporter.net.phases import Phases
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
@@ -33,6 +36,18 @@ RESERVE = 0.15
 
 GROUPS_SHARE = 0.45
 """Share of the time left after the metadata after which a broker is given up that hangs when asked for groups."""
+
+SLOW_SHARE = 0.85
+"""The same for one that has just answered, if slowly: it takes long for the many groups that it has."""
+
+QUIET_SHARE = 0.2
+"""Share of that time within which it must have answered again."""
+
+FUTURE = 60.0
+"""Seconds by which a record's timestamp may be ahead of this machine's clock: past it, it tells nothing of when it came."""
+
+MINIMUMS_SHARE = 0.3
+"""Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
 
 _DESCRIBED = 50
 """Groups described in one request."""
@@ -78,6 +93,9 @@ class Reading:
         stable: Offset of its first record of an open transaction, or its end, for the same partitions; missing where the
             broker does not tell it.
         partition_errors: Partitions whose offsets are not known, and why.
+        under_min_isr: Partitions that have a leader and fewer replicas in sync than their topic wants before it takes what
+            must be on all of them; None where it is not known of a topic that lacks a replica.
+        unknown_min_isr: Topics of which it is not known how many they want.
         failures: How reading `groups` and `offsets` failed, None where all of it is known; what others said is there all
             the same. An exception that is no `Failure` is a defect.
     """
@@ -89,6 +107,8 @@ class Reading:
     beginnings: OffsetsByTopic = field(default_factory=dict)
     stable: OffsetsByTopic = field(default_factory=dict)
     partition_errors: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
+    under_min_isr: int | None = None
+    unknown_min_isr: int = 0
     failures: Mapping[str, Exception | None] = field(default_factory=dict)
 
     @property
@@ -109,6 +129,8 @@ class Cluster:
     def __init__(self, bootstrap: Sequence[Address], access: Access) -> None:
         self._bootstrap = tuple(bootstrap)
         self._pool = BrokerPool(access)
+        self._minimums = Minimums()
+        self._turn = 0
 
     def retarget(self, bootstrap: Sequence[Address]) -> None:
         """Ask other addresses for metadata from now on. Connections stay until metadata no longer lists their brokers."""
@@ -139,13 +161,14 @@ class Cluster:
             raise
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         asked = _Brokers(self._pool, layout)
-        first_end = loop.time() + GROUPS_SHARE * (end - loop.time())
-        groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, first_end)
+        groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, _Patience.of(loop.time(), end))
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
+        await self._ask_minimums(asked, layout, end)
+        under, unknown = _under_min_isr(layout, self._minimums)
         return Reading(
-            layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors,
-            {"groups": groups_failure, "offsets": offsets_failure},
+            layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
+            unknown, {"groups": groups_failure, "offsets": offsets_failure},
         )  # fmt: skip
 
     async def offsets_since(
@@ -162,13 +185,14 @@ class Cluster:
         """
         asked = _Brokers(self._pool, layout)
         found: dict[Partition, int | None] = {}
+        latest = int((time.time() + FUTURE) * 1000)
 
         async def ask(node: int, of_node: Mapping[Partition, int]) -> None:
-            found.update(await fetch_offsets_since(asked.by_node[node], of_node))
+            found.update(await fetch_offsets_since(asked.by_node[node], of_node, latest))
 
         work = {}
         for node, led in layout.led.items():
-            of_node = {at: time for at, time in times.items() if at.number in led.get(at.topic, ())}
+            of_node = {at: asked_for for at, asked_for in times.items() if at.number in led.get(at.topic, ())}
             if of_node and asked.by_node[node].is_connected():
                 work[node] = partial(ask, node, of_node)
         await asked.side_by_side(work, deadline)
@@ -178,10 +202,23 @@ class Cluster:
         """Close all connections at once, and open no more."""
         self._pool.close()
 
+    async def _ask_minimums(self, brokers: _Brokers, layout: Layout, end: float) -> None:
+        """Ask one broker how many replicas topics want in sync, where that is due; what it does not say is counted."""
+        now = asyncio.get_running_loop().time()
+        health = layout.health
+        due = partial(self._minimums.due, now, health.made, health.lacking)
+        names = await asyncio.to_thread(due) if len(health.made) > _LARGE else due()
+        asked = [broker for broker in brokers.left().values() if broker.is_connected()]
+        if names and asked:
+            broker = asked[self._turn % len(asked)]
+            self._turn += 1  # one that hangs at it is not asked again at once
+            end = now + MINIMUMS_SHARE * (end - now)
+            await broker.within(end, partial(self._minimums.ask, broker, now, names, health.made))
+
     async def _layout(self, selection: Selection, deadline: float, phases: Phases) -> tuple[Layout, Wanted]:
         answer = await self._metadata(deadline, phases)
         phases.stage = Stage.CHECK
-        if len(answer.topics or ()) + sum(len(topic[3] or ()) for topic in answer.topics or ()) > _LARGE:
+        if size_of(answer) > _LARGE:
             return await asyncio.to_thread(_look_through, answer, selection)
         return _look_through(answer, selection)
 
@@ -205,6 +242,43 @@ def _look_through(answer: Any, selection: Selection) -> tuple[Layout, Wanted]:
     return layout, Wanted.of(layout.topics if layout.partitions <= selection.max_partitions else {})
 
 
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """How long brokers are waited for, in loop time.
+
+    Attributes:
+        end: When one that does not answer is given up.
+        latest: When one that goes on answering is.
+        quiet: Seconds in which it must answer again.
+    """
+
+    end: float
+    latest: float
+    quiet: float
+
+    @classmethod
+    def of(cls, now: float, end: float) -> Self:
+        """Return what may be spent on groups, of the time to an end."""
+        left = end - now
+        return cls(now + GROUPS_SHARE * left, now + SLOW_SHARE * left, QUIET_SHARE * left)
+
+
+def _under_min_isr(layout: Layout, minimums: Minimums) -> tuple[int | None, int]:
+    """Count partitions under their topic's minimum, and topics of which it is not known.
+
+    A partition with all of its replicas in sync is not under it, whatever it is: brokers want no more than there are.
+    """
+    health = layout.health
+    under: int | None = 0
+    for topic, lacking in health.lacking.items():
+        least = minimums.least(topic)
+        if least is None or under is None:
+            under = None
+        else:
+            under += sum(in_sync < min(least, replicas) for in_sync, replicas in lacking)
+    return under, minimums.unknown(len(health.made))
+
+
 class _Brokers:
     """The brokers of one reading.
 
@@ -221,9 +295,12 @@ class _Brokers:
         """Return those that are not lost."""
         return {node: broker for node, broker in self.by_node.items() if node not in self.lost}
 
-    async def side_by_side(self, work: Mapping[int, Callable[[], Awaitable[None]]], end: float) -> dict[int, Failure]:
+    async def side_by_side(
+        self, work: Mapping[int, Callable[[], Awaitable[None]]], end: float | _Patience
+    ) -> dict[int, Failure]:
         """Await what asks brokers, by node; return how those failed that did."""
-        asking = [self.by_node[node].within(end, each) for node, each in work.items()]
+        limits = (end.end, end.latest, end.quiet) if isinstance(end, _Patience) else (end, end, 0.0)
+        asking = [self.by_node[node].within(limits[0], each, *limits[1:]) for node, each in work.items()]
         failed: dict[int, Failure] = {}
         for node, result in zip(work, await asyncio.gather(*asking, return_exceptions=True), strict=True):
             if isinstance(result, Failure):  # returned, not raised
@@ -257,9 +334,15 @@ class _GroupsOfBroker:
             self._note(failure, broker)
             return
         if wanted.count:
+            shared = [name for name in names if self.groups[name].kind == SHARE]
+            names = [name for name in names if self.groups[name].kind != SHARE]
             room = asyncio.Semaphore(_SIDE_BY_SIDE)
             asked = wanted if quota.affords(wanted.count * len(names)) else wanted.any()
             asking = [self._ask_commits(broker, name, asked, quota, room) for name in names]
+            asking += [
+                self._ask_shared(broker, shared[start : start + _DESCRIBED], wanted, quota, room)
+                for start in range(0, len(shared), _DESCRIBED)
+            ]
             for result in await asyncio.gather(*asking, return_exceptions=True):
                 if result is not None:
                     raise result
@@ -299,12 +382,35 @@ class _GroupsOfBroker:
             except Failure as failure:
                 self._note(failure, broker)
                 return
+        self._take_commits(name, committed.offsets, committed.partition_errors)
+
+    async def _ask_shared(
+        self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota, room: asyncio.Semaphore
+    ) -> None:
+        """Ask where share groups are, which have no commits."""
+        async with room:
+            try:
+                found, failures = await fetch_shared(broker, names, wanted.numbers)
+            except Failure as failure:
+                self._note(failure, broker)
+                return
+        self.failures += failures
+        for name, shared in found.items():
+            try:
+                quota.take_commits(shared.size, name)
+            except Failure as failure:
+                self.failures.append(failure)
+                return
+            self.groups[name].left = shared.left
+            self._take_commits(name, shared.starts, shared.partition_errors)
+
+    def _take_commits(self, name: str, offsets: OffsetsByTopic, errors: Mapping[Partition, int]) -> None:
         group = self.groups[name]
-        group.commits, group.committed = committed.offsets, True
-        group.partition_errors = {at: partition_error_of_code(code) for at, code in committed.partition_errors.items()}
-        if committed.partition_errors:
-            what = f"commits of group {name} in {len(committed.partition_errors)} partitions"
-            self.failures.append(failure_of_code(max(committed.partition_errors.values()), what))
+        group.commits, group.committed = offsets, True
+        group.partition_errors = {at: partition_error_of_code(code) for at, code in errors.items()}
+        if errors:
+            what = f"commits of group {name} in {len(errors)} partitions"
+            self.failures.append(failure_of_code(max(errors.values()), what))
 
     def _note(self, failure: Failure, broker: Broker) -> None:
         if not broker.is_connected():
@@ -313,7 +419,7 @@ class _GroupsOfBroker:
 
 
 async def _read_groups(
-    brokers: _Brokers, selection: Selection, wanted: Wanted, end: float
+    brokers: _Brokers, selection: Selection, wanted: Wanted, end: _Patience
 ) -> tuple[dict[str, Group], dict[int, float], Exception | None]:
     found = {node: _GroupsOfBroker(node) for node in brokers.left()}
     quota = Quota()

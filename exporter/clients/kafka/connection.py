@@ -233,6 +233,7 @@ class Broker:
         self._name = name
         self._phases = phases
         self._may_be_stale = is_connected()
+        self._answered: Callable[[], None] = _do_nothing
         self.is_connected = is_connected
 
     async def ask(self, request: Any) -> Any:
@@ -252,25 +253,40 @@ class Broker:
             self._may_be_stale = False
             answer = await self._ask(request)
         self._may_be_stale = False
+        self._answered()
         return answer
 
-    async def within(self, end: float, work: Callable[[], Awaitable[T]]) -> T | Failure:
+    async def within(
+        self, end: float, work: Callable[[], Awaitable[T]], latest: float = 0.0, quiet: float = 0.0
+    ) -> T | Failure:
         """Await what asks this broker; return its result, or how the broker failed, so that others go on.
 
         Args:
             end: Loop time by which it must be done, connecting included. Where it has passed, nothing is asked.
             work: What asks it.
+            latest: Loop time by which it must be done if it goes on answering; never before `end`.
+            quiet: Seconds that it has for the next answer, past `end` too.
         """
-        if asyncio.get_running_loop().time() >= end:
+        now = asyncio.get_running_loop().time
+        if now() >= end:
             return self._named(Failure(self._phases.stage, Reason.TIMEOUT, "no time was left to ask"))
         try:
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(end) as limit:
+
+                def answered() -> None:
+                    later = min(latest, now() + quiet)
+                    if later > end and not limit.expired():
+                        limit.reschedule(later)
+
+                self._answered = answered
                 return await work()
         except Failure as failure:
             return self._named(failure)
         except TimeoutError:
             stage = self._phases.stage
             return self._named(Failure(stage, timeout_reason(stage), "no answer"))
+        finally:
+            self._answered = _do_nothing
 
     async def _ask(self, request: Any) -> Any:
         connection = await self._connect(self._phases)
@@ -279,6 +295,10 @@ class Broker:
 
     def _named(self, failure: Failure) -> Failure:
         return Failure(failure.stage, failure.reason, f"{self._name}: {failure.detail}") if self._name else failure
+
+
+def _do_nothing() -> None:
+    """Stand in where nobody waits."""
 
 
 def _again(failure: Failure) -> Failure:

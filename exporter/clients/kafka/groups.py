@@ -23,6 +23,7 @@ __all__ = [
     "MAX_ASKED",
     "MAX_COMMITS",
     "MAX_GROUPS",
+    "SHARE",
     "STATES",
     "Described",
     "Group",
@@ -51,6 +52,9 @@ MAX_ASKED = 200_000
 MAX_COMMITS = 500_000
 """Commits that are kept of one reading: about a second's computing."""
 
+SHARE = "share"
+"""Type of a share group."""
+
 _LARGE = 2000
 """Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
 
@@ -63,7 +67,7 @@ _LARGE_ASSIGNMENTS = 32 * 1024
 _CONSUMERS = frozenset({"consumer", "share", ""})
 """Protocol types of groups that consume; empty where the group only commits. Kafka Connect's workers have others."""
 
-_DESCRIBING = {"consumer": ConsumerGroupDescribeRequest, "share": ShareGroupDescribeRequest}
+_DESCRIBING = {"consumer": ConsumerGroupDescribeRequest, SHARE: ShareGroupDescribeRequest}
 """Requests for groups of the new protocols, by the group's type; of the old one where it is not told."""
 
 
@@ -78,7 +82,8 @@ class Group:
         assignor: How they share out partitions; empty while they do not.
         coordinator: The node that keeps its commits.
         committed: Whether its commits were read: then a partition that is missing has none.
-        commits: Committed offsets.
+        commits: Committed offsets; of a share group, the first records that it has not finished with.
+        left: Of a share group, how many records it has not finished with, where the broker counts them.
         assigned: Partitions that its members have been given, by topic.
         partition_errors: Partitions whose commit could not be read.
     """
@@ -90,6 +95,7 @@ class Group:
     coordinator: int | None = None
     committed: bool = False
     commits: OffsetsByTopic = field(default_factory=dict)
+    left: OffsetsByTopic = field(default_factory=dict)
     assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
     partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
 
@@ -102,6 +108,7 @@ class Group:
         self.coordinator = self.coordinator if self.committed or not other.committed else other.coordinator
         self.committed = self.committed or other.committed
         self.commits = self.commits or other.commits
+        self.left = self.left or other.left
         self.assigned = self.assigned or other.assigned
         self.partition_errors = self.partition_errors or other.partition_errors
 

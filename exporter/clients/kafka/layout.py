@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_BROKERS", "MAX_NAME", "Health", "Layout", "Partition", "read_layout"]
+__all__ = ["MAX_BROKERS", "MAX_NAME", "Health", "Layout", "Partition", "read_layout", "size_of"]
 
 MAX_BROKERS = 200
 """More brokers than any cluster has; each costs a connection."""
@@ -45,12 +45,17 @@ class Health:
         partitions: How many partitions there are.
         under_replicated: Partitions with fewer replicas in sync than there should be.
         offline: Partitions that have no leader: nothing is read from them nor written to them.
+        made: Identity of each topic, None where the broker does not tell it.
+        lacking: Of each topic, the partitions that have a leader and lack a replica: how many replicas each has in sync,
+            and should have.
     """
 
     missing: set[int] = field(default_factory=set)
     partitions: int = 0
     under_replicated: int = 0
     offline: int = 0
+    made: dict[str, bytes | None] = field(default_factory=dict)
+    lacking: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +101,10 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
     leaderless: dict[Partition, PartitionErrorReason] = {}
     refused: dict[str, str] = {}
     health = Health()
-    for error, topic, internal, partitions, *_ in answer.topics or ():
-        _take_health(health, brokers, partitions or ())
+    for error, topic, identity, internal, partitions in _topics(answer):
+        _take_health(health, brokers, topic or "", partitions or ())
+        if topic and not error:
+            health.made[topic] = identity
         if not topic or internal or topic.startswith("__") or len(topic) > MAX_NAME or not select(topic):
             continue
         if error:
@@ -113,17 +120,34 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
     return Layout(brokers, _describes(answer), racks, health, topics, dict(led), leaderless, refused)
 
 
+def size_of(answer: Any) -> int:
+    """Say how many topics and partitions a metadata answer has."""
+    return sum(1 + len(partitions or ()) for *_, partitions in _topics(answer))
+
+
 def _describes(answer: Any) -> bool | None:
     allowed = getattr(answer, "cluster_authorized_operations", _NOT_SAID)
     return None if allowed == _NOT_SAID else bool(allowed & CLUSTER_DESCRIBE)
 
 
-def _take_health(health: Health, brokers: Mapping[int, Address], partitions: Sequence[Any]) -> None:
+def _topics(answer: Any) -> Iterator[tuple[int, str | None, bytes | None, bool, Sequence[Any] | None]]:
+    """Yield error, name, identity, whether it is internal, and partitions; from version 10 on topics have an identity."""
+    for error, topic, *rest in answer.topics or ():
+        if isinstance(rest[0], bytes):
+            yield error, topic, rest[0] if any(rest[0]) else None, rest[1], rest[2]
+        else:
+            yield error, topic, None, rest[0], rest[1]
+
+
+def _take_health(health: Health, brokers: Mapping[int, Address], topic: str, partitions: Sequence[Any]) -> None:
     for _, _, leader, *rest in partitions:
         replicas, in_sync = rest[_EPOCH:][:2] if len(rest) > _WITH_EPOCH else rest[:2]
         health.partitions += 1
         health.offline += leader not in brokers
-        health.under_replicated += len(in_sync or ()) < len(replicas or ())
+        if len(in_sync or ()) < len(replicas or ()):
+            health.under_replicated += 1
+            if leader in brokers:
+                health.lacking.setdefault(topic, []).append((len(in_sync or ()), len(replicas)))
         if len(health.missing) < MAX_BROKERS:
             health.missing.update(node for node in replicas or () if node not in brokers)
 

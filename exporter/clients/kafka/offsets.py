@@ -283,15 +283,16 @@ def _request(topics: Mapping[str, Sequence[int]], which: int, isolation: int = _
     return OffsetRequest(_CONSUMER, isolation, asked)
 
 
-async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int]) -> dict[Partition, int | None]:
+async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int], latest: int) -> dict[Partition, int | None]:
     """Return the first record that is not older than a time, by its timestamp; None where there is none.
 
     Partitions that the broker has an error for are left out, and those for which it answers with an older record, as
-    Tansu does.
+    Tansu does, or with one that says that it is of the future: when that one came is not known, and it hides the next.
 
     Args:
         broker: The leader of all of them.
         times: Milliseconds since 1970.
+        latest: The same, past which a record is of the future.
 
     Raises:
         Failure: The broker cannot be asked.
@@ -304,7 +305,7 @@ async def fetch_offsets_since(broker: Broker, times: Mapping[Partition, int]) ->
         Partition(topic, number): offset if offset >= 0 else None
         for topic, answers in answer.topics or ()
         for number, code, written, offset, *_ in answers or ()
-        if not code and (offset < 0 or written >= max(0, times.get(Partition(topic, number), 0)))
+        if not code and (offset < 0 or max(0, times.get(Partition(topic, number), 0)) <= written <= latest)
     }
     return {partition: found[partition] for partition in times if partition in found}
 

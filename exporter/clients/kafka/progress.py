@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -89,10 +89,19 @@ class _Still(NamedTuple):
 
 @dataclass(slots=True)
 class _Course:
-    """One group over time."""
+    """One group over time.
+
+    Attributes:
+        topics: Those that something is kept of.
+        away: Since when each of them has not been the group's.
+        made: Which of the topics that have had this name each is, where the brokers tell.
+    """
 
     watched_since: float
     seen_at: float
+    topics: set[str] = field(default_factory=set)
+    away: dict[str, float] = field(default_factory=dict)
+    made: dict[str, bytes] = field(default_factory=dict)
     commits: OffsetsByTopic = field(default_factory=dict)
     still: dict[tuple[str, int], _Still] = field(default_factory=dict)
     lags: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_READINGS))
@@ -100,6 +109,16 @@ class _Course:
     rewound_at: float = -inf
     ahead: int = 0
     rebalancing_since: float | None = None
+
+    def forget(self, topics: Collection[str]) -> None:
+        """Drop all that is kept of topics."""
+        if not topics:
+            return
+        self.topics -= set(topics)
+        for topic in topics:
+            for kept in (self.away, self.made, self.commits):
+                kept.pop(topic, None)
+        self.still = {at: still for at, still in self.still.items() if at[0] not in topics}
 
 
 @dataclass(slots=True)
@@ -131,7 +150,9 @@ class Progress:
         self._courses: dict[str, _Course] = {}
         self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
 
-    def observe(self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic) -> dict[str, Standing]:
+    def observe(
+        self, now: float, groups: Mapping[str, Group], ends: OffsetsByTopic, made: Mapping[str, bytes | None] | None = None
+    ) -> dict[str, Standing]:
         """Take in a reading, and return what each of its groups does.
 
         A group that is missing is kept for a while: a coordinator that does not answer is no new beginning.
@@ -140,27 +161,44 @@ class Progress:
             now: Seconds of a clock that goes forwards.
             groups: As they were read.
             ends: Ends of the log, read after the commits.
+            made: Identities of topics, where the brokers tell: one that was made anew has another, and begins anew.
         """
         with self._lock:
             for name in [name for name, course in self._courses.items() if course.seen_at < now - self._longest_gap]:
                 del self._courses[name]  # what it did meanwhile is not known: it may have committed, and stood still since
-            return {name: self._observe(now, name, group, ends) for name, group in groups.items()}
+            return {name: self._observe(now, name, group, ends, made or {}) for name, group in groups.items()}
 
-    def _observe(self, now: float, name: str, group: Group, ends: OffsetsByTopic) -> Standing:
+    def _observe(
+        self, now: float, name: str, group: Group, ends: OffsetsByTopic, made: Mapping[str, bytes | None]
+    ) -> Standing:
         course = self._courses.get(name)
         if course is None:
             course = self._courses[name] = _Course(now, now)
         course.seen_at = now
+        self._take_topics(now, course, group, made)
         total = _take_commits(now, course, group, ends)
         uncommitted = _take_uncommitted(now, course, group, ends)
         if group.committed:
             course.ahead = course.ahead + 1 if total.ahead else 0
-            course.commits = group.commits if not group.partition_errors else course.commits | group.commits
+            course.commits = _known_commits(course, group)
         _take_state(now, course, group)
         if total.whole and (not course.lags or now - course.lags[-1][0] >= self._window / _READINGS):
             course.lags.append((now, total.lag))
         seconds, standing = self._still(now, course, group)
         return Standing(self._verdict(now, course, group, total, standing), standing, seconds, uncommitted)
+
+    def _take_topics(self, now: float, course: _Course, group: Group, made: Mapping[str, bytes | None]) -> None:
+        """Forget topics that were made anew, and those that have not been the group's for long: they come and go."""
+        current = group.commits.keys() | group.assigned.keys() if group.assigned else group.commits.keys()
+        course.forget({topic for topic, which in course.made.items() if (made.get(topic) or which) != which})
+        if course.topics == current:
+            course.away.clear()
+        else:
+            course.away = {topic: course.away.get(topic, now) for topic in course.topics - current}
+            course.topics |= current
+            course.forget({topic for topic, since in course.away.items() if since < now - self._longest_gap})
+        if len(course.made) < len(current):
+            course.made |= {topic: which for topic in current if (which := made.get(topic))}
 
     def _still(self, now: float, course: _Course, group: Group) -> tuple[dict[str, float], dict[str, int]]:
         """Return for how long commits have stood still by topic, and in how many partitions for the whole window.
@@ -206,6 +244,16 @@ def _is_gone(group: Group, topic: str, number: int) -> bool:
     """Say whether a commit is no more; not of a topic of which nothing was read, which may be back in the next reading."""
     known = group.committed and Partition(topic, number) not in group.partition_errors
     return known and topic in group.commits and number not in group.commits[topic]
+
+
+def _known_commits(course: _Course, group: Group) -> OffsetsByTopic:
+    """Return the commits of a reading, and of partitions that it has an error for those of before."""
+    before: OffsetsByTopic = {}
+    for topic, number in group.partition_errors:
+        commit = course.commits.get(topic, {}).get(number)
+        if commit is not None:
+            before.setdefault(topic, {})[number] = commit
+    return group.commits | {topic: numbers | group.commits.get(topic, {}) for topic, numbers in before.items()}
 
 
 def _take_commits(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> _Sum:

@@ -12,7 +12,18 @@ from typing import Any, ClassVar
 
 from aiokafka.protocol import admin, metadata
 from aiokafka.protocol.api import RequestStruct, Response
-from aiokafka.protocol.types import Array, Boolean, CompactArray, CompactString, Int16, Int32, Schema, String, TaggedFields
+from aiokafka.protocol.types import (
+    Array,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    String,
+    TaggedFields,
+)
 
 __all__ = [
     "CLUSTER_DESCRIBE",
@@ -20,6 +31,7 @@ __all__ = [
     "ListGroupsRequest",
     "MetadataRequest",
     "ShareGroupDescribeRequest",
+    "ShareGroupOffsetsRequest",
 ]
 
 CLUSTER_DESCRIBE = 1 << 8
@@ -48,6 +60,21 @@ class _Request(ABC):
 
 
 # Metadata.
+
+
+class _Uuid:
+    """Sixteen bytes."""
+
+    @staticmethod
+    def encode(value: bytes) -> bytes:
+        return value
+
+    @staticmethod
+    def decode(data: BytesIO) -> bytes:
+        value = data.read(16)
+        if len(value) != 16:
+            raise ValueError("not a whole UUID")
+        return value
 
 
 _MetadataResponse_v8 = _struct(
@@ -104,18 +131,91 @@ _MetadataRequest_v8 = _struct(
 )
 
 
+_MetadataResponse_v10 = _struct(
+    "MetadataResponse_v10",
+    Response,
+    API_KEY=3,
+    API_VERSION=10,
+    SCHEMA=Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", TaggedFields),
+    ),
+)
+
+
+_MetadataRequest_v10 = _struct(
+    "MetadataRequest_v10",
+    RequestStruct,
+    FLEXIBLE_VERSION=True,
+    API_KEY=3,
+    API_VERSION=10,
+    RESPONSE_TYPE=_MetadataResponse_v10,
+    SCHEMA=Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("topic", CompactString("utf-8")), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    ),
+)
+
+
 class MetadataRequest(_Request):
-    """Asks for all brokers and topics, and for what may be done with the cluster. It brings no topic into being."""
+    """Asks for all brokers and topics, and for what may be done with the cluster. It brings no topic into being.
+
+    From version 10 on each topic has an identity; version 11 no longer tells what may be done.
+    """
 
     API_KEY = 3
     STRUCTS = (
         metadata.MetadataRequest_v1, metadata.MetadataRequest_v2, metadata.MetadataRequest_v3,
         metadata.MetadataRequest_v4, metadata.MetadataRequest_v5, _MetadataRequest_v8,
+        _MetadataRequest_v10,
     )  # fmt: skip
 
     def values(self, version: int) -> tuple[Any, ...]:
         """Fill in what the version has: null is all topics."""
-        return {4: (None, False), 5: (None, False), 8: (None, False, True, False)}.get(version, (None,))
+        by_version: dict[int, tuple[Any, ...]] = {
+            4: (None, False), 5: (None, False), 8: (None, False, True, False), 10: (None, False, True, False, {})
+        }  # fmt: skip
+        return by_version.get(version, (None,))
 
 
 # Groups.
@@ -168,21 +268,6 @@ class ListGroupsRequest(_Request):
     def values(self, version: int) -> tuple[Any, ...]:
         """Fill in what the version has: no filter is all groups."""
         return ([], [], {}) if version >= 5 else ()
-
-
-class _Uuid:
-    """Sixteen bytes."""
-
-    @staticmethod
-    def encode(value: bytes) -> bytes:
-        return value
-
-    @staticmethod
-    def decode(data: BytesIO) -> bytes:
-        value = data.read(16)
-        if len(value) != 16:
-            raise ValueError("not a whole UUID")
-        return value
 
 
 _ASSIGNMENT = Schema(
@@ -309,3 +394,87 @@ class ShareGroupDescribeRequest(_DescribeRequest):
 
     API_KEY = 77
     STRUCTS = (_ShareGroupDescribeRequest_v1,)
+
+
+# Share groups' offsets.
+
+
+def _share_offsets(version: int) -> Any:
+    """Return the struct of a version; from version 1 on the broker itself counts what is not finished with."""
+    response = _struct(
+        f"DescribeShareGroupOffsetsResponse_v{version}",
+        Response,
+        API_KEY=90,
+        API_VERSION=version,
+        SCHEMA=Schema(
+            ("throttle_time_ms", Int32),
+            (
+                "groups",
+                CompactArray(
+                    ("group", CompactString("utf-8")),
+                    (
+                        "topics",
+                        CompactArray(
+                            ("topic", CompactString("utf-8")),
+                            ("topic_id", _Uuid),
+                            (
+                                "partitions",
+                                CompactArray(
+                                    ("partition", Int32),
+                                    ("start_offset", Int64),
+                                    ("leader_epoch", Int32),
+                                    *((("lag", Int64),) if version else ()),
+                                    ("error_code", Int16),
+                                    ("error_message", CompactString("utf-8")),
+                                    ("tags", TaggedFields),
+                                ),
+                            ),
+                            ("tags", TaggedFields),
+                        ),
+                    ),
+                    ("error_code", Int16),
+                    ("error_message", CompactString("utf-8")),
+                    ("tags", TaggedFields),
+                ),
+            ),
+            ("tags", TaggedFields),
+        ),
+    )
+    return _struct(
+        f"DescribeShareGroupOffsetsRequest_v{version}",
+        RequestStruct,
+        FLEXIBLE_VERSION=True,
+        API_KEY=90,
+        API_VERSION=version,
+        RESPONSE_TYPE=response,
+        SCHEMA=Schema(
+            (
+                "groups",
+                CompactArray(
+                    ("group", CompactString("utf-8")),
+                    (
+                        "topics",
+                        CompactArray(
+                            ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
+                        ),
+                    ),
+                    ("tags", TaggedFields),
+                ),
+            ),
+            ("tags", TaggedFields),
+        ),
+    )
+
+
+class ShareGroupOffsetsRequest(_Request):
+    """Asks where share groups are in all of their topics (DescribeShareGroupOffsets, KIP-932)."""
+
+    API_KEY = 90
+    STRUCTS = (_share_offsets(0), _share_offsets(1))
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self._groups = groups
+
+    def values(self, _version: int) -> tuple[Any, ...]:
+        """Name the groups; null is all topics."""
+        return [(group, None, {}) for group in self._groups], {}

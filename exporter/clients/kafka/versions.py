@@ -11,6 +11,7 @@ from typing import Any
 
 from aiokafka.protocol.admin import (
     ApiVersionRequest,
+    DescribeConfigsRequest,
     DescribeGroupsRequest,
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
@@ -23,6 +24,7 @@ from exporter.clients.kafka.requests import (
     ListGroupsRequest,
     MetadataRequest,
     ShareGroupDescribeRequest,
+    ShareGroupOffsetsRequest,
 )
 from exporter.verdict import Failure, Reason, Stage
 
@@ -35,7 +37,7 @@ SPOKEN: dict[int, tuple[type[Any], tuple[int, ...]]] = {
     request.API_KEY: (request, versions)
     for request, versions in (
         (OffsetRequest, (1, 2, 3)),
-        (MetadataRequest, (1, 2, 3, 4, 5, 8)),
+        (MetadataRequest, (1, 2, 3, 4, 5, 8, 10)),
         (OffsetFetchRequest, (1, 2, 3)),
         (DescribeGroupsRequest, (0, 1, 2)),  # aiokafka 0.14 reads answers of version 3 as those of version 2
         (ListGroupsRequest, (0, 1, 5)),
@@ -44,6 +46,8 @@ SPOKEN: dict[int, tuple[type[Any], tuple[int, ...]]] = {
         (ApiVersionRequest, (0,)),
         (ConsumerGroupDescribeRequest, (0,)),
         (ShareGroupDescribeRequest, (1,)),
+        (ShareGroupOffsetsRequest, (0, 1)),
+        (DescribeConfigsRequest, (1, 2)),
     )
 }
 """Requests by API key, with the versions that are spoken here."""

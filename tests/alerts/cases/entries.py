@@ -294,6 +294,16 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             heard={"summary": "3 partitions", "cause": "2"},
         ),
     ),
+    "KafkaPartitionsUnderMinIsr": (
+        Entry(
+            good={of("probe_kafka_under_min_isr_partitions", "kafka"): 0},
+            bad={of("probe_kafka_under_min_isr_partitions", "kafka"): 4},
+            beside={BROKER: 0},
+            fires=120,
+            labels=labels("critical", service="kafka"),
+            heard={"summary": "4 partitions", "cause": "2"},
+        ),
+    ),
     "KafkaBrokerDown": (
         Entry(
             good={BROKER: 1},

@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import (
     ApiVersionRequest,
+    DescribeConfigsRequest,
     DescribeGroupsRequest,
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
@@ -29,6 +30,7 @@ from exporter.clients.kafka.requests import (
     ListGroupsRequest,
     MetadataRequest,
     ShareGroupDescribeRequest,
+    ShareGroupOffsetsRequest,
 )
 from tests.net.servers import Served, serve_raw
 
@@ -48,6 +50,8 @@ class API:
     LOGIN = 36
     DESCRIBE_CONSUMER = 69
     DESCRIBE_SHARE = 77
+    SHARED = 90
+    CONFIGS = 32
 
 
 _SALT = b"salt of sixteen "
@@ -65,6 +69,8 @@ _REQUESTS = {
         SaslAuthenticateRequest,
         ConsumerGroupDescribeRequest,
         ShareGroupDescribeRequest,
+        ShareGroupOffsetsRequest,
+        DescribeConfigsRequest,
     )
 }
 
@@ -100,6 +106,8 @@ class FakeGroup:
     """A group, with the errors its coordinator answers."""
 
     commits: dict[tuple[str, int], int] = field(default_factory=dict)
+    left: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Of a share group, what its coordinator counts; its commits are where it starts."""
     coordinator: int = 1
     state: str = "Stable"
     members: int = 1
@@ -132,7 +140,9 @@ class FakeCluster:
             18: (0, 3),
             36: (0, 2),
             69: (0, 1),
+            32: (1, 4),
             77: (1, 1),
+            90: (0, 1),
         }
     )
     hangs: set[tuple[int, int]] = field(default_factory=set)
@@ -145,6 +155,14 @@ class FakeCluster:
     """(node, API key) at which the connection is closed."""
     errors: dict[tuple[int, int], int] = field(default_factory=dict)
     """Error code that the whole answer carries."""
+    identities: dict[str, bytes] = field(default_factory=dict)
+    """Of topics that were made anew."""
+    minimums: dict[str, int] = field(default_factory=dict)
+    """Replicas that topics want in sync; 1 by default."""
+    configs_refused: set[str] = field(default_factory=set)
+    """Topics whose configuration the user may not describe."""
+    delays: dict[tuple[int, int], float] = field(default_factory=dict)
+    """(node, API key) that is answered after so many seconds, one after the other."""
     serves_all: bool = False
     """Whether a group may be asked for all that it has committed."""
     strays: bool = False
@@ -199,6 +217,7 @@ class FakeCluster:
                     writer.write(self.raw[node, key])
                     await writer.drain()
                     continue
+                await asyncio.sleep(self.delays.get((node, key), 0))
                 answer = self._answer(node, key, version, frame, login)
                 correlation = int.from_bytes(frame[4:8], "big")
                 tags = b"\0" if answer.SCHEMA.names[-1] == "tags" else b""
@@ -222,6 +241,8 @@ class FakeCluster:
             API.DESCRIBE: lambda: {"groups": [self._described(name) for name in request.groups]},
             API.DESCRIBE_CONSUMER: lambda: {"groups": [self._of_new_protocol(name, 2) for name in request.groups]},
             API.DESCRIBE_SHARE: lambda: {"groups": [self._of_new_protocol(name, 1) for name in request.groups]},
+            API.SHARED: lambda: {"groups": [self._shared(name, version) for name, *_ in request.groups]},
+            API.CONFIGS: lambda: self._configs(request, version),
             API.COMMITS: lambda: self._commits(request),
             API.OFFSETS: lambda: self._offsets(node, request),
             API.HANDSHAKE: lambda: self._handshake(request, login),
@@ -241,20 +262,23 @@ class FakeCluster:
         offline: tuple[list[int], ...] = ([],) if version >= 5 else ()
         epoch = (4,) if version >= 8 else ()
         allowed = (0,) if version >= 8 else ()
+        tags: tuple[dict[int, bytes], ...] = ({},) if version >= 9 else ()
         topics = [
             (
                 self.topic_errors.get(name, 0),
                 name,
+                *((self.identities.get(name, name.encode()[:16].ljust(16)),) if version >= 10 else ()),
                 False,
                 [
-                    (item.metadata_error, number, item.leader, *epoch, item.replicas, item.in_sync, *offline)
+                    (item.metadata_error, number, item.leader, *epoch, item.replicas, item.in_sync, *offline, *tags)
                     for number, item in partitions.items()
                 ],
                 *allowed,
+                *tags,
             )
             for name, partitions in self.topics.items()
         ]
-        brokers = [(node, host, port, None) for node, (host, port) in self.nodes.items()]
+        brokers = [(node, host, port, None, *tags) for node, (host, port) in self.nodes.items()]
         return {
             "brokers": brokers,
             "cluster_id": "fake",
@@ -262,6 +286,28 @@ class FakeCluster:
             "topics": topics,
             "cluster_authorized_operations": self.allowed,
         }
+
+    def _configs(self, request: Any, version: int) -> dict[str, Any]:
+        """Refuses topics of `configs_refused`, as where the right is missing."""
+        assert version in {1, 2}
+        resources = []
+        for kind, topic, names in request.resources:
+            assert (kind, names) == (2, ["min.insync.replicas"])
+            refused = topic in self.configs_refused
+            least = str(self.minimums.get(topic, 1))
+            entries: list[Any] = [] if refused else [("min.insync.replicas", least, False, 5, False, [])]
+            resources.append((29 if refused else 0, None, kind, topic, entries))
+        return {"resources": resources}
+
+    def _shared(self, name: str, version: int) -> tuple[Any, ...]:
+        group = self.groups[name]
+        by_topic: dict[str, list[tuple[Any, ...]]] = {}
+        for (topic, number), start in group.commits.items():
+            left = (group.left.get((topic, number), -1),) if version else ()
+            error = group.faults.get((topic, number), 0)
+            by_topic.setdefault(topic, []).append((number, start, 0, *left, error, None, {}))
+        topics: list[Any] = [(topic, b"i" * 16, partitions, {}) for topic, partitions in by_topic.items()]
+        return ("stray" if self.strays else name, topics, group.fetch_error, None, {})
 
     def _listed(self, node: int, version: int) -> list[tuple[Any, ...]]:
         listed = [(name, group) for name, group in self.groups.items() if group.coordinator == node]

@@ -148,3 +148,40 @@ def test_questions_of_one_time_are_bounded() -> None:
     ages = Ages()
     ages.observe(NOW, {Partition("orders", n): [0] for n in range(50)}, {"orders": dict.fromkeys(range(50), 9)}, {})
     assert len(ages.ask(NOW, 10)) == 10
+
+
+def test_a_topic_made_anew_is_told_by_its_identity_though_its_log_is_longer() -> None:
+    ages = Ages()
+    for number in range(5):
+        ages.observe(NOW + STEP * number, {AT: [100]}, {"orders": {0: 100 + number}}, {}, {"orders": b"first"})
+    assert ages.age(NOW + STEP * 5, AT, 100) is not None
+    ages.observe(NOW + STEP * 5, {AT: [100]}, {"orders": {0: 900}}, {}, {"orders": b"second"})
+    assert ages.age(NOW + STEP * 5, AT, 100) is None
+
+
+def test_what_nothing_is_answered_for_leaves_others_their_turn() -> None:
+    ages = Ages()
+    other = Partition("mail", 0)
+    ages.observe(NOW, {AT: [0], other: [0]}, {"orders": {0: 9}, "mail": {0: 9}}, {})
+    times = ages.ask(NOW, 1)
+    ages.learn(NOW, times, {})
+    assert set(ages.ask(NOW, 10)) == {AT, other} - set(times)
+
+
+def test_what_compaction_took_is_as_old_as_the_first_record_that_survived() -> None:
+    """The log still begins at 0; nothing before 60 is left."""
+    ages = Ages()
+    written = {60: NOW - 5000, 70: NOW - 3000, 99: NOW - 100}
+    ages.observe(NOW, {AT: [10, 65]}, {"orders": {0: 100}}, {"orders": {0: 0}})
+    for _ in range(50):
+        times = ages.ask(NOW, 1)
+        if times:
+            ages.learn(NOW, times, {AT: next((at for at, time in written.items() if time >= times[AT]), None)})
+    assert ages.ask(NOW, 1) == {}
+    assert ages.age(NOW, AT, 10) == near(5000)
+    between = ages.age(NOW, AT, 65)  # it was written after 60 and before 70, and is gone
+    assert between is not None
+    assert 0.7 * 3000 < between < 1.3 * 5000
+    later = NOW + STEP
+    ages.observe(later, {AT: [10]}, {"orders": {0: 105}}, {"orders": {0: 0}})
+    assert ages.age(later, AT, 10) == near(5000)

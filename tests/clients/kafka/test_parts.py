@@ -591,3 +591,114 @@ async def test_an_age_that_no_timestamp_tells_is_left_out(shared: SharedClients)
         outcome = await once(shared, cluster.port())
     assert values(outcome, kafka.TOPIC_LAG) == {("billing", "orders"): 80}
     assert values(outcome, kafka.TOPIC_LAG_SECONDS) == values(outcome, kafka.LAG_SECONDS) == {}
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_a_share_group_is_as_far_behind_as_its_start_offset_unless_the_broker_counts(
+    shared: SharedClients, counts: bool
+) -> None:
+    """Without members it has stopped, where something is left; a partition's error withholds the sum."""
+    cluster = two_brokers()
+    cluster.versions[API.SHARED] = (0, int(counts))
+    starts = {("orders", 0): 90, ("orders", 1): 200}
+    cluster.groups["new"] = FakeGroup(starts, left={("orders", 0): 4, ("orders", 1): 0}, type="Share", members=0)
+    cluster.groups["half"] = FakeGroup(starts, type="Share", faults={("orders", 1): 3})
+    cluster.groups["unbegun"] = FakeGroup({("orders", 0): -1}, type="Share")
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+        assert cluster.asked[1, API.SHARED] == 1
+    lag = 4 if counts else 10
+    lags = values(outcome, kafka.LAG)
+    assert {at: lags[at] for at in lags if at[0] == "new"} == {("new", "orders", "0"): lag, ("new", "orders", "1"): 0}
+    assert values(outcome, kafka.TOPIC_LAG)["new", "orders"] == lag
+    assert values(outcome, kafka.SHARE_START) == {
+        ("new", "orders", "0"): 90, ("new", "orders", "1"): 200, ("half", "orders", "0"): 90
+    }  # fmt: skip
+    assert ("new", "stopped") in values(outcome, kafka.VERDICT)
+    assert ("half", "orders") not in values(outcome, kafka.TOPIC_LAG)
+    assert not [at for at in lags if at[0] == "unbegun"]
+    assert values(outcome, kafka.PARTITION_ERROR) == {("orders", "1", "unknown_topic"): 1}
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.QUERY_FAILED)
+
+
+async def test_partitions_under_their_topics_minimum_are_counted_and_none_where_it_may_not_be_known(
+    shared: SharedClients,
+) -> None:
+    """Brokers want no more replicas than there are, so a whole partition is never under it, whoever may see that."""
+    cluster = two_brokers()
+    whole, lacking = FakePartition(replicas=[1, 2], in_sync=[1, 2]), FakePartition(replicas=[1, 2], in_sync=[1])
+    cluster.topics["paid"] = {0: whole, 1: lacking}
+    cluster.topics["logs"] = {0: lacking, 1: FakePartition(leader=-1, replicas=[1, 2], in_sync=[])}
+    cluster.minimums = {"orders": 3, "paid": 5, "logs": 1}
+    cluster.configs_refused = {"mail"}
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        outcome = await run_probe(probe, 5.0)
+        again = await run_probe(probe, 5.0)
+        assert cluster.asked[1, API.CONFIGS] + cluster.asked[2, API.CONFIGS] == 1  # rarely
+        cluster.topics["secret"] = {0: lacking}
+        cluster.configs_refused.add("secret")
+        hidden = await run_probe(probe, 5.0)
+        assert cluster.asked[1, API.CONFIGS] + cluster.asked[2, API.CONFIGS] == 2
+        await probe.close()
+    for seen in (outcome, again):
+        assert values(seen, kafka.UNDER_REPLICATED) == {(): 3}
+        assert values(seen, kafka.UNDER_MIN_ISR) == {(): 1}
+        assert values(seen, kafka.UNKNOWN_MIN_ISR) == {(): 1}
+        assert seen.parts["groups"] is None
+    assert values(hidden, kafka.UNDER_MIN_ISR) == {}
+    assert values(hidden, kafka.UNKNOWN_MIN_ISR) == {(): 2}
+
+
+async def test_a_broker_that_does_not_tell_configurations_costs_that_alone(shared: SharedClients) -> None:
+    """It does not know the request, hangs at it, or closes the connection."""
+    for how in ("unknown", "hangs", "closes"):
+        cluster = two_brokers()
+        cluster.topics["orders"][0].replicas = [1, 2]
+        if how == "unknown":
+            del cluster.versions[API.CONFIGS]
+        else:
+            {"hangs": cluster.hangs, "closes": cluster.closes}[how].update({(1, API.CONFIGS), (2, API.CONFIGS)})
+        async with cluster.running(nodes=2):
+            outcome = await once(shared, cluster.port(), timeout=2.0)
+        assert dict(outcome.parts) == {"groups": None, "offsets": None}
+        assert values(outcome, kafka.TOPIC_LAG)["billing", "orders"] == 60
+        assert values(outcome, kafka.UNDER_MIN_ISR) == {}
+        assert values(outcome, kafka.UNKNOWN_MIN_ISR) == {(): 3}
+
+
+@pytest.mark.looptime
+async def test_a_slow_broker_that_goes_on_answering_has_the_time_that_the_others_do_not_need(shared: SharedClients) -> None:
+    """All of its groups are read, and then the offsets."""
+    cluster = two_brokers()
+    names = [f"group-{number}" for number in range(60)]
+    cluster.groups |= {name: FakeGroup({("mail", 0): 40}, coordinator=2) for name in names}
+    cluster.delays[2, API.COMMITS] = 0.1  # over 6 of 10 s
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        outcome = await run_probe(probe, 10.0)
+        await probe.close()
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert {values(outcome, kafka.TOPIC_LAG)[name, "mail"] for name in names} == {10}
+
+
+@pytest.mark.parametrize("ahead", [3600, 10**9])
+async def test_a_timestamp_of_the_future_tells_no_age(shared: SharedClients, ahead: int) -> None:
+    """By a clock that is ahead, or by another unit: what hides behind such a record is left out rather than young."""
+    now = int(time.time())
+    honest = [(now - 86400 + 60 * number) * 1000 for number in range(100)]
+    wrong = [*honest[:20], (now + ahead) * 1000, *honest[21:]]
+    topics = {"orders": {0: FakePartition(100, times=wrong)}, "mail": {0: FakePartition(100, times=honest)}}
+    group = FakeGroup({("orders", 0): 50, ("mail", 0): 50})
+    async with FakeCluster(topics=topics, groups={"billing": group}).running() as cluster:
+        probe = probe_of(shared, cluster.port())
+        await run_probe(probe, 5.0)
+        outcome = await run_probe(probe, 5.0)
+        topics["orders"][0].end = 110  # what comes from now on is seen to come
+        group.commits["orders", 0] = 105
+        await run_probe(probe, 5.0)
+        seen = await run_probe(probe, 5.0)
+        await probe.close()
+    assert set(values(outcome, kafka.TOPIC_LAG_SECONDS)) == {("billing", "mail")}
+    assert values(outcome, kafka.TOPIC_LAG_SECONDS)["billing", "mail"] > 60_000
+    assert 0 <= values(seen, kafka.TOPIC_LAG_SECONDS)["billing", "orders"] < 60

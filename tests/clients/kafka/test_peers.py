@@ -47,9 +47,9 @@ def frame(body: bytes) -> bytes:
         (frame(b"\0\0\0\x63" + bytes(40)), Reason.PROTOCOL),
         (frame(b"\0\0\0\x63" + bytes(40)) * 2, Reason.PROTOCOL),
         (frame(b"\0\0"), Reason.MALFORMED),
-        (frame(b"\0\0\0\x02\0\0\0\0\x7f\xff\xff\xff"), Reason.MALFORMED),
+        (frame(b"\0\0\0\x02\0\0\0\0\0\xff\xff\xff\xff\x07"), Reason.MALFORMED),
         (frame(b"\0\0\0\x02" + b"\xff" * 9), Reason.MALFORMED),
-        (frame(b"\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\x01\0\x02\xff\xfe\0\0\x23\x84"), Reason.MALFORMED),
+        (frame(b"\0\0\0\x02\0\0\0\0\0\x02\0\0\0\x01\x03\xff\xfe\0\0\x23\x84\0\0"), Reason.MALFORMED),
     ],
     ids=["large", "huge", "negative", "empty", "http", "foreign", "twice", "short", "endless", "garbage", "not-utf8"],
 )
@@ -115,7 +115,7 @@ async def test_a_broker_that_speaks_no_common_version_is_down_by_protocol(shared
         refused = await run_probe(probe_of(shared, cluster.port()), 5.0)
     assert failure(newer) == (Stage.QUERY, Reason.PROTOCOL)
     assert newer.failure is not None
-    assert newer.failure.detail == "Metadata: the broker speaks versions 30 to 31, the probe 1 to 8"
+    assert newer.failure.detail == "Metadata: the broker speaks versions 30 to 31, the probe 1 to 10"
     assert failure(refused) == (Stage.AUTH, Reason.PROTOCOL)
 
 

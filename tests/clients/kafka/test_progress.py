@@ -195,3 +195,46 @@ def test_an_interval_longer_than_the_window_is_no_gap() -> None:
         watched.now += 2 * WINDOW
         found = watched.read({0: 7}, {0: 98 + number})
     assert found.verdict is GroupVerdict.STALLED
+
+
+def test_what_is_kept_of_a_group_is_bounded_though_its_topics_come_and_go() -> None:
+    """One that lives on while a topic a reading is made, read, and deleted."""
+    watched = Watched()
+    for number in range(400):
+        watched.now += STEP
+        for topic in (f"upload-{number}", "orders"):
+            group = Group(**watched.of_group, commits={topic: {0: 5}})
+            watched.progress.observe(watched.now, {"billing": group}, {topic: {0: 9}})
+    course = watched.progress._courses["billing"]
+    assert len(course.still) <= len(course.topics) <= 3 + WINDOW / STEP
+    assert ("orders", 0) in course.still
+    assert len(course.made) == 0
+
+
+def test_a_rewind_is_seen_across_a_reading_that_has_an_error_for_the_partition() -> None:
+    """Other partitions of the topic are read meanwhile, and what was known of this one stays."""
+    watched = Watched()
+    watched.read({0: 50, 1: 50}, {0: 60, 1: 60})
+    errors = {Partition("orders", 1): PartitionErrorReason.NOT_AVAILABLE}
+    watched.read({0: 55}, {0: 60, 1: 60}, partition_errors=errors)
+    watched.read({0: 55}, {0: 60, 1: 60}, partition_errors=errors)
+    assert watched.read({0: 55, 1: 20}, {0: 60, 1: 60}).verdict is GroupVerdict.REWOUND
+
+
+def test_a_topic_that_was_made_anew_is_told_by_its_identity_though_its_log_is_longer() -> None:
+    """What stood still was of another topic, and a commit that is lower is no step back."""
+    watched = Watched()
+    for number in range(40):
+        watched.now += STEP
+        group = Group(**watched.of_group, commits={"orders": {0: 50, 1: 50}})
+        ends = {"orders": {0: 100 + number, 1: 100 + number}}
+        found = watched.progress.observe(watched.now, {"billing": group}, ends, {"orders": b"first"})["billing"]
+    assert (found.verdict, found.standing) == (GroupVerdict.STALLED, {"orders": 2})
+    watched.now += STEP
+    group = Group(**watched.of_group, commits={"orders": {0: 50, 1: 7}})
+    found = watched.progress.observe(watched.now, {"billing": group}, {"orders": {0: 900, 1: 900}}, {"orders": b"second"})[
+        "billing"
+    ]
+    assert found.standing == {}
+    assert found.seconds == {"orders": 0.0}
+    assert found.verdict is not GroupVerdict.REWOUND

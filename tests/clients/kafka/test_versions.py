@@ -43,6 +43,19 @@ DESCRIPTION = (
     f"authorized_operations: Int32, {TAGS}], {TAGS}"
 )
 
+ASKED_SHARED = f"groups: [group: CompactString, topics: [topic: CompactString, partitions: [Int32], {TAGS}], {TAGS}], {TAGS}"
+SHARED = (
+    THROTTLED + "groups: [group: CompactString, topics: [topic: CompactString, topic_id: _Uuid, partitions: "
+    "[partition: Int32, start_offset: Int64, leader_epoch: Int32, {left}error_code: Int16, error_message: CompactString, "
+    + f"{TAGS}], {TAGS}], error_code: Int16, error_message: CompactString, {TAGS}], {TAGS}"
+)
+ASKED_CONFIGS = "resources: [resource_type: Int8, resource_name: String, config_names: [String]], include_synonyms: Boolean"
+CONFIGS = (
+    f"{THROTTLED}resources: [error_code: Int16, error_message: String, resource_type: Int8, resource_name: String, "
+    "config_entries: [config_names: String, config_value: String, read_only: Boolean, config_source: Int8, "
+    "is_sensitive: Boolean, config_synonyms: [config_name: String, config_value: String, config_source: Int8]]]"
+)
+
 FIELDS = {
     ("OffsetRequest", 1): (f"replica_id: Int32, {ASKED_OFFSETS}", OFFSETS),
     ("OffsetRequest", 2): (f"replica_id: Int32, isolation_level: Int8, {ASKED_OFFSETS}", THROTTLED + OFFSETS),
@@ -63,6 +76,15 @@ FIELDS = {
         "is_internal: Boolean, partitions: [error_code: Int16, partition: Int32, leader: Int32, leader_epoch: Int32, "
         "replicas: [Int32], isr: [Int32], offline_replicas: [Int32]], authorized_operations: Int32], "
         "cluster_authorized_operations: Int32",
+    ),
+    ("MetadataRequest", 10): (
+        f"topics: [topic_id: _Uuid, topic: CompactString, {TAGS}], allow_auto_topic_creation: Boolean, "
+        f"include_cluster_authorized_operations: Boolean, include_topic_authorized_operations: Boolean, {TAGS}",
+        f"{THROTTLED}brokers: [node_id: Int32, host: CompactString, port: Int32, rack: CompactString, {TAGS}], "
+        "cluster_id: CompactString, controller_id: Int32, topics: [error_code: Int16, topic: CompactString, "
+        "topic_id: _Uuid, is_internal: Boolean, partitions: [error_code: Int16, partition: Int32, leader: Int32, "
+        f"leader_epoch: Int32, replicas: [Int32], isr: [Int32], offline_replicas: [Int32], {TAGS}], "
+        f"authorized_operations: Int32, {TAGS}], cluster_authorized_operations: Int32, {TAGS}",
     ),
     ("OffsetFetchRequest", 1): (ASKED_COMMITS, COMMITS),
     ("OffsetFetchRequest", 2): (ASKED_COMMITS, f"{COMMITS}, error_code: Int16"),
@@ -88,6 +110,10 @@ FIELDS = {
         DESCRIBED,
         DESCRIPTION.format(members=f"member_id: CompactString, {MEMBER}, assignment: {ASSIGNMENT}"),
     ),
+    ("ShareGroupOffsetsRequest", 0): (ASKED_SHARED, SHARED.format(left="")),
+    ("ShareGroupOffsetsRequest", 1): (ASKED_SHARED, SHARED.format(left="lag: Int64, ")),
+    ("DescribeConfigsRequest", 1): (ASKED_CONFIGS, CONFIGS),
+    ("DescribeConfigsRequest", 2): (ASKED_CONFIGS, CONFIGS),
     ("SaslHandShakeRequest", 1): ("mechanism: String", "error_code: Int16, enabled_mechanisms: [String]"),
     ("SaslAuthenticateRequest", 0): ("sasl_auth_bytes: Bytes", LOGIN),
     ("SaslAuthenticateRequest", 1): ("sasl_auth_bytes: Bytes", f"{LOGIN}, session_lifetime_ms: Int64"),
@@ -151,6 +177,8 @@ def test_a_broker_that_speaks_one_version_only_is_asked_in_it(request_type: type
         "DescribeGroupsRequest": (["group"],),
         "ConsumerGroupDescribeRequest": (["group"],),
         "ShareGroupDescribeRequest": (["group"],),
+        "ShareGroupOffsetsRequest": (["group"],),
+        "DescribeConfigsRequest": ([],),
         "SaslHandShakeRequest": ("PLAIN",),
         "SaslAuthenticateRequest": (b"token",),
     }
