@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
-from exporter.alerts.texts import first, listed
+from exporter.alerts.texts import first, lag_causes, listed
 
 __all__ = [
     "broker_down",
@@ -13,6 +13,7 @@ __all__ = [
     "messages_lost",
     "offsets_ahead",
     "partitions_offline",
+    "transaction_hung",
     "under_replicated",
 ]
 
@@ -25,6 +26,8 @@ _TOPIC_LAG = "probe_kafka_consumer_group_topic_lag"
 _AGE = "probe_kafka_consumer_group_topic_lag_seconds"
 _COMMITTED = "probe_kafka_consumer_group_committed_partitions"
 _LOST = "probe_kafka_consumer_group_lost_messages"
+_OPEN = "probe_kafka_open_transaction_seconds"
+_HELD = "probe_kafka_open_transaction_messages"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 
@@ -132,12 +135,14 @@ def consumers_stuck(options: Options) -> Alert:
             )
             + "."
         ),
-        cause=listed(
+        cause=lag_causes(options)
+        + ". "
+        + listed(
             f"group by (topic) (last_over_time({_SECONDS}{{service=%q,group=%q}}[{options.bridge}]) > 0)",
             "$labels.service $labels.group",
             "topic",
             "{{ .Labels.topic }}",
-            otherwise="none",
+            otherwise="No topic stands still",
             around="Topics that stand still: {}",
         ),
         action="Look for an exception that comes again and again in its log, then for threads that hang",
@@ -195,6 +200,7 @@ def lag_old(options: Options) -> Alert:
             "The oldest message of {{ $labels.topic }} that consumer group {{ $labels.group }} ({{ $labels.service }}) has "
             "not read is {{ $value | humanizeDuration }} old."
         ),
+        cause=lag_causes(options),
         action="Check consumers, add some where there are more partitions than consumers",
         panel=148,
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
@@ -216,9 +222,46 @@ def messages_lost(options: Options) -> Alert:
             "{{ $value | humanize }} messages of {{ $labels.topic }} ({{ $labels.service }}) were deleted before consumer "
             "group {{ $labels.group }} had read them, and more follow as long as it does not catch up."
         ),
+        cause=lag_causes(options),
         action="Raise the topic's retention, then start the consumers",
         panel=149,
         meaning="messages have been deleted before a group committed them, for 2 min",
         comment="An abandoned group loses all that comes: delete it, or leave it out by the probe's groups.exclude.",
+        kinds=_KAFKA,
+    )
+
+
+def transaction_hung(options: Options) -> Alert:
+    """Build KafkaTransactionHung."""
+    old = above(highest(_OPEN, options.recent, "topic"), f"{_OPEN}_limit", options)
+    return Alert(
+        name="KafkaTransactionHung",
+        severity=Severity.WARNING,
+        expr=stepping_back(old, options),
+        wait="2m",
+        hold="2m",
+        summary="A transaction in {{ $labels.topic }} has been open for {{ $value | humanizeDuration }}",
+        description=(
+            "A transaction in {{ $labels.topic }} ({{ $labels.service }}) has been open for {{ $value | humanizeDuration }}"
+            + first(
+                f"sum(max by (partition) (last_over_time({_HELD}{{service=%q,topic=%q}}[{options.bridge}])))",
+                "$labels.service $labels.topic",
+                ": {{ .Value | humanize }} messages from its first on are kept back",
+            )
+            + " from consumers that read what was committed alone (read_committed), and the log is not compacted beyond it."
+        ),
+        cause=listed(
+            f"max by (group) (last_over_time({_TOPIC_LAG}{{service=%q,topic=%q}}[{options.bridge}])) > 0",
+            "$labels.service $labels.topic",
+            "group",
+            "{{ .Labels.group }} ({{ .Value | humanize }})",
+            otherwise="No group lags",
+            around="Groups that lag on it: {}",
+        ),
+        action="Find the producer, let it end the transaction, or abort it",
+        panel=150,
+        meaning="a transaction has been open for longer than its threshold for 2 min",
+        comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
+        disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
         kinds=_KAFKA,
     )

@@ -125,9 +125,11 @@ def _ages() -> Panels:
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
             Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
                   "{{topic}}/{{partition}}"),
+            limit(limits.OPEN_TRANSACTION),
         ),
         graph(
             151, "Age of dead letters", "Age of the oldest message that a dead-letter topic holds.", "s",
             Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
+            limit(limits.DEAD_LETTER_AGE),
         ),
     )  # fmt: skip

@@ -49,6 +49,7 @@ class Options:
         timeout: Seconds that a probe may take; by default three, and never more than the interval.
         scrape_interval: Scrape and evaluate this often instead of as shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
+        broker: Makes the broker of a folder.
     """
 
     state: Path
@@ -58,6 +59,7 @@ class Options:
     timeout: float = 3.0
     scrape_interval: str | None = None
     kubernetes: bool = False
+    broker: Callable[[Path], Server] = BrokerServer
 
 
 class Fleet:
@@ -81,7 +83,7 @@ class Fleet:
             raise StartError(f"something listens on port {ports} of 127.0.0.1 already: end it, or use --ports free")
         self.postgres = PostgresServer(folder / "postgres")
         self.valkey = ValkeyServer(folder / "valkey")
-        self.broker = BrokerServer(folder / "broker")
+        self.broker = options.broker(folder / "broker")
         self.springboot = SpringBootServer(folder / "springboot", self.postgres, self.valkey, self.broker, services)
         self.keycloak = KeycloakServer(folder / "keycloak")
         self.gateway = Gateway(folder / "gateway", free_port())

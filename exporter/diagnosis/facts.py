@@ -36,13 +36,17 @@ FACTS: frozenset[Family] = frozenset({
     app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
     flyway.FLYWAY_LOCK_SECONDS, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
     r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE, r.POLICY, r.MEMORY_USED, r.MEMORY_MAX,
+    kafka.TOPIC_LAG_SECONDS, kafka.COMMITTED, kafka.LOST, kafka.OPEN_MESSAGES, kafka.OPEN_SECONDS,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
     k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
 })  # fmt: skip
 """Families that rules read: a snapshot needs no others."""
 
-LEVELS = ("latency_p99", "consumer_lag", "idle_groups", "stuck_groups", "heap_ratio", "gc_ratio", "restarts")
+LEVELS = (
+    "latency_p99", "consumer_lag", "consumer_lag_seconds", "lost_messages", "idle_groups", "stuck_groups", "heap_ratio",
+    "gc_ratio", "restarts",
+)  # fmt: skip
 """What is kept of every attempt, whether or not anything is wrong: the highest of each."""
 
 GC_HIGH = 0.2
@@ -62,6 +66,8 @@ def levels(samples: Samples) -> dict[str, float]:
     for name, family in (
         ("latency_p99", app.REQUEST_P99),
         ("consumer_lag", kafka.TOPIC_LAG),
+        ("consumer_lag_seconds", kafka.TOPIC_LAG_SECONDS),
+        ("lost_messages", kafka.LOST),
         ("gc_ratio", app.GC_RATIO),
         ("restarts", app.RESTARTS),
     ):
