@@ -26,6 +26,8 @@ def groups(options: Options) -> tuple[Group, ...]:
                 kafka.partitions_offline(options),
                 kafka.broker_down(options),
                 kafka.under_replicated(options),
+                kafka.writes_failing(options),
+                kafka.canary_failing(options),
             ),
         ),
         Group(

@@ -8,6 +8,7 @@ from exporter.alerts.texts import first, lag_causes, listed
 
 __all__ = [
     "broker_down",
+    "canary_failing",
     "consumers_stuck",
     "lag_old",
     "messages_lost",
@@ -15,9 +16,11 @@ __all__ = [
     "partitions_offline",
     "transaction_hung",
     "under_replicated",
+    "writes_failing",
 ]
 
 _KAFKA = frozenset({"kafka"})
+_NO_FAILURE = Disable("promql/series(probe_part_failures_total)", "there is none while all parts work")
 _UP = "probe_kafka_broker_up"
 _VERDICT = "probe_kafka_consumer_group_verdict"
 _LAG = "probe_kafka_consumer_group_lag"
@@ -28,6 +31,7 @@ _COMMITTED = "probe_kafka_consumer_group_committed_partitions"
 _LOST = "probe_kafka_consumer_group_lost_messages"
 _OPEN = "probe_kafka_open_transaction_seconds"
 _HELD = "probe_kafka_open_transaction_messages"
+_CANARY = "probe_kafka_canary_success"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 
@@ -263,5 +267,63 @@ def transaction_hung(options: Options) -> Alert:
         meaning="a transaction has been open for longer than its threshold for 2 min",
         comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
         disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
+        kinds=_KAFKA,
+    )
+
+
+def _why_canary(options: Options) -> str:
+    """Say how the canary failed of late."""
+    return listed(
+        "sum by (stage, reason) (increase(probe_part_failures_total"
+        f'{{service=%q,probe="kafka",part="canary"}}[{options.rate}])) > 0',
+        "$labels.service",
+        "reason",
+        '{{ reReplaceAll "_" " " .Labels.reason }} in {{ .Labels.stage }}',
+        otherwise="unknown",
+    )
+
+
+def writes_failing(options: Options) -> Alert:
+    """Build KafkaWritesFailing."""
+    return Alert(
+        name="KafkaWritesFailing",
+        severity=Severity.CRITICAL,
+        expr=stepping_back(f"{highest(_CANARY, options.recent)} == 0", options),
+        wait="2m",
+        summary="Nothing can be written to {{ $labels.service }} and read again",
+        description=(
+            "{{ $labels.service }} answers, and for 2m no partition of the canary's topic has taken a record and given "
+            "it back."
+        ),
+        cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
+        action="Page on-call, check the brokers' disks and replicas in sync",
+        panel=157,
+        meaning="the canary could not be written and read again in any partition of its topic for 2 min",
+        comment="Only where a canary is wanted. Rights that are missing, and a topic that is, are ProbePartFailing's.",
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"), _NO_FAILURE),
+        kinds=_KAFKA,
+    )
+
+
+def canary_failing(options: Options) -> Alert:
+    """Build KafkaCanaryFailing."""
+    expr = stepping_back(f"{lowest(_CANARY, options.recent, 'partition')} == 0", options)
+    return Alert(
+        name="KafkaCanaryFailing",
+        severity=Severity.WARNING,
+        expr=f"{expr}\n{firing('KafkaWritesFailing')}",
+        wait="3m",
+        hold="2m",
+        summary="Canary {{ $labels.partition }} of {{ $labels.service }} is not written or not read again",
+        description=(
+            "For 3m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
+            "and given it back; other partitions have: what its broker leads, or its replicas, are in trouble."
+        ),
+        cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
+        action="Check the broker that leads the partition, and its replicas in sync",
+        panel=157,
+        meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
+        "could in others",
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"), _NO_FAILURE),
         kinds=_KAFKA,
     )

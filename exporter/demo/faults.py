@@ -13,7 +13,7 @@ from exporter.demo.fleet import Fleet
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES
 
-__all__ = ["FAULTS", "Fault", "Order", "parse_order", "play"]
+__all__ = ["FAULTS", "Act", "Fault", "Order", "parse_order", "play"]
 
 Act = Callable[[Fleet, str], Awaitable[None]]
 

@@ -50,6 +50,7 @@ class Options:
         scrape_interval: Scrape and evaluate this often instead of as shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
         broker: Makes the broker of a folder.
+        canary: Topic that a Kafka canary is flown to, which somebody makes; empty for none.
     """
 
     state: Path
@@ -60,6 +61,7 @@ class Options:
     scrape_interval: str | None = None
     kubernetes: bool = False
     broker: Callable[[Path], Server] = BrokerServer
+    canary: str = ""
 
 
 class Fleet:
@@ -242,6 +244,10 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "scheme": "http", "issuer_path": fleet.keycloak.issuer_path,
         "client": {"client_id": fleet.keycloak.client, "client_secret_file": str(fleet.keycloak.secret_file)},
     }  # fmt: skip
+    kafka = {
+        "groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]},
+        **({"canary": {"topic": fleet.options.canary}} if fleet.options.canary else {}),
+    }  # fmt: skip
     secret = {"secret": GATEWAY_SECRET} if fleet.cluster is not None else {}
     return {
         "defaults": {
@@ -253,10 +259,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "dependencies": {
             "postgres": {"instances": [fleet.postgres.address], "probes": {"postgres": postgres}},
             "redis": {"instances": [fleet.valkey.address], "probes": {"redis": {}}},
-            "kafka": {
-                "instances": [fleet.broker.address],
-                "probes": {"kafka": {"groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]}}},
-            },
+            "kafka": {"instances": [fleet.broker.address], "probes": {"kafka": kafka}},
             "keycloak": {"instances": [fleet.keycloak.address], "probes": {"oidc": keycloak}},
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],

@@ -296,6 +296,18 @@ TOO_FEW_REPLICAS = Cause(
     (Symptom.SLOW,),
     Confidence.MEDIUM,
 )
+WRITES_FAILING = Cause(
+    "writes_failing",
+    "{dependency} answers, but what is written to it is refused or cannot be read again",
+    "kafkawritesfailing",
+    (
+        "rpk cluster health: brokers that are down, partitions with too few replicas in sync",
+        "Check the brokers' disks, and their logs for the error that the canary's part names",
+        EXPLAIN,
+    ),
+    (Symptom.DOWN, Symptom.SLOW),
+    Confidence.MEDIUM,
+)
 BROKER_DOWN = Cause(
     "broker_down",
     "partitions have no broker that answers for them",
@@ -442,7 +454,8 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
-        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE,
+        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, WRITES_FAILING, BROKER_DOWN,
+        CONSUMERS_GONE,
         CONSUMERS_HANG, OFFSETS_AHEAD, OFFSETS_REWOUND, REBALANCING, TRANSACTION_OPEN, RETENTION_PASSED, POISON_MESSAGE,
         SLOW_CONSUMER,
     )  # fmt: skip

@@ -30,7 +30,7 @@ FAMILIES: Mapping[str, Family] = {
     "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
     "age": kafka.TOPIC_LAG_SECONDS, "committed": kafka.COMMITTED, "lost": kafka.LOST, "held": kafka.OPEN_MESSAGES,
-    "open": kafka.OPEN_SECONDS, "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
+    "canary": kafka.CANARY, "open": kafka.OPEN_SECONDS, "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,
     "ended_at": k.TERMINATED_AT, "exit": k.EXIT_CODE, "limit": k.MEMORY_LIMIT, "replicas": k.REPLICAS, "stuck": k.STUCK,
     "refused": k.REPLICA_FAILURE, "node": k.NODE_TROUBLE, "at_limit": k.AT_LIMIT, "unable": k.UNABLE,

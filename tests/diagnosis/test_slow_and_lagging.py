@@ -25,6 +25,10 @@ def redis(**more: object) -> Member:
     return dependency("redis", "redis", facts=facts(**more))  # type: ignore[arg-type] # facts by name
 
 
+def canary(*flown: float) -> Member:
+    return dependency("kafka", "kafka", facts=facts(canary={str(at): well for at, well in enumerate(flown)}))
+
+
 @pytest.mark.parametrize(
     ("members", "expected"),
     [
@@ -47,6 +51,9 @@ def redis(**more: object) -> Member:
         ([slow("redis"), redis(hits=0.3)], [("cache_misses", "redis")]),
         ([slow("redis"), redis(hits=0.9)], [("unknown", "")]),
         ([slow("redis"), redis(hits=float("nan"))], [("unknown", "")]),
+        ([slow("kafka"), canary(0, 0)], [("writes_failing", "kafka")]),
+        ([slow("kafka"), canary(0, 1)], [("unknown", "")]),
+        ([slow("kafka"), canary()], [("unknown", "")]),
         ([slow(cache={"users": 0.1})], [("cache_misses", "")]),
         ([slow(gc=0.15)], [("gc_pressure", "")]),
         ([slow(gc=0.05)], [("unknown", "")]),

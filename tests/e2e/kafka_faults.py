@@ -9,12 +9,17 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from exporter.demo.faults import Fault
+from exporter.demo.faults import Act, Fault
 from exporter.demo.fleet import Fleet
+from exporter.demo.springboot.messaging import PARTITIONS
 
-__all__ = ["KAFKA_FAULTS"]
+__all__ = ["CANARY", "KAFKA_FAULTS", "make_canary"]
+
+CANARY = "hafnium.canary"
+"""The topic of the exporter's canary."""
 
 AHEAD = 100_000
 """Messages by which a group's commits are beyond the end."""
@@ -43,9 +48,7 @@ async def _outsider(fleet: Fleet, service: str) -> AsyncIterator[tuple[AIOKafkaC
     )
     await client.start()
     try:
-        topic = f"hafnium.{service}.events"
-        await client.topics()
-        partitions = [TopicPartition(topic, number) for number in client.partitions_for_topic(topic) or ()]
+        partitions = [TopicPartition(f"hafnium.{service}.events", number) for number in range(PARTITIONS)]
         yield client, await client.end_offsets(partitions)
     finally:
         await client.stop()
@@ -122,7 +125,24 @@ async def _delete_letters(fleet: Fleet, service: str) -> None:
         await admin.delete_records({TopicPartition(_letters(service), 0): RecordsToDelete(3)})
 
 
+async def make_canary(fleet: Fleet) -> None:
+    """Make the topic that the exporter writes to, as the one who runs the cluster does."""
+    async with _admin(fleet) as admin:
+        await admin.create_topics([NewTopic(CANARY, 3, 1)])
+
+
+def _largest(size: int) -> Act:
+    async def act(fleet: Fleet, _: str) -> None:
+        """Change how large a record of the canary's topic may be."""
+        async with _admin(fleet) as admin:
+            change = ConfigResource(ConfigResourceType.TOPIC, CANARY, {"max.message.bytes": str(size)})
+            await admin.alter_configs([change])
+
+    return act
+
+
 _LIST = (
+    Fault("writes-refused", "the broker refuses what is written to the canary's topic", _largest(10), _largest(1_000_000)),
     Fault("messages-lost", "a group has stopped, and what it has not read is deleted", _truncate, _start_consumer),
     Fault("offsets-ahead", "a group's commits are beyond the end of its topic", _commit_ahead, _start_consumer),
     Fault("transaction-open", "a producer does not end its transaction", _open_transaction, _end_transaction),

@@ -58,5 +58,14 @@ _ROWS = (
     ),
 )
 
-KAFKA = tuple(replace(row, kafka=True) for row in _ROWS)
+_WRITES = Row(
+    "writes-refused",
+    "the broker of {0} answers, and refuses what the canary writes",
+    usual("writes-refused"),
+    [Owed("KafkaWritesFailing", "kafka", "Nothing can be written to kafka", "query.failed in check", 120 + TOLD)],
+    services=1,
+    patience=300,
+)
+
+KAFKA = tuple(replace(row, kafka=True) for row in (*_ROWS, _WRITES))
 """All of them."""

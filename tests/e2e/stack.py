@@ -20,6 +20,7 @@ from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.prometheus import ALERTS, AlertmanagerServer, PrometheusServer, alertmanager_config
 from tests.e2e.hurry import hurried_routes, hurried_rules
+from tests.e2e.kafka_faults import CANARY, make_canary
 from tests.fixtures.kafkas import KafkaNode
 from tests.net.relay import Relay
 
@@ -227,6 +228,7 @@ async def running_stack(
         timeout=timeout,
         kubernetes=kubernetes,
         broker=_kafka if kafka else BrokerServer,
+        canary=CANARY if kafka else "",
     )
     fleet = Fleet(options)
     async with Relay(fleet.exporter.port) as link:
@@ -237,6 +239,8 @@ async def running_stack(
             fleet.running(lambda _: None),
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session,
         ):
+            if kafka:
+                await make_canary(fleet)
             stack = Stack(fleet, hurry, link, session, prometheus, alertmanager)
             watching = asyncio.create_task(stack.watch())
             try:

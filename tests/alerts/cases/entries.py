@@ -203,6 +203,8 @@ READ_ELSEWHERE = of("probe_kafka_consumer_group_topic_lag", "kafka", group="case
 OPEN, HELD = (
     of(f"probe_kafka_open_transaction_{what}", "kafka", topic="cases", partition="0") for what in ("seconds", "messages")
 )
+CANARIES = [of("probe_kafka_canary_success", "kafka", partition=number) for number in "01"]
+NO_CANARY = of("probe_part_failures_total", "kafka", probe="kafka", part="canary", stage="query", reason="timeout")
 WHY_LOST = of("probe_suspected_lag_cause", "kafka", group="case", cause="retention_passed")
 LAG_LIMIT = limit("probe_kafka_consumer_group_topic_lag", 1000, "kafka")
 OF_GROUP = labels(service="kafka", **TOPIC)
@@ -318,6 +320,26 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             beside={BROKER: 1},
             fires=600,
             labels=labels(service="kafka"),
+        ),
+    ),
+    "KafkaWritesFailing": (
+        Entry(
+            good={CANARIES[0]: 1, CANARIES[1]: 0},
+            bad={CANARIES[0]: 0},
+            beside={NO_CANARY: Growing(0.1), BROKER: 0},
+            fires=120,
+            labels=labels("critical", service="kafka"),
+            heard={"cause": "timeout in query. Brokers that do not answer: 2"},
+        ),
+    ),
+    "KafkaCanaryFailing": (
+        Entry(
+            good={CANARIES[0]: 1},
+            bad={CANARIES[0]: 0},
+            beside={CANARIES[1]: 1, BROKER: 1},
+            fires=180,
+            labels=labels(service="kafka", partition="0"),
+            heard={"summary": "Canary 0 of kafka", "cause": "unknown. Brokers that do not answer: none"},
         ),
     ),
     "KafkaLagOld": (
