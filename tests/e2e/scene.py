@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ __all__ = [
     "silence", "stay", "usual",
 ]  # fmt: skip
 
-_KNOWN = FAULTS | KAFKA_FAULTS
+_KNOWN = ChainMap(FAULTS, KAFKA_FAULTS)
 
 SLACK = 60.0
 """Seconds that are waited longer than a page may take: it is late then, and not missing."""

@@ -170,11 +170,14 @@ class Messaging:
             await asyncio.sleep(PERIOD)
 
     async def _write_last(self, producer: AIOKafkaProducer) -> None:
-        """Write some at once; its consumer handles nothing any more."""
+        """Write some at once; its consumer handles nothing any more.
+
+        One after the other: the demo's broker gives a batch of several records one offset.
+        """
         event = json.dumps({"id": 0, "at": time.time()}).encode()
         async with asyncio.timeout(WORK_TIMEOUT):
-            for sent in [await producer.send(self.topic, event, partition=number % PARTITIONS) for number in range(LAST)]:
-                await sent
+            for number in range(LAST):
+                await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
 
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while self.consuming.is_set():
