@@ -20,7 +20,6 @@ __all__ = [
 ]
 
 _KAFKA = frozenset({"kafka"})
-_NO_FAILURE = Disable("promql/series(probe_part_failures_total)", "there is none while all parts work")
 _UP = "probe_kafka_broker_up"
 _VERDICT = "probe_kafka_consumer_group_verdict"
 _LAG = "probe_kafka_consumer_group_lag"
@@ -300,7 +299,7 @@ def writes_failing(options: Options) -> Alert:
         panel=157,
         meaning="the canary could not be written and read again in any partition of its topic for 2 min",
         comment="Only where a canary is wanted. Rights that are missing, and a topic that is, are ProbePartFailing's.",
-        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"), _NO_FAILURE),
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
         kinds=_KAFKA,
     )
 
@@ -324,6 +323,6 @@ def canary_failing(options: Options) -> Alert:
         panel=157,
         meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
         "could in others",
-        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"), _NO_FAILURE),
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
         kinds=_KAFKA,
     )
