@@ -456,6 +456,7 @@ def part_failing(options: Options) -> Alert:
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
     blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
+    told = 'label_replace(ALERTS{alertname=~"Kafka(Writes|Canary)Failing",alertstate="firing"}, "part", "canary", "", "")'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -464,7 +465,8 @@ def part_failing(options: Options) -> Alert:
 unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
 unless on ({on}) ({refused} unless on ({on}) {worked})
-unless on (part) {blind}""",
+unless on (part) {blind}
+unless on (service, part) {told}""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -486,7 +488,7 @@ unless on (part) {blind}""",
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
 application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
-KubernetesBlind.""",
+KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing.""",
         disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 

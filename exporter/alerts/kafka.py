@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
-from exporter.alerts.texts import first, listed
+from exporter.alerts.texts import first, lag_causes, listed
 
 __all__ = [
     "broker_down",
+    "canary_failing",
     "consumers_stuck",
     "lag_old",
     "messages_lost",
     "offsets_ahead",
     "partitions_offline",
+    "transaction_hung",
     "under_min_isr",
     "under_replicated",
+    "writes_failing",
 ]
 
 _KAFKA = frozenset({"kafka"})
@@ -26,6 +29,9 @@ _TOPIC_LAG = "probe_kafka_consumer_group_topic_lag"
 _AGE = "probe_kafka_consumer_group_topic_lag_seconds"
 _COMMITTED = "probe_kafka_consumer_group_committed_partitions"
 _LOST = "probe_kafka_consumer_group_lost_messages"
+_OPEN = "probe_kafka_open_transaction_seconds"
+_HELD = "probe_kafka_open_transaction_messages"
+_CANARY = "probe_kafka_canary_success"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 _MIN_ISR = "probe_kafka_under_min_isr_partitions"
@@ -155,12 +161,14 @@ def consumers_stuck(options: Options) -> Alert:
             )
             + "."
         ),
-        cause=listed(
+        cause=lag_causes(options)
+        + ". "
+        + listed(
             f"group by (topic) (last_over_time({_SECONDS}{{service=%q,group=%q}}[{options.bridge}]) > 0)",
             "$labels.service $labels.group",
             "topic",
             "{{ .Labels.topic }}",
-            otherwise="none",
+            otherwise="No topic stands still",
             around="Topics that stand still: {}",
         ),
         action="Look for an exception that comes again and again in its log, then for threads that hang",
@@ -218,6 +226,7 @@ def lag_old(options: Options) -> Alert:
             "The oldest message of {{ $labels.topic }} that consumer group {{ $labels.group }} ({{ $labels.service }}) has "
             "not read is {{ $value | humanizeDuration }} old."
         ),
+        cause=lag_causes(options),
         action="Check consumers, add some where there are more partitions than consumers",
         panel=148,
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
@@ -239,9 +248,104 @@ def messages_lost(options: Options) -> Alert:
             "{{ $value | humanize }} messages of {{ $labels.topic }} ({{ $labels.service }}) were deleted before consumer "
             "group {{ $labels.group }} had read them, and more follow as long as it does not catch up."
         ),
+        cause=lag_causes(options),
         action="Raise the topic's retention, then start the consumers",
         panel=149,
         meaning="messages have been deleted before a group committed them, for 2 min",
         comment="An abandoned group loses all that comes: delete it, or leave it out by the probe's groups.exclude.",
+        kinds=_KAFKA,
+    )
+
+
+def transaction_hung(options: Options) -> Alert:
+    """Build KafkaTransactionHung."""
+    old = above(highest(_OPEN, options.recent, "topic"), f"{_OPEN}_limit", options)
+    return Alert(
+        name="KafkaTransactionHung",
+        severity=Severity.WARNING,
+        expr=stepping_back(old, options),
+        wait="2m",
+        hold="2m",
+        summary="A transaction in {{ $labels.topic }} has been open for {{ $value | humanizeDuration }}",
+        description=(
+            "A transaction in {{ $labels.topic }} ({{ $labels.service }}) has been open for {{ $value | humanizeDuration }}"
+            + first(
+                f"sum(max by (partition) (last_over_time({_HELD}{{service=%q,topic=%q}}[{options.bridge}])))",
+                "$labels.service $labels.topic",
+                ": {{ .Value | humanize }} messages from its first on are kept back",
+            )
+            + " from consumers that read what was committed alone (read_committed), and the log is not compacted beyond it."
+        ),
+        cause=listed(
+            f"max by (group) (last_over_time({_TOPIC_LAG}{{service=%q,topic=%q}}[{options.bridge}])) > 0",
+            "$labels.service $labels.topic",
+            "group",
+            "{{ .Labels.group }} ({{ .Value | humanize }})",
+            otherwise="No group lags",
+            around="Groups that lag on it: {}",
+        ),
+        action="Find the producer, let it end the transaction, or abort it",
+        panel=150,
+        meaning="a transaction has been open for longer than its threshold for 2 min",
+        comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
+        disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
+        kinds=_KAFKA,
+    )
+
+
+def _why_canary(options: Options) -> str:
+    """Say how the canary failed of late."""
+    return listed(
+        "sum by (stage, reason) (increase(probe_part_failures_total"
+        f'{{service=%q,probe="kafka",part="canary"}}[{options.rate}])) > 0',
+        "$labels.service",
+        "reason",
+        '{{ reReplaceAll "_" " " .Labels.reason }} in {{ .Labels.stage }}',
+        otherwise="unknown",
+    )
+
+
+def writes_failing(options: Options) -> Alert:
+    """Build KafkaWritesFailing."""
+    return Alert(
+        name="KafkaWritesFailing",
+        severity=Severity.CRITICAL,
+        expr=stepping_back(f"{highest(_CANARY, options.recent)} == 0", options),
+        wait="2m",
+        summary="Nothing can be written to {{ $labels.service }} and read again",
+        description=(
+            "{{ $labels.service }} answers, and for 2m no partition of the canary's topic has taken a record and given "
+            "it back."
+        ),
+        cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
+        action="Page on-call, check the brokers' disks and replicas in sync",
+        panel=157,
+        meaning="the canary could not be written and read again in any partition of its topic for 2 min",
+        comment="Only where a canary is wanted. Rights that are missing, and a topic that is, are ProbePartFailing's.",
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
+        kinds=_KAFKA,
+    )
+
+
+def canary_failing(options: Options) -> Alert:
+    """Build KafkaCanaryFailing."""
+    expr = stepping_back(f"{lowest(_CANARY, options.recent, 'partition')} == 0", options)
+    return Alert(
+        name="KafkaCanaryFailing",
+        severity=Severity.WARNING,
+        expr=f"{expr}\n{firing('KafkaWritesFailing')}",
+        wait="3m",
+        hold="2m",
+        summary="Canary {{ $labels.partition }} of {{ $labels.service }} is not written or not read again",
+        description=(
+            "For 3m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
+            "and given it back; other partitions have: what its broker leads, or its replicas, are in trouble."
+        ),
+        cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
+        action="Check the broker that leads the partition, and its replicas in sync",
+        panel=157,
+        meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
+        "could in others",
+        disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
         kinds=_KAFKA,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import OWNER, firing, highest, limit, stepping_back
-from exporter.alerts.texts import first, listed
+from exporter.alerts.promql import OWNER, above, firing, highest, limit, stepping_back
+from exporter.alerts.texts import first, lag_causes, listed
 
 __all__ = [
     "consumers_gone",
     "dead_letters",
+    "dead_letters_old",
     "lag_high",
 ]
 
@@ -16,6 +17,7 @@ _KAFKA = frozenset({"kafka"})
 _LAG = "probe_kafka_consumer_group_topic_lag"
 _MEMBERS = "probe_kafka_consumer_group_members"
 _DLQ = "probe_kafka_dlq_messages"
+_DLQ_AGE = "probe_kafka_dlq_oldest_seconds"
 _END = "probe_kafka_topic_end_offset"
 
 
@@ -67,13 +69,7 @@ or
             "Consumer group {{ $labels.group }} is {{ $value | humanize }} messages behind on {{ $labels.topic }} "
             "({{ $labels.service }}), and does not catch up."
         ),
-        cause=listed(
-            f"group by (cause) (last_over_time(probe_suspected_lag_cause{{service=%q,group=%q}}[{options.bridge}]))",
-            "$labels.service $labels.group",
-            "cause",
-            '{{ reReplaceAll "_" " " .Labels.cause }}',
-            otherwise="cause unknown",
-        )
+        cause=lag_causes(options)
         + ". Members of the group: "
         + first(
             f"max(last_over_time({_MEMBERS}{{service=%q,group=%q}}[{options.bridge}]))",
@@ -181,5 +177,31 @@ def dead_letters(options: Options) -> Alert:
         meaning="a dead-letter topic grew within 15 min by more than its threshold",
         comment="A topic that is new holds what it grew by: it is made with its first message.",
         disables=(Disable(f"promql/series({_DLQ})", "there is none before the first dead letter"),),
+        kinds=_KAFKA,
+    )
+
+
+def dead_letters_old(options: Options) -> Alert:
+    """Build DeadLettersOld."""
+    old = above(highest(_DLQ_AGE, options.recent, "topic"), f"{_DLQ_AGE}_limit", options)
+    read = f"min by (service, topic) (last_over_time({_LAG}[{options.recent}])) == 0"
+    return Alert(
+        name="DeadLettersOld",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{old}\nunless on (service, topic) {read}", options),
+        wait="10m",
+        hold="10m",
+        summary="Dead letters in {{ $labels.topic }} have been left for {{ $value | humanizeDuration }}",
+        description=(
+            "The oldest message of {{ $labels.topic }} ({{ $labels.service }}) is {{ $value | humanizeDuration }} old, and "
+            "no consumer group has read all of the topic: nobody has seen to it, and retention will delete it unread."
+        ),
+        cause="Dead letters held: " + _dead_letters(options),
+        action="Send them again, or delete them where nobody needs them",
+        panel=151,
+        meaning="the oldest message of a dead-letter topic has been older than its threshold for 10 min, and no consumer "
+        "group has read all of the topic",
+        comment="A topic keeps what was sent again: who reads it as a group, or deletes what is done with, ends this.",
+        disables=(Disable(f"promql/series({_DLQ_AGE})", "there is none before the first dead letter"),),
         kinds=_KAFKA,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.alerts.model import Options, duration
 
-__all__ = ["CAUSE", "causes", "first", "listed", "newest"]
+__all__ = ["CAUSE", "causes", "first", "lag_causes", "listed", "newest"]
 
 CAUSE = (
     '{{ if eq .Labels.cause "dependency_down" }}{{ .Labels.dependency }} is down'
@@ -59,6 +59,17 @@ def listed(
         f"{{{{ with printf `{query}` {arguments} | query }}}}{before}"
         f'{{{{ range $i, $x := . | sortByLabel "{order}" }}}}{{{{ if $i }}}}{separator}{{{{ end }}}}{item}{{{{ end }}}}'
         f"{after}{other}{{{{ end }}}}"
+    )
+
+
+def lag_causes(options: Options) -> str:
+    """Say the suspected causes of what keeps a consumer group from getting on."""
+    return listed(
+        f"group by (cause) (last_over_time(probe_suspected_lag_cause{{service=%q,group=%q}}[{options.bridge}]))",
+        "$labels.service $labels.group",
+        "cause",
+        '{{ reReplaceAll "_" " " .Labels.cause }}',
+        otherwise="cause unknown",
     )
 
 

@@ -45,7 +45,13 @@ class Thresholds(Settings):
     redis_replica_lag: Duration = Field(10.0, description="Time since a master of Redis heard of a replica.")
     consumer_lag: int = Field(1000, ge=0, description="Messages of a topic that a consumer group is behind.")
     consumer_lag_seconds: Duration = Field(900.0, description="Age of a topic's oldest message that a group has not read.")
+    open_transaction: Duration = Field(
+        900.0,
+        description="Age of an open transaction of Kafka; brokers end those of producers they know after "
+        "transaction.max.timeout.ms, by default as long.",
+    )
     dead_letters: int = Field(0, ge=0, description="Messages by which a dead-letter topic may grow within 15 minutes.")
+    dead_letter_age: Duration = Field(86400.0, description="Age of the oldest dead letter that nobody has seen to.")
 
 
 THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
@@ -69,6 +75,8 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "redis_replica_lag": (limits.REDIS_REPLICA_LAG, {"redis"}),
     "consumer_lag": (limits.CONSUMER_LAG, {"kafka"}),
     "consumer_lag_seconds": (limits.CONSUMER_LAG_SECONDS, {"kafka"}),
+    "open_transaction": (limits.OPEN_TRANSACTION, {"kafka"}),
     "dead_letters": (limits.DEAD_LETTERS, {"kafka"}),
+    "dead_letter_age": (limits.DEAD_LETTER_AGE, {"kafka"}),
 }
 """Of each threshold the family that exports it, and the kinds of probes one of which a service must have for it."""

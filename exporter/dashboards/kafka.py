@@ -12,7 +12,7 @@ __all__ = ["kafka"]
 
 def kafka() -> Panels:
     """Brokers, partitions, groups and dead letters."""
-    return (*_cluster(), *_groups(), *_members(), *_ages())
+    return (*_cluster(), *_canary(), *_groups(), *_members(), *_ages())
 
 
 def _cluster() -> Panels:
@@ -46,6 +46,23 @@ def _cluster() -> Panels:
                 f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_seconds')})",
                 "{{group}} {{topic}}",
             ),
+        ),
+    )  # fmt: skip
+
+
+def _canary() -> Panels:
+    return (
+        states(
+            157, "Kafka canary", "Partitions of the canary's topic that took a record and gave it back, and that did not.",
+            Query(f"min by (service, partition) ({of('probe_kafka_canary_success')})", "{{service}} {{partition}}"),
+        ),
+        graph(
+            158, "Times of the Kafka canary",
+            "Until all replicas in sync of each leader's partitions had the record, until it was read again, and both.", "s",
+            Query(
+                f"max by (service, broker, stage) ({of('probe_kafka_canary_seconds')})", "{{service}} {{broker}} {{stage}}"
+            ),
+            size=Size.HALF,
         ),
     )  # fmt: skip
 
@@ -128,9 +145,11 @@ def _ages() -> Panels:
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
             Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
                   "{{topic}}/{{partition}}"),
+            limit(limits.OPEN_TRANSACTION),
         ),
         graph(
             151, "Age of dead letters", "Age of the oldest message that a dead-letter topic holds.", "s",
             Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
+            limit(limits.DEAD_LETTER_AGE),
         ),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from exporter.demo.fleet import Fleet
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES
 
-__all__ = ["FAULTS", "Fault", "Order", "parse_order", "play"]
+__all__ = ["FAULTS", "Act", "Fault", "Order", "parse_order", "play"]
 
 Act = Callable[[Fleet, str], Awaitable[None]]
 
@@ -153,6 +153,18 @@ _LIST = (
     Fault("database-newer", "a service's schema is newer than is expected", *_inside("database-newer"), of_service=True),
     Fault("consumer-stopped", "a service reads no more, and still writes", *_inside("consumer-stopped"), of_service=True),
     Fault("consumer-stuck", "a service tries one record again and again", *_inside("consumer-stuck"), of_service=True),
+    Fault(
+        "consumer-poisoned",
+        "a service tries one partition's record again and again, and reads the others",
+        *_inside("consumer-poisoned"),
+        of_service=True,
+    ),
+    Fault(
+        "last-unread",
+        "a service's topic falls quiet, and the last records are never handled",
+        *_inside("last-unread"),
+        of_service=True,
+    ),
     Fault("dlq-growing", "a service puts records into its dead-letter topic", *_inside("poison"), of_service=True),
     Fault("flaky", "one in a hundred answers about a service's health is a proxy's 503", *_inside("flaky"), of_service=True),
     Fault("errors-5xx", "half of a service's requests fail", *_inside("errors-5xx"), of_service=True),

@@ -49,6 +49,8 @@ class Options:
         timeout: Seconds that a probe may take; by default three, and never more than the interval.
         scrape_interval: Scrape and evaluate this often instead of as shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
+        broker: Makes the broker of a folder.
+        canary: Topic that a Kafka canary is flown to, which somebody makes; empty for none.
     """
 
     state: Path
@@ -58,6 +60,8 @@ class Options:
     timeout: float = 3.0
     scrape_interval: str | None = None
     kubernetes: bool = False
+    broker: Callable[[Path], Server] = BrokerServer
+    canary: str = ""
 
 
 class Fleet:
@@ -81,7 +85,7 @@ class Fleet:
             raise StartError(f"something listens on port {ports} of 127.0.0.1 already: end it, or use --ports free")
         self.postgres = PostgresServer(folder / "postgres")
         self.valkey = ValkeyServer(folder / "valkey")
-        self.broker = BrokerServer(folder / "broker")
+        self.broker = options.broker(folder / "broker")
         self.springboot = SpringBootServer(folder / "springboot", self.postgres, self.valkey, self.broker, services)
         self.keycloak = KeycloakServer(folder / "keycloak")
         self.gateway = Gateway(folder / "gateway", free_port())
@@ -240,6 +244,10 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "scheme": "http", "issuer_path": fleet.keycloak.issuer_path,
         "client": {"client_id": fleet.keycloak.client, "client_secret_file": str(fleet.keycloak.secret_file)},
     }  # fmt: skip
+    kafka = {
+        "groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]},
+        **({"canary": {"topic": fleet.options.canary}} if fleet.options.canary else {}),
+    }  # fmt: skip
     secret = {"secret": GATEWAY_SECRET} if fleet.cluster is not None else {}
     return {
         "defaults": {
@@ -251,10 +259,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
         "dependencies": {
             "postgres": {"instances": [fleet.postgres.address], "probes": {"postgres": postgres}},
             "redis": {"instances": [fleet.valkey.address], "probes": {"redis": {}}},
-            "kafka": {
-                "instances": [fleet.broker.address],
-                "probes": {"kafka": {"groups": {"include": [".*-service"]}, "topics": {"include": [r"hafnium\..*"]}}},
-            },
+            "kafka": {"instances": [fleet.broker.address], "probes": {"kafka": kafka}},
             "keycloak": {"instances": [fleet.keycloak.address], "probes": {"oidc": keycloak}},
             "gateway": {
                 "instances": [f"127.0.0.1:{fleet.gateway.port}"],

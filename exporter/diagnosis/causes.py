@@ -296,6 +296,18 @@ TOO_FEW_REPLICAS = Cause(
     (Symptom.SLOW,),
     Confidence.MEDIUM,
 )
+WRITES_FAILING = Cause(
+    "writes_failing",
+    "{dependency} answers, but what is written to it is refused or cannot be read again",
+    "kafkawritesfailing",
+    (
+        "rpk cluster health: brokers that are down, partitions with too few replicas in sync",
+        "Check the brokers' disks, and their logs for the error that the canary's part names",
+        EXPLAIN,
+    ),
+    (Symptom.DOWN, Symptom.SLOW),
+    Confidence.MEDIUM,
+)
 BROKER_DOWN = Cause(
     "broker_down",
     "partitions have no broker that answers for them",
@@ -334,6 +346,40 @@ REBALANCING = Cause(
     _LAG,
     (_GROUPS, "Look for restarts, and for processing that takes longer than max.poll.interval.ms, in the log"),
     (Symptom.LAGGING,),
+)
+RETENTION_PASSED = Cause(
+    "retention_passed",
+    "retention deletes messages before the group has read them",
+    "kafkamessageslost",
+    (
+        "Raise retention first, so that no more are lost: rpk topic alter-config the topic --set retention.ms=…",
+        "Then have them read: start the consumers, or add some",
+        _GROUPS,
+    ),
+    (Symptom.LAGGING,),
+)
+TRANSACTION_OPEN = Cause(
+    "transaction_open",
+    "a transaction that nobody ends keeps back what comes after it: the group reads what was committed alone",
+    "kafkatransactionhung",
+    (
+        "Find whose it is: rpk cluster txn describe-producers of the topic, those with a start offset",
+        "Let its producer end it, or restart that: with the same transactional.id it ends what it left open",
+        "Where no producer is left: kafka-transactions.sh abort, with topic, partition and start offset",
+    ),
+    (Symptom.LAGGING,),
+)
+OFFSETS_REWOUND = Cause(
+    "offsets_rewound",
+    "the group's offsets went back: it reads again what it had read",
+    _LAG,
+    (
+        "Were they reset on purpose? Then wait: it works them off",
+        "Else look whether its commits had expired (offsets.retention.minutes), and for auto.offset.reset=earliest",
+        _GROUPS,
+    ),
+    (Symptom.LAGGING,),
+    Confidence.MEDIUM,
 )
 POISON_MESSAGE = Cause(
     "poison_message",
@@ -408,8 +454,10 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
-        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, BROKER_DOWN, CONSUMERS_GONE,
-        CONSUMERS_HANG, OFFSETS_AHEAD, REBALANCING, POISON_MESSAGE, SLOW_CONSUMER,
+        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, WRITES_FAILING, BROKER_DOWN,
+        CONSUMERS_GONE,
+        CONSUMERS_HANG, OFFSETS_AHEAD, OFFSETS_REWOUND, REBALANCING, TRANSACTION_OPEN, RETENTION_PASSED, POISON_MESSAGE,
+        SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:
         if reason not in PROBER_FAULTS:

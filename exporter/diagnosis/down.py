@@ -9,7 +9,17 @@ from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import named, of_cluster
 from exporter.diagnosis.components import ailing, ailing_itself, is_database, lies_in, shared_name
-from exporter.diagnosis.facts import GC_HIGH, evidence, gc_share, heap, lock_waits, migration_lock, most, pool_pressed
+from exporter.diagnosis.facts import (
+    GC_HIGH,
+    evidence,
+    failed_writes,
+    gc_share,
+    heap,
+    lock_waits,
+    migration_lock,
+    most,
+    pool_pressed,
+)
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.diagnosis.stores import of_store
@@ -148,6 +158,8 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
         other = snapshot.members.get(name)
         if other is not None and (held := migration_lock(other)) is not None:  # whose is not known
             yield Suspicion(causes.MIGRATION_STUCK, name, Confidence.MEDIUM, (held,))
+        if other is not None and (failed := failed_writes(other)) is not None:
+            yield Suspicion(causes.WRITES_FAILING, name, Confidence.MEDIUM, (failed,))
     if not told:
         yield Suspicion(causes.UNKNOWN, confidence=causes.UNKNOWN.confidence)
 

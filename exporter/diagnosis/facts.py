@@ -22,6 +22,7 @@ __all__ = [
     "LEVELS",
     "clean",
     "evidence",
+    "failed_writes",
     "gc_share",
     "heap",
     "levels",
@@ -36,13 +37,17 @@ FACTS: frozenset[Family] = frozenset({
     app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
     flyway.FLYWAY_LOCK_SECONDS, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
     r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE, r.POLICY, r.MEMORY_USED, r.MEMORY_MAX,
+    kafka.TOPIC_LAG_SECONDS, kafka.COMMITTED, kafka.LOST, kafka.OPEN_MESSAGES, kafka.OPEN_SECONDS, kafka.CANARY,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
     k.AUTOSCALER, k.AT_LIMIT, k.UNABLE, k.NODE_TROUBLE,
 })  # fmt: skip
 """Families that rules read: a snapshot needs no others."""
 
-LEVELS = ("latency_p99", "consumer_lag", "idle_groups", "stuck_groups", "heap_ratio", "gc_ratio", "restarts")
+LEVELS = (
+    "latency_p99", "consumer_lag", "consumer_lag_seconds", "lost_messages", "idle_groups", "stuck_groups", "heap_ratio",
+    "gc_ratio", "restarts",
+)  # fmt: skip
 """What is kept of every attempt, whether or not anything is wrong: the highest of each."""
 
 GC_HIGH = 0.2
@@ -62,6 +67,8 @@ def levels(samples: Samples) -> dict[str, float]:
     for name, family in (
         ("latency_p99", app.REQUEST_P99),
         ("consumer_lag", kafka.TOPIC_LAG),
+        ("consumer_lag_seconds", kafka.TOPIC_LAG_SECONDS),
+        ("lost_messages", kafka.LOST),
         ("gc_ratio", app.GC_RATIO),
         ("restarts", app.RESTARTS),
     ):
@@ -150,6 +157,14 @@ def migration_lock(member: Member) -> Evidence | None:
     if held is None or not held.value > member.limits.get("migration_lock", math.inf):
         return None
     return _of(member, flyway.FLYWAY_LOCK_SECONDS, "seconds that Flyway's lock on schema {schema} has been held", held)
+
+
+def failed_writes(member: Member) -> Evidence | None:
+    """Return in how many partitions the canary of a Kafka cluster failed, where it did in all."""
+    flown = [reading.value for reading in member.readings(kafka.CANARY)]
+    if not flown or any(flown):
+        return None
+    return evidence("partitions that took and gave back no canary", float(len(flown)), kafka.CANARY, member.name)
 
 
 def gc_share(member: Member, least: float) -> Evidence | None:

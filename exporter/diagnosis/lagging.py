@@ -1,8 +1,12 @@
-"""Why a consumer group lags: brokers, nobody who consumes, messages that cannot be consumed, or consumers too slow."""
+"""Why a consumer group lags: brokers, nobody who consumes, messages that cannot be consumed or are kept back by a
+transaction, offsets set back, or consumers too slow; and that retention overtakes it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from math import inf
+from typing import NamedTuple
 
 from exporter.clients.kafka.progress import GroupVerdict
 from exporter.diagnosis import causes
@@ -18,45 +22,149 @@ MOST_GROUPS = 50
 """Groups of a cluster that are diagnosed: those that are furthest behind."""
 
 
+_OPEN_LONG = 60.0
+"""Seconds for which a transaction is open at most where all is well: transaction.timeout.ms of a producer by default."""
+
+
 def why_lagging(member: Member, snapshot: Snapshot) -> tuple[Diagnosis, ...]:
-    """Return why groups of a cluster lag: those over the threshold, those with a lag and nobody to work it off, and those
-    that stand still.
+    """Return why groups of a cluster lag: those over a threshold, those with a lag and nobody to work it off, those that
+    stand still, and those of which messages were deleted unread.
     """
     idle = {reading.labels["group"] for reading in member.readings(kafka.MEMBERS) if reading.value == 0}
-    stuck = {
-        reading.labels["group"]: GroupVerdict(reading.labels["verdict"])
-        for reading in member.readings(kafka.VERDICT)
-        if reading.labels["verdict"] in kafka.STUCK
+    verdicts = {
+        reading.labels["group"]: GroupVerdict(reading.labels["verdict"]) for reading in member.readings(kafka.VERDICT)
     }
-    worst = _worst(member, idle)
-    groups = sorted(worst.keys() | stuck.keys(), key=lambda group: (-_value(worst.get(group)), group))[:MOST_GROUPS]
+    stuck = {group for group, verdict in verdicts.items() if verdict in kafka.STUCK}
+    worst, losing, old = _worst(member, idle), _losing(member), _old(member)
+    groups = sorted(worst.keys() | stuck | losing.keys() | old.keys(), key=lambda group: (-_value(worst.get(group)), group))[
+        :MOST_GROUPS
+    ]
     if not groups:
         return ()
-    leaderless, missing, dead = tuple(_leaderless(member)), tuple(_missing(member)), _dead_letters(member)
+    cluster = _Cluster(member, tuple(_leaderless(member)), tuple(_missing(member)), _dead_letters(member))
     found = []
     for group in groups:
-        reading = worst.get(group) or _longest(member, group)
-        lag = tuple(_lag(member, group, reading))
+        standing = _longest(member, group) if group in stuck else None
+        reading = worst.get(group) or standing or losing.get(group) or old.get(group)
         owner = _owner(group, snapshot)
-        these: list[Suspicion] = []
-        if leaderless:
-            evidences = (*leaderless, *missing, *lag)[:MOST]
-            these.append(Suspicion(causes.BROKER_DOWN, member.name, Confidence.HIGH, evidences))
-        if group in stuck:
-            these.append(Suspicion(_OF_STUCK[stuck[group]], owner, Confidence.HIGH, lag))
+        lag = tuple(_lag(member, group, reading))
+        these = _of_brokers(cluster, lag)
         if group in idle:
             gone = evidence(f"members of {group}", 0.0, kafka.MEMBERS, member.name, {"group": group})
+            if group in stuck:
+                these.append(Suspicion(_OF_STUCK[verdicts[group]], owner, Confidence.HIGH, lag))
             these.append(Suspicion(causes.CONSUMERS_GONE, owner, Confidence.HIGH, (gone, *lag)))
         else:
-            own = [seen for name, seen in dead.items() if reading is not None and name.startswith(reading.labels["topic"])]
-            if own and stuck.get(group) is not GroupVerdict.POISONED:
-                these.append(Suspicion(causes.POISON_MESSAGE, owner, Confidence.MEDIUM, (*own, *lag)[:MOST]))
-            if not leaderless and group not in stuck:
-                these.append(Suspicion(causes.SLOW_CONSUMER, owner, _how_slow(owner, snapshot), lag))
-            if missing and not leaderless:
-                these.append(Suspicion(causes.BROKER_DOWN, member.name, Confidence.LOW, (*missing, *lag)[:MOST]))
+            these += _of_consumers(cluster, reading, verdicts.get(group), lag, owner, snapshot)
+        if group in losing:
+            these.append(
+                Suspicion(causes.RETENTION_PASSED, member.name, Confidence.HIGH, (_lost(member, losing[group]), *lag))
+            )
         found.append(Diagnosis(member.name, Symptom.LAGGING, tuple(these[:MOST]), group=group))
     return tuple(found)
+
+
+class _Cluster(NamedTuple):
+    """What concerns all groups of a cluster."""
+
+    member: Member
+    leaderless: tuple[Evidence, ...]
+    missing: tuple[Evidence, ...]
+    dead: Mapping[str, Evidence]
+
+
+def _of_brokers(cluster: _Cluster, lag: tuple[Evidence, ...]) -> list[Suspicion]:
+    if not cluster.leaderless:
+        return []
+    evidences = (*cluster.leaderless, *cluster.missing, *lag)[:MOST]
+    return [Suspicion(causes.BROKER_DOWN, cluster.member.name, Confidence.HIGH, evidences)]
+
+
+def _of_consumers(
+    cluster: _Cluster,
+    reading: Reading | None,
+    verdict: GroupVerdict | None,
+    lag: tuple[Evidence, ...],
+    owner: str,
+    snapshot: Snapshot,
+) -> Iterator[Suspicion]:
+    """Return why a group with members lags."""
+    member = cluster.member
+    kept_back = _kept_back(member, reading) if reading is not None else ()
+    stuck = verdict in kafka.STUCK
+    if kept_back:
+        yield Suspicion(causes.TRANSACTION_OPEN, member.name, Confidence.HIGH, (*kept_back, *lag)[:MOST])
+    if stuck and verdict is not None and not (kept_back and verdict in _STANDS):
+        yield Suspicion(_OF_STUCK[verdict], owner, Confidence.HIGH, lag)
+    own = [seen for name, seen in cluster.dead.items() if reading is not None and name.startswith(reading.labels["topic"])]
+    if own and verdict is not GroupVerdict.POISONED:
+        yield Suspicion(causes.POISON_MESSAGE, owner, Confidence.MEDIUM, (*own, *lag)[:MOST])
+    if verdict is GroupVerdict.REWOUND:
+        yield Suspicion(causes.OFFSETS_REWOUND, owner, Confidence.MEDIUM, lag)
+    elif not cluster.leaderless and not stuck and not kept_back:
+        yield Suspicion(causes.SLOW_CONSUMER, owner, _how_slow(owner, snapshot), lag)
+    if cluster.missing and not cluster.leaderless:
+        yield Suspicion(causes.BROKER_DOWN, member.name, Confidence.LOW, (*cluster.missing, *lag)[:MOST])
+
+
+def _kept_back(member: Member, reading: Reading) -> tuple[Evidence, ...]:
+    """Return what says that a group has come as far as an open transaction of a topic, and gets nothing more.
+
+    It has passed it where fewer messages wait for it than are kept back: then it reads what is not committed too.
+    """
+    topic = reading.labels["topic"]
+    oldest = member.highest(kafka.OPEN_SECONDS, topic=topic)
+    behind = member.highest(kafka.TOPIC_LAG, topic=topic, group=reading.labels["group"])
+    if oldest is None or oldest.value <= _OPEN_LONG or behind is None:
+        return ()
+    held = sum(each.value for each in member.readings(kafka.OPEN_MESSAGES, topic=topic))
+    if not held <= behind.value <= 2 * held:
+        return ()
+    labels = {"topic": topic}
+    return (
+        evidence(
+            f"seconds that a transaction in {topic} has been open", oldest.value, kafka.OPEN_SECONDS, member.name, labels
+        ),
+        evidence("messages that it keeps back", held, kafka.OPEN_MESSAGES, member.name, labels),
+    )
+
+
+def _losing(member: Member) -> dict[str, Reading]:
+    """Return the topic of which each group has lost most."""
+    return _highest_of_groups(reading for reading in member.readings(kafka.LOST) if reading.value > 0)
+
+
+def _old(member: Member) -> dict[str, Reading]:
+    """Return the topic of which the oldest message is unread by each group for too long.
+
+    The marker of a transaction stays unread for ever: one message a partition is no lag.
+    """
+    limit = member.limits.get("consumer_lag_seconds", inf)
+    late = [reading for reading in member.readings(kafka.TOPIC_LAG_SECONDS) if reading.value > limit]
+    if not late:
+        return {}
+    lags, partitions = (
+        {(each.labels["group"], each.labels["topic"]): each.value for each in member.readings(family)}
+        for family in (kafka.TOPIC_LAG, kafka.COMMITTED)
+    )
+    places = ((reading, (reading.labels["group"], reading.labels["topic"])) for reading in late)
+    return _highest_of_groups(reading for reading, at in places if lags.get(at, 0.0) > partitions.get(at, inf))
+
+
+def _highest_of_groups(readings: Iterable[Reading]) -> dict[str, Reading]:
+    highest: dict[str, Reading] = {}
+    for reading in readings:
+        group = reading.labels["group"]
+        before = highest.get(group)
+        if before is None or before.value < reading.value:
+            highest[group] = reading
+    return highest
+
+
+def _lost(member: Member, reading: Reading) -> Evidence:
+    topic = reading.labels["topic"]
+    labels = {"group": reading.labels["group"], "topic": topic}
+    return evidence(f"messages of {topic} deleted before they were read", reading.value, kafka.LOST, member.name, labels)
 
 
 def _value(reading: Reading | None) -> float:
@@ -65,15 +173,12 @@ def _value(reading: Reading | None) -> float:
 
 def _worst(member: Member, idle: set[str]) -> dict[str, Reading]:
     """Return the topic that each lagging group is furthest behind with."""
-    limit = member.limits.get("consumer_lag", float("inf"))
-    worst: dict[str, Reading] = {}
-    for reading in member.readings(kafka.TOPIC_LAG):
-        group = reading.labels["group"]
-        if reading.value > limit or (group in idle and reading.value > 0):
-            before = worst.get(group)
-            if before is None or before.value < reading.value:
-                worst[group] = reading
-    return worst
+    limit = member.limits.get("consumer_lag", inf)
+    return _highest_of_groups(
+        reading
+        for reading in member.readings(kafka.TOPIC_LAG)
+        if reading.value > limit or (reading.labels["group"] in idle and reading.value > 0)
+    )
 
 
 def _longest(member: Member, group: str) -> Reading | None:
@@ -90,6 +195,9 @@ def _lag(member: Member, group: str, reading: Reading | None) -> Iterator[Eviden
     behind = member.highest(kafka.TOPIC_LAG, **labels)
     if behind is not None:
         yield evidence(f"messages of {topic} not consumed", behind.value, kafka.TOPIC_LAG, member.name, labels)
+    age = member.highest(kafka.TOPIC_LAG_SECONDS, **labels)
+    if age is not None and age.value > 0:
+        yield evidence(f"age of the oldest of {topic} in seconds", age.value, kafka.TOPIC_LAG_SECONDS, member.name, labels)
     stands = member.highest(kafka.STANDING_SECONDS, **labels)
     if stands is not None and stands.value > 0:
         text = f"seconds without a commit in {topic} although messages came"
@@ -142,5 +250,7 @@ _OF_STUCK = {
     GroupVerdict.AHEAD: causes.OFFSETS_AHEAD,
     GroupVerdict.REBALANCING: causes.REBALANCING,
 }
+
+_STANDS = frozenset({GroupVerdict.STALLED, GroupVerdict.POISONED})
 
 _OF_BROKERS = frozenset({"no_leader", "not_leader", "not_available", "unreachable", "timeout"})

@@ -9,7 +9,7 @@ from exporter.config.thresholds import Thresholds
 from exporter.databases import sessions
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import autoscaling, named
-from exporter.diagnosis.facts import MOST, evidence, gc_share, heap, lock_waits, most, pool_pressed
+from exporter.diagnosis.facts import MOST, evidence, failed_writes, gc_share, heap, lock_waits, most, pool_pressed
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
@@ -115,6 +115,10 @@ def _own(member: Member, members: Mapping[str, Member]) -> Iterator[Suspicion]:
     if pressed := pool_pressed(member):
         yield Suspicion(causes.POOL_EXHAUSTED, "", Confidence.HIGH, pressed)
     yield from _caches(member, members)
+    for name in member.needs:
+        other = members.get(name)
+        if other is not None and (failed := failed_writes(other)) is not None:
+            yield Suspicion(causes.WRITES_FAILING, name, Confidence.MEDIUM, (failed,))
     if collecting := gc_share(member, GC_NOTICED):
         full = heap(member)
         yield Suspicion(causes.GC_PRESSURE, "", Confidence.MEDIUM, (collecting, *([full] if full else [])))

@@ -189,6 +189,8 @@ class Watched:
         over = (
             found.get("latency_p99", 0.0) > thresholds.latency_p99
             or found.get("consumer_lag", 0.0) > thresholds.consumer_lag
+            or found.get("consumer_lag_seconds", 0.0) > thresholds.consumer_lag_seconds
+            or found.get("lost_messages", 0.0) > 0
             or "idle_groups" in found
             or "stuck_groups" in found
         )

@@ -165,12 +165,25 @@ DLQ_MESSAGES = gauge("probe_kafka_dlq_messages", "Messages that a dead-letter to
 PARTITION_ERROR = gauge(
     "probe_kafka_partition_error", "1 for why a partition's offsets are not known.", "topic", "partition", "reason"
 )
+CANARY = gauge(
+    "probe_kafka_canary_success",
+    "1 if a record was written to a partition of the canary's topic and read again, 0 if not; absent where the prober "
+    "cannot tell: the topic is not there, or rights are missing.",
+    "partition",
+)
+CANARY_SECONDS = gauge(
+    "probe_kafka_canary_seconds",
+    "Time that the canary took at the broker that leads its partitions: until all replicas in sync had it (produce), "
+    "from then until it was read again (fetch), and both (end_to_end).",
+    "broker",
+    "stage",
+)
 
 FAMILIES: tuple[Family, ...] = (
     BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, UNDER_MIN_ISR, UNKNOWN_MIN_ISR,
     OFFLINE, SHARE_START, LAG, TOPIC_LAG, COMMITTED, UNCOMMITTED, LAG_SECONDS, TOPIC_LAG_SECONDS, MARGIN, LOST, VERDICT,
     STANDING, STANDING_SECONDS, MEMBERS, STATE, COORDINATOR, END_OFFSET, OPEN_MESSAGES, OPEN_SECONDS, DLQ_MESSAGES,
-    DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR,
+    DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR, CANARY, CANARY_SECONDS,
 )  # fmt: skip
 """All of them."""
 

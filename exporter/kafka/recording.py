@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import repeat
 
 from exporter.clients.kafka.ages import Ages
+from exporter.clients.kafka.canary import Flight
 from exporter.clients.kafka.cluster import Reading
 from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.groups import SHARE
@@ -14,8 +15,16 @@ from exporter.clients.kafka.progress import Standing
 from exporter.kafka import families as k
 from exporter.metrics.family import Family
 from exporter.metrics.store import LabelValues, Samples
+from exporter.verdict import Verdict
 
-__all__ = ["samples_of_ages", "samples_of_brokers", "samples_of_dead", "samples_of_groups", "samples_of_offsets"]
+__all__ = [
+    "samples_of_ages",
+    "samples_of_brokers",
+    "samples_of_canary",
+    "samples_of_dead",
+    "samples_of_groups",
+    "samples_of_offsets",
+]
 
 
 def samples_of_brokers(reading: Reading) -> Samples:
@@ -32,6 +41,19 @@ def samples_of_brokers(reading: Reading) -> Samples:
         k.UNDER_MIN_ISR: {(): reading.under_min_isr} if reading.under_min_isr is not None else {},
         k.UNKNOWN_MIN_ISR: {(): reading.unknown_min_isr},
         k.OFFLINE: {(): layout.health.offline},
+    }
+
+
+def samples_of_canary(flight: Flight) -> Samples:
+    """Return which records were written and read again, and how long that took; what the prober cannot tell is left out."""
+    told = {at: why for at, why in flight.partitions.items() if why is None or why.verdict is Verdict.DOWN}
+    return {
+        k.CANARY: {(str(at),): float(why is None) for at, why in told.items()},
+        k.CANARY_SECONDS: {
+            (str(node), stage): seconds
+            for node, times in flight.times.items()
+            for stage, seconds in (("produce", times.produce), ("fetch", times.fetch), ("end_to_end", times.end_to_end))
+        },
     }
 
 

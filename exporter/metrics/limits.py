@@ -47,12 +47,14 @@ CONSUMER_LAG = _limit("probe_kafka_consumer_group_topic_lag_limit", "messages ab
 CONSUMER_LAG_SECONDS = _limit(
     "probe_kafka_consumer_group_topic_lag_seconds_limit", "age of the oldest unread message above which a group is behind."
 )
+OPEN_TRANSACTION = _limit("probe_kafka_open_transaction_seconds_limit", "age above which an open transaction hangs.")
 DEAD_LETTERS = _limit("probe_kafka_dlq_messages_increase_limit", "growth of a dead-letter topic in 15 min that is too much.")
+DEAD_LETTER_AGE = _limit("probe_kafka_dlq_oldest_seconds_limit", "age above which a dead letter was left lying.")
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
     LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO,
     REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS,
-    DEAD_LETTERS,
+    OPEN_TRANSACTION, DEAD_LETTERS, DEAD_LETTER_AGE,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

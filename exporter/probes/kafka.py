@@ -18,6 +18,7 @@ from exporter.auth.oauth2 import OAuth2Settings
 from exporter.auth.secrets import current_secret
 from exporter.auth.ways import Authenticator, AuthSettings, BearerSettings
 from exporter.clients.kafka.ages import Ages
+from exporter.clients.kafka.canary import Canary
 from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.layout import Partition
@@ -26,6 +27,7 @@ from exporter.kafka import families as k
 from exporter.kafka.recording import (
     samples_of_ages,
     samples_of_brokers,
+    samples_of_canary,
     samples_of_dead,
     samples_of_groups,
     samples_of_offsets,
@@ -50,6 +52,9 @@ _LOOKS = 6
 
 _SHARE_OF_LOOKING_BACK = 0.5
 """Share of the time left after a reading in which it may ask by timestamp."""
+
+_SHARE_OF_CANARY = 0.5
+"""Share of the time left after all else was read that the canary may take."""
 
 _LARGE = 5000
 """Offsets and commits past which a reading is turned into samples in a thread: that many take some milliseconds."""
@@ -132,6 +137,18 @@ class KafkaSecurity(Settings):
         return self
 
 
+class KafkaCanarySettings(Settings):
+    """A topic that a record is written to, and read again from."""
+
+    topic: str = Field(
+        "hafnium.canary",
+        min_length=1,
+        max_length=249,
+        pattern=r"^[A-Za-z0-9.-][A-Za-z0-9._-]*$",
+        description="The topic, which is nobody else's. It must be there: it is never made. One partition for each broker.",
+    )
+
+
 class KafkaSettings(ProbeSettings):
     """How to reach the cluster, and which groups and topics to look at."""
 
@@ -166,6 +183,11 @@ class KafkaSettings(ProbeSettings):
         description="Time after which a commit that does not move, while messages come in, stands still; longer than "
         "consumers take between two commits.",
     )
+    canary: KafkaCanarySettings | None = Field(
+        None,
+        description="Write a record to each partition of a topic and read it again at each attempt (part `canary`); "
+        "default: nothing is written.",
+    )
     per_partition: bool = Field(
         default=True, description="Export lag and end of each partition, and not only sums by group and topic."
     )
@@ -197,11 +219,13 @@ class KafkaProbe(Probe[KafkaSettings]):
         self.max_series = settings.max_series
         self._progress = Progress(settings.window, longest_gap=_GAPS * settings.interval)
         self._ages = Ages()
+        self._canary = Canary(settings.canary.topic) if settings.canary is not None else None
         self._selection = Selection(
             groups=settings.groups.selector(),
             topics=settings.topics.selector(),
             beginnings=self._is_dead,
             max_partitions=settings.max_partitions,
+            canary=settings.canary.topic if settings.canary is not None else "",
         )
 
     async def check(self, attempt: Attempt) -> None:
@@ -219,6 +243,8 @@ class KafkaProbe(Probe[KafkaSettings]):
         now = asyncio.get_running_loop().time()
         large = reading.size > _LARGE
         await self._look_back(reading, now, attempt.deadline)
+        if self._canary is not None:
+            await self._fly(self._canary, attempt, reading)
         made = await asyncio.to_thread(self._samples, reading, now) if large else self._samples(reading, now)
         unseen = {"groups": self._unseen_groups(reading), "offsets": self._unseen_topics(reading)}
         with suppress(Failure):  # it is told of the part whose series there is no room for
@@ -230,6 +256,17 @@ class KafkaProbe(Probe[KafkaSettings]):
             except Failure as too_many:
                 failure = failure or too_many
             attempt.note_part(part, failure)
+
+    async def _fly(self, canary: Canary, attempt: Attempt, reading: Reading) -> None:
+        """Fly the canary, once all else is read: whatever becomes of it, what is known of groups stands."""
+        end = attempt.deadline - (1 - _SHARE_OF_CANARY) * attempt.remaining
+        try:
+            flight = await self._cluster.fly(canary, reading.layout, end)
+        except Exception as error:
+            attempt.note_part("canary", error)
+            return
+        attempt.record_all(samples_of_canary(flight))
+        attempt.note_part("canary", flight.failure)
 
     def _unseen_groups(self, reading: Reading) -> Failure | None:
         """Say what may be missing without a word: a broker leaves out groups that it may not describe to the user."""

@@ -13,6 +13,7 @@ import pytest
 from exporter.demo.faults import FAULTS, Fault, Order, parse_order, play
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.servers.springboot import SERVICES
+from exporter.demo.springboot.messaging import LAST
 from tests.demo.running import RunningFleet, fetch, running
 from tests.waiting import until
 
@@ -78,6 +79,16 @@ def group_lags(demo: RunningFleet, service: str) -> bool:
     return total(demo, "probe_kafka_consumer_group_topic_lag", group=f"{service}-service") > 6
 
 
+def one_partition_lags(demo: RunningFleet, service: str) -> bool:
+    lags = [total(demo, "probe_kafka_consumer_group_lag", group=f"{service}-service", partition=n) for n in ("0", "1")]
+    return lags[0] > 6 > lags[1]
+
+
+def is_quiet_and_unread(demo: RunningFleet, service: str) -> bool:
+    """Its last records wait, beside one or two that came before them, and no more come."""
+    return 0 <= total(demo, "probe_kafka_consumer_group_topic_lag", group=f"{service}-service") - LAST <= 2
+
+
 # What a fault looks like while it lasts.
 SHOWN: dict[str, Shows] = {
     "db-down": dependency_down("postgres", "db"),
@@ -113,6 +124,8 @@ SHOWN: dict[str, Shows] = {
     "database-newer": lambda demo, _: total(demo, "probe_postgres_flyway_future_migrations") == 1,
     "consumer-stopped": group_lags,
     "consumer-stuck": group_lags,
+    "consumer-poisoned": one_partition_lags,
+    "last-unread": is_quiet_and_unread,
     "dlq-growing": lambda demo, s: total(demo, "probe_kafka_dlq_messages", topic=f"hafnium.{s}.events-dlt") > 1,
     "flaky": lambda demo, s: 503 in (health_code(demo, s) for _ in range(200)),
     "errors-5xx": lambda demo, s: total(demo, "probe_http_server_requests_total", service=s, outcome="SERVER_ERROR") > 0,

@@ -274,7 +274,7 @@ ELSEWHERE = re.compile(r"probe_(kubernetes_|tls_secret_|exporter_(shard|leader|l
 """Of Kubernetes and of exporters that share the fleet, which this demo has not."""
 NOWHERE = re.compile(
     r"probe_(redis_(cluster|sentinel|replica_lag|canary|latency_event|rdb_last_save_seconds)"
-    r"|postgres_replica(_lag|tion_(lag|link))|kafka_open_transaction)"
+    r"|postgres_replica(_lag|tion_(lag|link))|kafka_(open_transaction|canary))"
 )
 """Of standbys, Sentinels, a Redis Cluster, canaries, saves and transactions, which no demo has."""
 

@@ -29,6 +29,8 @@ FAMILIES: Mapping[str, Family] = {
     "saved": r.PERSISTENCE, "used": r.MEMORY_USED, "memory": r.MEMORY_MAX, "policy": r.POLICY,
     "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
     "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
+    "age": kafka.TOPIC_LAG_SECONDS, "committed": kafka.COMMITTED, "lost": kafka.LOST, "held": kafka.OPEN_MESSAGES,
+    "canary": kafka.CANARY, "open": kafka.OPEN_SECONDS,
     "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,
     "ready": k.PODS_READY, "waiting": k.WAITING, "unschedulable": k.UNSCHEDULABLE, "ended": k.TERMINATED,
     "ended_at": k.TERMINATED_AT, "exit": k.EXIT_CODE, "limit": k.MEMORY_LIMIT, "replicas": k.REPLICAS, "stuck": k.STUCK,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from exporter.diagnosis.model import Confidence, Member, Symptom
@@ -21,6 +23,10 @@ def postgres(**more: object) -> Member:
 
 def redis(**more: object) -> Member:
     return dependency("redis", "redis", facts=facts(**more))  # type: ignore[arg-type] # facts by name
+
+
+def canary(*flown: float) -> Member:
+    return dependency("kafka", "kafka", facts=facts(canary={str(at): well for at, well in enumerate(flown)}))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,9 @@ def redis(**more: object) -> Member:
         ([slow("redis"), redis(hits=0.3)], [("cache_misses", "redis")]),
         ([slow("redis"), redis(hits=0.9)], [("unknown", "")]),
         ([slow("redis"), redis(hits=float("nan"))], [("unknown", "")]),
+        ([slow("kafka"), canary(0, 0)], [("writes_failing", "kafka")]),
+        ([slow("kafka"), canary(0, 1)], [("unknown", "")]),
+        ([slow("kafka"), canary()], [("unknown", "")]),
         ([slow(cache={"users": 0.1})], [("cache_misses", "")]),
         ([slow(gc=0.15)], [("gc_pressure", "")]),
         ([slow(gc=0.05)], [("unknown", "")]),
@@ -88,6 +97,14 @@ def test_evidence_of_a_lock_names_who_holds_it() -> None:
 GROUP, TOPIC = "case-service", "hafnium.case"
 
 
+def held(messages: float, seconds: float = 100) -> dict[str, Any]:
+    """An open transaction, in two partitions."""
+    return {
+        "held": {(TOPIC, "0"): messages - 1, (TOPIC, "1"): 1, ("other", "0"): 5000},
+        "open": {(TOPIC, "0"): seconds, (TOPIC, "1"): 1, ("other", "0"): 5000},
+    }
+
+
 def kafka(lag: float, members: float = 1, **more: object) -> Member:
     if "verdict" in more:
         more["standing"] = {(GROUP, TOPIC): 400}
@@ -117,6 +134,21 @@ def kafka(lag: float, members: float = 1, **more: object) -> Member:
          [("consumers_hang", "", Confidence.HIGH), ("poison_message", "", Confidence.MEDIUM)]),
         ([kafka(5, verdict={(GROUP, "ahead"): 1})], [("offsets_ahead", "", Confidence.HIGH)]),
         ([kafka(5, verdict={(GROUP, "rebalancing"): 1})], [("rebalancing", "", Confidence.HIGH)]),
+        # a transaction that is open keeps back what the group waits for, and no consumer is to blame
+        ([kafka(50, verdict={(GROUP, "stalled"): 1}, **held(50))], [("transaction_open", "kafka", Confidence.HIGH)]),
+        ([kafka(50, verdict={(GROUP, "poisoned"): 1}, **held(30))], [("transaction_open", "kafka", Confidence.HIGH)]),
+        ([kafka(1001, **held(1001))], [("transaction_open", "kafka", Confidence.HIGH)]),
+        ([kafka(50, verdict={(GROUP, "stalled"): 1}, **held(50, seconds=60))], [("consumers_hang", "", Confidence.HIGH)]),
+        ([kafka(50, verdict={(GROUP, "stalled"): 1}, **held(51))], [("consumers_hang", "", Confidence.HIGH)]),
+        ([kafka(50, verdict={(GROUP, "stalled"): 1}, **held(24))], [("consumers_hang", "", Confidence.HIGH)]),
+        ([kafka(50, members=0, **held(50))], [("consumers_gone", "", Confidence.HIGH)]),
+        ([kafka(1001, verdict={(GROUP, "rewound"): 1})], [("offsets_rewound", "", Confidence.MEDIUM)]),
+        # what is lost, and what is old, is told below any limit of messages
+        ([kafka(9, lost={(GROUP, TOPIC): 4}), service("case")],
+         [("slow_consumer", "case", Confidence.LOW), ("retention_passed", "kafka", Confidence.HIGH)]),
+        ([kafka(9, members=0, lost={(GROUP, TOPIC): 4})],
+         [("consumers_gone", "", Confidence.HIGH), ("retention_passed", "kafka", Confidence.HIGH)]),
+        ([kafka(3, age={(GROUP, TOPIC): 901}, committed={(GROUP, TOPIC): 2})], [("slow_consumer", "", Confidence.LOW)]),
         ([kafka(1001, broker={("1",): 1, ("2",): 0})],
          [("slow_consumer", "", Confidence.LOW), ("broker_down", "kafka", Confidence.LOW)]),
     ],
@@ -132,6 +164,33 @@ def test_lagging(members: list[Member], expected: list[tuple[str, str, Confidenc
 @pytest.mark.parametrize(("lag", "members"), [(1000, 1), (0, 0), (0, 1), (float("nan"), 1)])
 def test_what_does_not_lag(lag: float, members: float) -> None:
     assert found(kafka(lag, members)) == {}
+
+
+@pytest.mark.parametrize("more", [
+    {"age": {(GROUP, TOPIC): 900.0}, "committed": {(GROUP, TOPIC): 1}},
+    {"age": {(GROUP, TOPIC): 9000.0}, "committed": {(GROUP, TOPIC): 3}},  # markers of transactions, which stay for ever
+    {"age": {(GROUP, TOPIC): 9000.0}},
+    {"lost": {(GROUP, TOPIC): 0}},
+    {"verdict": {(GROUP, "rewound"): 1}},
+    held(3),
+])  # fmt: skip
+def test_what_lags_a_little_is_well(more: dict[str, Any]) -> None:
+    assert found(kafka(3, **more)) == {}
+
+
+def test_evidence_of_messages_lost_and_kept_back() -> None:
+    (lost,) = found(kafka(9, age={(GROUP, TOPIC): 70}, lost={(GROUP, TOPIC): 4}))["kafka"]
+    assert seen(lost.causes[1]) == {
+        "messages of hafnium.case deleted before they were read": 4,
+        "messages of hafnium.case not consumed": 9,
+        "age of the oldest of hafnium.case in seconds": 70,
+    }
+    (kept,) = found(kafka(1001, **held(1001)))["kafka"]
+    assert seen(kept.causes[0]) == {
+        "seconds that a transaction in hafnium.case has been open": 100,
+        "messages that it keeps back": 1001,
+        "messages of hafnium.case not consumed": 1001,
+    }
 
 
 def test_groups_are_bounded_those_furthest_behind_first() -> None:

@@ -15,6 +15,7 @@ from tests.e2e import table
 from tests.e2e.judge import Result
 from tests.e2e.matrix import ROWS
 from tests.e2e.run import run_rows
+from tests.fixtures.jvm import compiled
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,6 +47,11 @@ def main() -> int:
             asyncio.run(build(lambda text: print(text, flush=True), asyncio.Event()))
         except StartError as error:
             parser.error(f"rows of Kubernetes need its control plane: {error}")
+    if any(row.kafka for row in rows):
+        try:
+            compiled()
+        except (RuntimeError, OSError) as error:
+            parser.error(f"rows of Kafka need Apache Kafka, by Maven and a JDK: {error}")
     found = asyncio.run(run_rows(rows, options.state, options.stacks, tell, options.hurry))
     kept = table.read(ROWS, results)
     if options.hurry is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
 from tests.e2e.cluster_rows import CLUSTER
+from tests.e2e.kafka_rows import KAFKA
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
 from tests.e2e.stack import Stack
@@ -179,6 +180,23 @@ WARNINGS = (
         services=1,
         patience=900,
         may=frozenset({"ConsumersStuck"}),
+    ),
+    Row(
+        "consumer-poisoned",
+        "{0}: its consumer tries one partition's record again and again, and reads the others",
+        usual("consumer-poisoned", 30),
+        [Owed("ConsumersStuck", "kafka", "{0}-service", "poison.message", 300 + 60 + 90, low=True)],
+        services=1,
+        patience=900,
+        may=frozenset({"KafkaLagHigh"}),
+    ),
+    Row(
+        "last-unread",
+        "{0}: its topic falls quiet, and its consumer never handles the last records",
+        usual("last-unread", 30),
+        [Owed("KafkaLagOld", "kafka", "{0}-service .* behind on hafnium.{0}.events", "slow.consumer", 1300, low=True)],
+        services=1,
+        patience=900,
     ),
     Row(
         "dlq-growing",
@@ -474,6 +492,6 @@ WATCHERS = (
 )
 
 ROWS: dict[str, Row] = {
-    row.name: row for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *CLUSTER)
+    row.name: row for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *KAFKA, *CLUSTER)
 }
 """Every row by its name."""

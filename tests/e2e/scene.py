@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import yaml
 from exporter.demo.faults import FAULTS
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.pagerduty import Incident
+from tests.e2e.kafka_faults import KAFKA_FAULTS
 from tests.e2e.row import ON_CALL, Owed, Row, Step, filled
 from tests.e2e.stack import Stack
 
@@ -21,6 +23,8 @@ __all__ = [
     "Broken", "Scene", "act", "begin", "cut", "end", "flap", "forget", "mark", "on", "paged", "remember", "resolved",
     "silence", "stay", "usual",
 ]  # fmt: skip
+
+_KNOWN = ChainMap(FAULTS, KAFKA_FAULTS)
 
 SLACK = 60.0
 """Seconds that are waited longer than a page may take: it is late then, and not missing."""
@@ -79,7 +83,7 @@ class Scene:
     async def mend(self, broken: Broken) -> None:
         """End a fault."""
         name, _, service = broken.fault.partition(":")
-        await FAULTS[name].end(self.stack.fleet, service)
+        await _KNOWN[name].end(self.stack.fleet, service)
         broken.until = time.monotonic()
 
     def since(self, owed: Owed) -> float | None:
@@ -133,7 +137,7 @@ def begin(fault: str, of: int = 0) -> Step:
     """Break something."""
 
     async def step(scene: Scene) -> None:
-        known = FAULTS[fault]
+        known = _KNOWN[fault]
         service = scene.service(of) if known.of_service else ""
         broken = Broken(f"{fault}:{service}" if service else fault, time.monotonic())
         scene.marks.setdefault(fault, broken.since)
@@ -147,7 +151,7 @@ def end(fault: str, of: int = 0) -> Step:
     """Mend it."""
 
     async def step(scene: Scene) -> None:
-        name = f"{fault}:{scene.service(of)}" if FAULTS[fault].of_service else fault
+        name = f"{fault}:{scene.service(of)}" if _KNOWN[fault].of_service else fault
         await scene.mend(next(b for b in scene.broken if b.fault == name and b.until is None))
 
     return step

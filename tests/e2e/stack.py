@@ -16,9 +16,12 @@ import yaml
 
 from exporter.demo.fleet import Fleet, Options
 from exporter.demo.ports import free_port
+from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.prometheus import ALERTS, AlertmanagerServer, PrometheusServer, alertmanager_config
 from tests.e2e.hurry import hurried_routes, hurried_rules
+from tests.e2e.kafka_faults import CANARY, make_canary
+from tests.fixtures.kafkas import OLD, KafkaNode
 from tests.net.relay import Relay
 
 __all__ = ["Firing", "Stack", "running_stack"]
@@ -193,24 +196,40 @@ def _is_watchdog(alert: dict[str, Any]) -> bool:
     return bool(alert["labels"]["alertname"] == "Watchdog")
 
 
+def _kafka(folder: Path) -> KafkaNode:
+    return KafkaNode(folder, 1, 1, free_port(), OLD)
+
+
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
 
 @asynccontextmanager
-async def running_stack(state: Path, hurry: int = 1, *, kubernetes: bool = False) -> AsyncIterator[Stack]:
+async def running_stack(
+    state: Path, hurry: int = 1, *, kubernetes: bool = False, kafka: bool = False
+) -> AsyncIterator[Stack]:
     """Run a stack until the block ends.
 
     Args:
         state: Folder for data and logs; emptied.
         hurry: How many times faster than shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
+        kafka: Run Apache Kafka in place of the demo's own broker.
     """
     _empty(state)
     interval = INTERVAL / hurry
     timeout = TIMEOUT if hurry == 1 else 0.9 * interval
-    options = Options(state, free_ports=True, prometheus=False, interval=interval, timeout=timeout, kubernetes=kubernetes)
+    options = Options(
+        state,
+        free_ports=True,
+        prometheus=False,
+        interval=interval,
+        timeout=timeout,
+        kubernetes=kubernetes,
+        broker=_kafka if kafka else BrokerServer,
+        canary=CANARY if kafka else "",
+    )
     fleet = Fleet(options)
     async with Relay(fleet.exporter.port) as link:
         alertmanager = StackAlertmanager(state / "alertmanager", fleet.pagerduty, hurry)
@@ -220,6 +239,8 @@ async def running_stack(state: Path, hurry: int = 1, *, kubernetes: bool = False
             fleet.running(lambda _: None),
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session,
         ):
+            if kafka:
+                await make_canary(fleet)
             stack = Stack(fleet, hurry, link, session, prometheus, alertmanager)
             watching = asyncio.create_task(stack.watch())
             try:

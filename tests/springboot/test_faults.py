@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from exporter.actuator import health_samples, mainport, recording
 from exporter.demo.springboot.faults import FAULTS
+from exporter.demo.springboot.messaging import LAST
 from exporter.probes import actuator
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
@@ -101,6 +102,21 @@ def stands_still(fleet: SpringFleet, port: int) -> bool:
     return lives and asyncio.run(_behind(fleet)) > before >= 3 and asyncio.run(_end(fleet, "-dlt")) == aside
 
 
+def half_stands_still(fleet: SpringFleet, port: int) -> bool:
+    """The lag grows by what comes to one of the two partitions."""
+    before, written = asyncio.run(_behind(fleet)), asyncio.run(_end(fleet))
+    time.sleep(4.2)
+    grown, came = asyncio.run(_behind(fleet)) - before, asyncio.run(_end(fleet)) - written
+    return "records_lag{" in get(port, "/prometheus").body.decode() and before >= 3 and 0.3 * came < grown < 0.7 * came
+
+
+def falls_quiet(fleet: SpringFleet, _: int) -> bool:
+    """Some wait, and neither are they read nor do more come."""
+    before, written = asyncio.run(_behind(fleet)), asyncio.run(_end(fleet))
+    time.sleep(1.2)
+    return asyncio.run(_behind(fleet)) == before >= LAST and asyncio.run(_end(fleet)) == written
+
+
 def dead_letters_grow(fleet: SpringFleet, _: int) -> bool:
     before = asyncio.run(_end(fleet, "-dlt"))
     time.sleep(1.2)
@@ -134,6 +150,8 @@ SHOWN: dict[str, Check] = {
     "database-newer": is_newer,
     "consumer-stopped": lag_grows,
     "consumer-stuck": stands_still,
+    "consumer-poisoned": half_stands_still,
+    "last-unread": falls_quiet,
     "poison": dead_letters_grow,
     "flaky": fails_at_times,
     "errors-5xx": requests_fail,

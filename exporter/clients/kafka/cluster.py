@@ -10,9 +10,11 @@ from functools import partial
 from itertools import chain
 from typing import Any, Self
 
+from exporter.clients.kafka.canary import Canary, Flight
 from exporter.clients.kafka.connection import Access, Broker
 from exporter.clients.kafka.errors import (
     PartitionErrorReason,
+    error_name,
     failure_of_code,
     partition_error_of_code,
     partition_error_of_failure,
@@ -71,12 +73,14 @@ class Selection:
         beginnings: Whether the beginning and the stable end of a topic's partitions are wanted beside their end, although
             no group has commits for it.
         max_partitions: With more partitions selected no offsets are read.
+        canary: Topic that a canary is flown to; empty for none. It need not be selected.
     """
 
     groups: Callable[[str], bool]
     topics: Callable[[str], bool]
     beginnings: Callable[[str], bool]
     max_partitions: int
+    canary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,37 @@ class Cluster:
         await asked.side_by_side(work, deadline)
         return found
 
+    async def fly(self, canary: Canary, layout: Layout, deadline: float) -> Flight:
+        """Write a record to each partition of the canary's topic and read it again, at all leaders side by side.
+
+        Args:
+            canary: It.
+            layout: Who leads what.
+            deadline: Loop time by which this returns.
+
+        Raises:
+            Failure: The topic is not there, or is not told of.
+        """
+        topic = layout.canary
+        if topic is None:
+            hidden = layout.describes is False
+            detail = "not there, or may not be described" if hidden else "not there; nobody makes it but you"
+            raise Failure(Stage.CHECK, Reason.AUTH if hidden else Reason.QUERY_FAILED, f"topic {canary.topic}: {detail}")
+        if topic.error:
+            raise failure_of_code(topic.error, f"topic {canary.topic}")
+        flight = Flight()
+        for number, code in topic.leaderless.items():
+            detail = f"{canary.topic}/{number} has no leader: {error_name(code)}"
+            flight.fail([number], Failure(Stage.CHECK, Reason.NO_LEADER, detail))
+        asked = _Brokers(self._pool, layout)
+        work = {
+            node: partial(canary.fly, asked.by_node[node], node, numbers, deadline, flight)
+            for node, numbers in topic.led.items()
+        }
+        for node, failure in (await asked.side_by_side(work, deadline)).items():
+            flight.fail(topic.led[node], failure)
+        return flight
+
     def close(self) -> None:
         """Close all connections at once, and open no more."""
         self._pool.close()
@@ -238,7 +273,7 @@ class Cluster:
 
 
 def _look_through(answer: Any, selection: Selection) -> tuple[Layout, Wanted]:
-    layout = read_layout(answer, selection.topics)
+    layout = read_layout(answer, selection.topics, selection.canary)
     return layout, Wanted.of(layout.topics if layout.partitions <= selection.max_partitions else {})
 
 

@@ -12,13 +12,16 @@ from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_BROKERS", "MAX_NAME", "Health", "Layout", "Partition", "read_layout", "size_of"]
+__all__ = ["MAX_BROKERS", "MAX_NAME", "CanaryTopic", "Health", "Layout", "Partition", "read_layout", "size_of"]
 
 MAX_BROKERS = 200
 """More brokers than any cluster has; each costs a connection."""
 
 MAX_NAME = 255
 """Longest topic or group name that becomes a label; Kafka's own limit for topics is 249."""
+
+MAX_CANARY_PARTITIONS = 100
+"""Partitions that a canary is flown to, those with the lowest numbers: its topic needs one for each broker."""
 
 _LEADER_NOT_AVAILABLE = 5
 
@@ -58,6 +61,21 @@ class Health:
     lacking: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class CanaryTopic:
+    """A topic that is written to, selected or not.
+
+    Attributes:
+        led: Its partitions by the node that leads them.
+        leaderless: Those that nobody leads, and the error code for it.
+        error: Error code that it came with; zero for none.
+    """
+
+    led: dict[int, list[int]] = field(default_factory=dict)
+    leaderless: dict[int, int] = field(default_factory=dict)
+    error: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What metadata says of the selected topics.
@@ -72,6 +90,7 @@ class Layout:
         led: The same by the node that leads them, without those that have no leader.
         leaderless: Partitions without a leader that could be asked.
         refused: Topics that came with an error, and which.
+        canary: The topic that a canary is flown to; None where it is not listed, or none is wanted.
     """
 
     brokers: Mapping[int, Address]
@@ -82,6 +101,7 @@ class Layout:
     led: Mapping[int, Mapping[str, Sequence[int]]] = field(default_factory=dict)
     leaderless: Mapping[Partition, PartitionErrorReason] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    canary: CanaryTopic | None = None
 
     @property
     def partitions(self) -> int:
@@ -89,8 +109,13 @@ class Layout:
         return sum(map(len, self.topics.values()))
 
 
-def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
+def read_layout(answer: Any, select: Callable[[str], bool], canary: str = "") -> Layout:
     """Read a metadata answer; internal topics and those not selected are left out.
+
+    Args:
+        answer: To a request for all topics.
+        select: Whether a topic is wanted.
+        canary: Name of the topic that a canary is flown to; empty for none.
 
     Raises:
         Failure: It names brokers that cannot be, or too many.
@@ -101,10 +126,13 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
     leaderless: dict[Partition, PartitionErrorReason] = {}
     refused: dict[str, str] = {}
     health = Health()
+    flown_to: CanaryTopic | None = None
     for error, topic, identity, internal, partitions in _topics(answer):
         _take_health(health, brokers, topic or "", partitions or ())
         if topic and not error:
             health.made[topic] = identity
+        if topic and topic == canary:
+            flown_to = _canary_topic(error, brokers, partitions or ())
         if not topic or internal or topic.startswith("__") or len(topic) > MAX_NAME or not select(topic):
             continue
         if error:
@@ -117,7 +145,17 @@ def read_layout(answer: Any, select: Callable[[str], bool]) -> Layout:
                 led[leader].setdefault(topic, []).append(number)
             else:
                 leaderless[Partition(topic, number)] = partition_error_of_code(code or _LEADER_NOT_AVAILABLE)
-    return Layout(brokers, _describes(answer), racks, health, topics, dict(led), leaderless, refused)
+    return Layout(brokers, _describes(answer), racks, health, topics, dict(led), leaderless, refused, flown_to)
+
+
+def _canary_topic(error: int, brokers: Mapping[int, Address], partitions: Sequence[Any]) -> CanaryTopic:
+    topic = CanaryTopic(error=error)
+    for code, number, leader, *_ in sorted(partitions, key=lambda partition: int(partition[1]))[:MAX_CANARY_PARTITIONS]:
+        if leader in brokers:
+            topic.led.setdefault(leader, []).append(number)
+        else:
+            topic.leaderless[number] = code or _LEADER_NOT_AVAILABLE
+    return topic
 
 
 def size_of(answer: Any) -> int:

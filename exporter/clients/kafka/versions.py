@@ -17,7 +17,9 @@ from aiokafka.protocol.admin import (
     SaslHandShakeRequest,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 from exporter.clients.kafka.requests import (
     ConsumerGroupDescribeRequest,
@@ -36,6 +38,8 @@ Versions = Mapping[int, tuple[int, int]]
 SPOKEN: dict[int, tuple[type[Any], tuple[int, ...]]] = {
     request.API_KEY: (request, versions)
     for request, versions in (
+        (ProduceRequest, (3,)),  # the oldest that carries records as they are written today, and that Kafka 4 takes
+        (FetchRequest, (4,)),  # likewise
         (OffsetRequest, (1, 2, 3)),
         (MetadataRequest, (1, 2, 3, 4, 5, 8, 10)),
         (OffsetFetchRequest, (1, 2, 3)),

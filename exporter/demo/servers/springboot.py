@@ -13,7 +13,6 @@ from typing import ClassVar
 from exporter.demo.ports import free_ports, listens
 from exporter.demo.processes import ServerError
 from exporter.demo.servers.base import Server
-from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.demo.servers.valkey import ValkeyServer
 
@@ -40,7 +39,7 @@ class SpringBootServer(Server):
         directory: Path,
         postgres: PostgresServer,
         valkey: ValkeyServer,
-        broker: BrokerServer,
+        broker: Server,
         ports: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(directory)

@@ -24,6 +24,8 @@ FAULTS = {
     "database-newer": "the history has a migration that a newer version of the service brought",
     "consumer-stopped": "the consumer stops polling, while producers go on",
     "consumer-stuck": "the consumer fails at a record and tries it again and again, while producers go on",
+    "consumer-poisoned": "the consumer fails at a record of one partition again and again, and reads the others",
+    "last-unread": "producers stop, and the consumer fails at their last records again and again",
     "poison": "records end in the dead-letter topic",
     "flaky": "a proxy answers one question in a hundred for its health with a 503",
     "errors-5xx": "half of the requests of its users fail",
@@ -60,7 +62,7 @@ async def order(site: Site, fault: str, *, on: bool) -> None:
             messaging.consuming.clear()
         case "consumer-stopped", False:
             messaging.consuming.set()
-        case (("consumer-stuck" | "poison"), _):
+        case (("consumer-stuck" | "consumer-poisoned" | "last-unread" | "poison"), _):
             messaging.fail(fault, on=on)
 
 

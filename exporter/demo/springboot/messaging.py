@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 PARTITIONS = 2
 PERIOD = 0.5
 """Seconds between events of a healthy service; it handles them much faster."""
+LAST = 12
+"""Events that are written at once before the topic falls quiet."""
 CHECK_TIMEOUT = 1.0
 START_TIMEOUT = 20.0
 WORK_TIMEOUT = 5.0
@@ -151,9 +153,15 @@ class Messaging:
             await _quietly(admin.close())
 
     async def _write(self, producer: AIOKafkaProducer) -> None:
-        number = 0
+        number, quiet = 0, False
         while True:
-            number += 1
+            if "last-unread" in self._failing:
+                if not quiet:
+                    await self._write_last(producer)
+                quiet = True
+                await asyncio.sleep(PERIOD)
+                continue
+            number, quiet = number + 1, False
             event = json.dumps({"id": number, "at": time.time()}).encode()
             async with asyncio.timeout(WORK_TIMEOUT):
                 await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
@@ -161,12 +169,26 @@ class Messaging:
                     await producer.send_and_wait(self.dead_letters, event, partition=0)
             await asyncio.sleep(PERIOD)
 
+    async def _write_last(self, producer: AIOKafkaProducer) -> None:
+        """Write some at once; its consumer handles nothing any more.
+
+        One after the other: the demo's broker gives a batch of several records one offset.
+        """
+        event = json.dumps({"id": 0, "at": time.time()}).encode()
+        async with asyncio.timeout(WORK_TIMEOUT):
+            for number in range(LAST):
+                await producer.send_and_wait(self.topic, event, partition=number % PARTITIONS)
+
     async def _read(self, consumer: AIOKafkaConsumer) -> None:
         while self.consuming.is_set():
             batch = await consumer.getmany(timeout_ms=500)
-            if "consumer-stuck" in self._failing:
+            if self._failing & {"consumer-stuck", "last-unread"}:
                 await self._try_again(consumer, batch)
                 continue
+            if "consumer-poisoned" in self._failing:
+                bad = [part for part in batch if part.partition == 0]
+                await self._try_again(consumer, bad)
+                batch = {part: records for part, records in batch.items() if part not in bad}
             for records in batch.values():
                 for record in records:
                     self._handle(record.value)

@@ -197,6 +197,15 @@ LAG = of("probe_kafka_consumer_group_topic_lag", "kafka", **TOPIC)
 MEMBERS = of("probe_kafka_consumer_group_members", "kafka", group="case")
 END = of("probe_kafka_topic_end_offset", "kafka", topic="cases")
 DLQ = of("probe_kafka_dlq_messages", "kafka", topic="cases-dlq")
+DLQ_AGE = of("probe_kafka_dlq_oldest_seconds", "kafka", topic="cases-dlq")
+DLQ_READ = of("probe_kafka_consumer_group_topic_lag", "kafka", group="sweeper", topic="cases-dlq")
+READ_ELSEWHERE = of("probe_kafka_consumer_group_topic_lag", "kafka", group="case", topic="cases")
+OPEN, HELD = (
+    of(f"probe_kafka_open_transaction_{what}", "kafka", topic="cases", partition="0") for what in ("seconds", "messages")
+)
+CANARIES = [of("probe_kafka_canary_success", "kafka", partition=number) for number in "01"]
+NO_CANARY = of("probe_part_failures_total", "kafka", probe="kafka", part="canary", stage="query", reason="timeout")
+WHY_LOST = of("probe_suspected_lag_cause", "kafka", group="case", cause="retention_passed")
 LAG_LIMIT = limit("probe_kafka_consumer_group_topic_lag", 1000, "kafka")
 OF_GROUP = labels(service="kafka", **TOPIC)
 STUCK_GROUP, OK_GROUP = (
@@ -263,7 +272,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             beside={STANDING: 400, OK_GROUP: 1},
             fires=60,
             labels=labels(service="kafka", group="case"),
-            heard={"description": "no commit for 6m 40s", "cause": "cases"},
+            heard={"description": "no commit for 6m 40s", "cause": "cause unknown. Topics that stand still: cases"},
         ),
         Entry(
             variant="rebalancing",
@@ -323,6 +332,26 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             labels=labels(service="kafka"),
         ),
     ),
+    "KafkaWritesFailing": (
+        Entry(
+            good={CANARIES[0]: 1, CANARIES[1]: 0},
+            bad={CANARIES[0]: 0},
+            beside={NO_CANARY: Growing(0.1), BROKER: 0},
+            fires=120,
+            labels=labels("critical", service="kafka"),
+            heard={"cause": "timeout in query. Brokers that do not answer: 2"},
+        ),
+    ),
+    "KafkaCanaryFailing": (
+        Entry(
+            good={CANARIES[0]: 1},
+            bad={CANARIES[0]: 0},
+            beside={CANARIES[1]: 1, BROKER: 1},
+            fires=180,
+            labels=labels(service="kafka", partition="0"),
+            heard={"summary": "Canary 0 of kafka", "cause": "unknown. Brokers that do not answer: none"},
+        ),
+    ),
     "KafkaLagOld": (
         Entry(
             good={AGE: 100},
@@ -338,7 +367,27 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             bad={LOST: 95},
             fires=120,
             labels=labels(service="kafka", **TOPIC),
-            heard={"summary": "95 messages"},
+            beside={WHY_LOST: 1},
+            heard={"summary": "95 messages", "cause": "retention passed"},
+        ),
+    ),
+    "KafkaTransactionHung": (
+        Entry(
+            good={OPEN: 600},
+            bad={OPEN: 960},
+            beside={HELD: 25, LAG: 30, **limit("probe_kafka_open_transaction_seconds", 900, "kafka")},
+            fires=120,
+            labels=labels(service="kafka", topic="cases"),
+            heard={"summary": "16m 0s", "description": "25 messages", "cause": "case (30)"},
+        ),
+        Entry(
+            variant="ended",
+            good={},
+            bad={OPEN: 960},
+            beside=limit("probe_kafka_open_transaction_seconds", 900, "kafka"),
+            fires=120,
+            labels=labels(service="kafka", topic="cases"),
+            heard={"cause": "No group lags"},
         ),
     ),
     "DeadLettersGrowing": (
@@ -347,6 +396,24 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             bad={DLQ: Growing(0.1)},
             beside={END: Growing(2), **limit("probe_kafka_dlq_messages_increase", 0, "kafka")},
             fires=60,
+            labels=labels(service="kafka", topic="cases-dlq"),
+        ),
+    ),
+    "DeadLettersOld": (
+        Entry(
+            good={DLQ_AGE: 80000},
+            bad={DLQ_AGE: 90000},
+            beside={DLQ: 5, READ_ELSEWHERE: 0, **limit("probe_kafka_dlq_oldest_seconds", DAY, "kafka")},
+            fires=600,
+            labels=labels(service="kafka", topic="cases-dlq"),
+            heard={"summary": "1d 1h", "cause": "5 in cases-dlq"},
+        ),
+        Entry(
+            variant="read by a group",
+            good={DLQ_READ: 0},
+            bad={DLQ_READ: 2},
+            beside={DLQ_AGE: 90000, **limit("probe_kafka_dlq_oldest_seconds", DAY, "kafka")},
+            fires=600,
             labels=labels(service="kafka", topic="cases-dlq"),
         ),
     ),

@@ -22,7 +22,9 @@ from aiokafka.protocol.admin import (
     SaslHandShakeRequest,
 )
 from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 from exporter.clients.kafka.requests import (
     CLUSTER_DESCRIBE,
@@ -40,6 +42,8 @@ __all__ = ["API", "FakeCluster", "FakeGroup", "FakePartition"]
 class API:
     """Keys of the requests that are scripted."""
 
+    PRODUCE = 0
+    FETCH = 1
     OFFSETS = 2
     METADATA = 3
     COMMITS = 9
@@ -59,6 +63,8 @@ _SALT = b"salt of sixteen "
 _REQUESTS = {
     request.API_KEY: request
     for request in (
+        ProduceRequest,
+        FetchRequest,
         OffsetRequest,
         MetadataRequest,
         OffsetFetchRequest,
@@ -131,6 +137,8 @@ class FakeCluster:
     nodes: dict[int, tuple[str, int]] = field(default_factory=dict)
     versions: dict[int, tuple[int, int]] = field(
         default_factory=lambda: {
+            0: (3, 9),
+            1: (4, 12),
             2: (1, 9),
             3: (0, 12),
             9: (1, 8),
@@ -149,6 +157,12 @@ class FakeCluster:
     """(node, API key) that is never answered."""
     hung: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once such a request has come."""
+    batches: dict[tuple[str, int], list[bytes]] = field(default_factory=dict)
+    """What was written, one batch of one record after the other: its offset is its place."""
+    refuses: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Error codes with which partitions answer to a write."""
+    serves: Callable[[bytes], bytes] = bytes
+    """What is made of a batch that is fetched."""
     raw: dict[tuple[int, int], bytes] = field(default_factory=dict)
     """Bytes to answer with instead, length prefix included."""
     closes: set[tuple[int, int]] = field(default_factory=set)
@@ -245,6 +259,8 @@ class FakeCluster:
             API.CONFIGS: lambda: self._configs(request, version),
             API.COMMITS: lambda: self._commits(request),
             API.OFFSETS: lambda: self._offsets(node, request),
+            API.PRODUCE: lambda: self._produced(request),
+            API.FETCH: lambda: self._fetched(request),
             API.HANDSHAKE: lambda: self._handshake(request, login),
             API.LOGIN: lambda: self._login(request, login),
         }
@@ -368,6 +384,32 @@ class FakeCluster:
         ]
         if self.strays:
             topics.append(("stray", [(0, 0, -1, 5)]))
+        return {"topics": topics}
+
+    def _produced(self, request: Any) -> dict[str, Any]:
+        def one(topic: str, number: int, batch: bytes) -> tuple[int, int, int, int]:
+            if code := self.refuses.get((topic, number), 0):
+                return (number, code, -1, -1)
+            written = self.batches.setdefault((topic, number), [])
+            written.append(len(written).to_bytes(8, "big") + batch[8:])
+            return (number, 0, len(written) - 1, -1)
+
+        topics = [
+            (topic, [one(topic, *asked) for asked in partitions if (topic, asked[0]) not in self.omits])
+            for topic, partitions in request.topics
+        ]
+        if self.strays:
+            topics.append(("stray", [(0, 0, 5, -1)]))
+        return {"topics": topics}
+
+    def _fetched(self, request: Any) -> dict[str, Any]:
+        def one(topic: str, number: int, offset: int) -> tuple[Any, ...]:
+            written = self.batches[topic, number]
+            return (number, 0, len(written), len(written), [], self.serves(written[offset]))
+
+        topics = [(topic, [one(topic, *asked[:2]) for asked in partitions]) for topic, partitions in request.topics]
+        if self.strays:
+            topics.append(("stray", [(0, 0, 1, 1, [], b"stray")]))
         return {"topics": topics}
 
     def _handshake(self, request: Any, login: list[Any]) -> dict[str, Any]:

@@ -57,6 +57,18 @@ CONFIGS = (
 )
 
 FIELDS = {
+    ("ProduceRequest", 3): (
+        "transactional_id: String, required_acks: Int16, timeout: Int32, "
+        "topics: [topic: String, partitions: [partition: Int32, messages: Bytes]]",
+        "topics: [topic: String, partitions: [partition: Int32, error_code: Int16, offset: Int64, timestamp: Int64]], "
+        "throttle_time_ms: Int32",
+    ),
+    ("FetchRequest", 4): (
+        "replica_id: Int32, max_wait_time: Int32, min_bytes: Int32, max_bytes: Int32, isolation_level: Int8, "
+        "topics: [topic: String, partitions: [partition: Int32, offset: Int64, max_bytes: Int32]]",
+        f"{THROTTLED}topics: [topics: String, partitions: [partition: Int32, error_code: Int16, highwater_offset: Int64, "
+        "last_stable_offset: Int64, aborted_transactions: [producer_id: Int64, first_offset: Int64], message_set: Bytes]]",
+    ),
     ("OffsetRequest", 1): (f"replica_id: Int32, {ASKED_OFFSETS}", OFFSETS),
     ("OffsetRequest", 2): (f"replica_id: Int32, isolation_level: Int8, {ASKED_OFFSETS}", THROTTLED + OFFSETS),
     ("OffsetRequest", 3): (f"replica_id: Int32, isolation_level: Int8, {ASKED_OFFSETS}", THROTTLED + OFFSETS),
@@ -172,6 +184,8 @@ def test_the_canary_knows_every_version_and_no_other() -> None:
 def test_a_broker_that_speaks_one_version_only_is_asked_in_it(request_type: type[Any], version: int) -> None:
     """So that the version in the header is the one that was agreed on."""
     made = {
+        "ProduceRequest": (None, -1, 1, []),
+        "FetchRequest": (1, 1, 1, 0, []),
         "OffsetRequest": (-1, 0, []),
         "OffsetFetchRequest": ("group", []),
         "DescribeGroupsRequest": (["group"],),
