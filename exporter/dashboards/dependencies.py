@@ -71,6 +71,7 @@ def _postgres() -> Panels:
             ),
         ),
         *_replication(),
+        *_statements(),
         graph(
             218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
             "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
@@ -165,6 +166,28 @@ def _replication() -> Panels:
             223, "PostgreSQL slots", "Whether somebody reads from each replication slot.",
             Query(f"min by (service, slot) ({of('probe_postgres_replication_slot_active')})", "{{service}} {{slot}}"),
             texts=("Nobody reads", "Read"), size=Size.THIRD,
+        ),
+    )  # fmt: skip
+
+
+def _statements() -> Panels:
+    """Of all statements that are told, by what they are."""
+    what = "service, target, user, database, queryid"
+    text = f"max by ({what}, statement) ({of('probe_postgres_statement_text')})"
+    seconds, calls = (total(what, of(f"probe_postgres_statement_{figure}_total")) for figure in ("seconds", "calls"))
+    told = f" * on ({what}) group_left (statement) {text}"
+    return (
+        graph(
+            260, "PostgreSQL statements: time", "Sessions that a statement keeps busy: seconds that it runs in a second.",
+            "none", Query(f"topk(10, {seconds}{told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            261, "PostgreSQL statements: how long each takes", "Mean time of a call, of the statements that cost most.", "s",
+            Query(f"topk(10, {seconds} / ({calls} > 0){told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
+            Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
         ),
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from exporter.clients.postgres.flyway import MAX_SCHEMAS
 from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import Session, open_session
-from exporter.databases import flyway, servers, sessions
+from exporter.databases import flyway, servers, sessions, statements
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -50,6 +50,10 @@ class PostgresSettings(ProbeSettings):
         description="By schema, the version that it is to have, as text: what is lower is behind, what is higher is newer.",
     )
 
+    statements: int = Field(
+        10, ge=0, le=20, description="Statements of pg_stat_statements, by the time they take, that come in; 0: do not look."
+    )
+
     @model_validator(mode="after")
     def _one_password(self) -> PostgresSettings:
         if self.password is not None and self.password_file is not None:
@@ -78,6 +82,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         *servers.REPLICATION,
         *servers.COUNTERS,
         *servers.UPKEEP,
+        *statements.STATEMENTS,
     )
 
     def __init__(self, target: Target, settings: PostgresSettings, shared: SharedClients) -> None:
@@ -90,6 +95,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             tls=ClientTls(tls) if tls is not None else None,
         )
         self._upkeep = servers.UpkeepReader()
+        self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: flyway.MigrationHistories | None = None
         if settings.flyway_table is not None:
             expected = settings.flyway_expected
@@ -120,6 +126,8 @@ class PostgresProbe(Probe[PostgresSettings]):
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
                 await self._histories.check(part, session)
+        if self._statements is not None:
+            await self._statements.check(attempt, session)
 
     @staticmethod
     @asynccontextmanager
