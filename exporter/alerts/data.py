@@ -34,6 +34,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 postgres.transaction_open(options),
                 postgres.slow_query(options),
                 postgres.lock_wait(options),
+                postgres.pgbouncer_waiting(options),
                 postgres.replication_broken(options),
                 postgres.replication_lag(options),
                 postgres.slot_inactive(options),

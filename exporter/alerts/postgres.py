@@ -11,6 +11,7 @@ __all__ = [
     "connections_high",
     "idle_connections",
     "lock_wait",
+    "pgbouncer_waiting",
     "replication_broken",
     "replication_lag",
     "slot_inactive",
@@ -178,6 +179,50 @@ def lock_wait(options: Options) -> Alert:
         panel=211,
         meaning="a session has waited for a lock for longer than its threshold",
         team=Team.DBA,
+        kinds=_POSTGRES,
+    )
+
+
+def pgbouncer_waiting(options: Options) -> Alert:
+    """Build PgBouncerClientsWaiting."""
+    family = "probe_pgbouncer_longest_wait_seconds"
+    told = f"last_over_time(probe_pgbouncer_%s{{service=%%q,target=%%q%s}}[{options.bridge}])"
+    longest = highest(family, options.recent, "target", "database", "user")
+    return Alert(
+        name="PgBouncerClientsWaiting",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(longest, f"{family}_limit", options), options),
+        wait="1m",
+        summary=(
+            "Clients of {{ $labels.service }} wait for a connection to {{ $labels.database }}, for "
+            "{{ $value | humanizeDuration }}"
+        ),
+        description=(
+            "A client of user {{ $labels.user }} has waited {{ $value | humanizeDuration }} for pgbouncer "
+            "({{ $labels.target }}) to give it a server connection to {{ $labels.database }}: its pool is in use, or paused."
+            " Its service stands still, and at query_wait_timeout it is refused."
+        ),
+        cause="Server connections: "
+        + listed(
+            f"max by (database, state) ({told % ('servers', ',database=%q')}) > 0",
+            "$labels.service $labels.target $labels.database",
+            "state",
+            "{{ .Value | humanize }} {{ .Labels.state }}",
+            otherwise="none",
+        )
+        + "; paused: "
+        + listed(
+            f"max by (database) ({told % ('database_paused', '')}) > 0",
+            "$labels.service $labels.target",
+            "database",
+            "{{ .Labels.database }}",
+            otherwise="none",
+        ),
+        action="Find who holds the pool's connections in pg_stat_activity, or RESUME what is paused",
+        panel=263,
+        meaning="a client has waited for a connection of pgbouncer for longer than its threshold",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "there may be no pgbouncer"),),
         kinds=_POSTGRES,
     )
 

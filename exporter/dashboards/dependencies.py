@@ -72,6 +72,7 @@ def _postgres() -> Panels:
         ),
         *_replication(),
         *_statements(),
+        *_pgbouncer(),
         graph(
             218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
             "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
@@ -188,6 +189,30 @@ def _statements() -> Panels:
         graph(
             262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
             Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
+        ),
+    )  # fmt: skip
+
+
+def _pgbouncer() -> Panels:
+    return (
+        graph(
+            263, "pgbouncer: clients that wait", "How long the longest wait for a server connection has been going on.", "s",
+            Query(f"max by (service, database) ({of('probe_pgbouncer_longest_wait_seconds')})", "{{service}} {{database}}"),
+            limit(limits.PGBOUNCER_WAIT),
+        ),
+        graph(
+            264, "pgbouncer: clients", "Clients of the pools, and how many are let in.", "short",
+            Query(
+                f"sum by (service, database, state) ({of('probe_pgbouncer_clients')})", "{{service}} {{database}} {{state}}"
+            ),
+            Query(f"max by (service) ({of('probe_pgbouncer_max_client_connections')})", "{{service}} max"),
+        ),
+        graph(
+            265, "pgbouncer: server connections", "Server connections by what they do, and the size of each pool.", "short",
+            Query(
+                f"sum by (service, database, state) ({of('probe_pgbouncer_servers')})", "{{service}} {{database}} {{state}}"
+            ),
+            Query(f"max by (service, database) ({of('probe_pgbouncer_pool_size')})", "{{service}} {{database}} size"),
         ),
     )  # fmt: skip
 

@@ -14,8 +14,9 @@ from exporter.clients.postgres.activity import read_activity
 from exporter.clients.postgres.flyway import MAX_SCHEMAS
 from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
+from exporter.clients.postgres.pgbouncer import CONSOLE, ask_version, read_pools, read_traffic
 from exporter.clients.postgres.session import Session, open_session
-from exporter.databases import flyway, servers, sessions, statements
+from exporter.databases import flyway, pgbouncer, servers, sessions, statements
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -54,6 +55,19 @@ class PostgresSettings(ProbeSettings):
         10, ge=0, le=20, description="Statements of pg_stat_statements, by the time they take, that come in; 0: do not look."
     )
 
+    pgbouncer: bool = Field(
+        default=False,
+        description="The address is a pgbouncer's, and the database its console, `pgbouncer`: ask it for its pools.",
+    )
+
+    @model_validator(mode="after")
+    def _console(self) -> PostgresSettings:
+        if self.pgbouncer and self.database != CONSOLE:
+            raise ValueError(f"pgbouncer needs the database {CONSOLE!r}, which is its console")
+        if self.pgbouncer and (self.flyway_schemas or self.flyway_expected):
+            raise ValueError("pgbouncer has no schemas: flyway_schemas and flyway_expected are for the database behind it")
+        return self
+
     @model_validator(mode="after")
     def _one_password(self) -> PostgresSettings:
         if self.password is not None and self.password_file is not None:
@@ -83,6 +97,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         *servers.COUNTERS,
         *servers.UPKEEP,
         *statements.STATEMENTS,
+        *pgbouncer.PGBOUNCER,
     )
 
     def __init__(self, target: Target, settings: PostgresSettings, shared: SharedClients) -> None:
@@ -105,12 +120,24 @@ class PostgresProbe(Probe[PostgresSettings]):
         """Log in anew, ask, and leave nothing behind."""
         session = await open_session(self.target.address, self._login, self.shared.resolver, attempt)
         try:
-            with attempt.phase(Stage.QUERY):
-                await session.query("SELECT 1")
-            await self._parts(attempt, session)
+            if self.settings.pgbouncer:
+                await self._pooler(attempt, session)
+            else:
+                with attempt.phase(Stage.QUERY):
+                    await session.query("SELECT 1")
+                await self._parts(attempt, session)
             await session.goodbye(min(GOODBYE, attempt.remaining / 2))
         finally:
             session.abort()
+
+    async def _pooler(self, attempt: Attempt, session: Session) -> None:
+        """Ask a pgbouncer's console, which has neither SELECT nor transactions."""
+        with attempt.phase(Stage.QUERY):
+            await ask_version(session)
+        async with self._part(attempt, "pools") as part:
+            pgbouncer.record_pools(part, await read_pools(session))
+        async with self._part(attempt, "traffic") as part:
+            pgbouncer.record_traffic(part, await read_traffic(session))
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""

@@ -383,6 +383,20 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
     "DatabaseTransactionOpen": database("probe_postgres_longest_transaction_seconds", 300, 301, 60, summary="5m 1s"),
     "DatabaseSlowQuery": database("probe_postgres_longest_query_seconds", 60, 61, 60, summary="1m 1s"),
     "DatabaseLockWait": database("probe_postgres_longest_lock_wait_seconds", 30, 31, 60, summary="for 31s"),
+    "PgBouncerClientsWaiting": (
+        Entry(
+            good={of("probe_pgbouncer_longest_wait_seconds", "postgres", target="a:1", database="d", user="u"): 5},
+            bad={of("probe_pgbouncer_longest_wait_seconds", "postgres", target="a:1", database="d", user="u"): 6},
+            beside={
+                of("probe_pgbouncer_servers", "postgres", target="a:1", database="d", user="u", state="active"): 20,
+                of("probe_pgbouncer_database_paused", "postgres", target="a:1", database="e"): 1,
+                **limit("probe_pgbouncer_longest_wait_seconds", 5, "postgres"),
+            },
+            fires=60,
+            labels=labels(team="dba", service="postgres", target="a:1", database="d", user="u"),
+            heard={"summary": "to d, for 6s", "cause": "20 active; paused: e"},
+        ),
+    ),
     "DatabaseReplicationBroken": (
         Entry(
             good={of("probe_postgres_replication_link_up", "postgres", target="a:1"): 1},
