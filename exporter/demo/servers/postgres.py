@@ -40,7 +40,7 @@ class PostgresServer(Server):
         self.password = secrets.token_urlsafe(16)
         self.superuser_password = secrets.token_urlsafe(16)
         self._data = directory / "data"
-        self._bin = self.programs()
+        self.bin = self.programs()
         self.settings = dict(_SETTINGS)
 
     @staticmethod
@@ -62,7 +62,7 @@ class PostgresServer(Server):
 
     def command(self) -> Iterable[str | Path]:
         """Return the postmaster's command line."""
-        yield from (self._bin / "postgres", "-D", self._data, "-p", str(self.port))
+        yield from (self.bin / "postgres", "-D", self._data, "-p", str(self.port))
         for name, value in self.settings.items():
             yield from ("-c", f"{name}={value}")
 
@@ -101,7 +101,7 @@ class PostgresServer(Server):
 
     def ready(self) -> bool:
         """Tell whether it accepts sessions."""
-        command: list[str | Path] = [self._bin / "pg_isready", "-q", "-t", "1", "-h", self.host, "-p", str(self.port)]
+        command: list[str | Path] = [self.bin / "pg_isready", "-q", "-t", "1", "-h", self.host, "-p", str(self.port)]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def _login(self, database: str = "postgres") -> list[str]:
@@ -109,7 +109,7 @@ class PostgresServer(Server):
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            bound([self._bin / program, *arguments], as_nobody=True),
+            bound([self.bin / program, *arguments], as_nobody=True),
             check=False,
             capture_output=True,
             timeout=60,
