@@ -38,6 +38,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 postgres.replication_broken(options),
                 postgres.replication_lag(options),
                 postgres.slot_inactive(options),
+                postgres.archiving_failing(options),
                 postgres.wraparound(options),
                 postgres.vacuum_overdue(options),
                 postgres.checksum_failures(options),

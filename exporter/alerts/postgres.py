@@ -7,6 +7,7 @@ from exporter.alerts.promql import OWNER, above, firing, highest, ratio, steppin
 from exporter.alerts.texts import first, listed
 
 __all__ = [
+    "archiving_failing",
     "checksum_failures",
     "connections_high",
     "idle_connections",
@@ -308,6 +309,28 @@ def slot_inactive(options: Options) -> Alert:
         meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
+        kinds=_POSTGRES,
+    )
+
+
+def archiving_failing(options: Options) -> Alert:
+    """Build DatabaseArchivingFailing."""
+    family = "probe_postgres_wal_archive_failing"
+    return Alert(
+        name="DatabaseArchivingFailing",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{highest(family, options.recent, 'target')} == 1", options),
+        wait="15m",
+        summary="{{ $labels.service }} cannot archive its WAL",
+        description=(
+            "For 15m every try of {{ $labels.service }} to archive a file of WAL has failed: nothing that was written since "
+            "can be restored from the archive, and all of it is kept until the disk is full."
+        ),
+        action="Read why archive_command fails in the server's log: space, credentials or network of the archive",
+        panel=266,
+        meaning="the last try to archive WAL has failed for 15 min",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "a server may archive nothing"),),
         kinds=_POSTGRES,
     )
 

@@ -73,6 +73,7 @@ def _postgres() -> Panels:
         *_replication(),
         *_statements(),
         *_pgbouncer(),
+        *_archive(),
         graph(
             218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
             "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
@@ -189,6 +190,26 @@ def _statements() -> Panels:
         graph(
             262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
             Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
+        ),
+    )  # fmt: skip
+
+
+def _archive() -> Panels:
+    return (
+        graph(
+            266, "PostgreSQL archive", "1 while archiving fails, and files that reach the archive per second.", "none",
+            Query(f"max by (service) ({of('probe_postgres_wal_archive_failing')})", "{{service}} fails"),
+            Query(total("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
+        ),
+        graph(
+            267, "PostgreSQL rows", "Rows that are read and written, per second.", "ops",
+            Query(total("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
+        ),
+        graph(
+            268, "PostgreSQL sessions that did not end well", "Abandoned, ended by an error or killed; conflicts of replay.",
+            "ops",
+            Query(total("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
+            Query(total("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
         ),
     )  # fmt: skip
 

@@ -95,6 +95,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         *flyway.METRICS,
         *servers.REPLICATION,
         *servers.COUNTERS,
+        *servers.INSTANCE,
         *servers.UPKEEP,
         *statements.STATEMENTS,
         *pgbouncer.PGBOUNCER,
@@ -148,7 +149,8 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "replication") as part:
             await servers.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
-            await servers.check_counters(part, session, part.remaining / 3)
+            await servers.check_counters(part, session, part.remaining / 4)
+            await servers.check_instance(part, session, part.remaining / 3)
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:

@@ -37,6 +37,7 @@ FLYWAY_LOCK = "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.lockt
 COUNTED = "SELECT {} FROM pg_stat_database WHERE datname = 'hafnium'"
 END = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 BEHIND = "pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())"
+ARCHIVER = "SELECT {} FROM pg_stat_archiver WHERE current_setting('archive_mode') = 'on' AND NOT pg_is_in_recovery()"
 STATEMENTS = (
     "SELECT rolname, datname, queryid, sum({}) FROM pg_stat_statements s JOIN pg_roles r ON r.oid = userid "
     "JOIN pg_database d ON d.oid = dbid GROUP BY 1, 2, 3"
@@ -96,6 +97,18 @@ FIGURES: Mapping[Family, str] = {
     v.TEMP_FILES: COUNTED.format("temp_files"),
     v.TEMP_BYTES: COUNTED.format("temp_bytes"),
     v.CHECKSUM_FAILURES: "SELECT sum(checksum_failures) FROM pg_stat_database HAVING sum(checksum_failures) IS NOT NULL",
+    v.ROWS: " UNION ALL ".join(
+        COUNTED.format(f"'{what}', tup_{what}") for what in ("returned", "fetched", "inserted", "updated", "deleted")
+    ),
+    v.CONFLICTS: COUNTED.format("conflicts"),
+    v.SESSIONS_ENDED: " UNION ALL ".join(
+        COUNTED.format(f"'{how}', sessions_{how}") for how in ("abandoned", "fatal", "killed")
+    ),
+    v.VERSION: "SELECT split_part(current_setting('server_version'), ' ', 1), 1",
+    v.UPTIME: "SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())",
+    v.ARCHIVED: ARCHIVER.format("archived_count"),
+    v.ARCHIVE_FAILURES: ARCHIVER.format("failed_count"),
+    v.ARCHIVE_FAILING: ARCHIVER.format("(last_failed_time > coalesce(last_archived_time, '-infinity'))::int"),
     v.SIZE: "SELECT pg_database_size('hafnium')",
     v.TRANSACTION_AGE: "SELECT max(age(datfrozenxid)) FROM pg_database",
     v.MULTIXACT_AGE: "SELECT max(mxid_age(datminmxid)) FROM pg_database",
@@ -215,6 +228,9 @@ def server(request: pytest.FixtureRequest) -> PostgresServer:
 
 
 async def test_every_figure_is_what_psql_tells(server: PostgresServer, shared: SharedClients, tmp_path: Path) -> None:
+    server.settings = {**server.settings, "archive_mode": "on", "archive_command": "false"}
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
     with StandbyServer(tmp_path / "standby", server) as standby:
         async with busy(server):
 
@@ -223,6 +239,23 @@ async def test_every_figure_is_what_psql_tells(server: PostgresServer, shared: S
                 return set(replicas[v.REPLICA_LAG_BYTES].values()) == {0.0}
 
             await eventually(caught_up, 10, "the standby has replayed all")
+
+            async def archiving_failed() -> bool:
+                return (await ask(server))[v.ARCHIVE_FAILING] == {(): 1.0}
+
+            async with superuser(server) as admin:
+                await admin.execute("SELECT pg_switch_wal()")
+            await eventually(archiving_failed, 20, "archiving fails")
+            await eventually(caught_up, 10, "the standby has replayed all")
+            async with superuser(standby) as admin:  # so that lags do not come and go
+                await admin.execute("SELECT pg_wal_replay_pause()")
+            async with superuser(server) as admin:
+                await admin.execute("CREATE TABLE grown AS SELECT generate_series(1, 20000) AS n")
+
+            async def lags() -> bool:
+                return (await ask(standby))[v.LAG_BYTES][()] > 500_000
+
+            await eventually(lags, 10, "the standby lags")
             seen = await compare(server, shared)
             seen |= await compare(standby, shared)
     checksums = {v.CHECKSUM_FAILURES} if type(server) is PostgresServer else set[Family]()  # initdb of 18 has them on

@@ -438,6 +438,14 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         ),
     ),
     "DatabaseWraparound": database("probe_postgres_oldest_transaction_age", 10**9, 10**9 + 1, 900, summary="1G"),
+    "DatabaseArchivingFailing": (
+        Entry(
+            good={of("probe_postgres_wal_archive_failing", "postgres", target="a:1"): 0},
+            bad={of("probe_postgres_wal_archive_failing", "postgres", target="a:1"): 1},
+            fires=900,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+        ),
+    ),
     "DatabaseVacuumOverdue": (
         Entry(
             good={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 0},
