@@ -77,6 +77,18 @@ def _holders(family: str, options: Options, *labels: str) -> str:
     )
 
 
+def _held_back(options: Options) -> str:
+    """Say for whom vacuum keeps dead rows, and for how many transactions."""
+    return listed(
+        "max by (holder) (last_over_time(probe_postgres_vacuum_held_back_transactions{service=%q,target=%q}"
+        f"[{options.bridge}])) > 0",
+        "$labels.service $labels.target",
+        "holder",
+        "{{ .Labels.holder }} ({{ .Value | humanize }} transactions)",
+        otherwise="nobody, so autovacuum is off, blocked or too slow",
+    )
+
+
 def _over(family: str, options: Options) -> str:
     """Hold a gauge of a database against its threshold."""
     return stepping_back(above(highest(family, options.recent, "target"), f"{family}_limit", options), options)
@@ -347,7 +359,7 @@ def vacuum_overdue(options: Options) -> Alert:
             "{{ $value }} tables of {{ $labels.service }} have had twice the dead rows at which autovacuum comes, for 3 h. "
             "They grow, and what reads them slows down."
         ),
-        cause="Connections: " + _connections(options),
+        cause="Dead rows are kept for: " + _held_back(options),
         action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
         panel=222,
         meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
@@ -368,7 +380,7 @@ def wraparound(options: Options) -> Alert:
             "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
             "old. At about 2.1G the server takes no more writes."
         ),
-        cause="Connections: " + _connections(options),
+        cause="Dead rows are kept for: " + _held_back(options),
         action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
         panel=218,
         meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",

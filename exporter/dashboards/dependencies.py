@@ -105,6 +105,10 @@ def _postgres() -> Panels:
         graph(
             222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
             Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
+            Query(
+                f"max by (service, holder) ({of('probe_postgres_vacuum_held_back_transactions')})",
+                "{{service}} held back by {{holder}}, transactions",
+            ),
         ),
         graph(
             89, "Migrations behind or failed",
@@ -119,6 +123,10 @@ def _postgres() -> Panels:
                 "{{service}} {{schema}} failed",
             ),
             Query(f"max by (service, schema) ({of('probe_postgres_flyway_behind')})", "{{service}} {{schema}} behind"),
+            Query(
+                f"max by (service, schema) ({of('probe_postgres_flyway_pending_migrations')})",
+                "{{service}} {{schema}} pending",
+            ),
         ),
         graph(
             213, "Migrations under way", "How long Flyway's lock has been held.", "s",

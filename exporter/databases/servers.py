@@ -99,7 +99,12 @@ OVERDUE = gauge(
     "probe_postgres_tables_overdue_for_vacuum",
     "Tables of the database with twice the dead rows at which autovacuum should have come, by the server's settings.",
 )
-UPKEEP = (SIZE, TRANSACTION_AGE, MULTIXACT_AGE, OVERDUE)
+HELD = gauge(
+    "probe_postgres_vacuum_held_back_transactions",
+    "For how many transactions rows are kept that are dead, by for whom: transactions, prepared, replicas or slots.",
+    "holder",
+)
+UPKEEP = (SIZE, TRANSACTION_AGE, MULTIXACT_AGE, OVERDUE, HELD)
 
 STATES = ("streaming", "catchup", "startup", "backup", "stopping", "hidden", "other")
 
@@ -214,6 +219,7 @@ class UpkeepReader:
                     part.record(TRANSACTION_AGE, found.transaction_age)
                     part.record(MULTIXACT_AGE, found.multixact_age)
                     part.record(OVERDUE, found.overdue)
+                    part.record_all({HELD: {(holder,): age for holder, age in found.held.items()}})
             case failure:
                 attempt.parts["upkeep"] = failure
 

@@ -31,6 +31,8 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 
 Version = Annotated[str, Field(max_length=50, pattern=r"^[0-9]+([._][0-9]+)*$")]
 
+Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=1000)]
+
 
 class PostgresSettings(ProbeSettings):
     """How to log in, and where Flyway keeps its history."""
@@ -45,10 +47,10 @@ class PostgresSettings(ProbeSettings):
         None, min_length=1, max_length=MAX_SCHEMAS, description="Schemas to look in; default: every one that has the table."
     )
 
-    flyway_expected: dict[Name, Version] = Field(
+    flyway_expected: dict[Name, Version | Versions] = Field(
         default_factory=dict,
         max_length=MAX_SCHEMAS,
-        description="By schema, the version that it is to have, as text: what is lower is behind, what is higher is newer.",
+        description="By schema, the version that it is to have, as text, or a list of all; lower is behind, higher newer.",
     )
 
     statements: int = Field(

@@ -41,6 +41,16 @@ SELECT pg_database_size(current_database()),
         (SELECT m FROM (SELECT coalesce(own.most, current_setting('autovacuum_vacuum_max_threshold', true))::float8) x (m)
           WHERE m >= 0)))"""
 """Temporary tables are their sessions' own: autovacuum never comes. Version 18 has a most, which is none below zero."""
+_HELD = """
+SELECT 'transactions', CASE WHEN a THEN coalesce(
+    (SELECT max(age(backend_xmin)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+      AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'walsender')), 0) END
+FROM pg_has_role('pg_read_all_stats', 'USAGE') a
+UNION ALL SELECT 'replicas', CASE WHEN a THEN coalesce((SELECT max(age(backend_xmin)) FROM pg_stat_replication), 0) END
+FROM pg_has_role('pg_read_all_stats', 'USAGE') a
+UNION ALL SELECT 'prepared', coalesce(max(age(transaction)), 0) FROM pg_prepared_xacts
+UNION ALL SELECT 'slots', coalesce(max(greatest(age(xmin), age(catalog_xmin))), 0) FROM pg_replication_slots"""
+"""Rows that one of these may still see are not removed, however often vacuum comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +94,14 @@ class Upkeep:
         multixact_age: The same of multixacts.
         overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the table's own
             settings or the server's; not those that it is told to leave alone, nor temporary ones.
+        held: By who may still see rows that are dead, for how many transactions; without those that the role may not see.
     """
 
     size: float
     transaction_age: float
     multixact_age: float
     overdue: int
+    held: Mapping[str, float]
 
 
 async def read_counted(session: Session, seconds: float) -> Counted:
@@ -117,10 +129,12 @@ async def read_upkeep(session: Session, seconds: float) -> Upkeep:
     Raises:
         Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
     """
-    row = await _row(session, seconds, _UPKEEP)
+    tables = await session.read(seconds, f"{_UPKEEP}; {_HELD}", 5)
     try:
+        (row,), holders = tables
         size, transactions, multixacts, overdue = map(number, row)
-        return Upkeep(size, transactions, multixacts, int(overdue))
+        held = {holder or "": number(age) for holder, age in holders if age is not None}
+        return Upkeep(size, transactions, multixacts, int(overdue), held)
     except ValueError:
         raise _unreadable() from None
 

@@ -450,9 +450,13 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 0},
             bad={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 3},
+            beside={
+                of("probe_postgres_vacuum_held_back_transactions", "postgres", target="a:1", holder="slots"): 5000,
+                of("probe_postgres_vacuum_held_back_transactions", "postgres", target="a:1", holder="prepared"): 0,
+            },
             fires=10800,
             labels=labels(team="dba", service="postgres", target="a:1"),
-            heard={"summary": "owes 3 tables"},
+            heard={"summary": "owes 3 tables", "cause": "kept for: slots (5k transactions)"},
         ),
     ),
     "DatabaseChecksumFailures": (
