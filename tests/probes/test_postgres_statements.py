@@ -12,14 +12,21 @@ from typing import Any
 import asyncpg
 import pytest
 
-from exporter.clients.postgres.statements import MAX_STATEMENTS, Cost, Installed, StatementsState, read_costs
+from exporter.clients.postgres.statements import (
+    MAX_STATEMENTS,
+    Cost,
+    Installed,
+    StatementsState,
+    read_costs,
+    read_statements,
+)
 from exporter.databases import statements
 from exporter.databases.statements import READINGS, Ranking
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.metrics.family import Family
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
-from exporter.verdict import Verdict
+from exporter.verdict import Failure, Reason, Verdict
 from tests.probes.databases import connect, probe_of, superuser
 from tests.probes.doing import attempt
 
@@ -202,25 +209,42 @@ def test_however_statements_come_and_go_there_are_never_more_than_twice_as_many(
     assert len(told) >= 3
 
 
+class Answer:
+    """A session that answers with one row."""
+
+    def __init__(self, *row: str) -> None:
+        self.row = row
+
+    async def read(self, *_: object) -> list[list[tuple[str, ...]]]:
+        return [[self.row]]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["1 2 3:x:1:1", "1 2 3", ",", "1 2 3:1:1:1," * MAX_STATEMENTS + "1 2 3:1:1:1", "1 2 3:1:" + "9" * 10**6],
+    ids=["no-number", "no-figures", "empty", "too-many", "too-long"],
+)
+async def test_costs_that_cannot_be_read_are_refused(lines: str) -> None:
+    with pytest.raises(Failure) as caught:
+        await read_costs(Answer("0", lines), 1.0, Installed("public", "total_exec_time"))  # type: ignore[arg-type]
+    assert caught.value.reason is Reason.MALFORMED
+
+
+async def test_keys_that_are_none_are_not_asked_for() -> None:
+    with pytest.raises(Failure):
+        await read_statements(Answer(), 1.0, Installed("public", "x"), {"1 2 3); DROP TABLE t"})  # type: ignore[arg-type]
+
+
 async def test_thousands_of_statements_cost_the_loop_little() -> None:
     """The most that are looked at: read, ranked, and kept for the next time."""
 
-    class Answering:
-        async def read(self, *_: object) -> list[list[tuple[str, str]]]:
-            lines = (f"16384 16385 {number * 7919}:{number / 7:.6f}:{number}:{number}" for number in range(MAX_STATEMENTS))
-            return [[("0", ",".join(lines))]]
-
+    lines = (f"16384 16385 {number * 7919}:{number / 7:.6f}:{number}:{number}" for number in range(MAX_STATEMENTS))
+    answer = Answer("0", ",".join(lines))
     ranking = Ranking(10)
-    made = await Answering().read()
-
-    class Kept:
-        async def read(self, *_: object) -> list[list[tuple[str, str]]]:
-            return made
-
     spent = []
     for _ in range(5):
         began = process_time()
-        found = await read_costs(Kept(), 1.0, Installed("public", "total_exec_time"))  # type: ignore[arg-type]
+        found = await read_costs(answer, 1.0, Installed("public", "total_exec_time"))  # type: ignore[arg-type]
         middle = process_time()
         ranking.take(found.by_key)
         spent.append((middle - began, process_time() - middle))

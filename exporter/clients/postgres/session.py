@@ -30,6 +30,8 @@ _PASSED_OVER = (b"C", b"I", b"N", b"S", b"A")
 """End of a statement, no statement, notice, setting, notification."""
 _MOST_TABLES = 20
 """Statements of one message that have rows to tell."""
+_MOST_COLUMNS = 40
+"""Columns of a console's answer, which has half as many."""
 
 
 async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Session:
@@ -124,7 +126,7 @@ class Session:
             ServerError, Failure, OSError: As for `query`; `malformed` for one that answers without rows.
         """
         answers = await self._ask(commands, most, named=True)
-        if any(len(tables) != 1 for tables in answers):
+        if any(len(tables) != 1 or len(tables[0][0]) > _MOST_COLUMNS for tables in answers):
             raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read")
         return [[_by_name(names, row) for row in rows] for ((names, *rows),) in answers]
 

@@ -24,6 +24,9 @@ MAX_STATEMENTS = 5000
 MIN_SECONDS = 0.01
 """Seconds that a statement must have taken in all to be looked at, which most of those that are kept have not."""
 
+_MAX_LINES = MAX_STATEMENTS * 150
+"""Letters of all that is told of their costs, of which each takes a hundred."""
+
 _MAX_TEXT = 2000
 """Letters of a statement that are read, to tell fewer."""
 
@@ -184,9 +187,12 @@ async def read_costs(session: Session, seconds: float, where: Installed) -> Cost
         seconds, _COSTS.format(time=where.time, schema=where.schema, least=least, most=MAX_STATEMENTS)
     )
     try:
-        (((hidden, lines),),) = tables
+        (((hidden, text),),) = tables
+        lines = text.split(",", MAX_STATEMENTS) if text else []
+        if len(lines) > MAX_STATEMENTS or len(text or "") > _MAX_LINES:
+            raise _unreadable()
         by_key: dict[str, Cost] = {}
-        for line in (lines or "").split(",") if lines else ():
+        for line in lines:
             key, took, figures = line.split(":", 2)
             by_key[key] = Cost(number(took), figures)
         return Costs(by_key, int(number(hidden)))

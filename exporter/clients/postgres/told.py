@@ -47,7 +47,13 @@ all that follows may be a value."""
 
 def told(text: str) -> str:
     """Return how a statement is told: a query with `?` in the place of values, of anything else the command's first word."""
-    pieces = list(_pieces(text))
+    pieces: list[str] = []
+    length = 0
+    for piece in _pieces(text):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_TOLD:
+            break
     first = next((piece.upper() for piece in pieces if piece not in " ("), "")
     if first not in _QUERIES:
         return f"{first} …" if first in _COMMANDS else "…"

@@ -160,7 +160,7 @@ def columns_of(body: bytes) -> Row:
             position = end + 1 + _COLUMN_BYTES
     except (struct_error, ValueError):
         raise _unreadable() from None
-    if position != len(body):
+    if position != len(body) or count < 0:
         raise _unreadable()
     return tuple(names)
 
