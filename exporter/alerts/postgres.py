@@ -7,10 +7,12 @@ from exporter.alerts.promql import OWNER, above, firing, highest, ratio, steppin
 from exporter.alerts.texts import first, listed
 
 __all__ = [
+    "archiving_failing",
     "checksum_failures",
     "connections_high",
     "idle_connections",
     "lock_wait",
+    "pgbouncer_waiting",
     "replication_broken",
     "replication_lag",
     "slot_inactive",
@@ -72,6 +74,18 @@ def _holders(family: str, options: Options, *labels: str) -> str:
         "application",
         "{{ .Value | humanize }} {{ .Labels.application }}",
         otherwise="unknown",
+    )
+
+
+def _held_back(options: Options) -> str:
+    """Say for whom vacuum keeps dead rows, and for how many transactions."""
+    return listed(
+        "max by (holder) (last_over_time(probe_postgres_vacuum_held_back_transactions{service=%q,target=%q}"
+        f"[{options.bridge}])) > 0",
+        "$labels.service $labels.target",
+        "holder",
+        "{{ .Labels.holder }} ({{ .Value | humanize }} transactions)",
+        otherwise="nobody, so autovacuum is off, blocked or too slow",
     )
 
 
@@ -182,6 +196,50 @@ def lock_wait(options: Options) -> Alert:
     )
 
 
+def pgbouncer_waiting(options: Options) -> Alert:
+    """Build PgBouncerClientsWaiting."""
+    family = "probe_pgbouncer_longest_wait_seconds"
+    told = f"last_over_time(probe_pgbouncer_%s{{service=%%q,target=%%q%s}}[{options.bridge}])"
+    longest = highest(family, options.recent, "target", "database", "user")
+    return Alert(
+        name="PgBouncerClientsWaiting",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(longest, f"{family}_limit", options), options),
+        wait="1m",
+        summary=(
+            "Clients of {{ $labels.service }} wait for a connection to {{ $labels.database }}, for "
+            "{{ $value | humanizeDuration }}"
+        ),
+        description=(
+            "A client of user {{ $labels.user }} has waited {{ $value | humanizeDuration }} for pgbouncer "
+            "({{ $labels.target }}) to give it a server connection to {{ $labels.database }}: its pool is in use, or paused."
+            " Its service stands still, and at query_wait_timeout it is refused."
+        ),
+        cause="Server connections: "
+        + listed(
+            f"max by (database, state) ({told % ('servers', ',database=%q')}) > 0",
+            "$labels.service $labels.target $labels.database",
+            "state",
+            "{{ .Value | humanize }} {{ .Labels.state }}",
+            otherwise="none",
+        )
+        + "; paused: "
+        + listed(
+            f"max by (database) ({told % ('database_paused', '')}) > 0",
+            "$labels.service $labels.target",
+            "database",
+            "{{ .Labels.database }}",
+            otherwise="none",
+        ),
+        action="Find who holds the pool's connections in pg_stat_activity, or RESUME what is paused",
+        panel=263,
+        meaning="a client has waited for a connection of pgbouncer for longer than its threshold",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "there may be no pgbouncer"),),
+        kinds=_POSTGRES,
+    )
+
+
 def replication_broken(options: Options) -> Alert:
     """Build DatabaseReplicationBroken."""
     streams = 'probe_postgres_replicas{state="streaming"}'
@@ -267,6 +325,28 @@ def slot_inactive(options: Options) -> Alert:
     )
 
 
+def archiving_failing(options: Options) -> Alert:
+    """Build DatabaseArchivingFailing."""
+    family = "probe_postgres_wal_archive_failing"
+    return Alert(
+        name="DatabaseArchivingFailing",
+        severity=Severity.WARNING,
+        expr=stepping_back(f"{highest(family, options.recent, 'target')} == 1", options),
+        wait="15m",
+        summary="{{ $labels.service }} cannot archive its WAL",
+        description=(
+            "For 15m every try of {{ $labels.service }} to archive a file of WAL has failed: nothing that was written since "
+            "can be restored from the archive, and all of it is kept until the disk is full."
+        ),
+        action="Read why archive_command fails in the server's log: space, credentials or network of the archive",
+        panel=266,
+        meaning="the last try to archive WAL has failed for 15 min",
+        team=Team.DBA,
+        disables=(Disable(f"promql/series({family})", "a server may archive nothing"),),
+        kinds=_POSTGRES,
+    )
+
+
 def vacuum_overdue(options: Options) -> Alert:
     """Build DatabaseVacuumOverdue."""
     return Alert(
@@ -279,7 +359,7 @@ def vacuum_overdue(options: Options) -> Alert:
             "{{ $value }} tables of {{ $labels.service }} have had twice the dead rows at which autovacuum comes, for 3 h. "
             "They grow, and what reads them slows down."
         ),
-        cause="Connections: " + _connections(options),
+        cause="Dead rows are kept for: " + _held_back(options),
         action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
         panel=222,
         meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
@@ -300,7 +380,7 @@ def wraparound(options: Options) -> Alert:
             "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
             "old. At about 2.1G the server takes no more writes."
         ),
-        cause="Connections: " + _connections(options),
+        cause="Dead rows are kept for: " + _held_back(options),
         action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
         panel=218,
         meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",

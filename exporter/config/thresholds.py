@@ -34,6 +34,7 @@ class Thresholds(Settings):
     longest_query: Duration = Field(60.0, description="Age of the longest query that PostgreSQL is running.")
     longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")
     lock_wait: Duration = Field(30.0, description="Time that a session of PostgreSQL has waited for a lock.")
+    pgbouncer_wait: Duration = Field(5.0, description="Time that a client of pgbouncer has waited for a server connection.")
     migration_lock: Duration = Field(300.0, description="Time that Flyway's lock on a schema has been held.")
     replication_lag: Duration = Field(60.0, description="Age of what a standby of PostgreSQL shows.")
     transaction_age: int = Field(
@@ -66,6 +67,7 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "longest_query": (limits.LONGEST_QUERY, {"postgres"}),
     "longest_transaction": (limits.LONGEST_TRANSACTION, {"postgres"}),
     "lock_wait": (limits.LOCK_WAIT, {"postgres"}),
+    "pgbouncer_wait": (limits.PGBOUNCER_WAIT, {"postgres"}),
     "migration_lock": (limits.MIGRATION_LOCK, {"postgres"}),
     "replication_lag": (limits.REPLICATION_LAG, {"postgres"}),
     "transaction_age": (limits.TRANSACTION_AGE, {"postgres"}),

@@ -71,6 +71,9 @@ def _postgres() -> Panels:
             ),
         ),
         *_replication(),
+        *_statements(),
+        *_pgbouncer(),
+        *_archive(),
         graph(
             218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
             "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
@@ -102,6 +105,10 @@ def _postgres() -> Panels:
         graph(
             222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
             Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
+            Query(
+                f"max by (service, holder) ({of('probe_postgres_vacuum_held_back_transactions')})",
+                "{{service}} held back by {{holder}}, transactions",
+            ),
         ),
         graph(
             89, "Migrations behind or failed",
@@ -116,6 +123,10 @@ def _postgres() -> Panels:
                 "{{service}} {{schema}} failed",
             ),
             Query(f"max by (service, schema) ({of('probe_postgres_flyway_behind')})", "{{service}} {{schema}} behind"),
+            Query(
+                f"max by (service, schema) ({of('probe_postgres_flyway_pending_migrations')})",
+                "{{service}} {{schema}} pending",
+            ),
         ),
         graph(
             213, "Migrations under way", "How long Flyway's lock has been held.", "s",
@@ -165,6 +176,72 @@ def _replication() -> Panels:
             223, "PostgreSQL slots", "Whether somebody reads from each replication slot.",
             Query(f"min by (service, slot) ({of('probe_postgres_replication_slot_active')})", "{{service}} {{slot}}"),
             texts=("Nobody reads", "Read"), size=Size.THIRD,
+        ),
+    )  # fmt: skip
+
+
+def _statements() -> Panels:
+    """Of all statements that are told, by what they are."""
+    what = "service, target, user, database, queryid"
+    text = f"max by ({what}, statement) ({of('probe_postgres_statement_text')})"
+    seconds, calls = (total(what, of(f"probe_postgres_statement_{figure}_total")) for figure in ("seconds", "calls"))
+    told = f" * on ({what}) group_left (statement) {text}"
+    return (
+        graph(
+            260, "PostgreSQL statements: time", "Sessions that a statement keeps busy: seconds that it runs in a second.",
+            "none", Query(f"topk(10, {seconds}{told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            261, "PostgreSQL statements: how long each takes", "Mean time of a call, of the statements that cost most.", "s",
+            Query(f"topk(10, {seconds} / ({calls} > 0){told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
+            Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
+        ),
+    )  # fmt: skip
+
+
+def _archive() -> Panels:
+    return (
+        graph(
+            266, "PostgreSQL archive", "1 while archiving fails, and files that reach the archive per second.", "none",
+            Query(f"max by (service) ({of('probe_postgres_wal_archive_failing')})", "{{service}} fails"),
+            Query(total("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
+        ),
+        graph(
+            267, "PostgreSQL rows", "Rows that are read and written, per second.", "ops",
+            Query(total("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
+        ),
+        graph(
+            268, "PostgreSQL sessions that did not end well", "Abandoned, ended by an error or killed; conflicts of replay.",
+            "ops",
+            Query(total("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
+            Query(total("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
+        ),
+    )  # fmt: skip
+
+
+def _pgbouncer() -> Panels:
+    return (
+        graph(
+            263, "pgbouncer: clients that wait", "How long the longest wait for a server connection has been going on.", "s",
+            Query(f"max by (service, database) ({of('probe_pgbouncer_longest_wait_seconds')})", "{{service}} {{database}}"),
+            limit(limits.PGBOUNCER_WAIT),
+        ),
+        graph(
+            264, "pgbouncer: clients", "Clients of the pools, and how many are let in.", "short",
+            Query(
+                f"sum by (service, database, state) ({of('probe_pgbouncer_clients')})", "{{service}} {{database}} {{state}}"
+            ),
+            Query(f"max by (service) ({of('probe_pgbouncer_max_client_connections')})", "{{service}} max"),
+        ),
+        graph(
+            265, "pgbouncer: server connections", "Server connections by what they do, and the size of each pool.", "short",
+            Query(
+                f"sum by (service, database, state) ({of('probe_pgbouncer_servers')})", "{{service}} {{database}} {{state}}"
+            ),
+            Query(f"max by (service, database) ({of('probe_pgbouncer_pool_size')})", "{{service}} {{database}} size"),
         ),
     )  # fmt: skip
 

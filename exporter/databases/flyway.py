@@ -10,6 +10,7 @@ from exporter.clients.postgres.flyway import (
     HistoryState,
     MigrationLock,
     find_histories,
+    numbers_of,
     read_history,
 )
 from exporter.clients.postgres.session import Session
@@ -49,6 +50,11 @@ FLYWAY_BEHIND = gauge(
     "1 if a schema lacks the version that is expected: migrations are pending. Absent where its history is not read.",
     "schema",
 )
+FLYWAY_PENDING = gauge(
+    "probe_postgres_flyway_pending_migrations",
+    "Versions of the list that is expected of a schema that are not applied; absent where only the highest is known.",
+    "schema",
+)
 FLYWAY_FUTURE = gauge(
     "probe_postgres_flyway_future_migrations",
     "Versions applied to a schema that are higher than the one that is expected: of a newer program.",
@@ -66,7 +72,7 @@ FLYWAY_LOCK_SECONDS = gauge(
 )
 METRICS = (
     FLYWAY_HISTORY, FLYWAY_VERSION, FLYWAY_EXPECTED, FLYWAY_MIGRATIONS, FLYWAY_REPEATABLE, FLYWAY_FAILED,
-    FLYWAY_OUT_OF_ORDER, FLYWAY_BEHIND, FLYWAY_FUTURE, FLYWAY_LOCK, FLYWAY_LOCK_SECONDS,
+    FLYWAY_OUT_OF_ORDER, FLYWAY_BEHIND, FLYWAY_PENDING, FLYWAY_FUTURE, FLYWAY_LOCK, FLYWAY_LOCK_SECONDS,
 )  # fmt: skip
 
 
@@ -76,13 +82,17 @@ class MigrationHistories:
     Args:
         table: What Flyway's table is called.
         wanted: Schemas to look in; None is all that have the table, and those of which a version is expected.
-        expected: By schema, the version that is expected.
+        expected: By schema, the version that is expected, or all versions that are.
     """
 
-    def __init__(self, table: str, wanted: Sequence[str] | None, expected: Mapping[str, str]) -> None:
+    def __init__(self, table: str, wanted: Sequence[str] | None, expected: Mapping[str, str | Sequence[str]]) -> None:
         self._table = table
         self._wanted = wanted
-        self._expected = expected
+        self._known = {schema: versions for schema, versions in expected.items() if not isinstance(versions, str)}
+        self._expected = {
+            schema: versions if isinstance(versions, str) else max(versions, key=numbers_of)
+            for schema, versions in expected.items()
+        }
 
     async def check(self, part: Attempt, session: Session) -> None:
         """Read them one by one: what keeps one from being read keeps no other.
@@ -138,6 +148,8 @@ class MigrationHistories:
         if expected is not None:
             part.record(FLYWAY_BEHIND, history.lacks(expected), schema)
             part.record(FLYWAY_FUTURE, history.beyond(expected), schema)
+        if schema in self._known:
+            part.record(FLYWAY_PENDING, history.pending(self._known[schema]), schema)
 
     def _record_state(self, part: Attempt, schema: str, state: HistoryState) -> None:
         part.record(FLYWAY_HISTORY, 1, schema, state.value)

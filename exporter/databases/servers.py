@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exporter.clients.postgres.instance import read_instance
 from exporter.clients.postgres.replication import Replica, Replication, Slot, read_replication
 from exporter.clients.postgres.session import Session
 from exporter.clients.postgres.upkeep import Counted, Upkeep, read_counted, read_upkeep
@@ -13,7 +14,10 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.verdict import Failure, Stage
 
-__all__ = ["COUNTERS", "REPLICATION", "RUNS", "UPKEEP", "UpkeepReader", "check_counters", "check_replication"]
+__all__ = [
+    "COUNTERS", "INSTANCE", "REPLICATION", "RUNS", "UPKEEP", "UpkeepReader", "check_counters", "check_instance",
+    "check_replication",
+]  # fmt: skip
 
 RUNS = 20
 """Attempts between two looks at what changes slowly and costs more; what was found holds in between."""
@@ -56,7 +60,32 @@ CHECKSUM_FAILURES = counter(
     "probe_postgres_checksum_failures_total",
     "Blocks of any database whose checksum was wrong; absent without checksums, and before version 12.",
 )
-COUNTERS = (TRANSACTIONS, DEADLOCKS, BLOCKS_HIT, BLOCKS_READ, TEMP_FILES, TEMP_BYTES, CHECKSUM_FAILURES)
+ROWS = counter(
+    "probe_postgres_rows_total",
+    "Rows of the database: returned by scans, fetched by an index, inserted, updated or deleted.",
+    "operation",
+)
+CONFLICTS = counter(
+    "probe_postgres_conflicts_total", "Queries of a standby that were ended because replay did not wait for them any longer."
+)
+SESSIONS_ENDED = counter(
+    "probe_postgres_sessions_ended_total",
+    "Sessions of the database that ended otherwise than by their client: abandoned, fatal or killed; from version 14 on.",
+    "how",
+)
+COUNTERS = (
+    TRANSACTIONS, DEADLOCKS, BLOCKS_HIT, BLOCKS_READ, TEMP_FILES, TEMP_BYTES, CHECKSUM_FAILURES, ROWS, CONFLICTS,
+    SESSIONS_ENDED,
+)  # fmt: skip
+
+VERSION = gauge("probe_postgres_version", "1 for the version of the server.", "version")
+UPTIME = gauge("probe_postgres_uptime_seconds", "Time since the server was started.")
+ARCHIVED = counter("probe_postgres_wal_archived_total", "Files of WAL that reached the archive; absent without archiving.")
+ARCHIVE_FAILURES = counter("probe_postgres_wal_archive_failures_total", "Tries to archive a file of WAL that failed.")
+ARCHIVE_FAILING = gauge(
+    "probe_postgres_wal_archive_failing", "1 while the last try to archive WAL failed: it is kept until one succeeds."
+)
+INSTANCE = (VERSION, UPTIME, ARCHIVED, ARCHIVE_FAILURES, ARCHIVE_FAILING)
 
 SIZE = gauge("probe_postgres_database_size_bytes", "Size of the database.")
 TRANSACTION_AGE = gauge(
@@ -70,7 +99,12 @@ OVERDUE = gauge(
     "probe_postgres_tables_overdue_for_vacuum",
     "Tables of the database with twice the dead rows at which autovacuum should have come, by the server's settings.",
 )
-UPKEEP = (SIZE, TRANSACTION_AGE, MULTIXACT_AGE, OVERDUE)
+HELD = gauge(
+    "probe_postgres_vacuum_held_back_transactions",
+    "For how many transactions rows are kept that are dead, by for whom: transactions, prepared, replicas or slots.",
+    "holder",
+)
+UPKEEP = (SIZE, TRANSACTION_AGE, MULTIXACT_AGE, OVERDUE, HELD)
 
 STATES = ("streaming", "catchup", "startup", "backup", "stopping", "hidden", "other")
 
@@ -142,8 +176,26 @@ async def check_counters(part: Attempt, session: Session, seconds: float) -> Non
     part.record(BLOCKS_READ, found.read)
     part.record(TEMP_FILES, found.temp_files)
     part.record(TEMP_BYTES, found.temp_bytes)
+    part.record(CONFLICTS, found.conflicts)
+    part.record_all({ROWS: {(what,): count for what, count in found.rows.items()}})
+    part.record_all({SESSIONS_ENDED: {(how,): count for how, count in found.ended.items()}})
     if found.checksum_failures is not None:
         part.record(CHECKSUM_FAILURES, found.checksum_failures)
+
+
+async def check_instance(part: Attempt, session: Session, seconds: float) -> None:
+    """Read and record what the server is, and how archiving goes.
+
+    Raises:
+        Failure, OSError, TimeoutError: As for `read_instance`.
+    """
+    found = await read_instance(session, seconds)
+    part.record(VERSION, 1, found.version)
+    part.record(UPTIME, found.uptime)
+    if found.archive is not None:
+        part.record(ARCHIVED, found.archive.archived)
+        part.record(ARCHIVE_FAILURES, found.archive.failed)
+        part.record(ARCHIVE_FAILING, found.archive.failing)
 
 
 class UpkeepReader:
@@ -167,6 +219,7 @@ class UpkeepReader:
                     part.record(TRANSACTION_AGE, found.transaction_age)
                     part.record(MULTIXACT_AGE, found.multixact_age)
                     part.record(OVERDUE, found.overdue)
+                    part.record_all({HELD: {(holder,): age for holder, age in found.held.items()}})
             case failure:
                 attempt.parts["upkeep"] = failure
 

@@ -25,7 +25,7 @@ from exporter.demo.servers.postgres import PostgresServer
 from exporter.demo.servers.prometheus import AlertmanagerServer, PrometheusServer
 from exporter.demo.servers.springboot import SERVICES, SpringBootServer
 from exporter.demo.servers.valkey import ValkeyServer
-from exporter.demo.springboot.migrations import LATEST, schema_of
+from exporter.demo.springboot.migrations import VERSIONS, schema_of
 
 __all__ = ["Fleet", "Options", "exporter_config"]
 
@@ -234,7 +234,7 @@ def exporter_config(fleet: Fleet, interval: float, timeout: float) -> dict[str, 
     """Return a configuration that probes the fleet, as config/exporter.yml does the real one."""
     postgres = {
         "user": fleet.postgres.user, "password_file": str(fleet.postgres.password_file), "database": fleet.postgres.database,
-        "flyway_expected": {schema_of(service): LATEST for service in fleet.services},
+        "flyway_expected": {schema_of(service): list(VERSIONS) for service in fleet.services},
     }  # fmt: skip
     shared = ["postgres", "redis", "kafka"]
     needs = dict.fromkeys(fleet.services, shared)

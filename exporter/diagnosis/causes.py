@@ -228,6 +228,17 @@ LOCK_HELD = Cause(
     ),
     (Symptom.DOWN, Symptom.SLOW),
 )
+POOLER_EXHAUSTED = Cause(
+    "pooler_exhausted",
+    "clients of {dependency} wait: all server connections of its pool are in use, or it is paused",
+    "pgbouncerclientswaiting",
+    (
+        "Look at its pools: SHOW POOLS, and SHOW DATABASES for what is paused",
+        f"Find who holds the connections: {_ACTIVITY}",
+        "Enlarge the pool only if the database has connections left",
+    ),
+    (Symptom.DOWN, Symptom.SLOW),
+)
 MIGRATION_STUCK = Cause(
     "migration_stuck",
     "a migration in {dependency} has held Flyway's lock for long: what starts waits for it",
@@ -453,11 +464,10 @@ def _all() -> Iterator[Cause]:
     yield from (
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
-        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, MIGRATION_STUCK, CACHE_MISSES,
-        CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, WRITES_FAILING, BROKER_DOWN,
-        CONSUMERS_GONE,
-        CONSUMERS_HANG, OFFSETS_AHEAD, OFFSETS_REWOUND, REBALANCING, TRANSACTION_OPEN, RETENTION_PASSED, POISON_MESSAGE,
-        SLOW_CONSUMER,
+        NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, POOLER_EXHAUSTED, MIGRATION_STUCK,
+        CACHE_MISSES, CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS, WRITES_FAILING, BROKER_DOWN,
+        CONSUMERS_GONE, CONSUMERS_HANG, OFFSETS_AHEAD, OFFSETS_REWOUND, REBALANCING, TRANSACTION_OPEN, RETENTION_PASSED,
+        POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:
         if reason not in PROBER_FAULTS:

@@ -19,6 +19,7 @@ from exporter.diagnosis.facts import (
     migration_lock,
     most,
     pool_pressed,
+    pooler_waits,
 )
 from exporter.diagnosis.graph import Reach, roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
@@ -173,7 +174,7 @@ def _of_root(member: Member, root: str, words: _Words, snapshot: Snapshot) -> Su
         return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.HIGH, most((verdict, *components)))
     if own is not None and own.verdict is Verdict.UP:
         verdict = evidence(f"verdict on {root} by its own probe", 1.0, m.SERVICE_UP, root)
-        return Suspicion(causes.DEPENDENCY_UNREACHABLE, root, Confidence.MEDIUM, most((*components, verdict)))
+        return _cut_off(own, (*components, verdict))
     return Suspicion(causes.DEPENDENCY_DOWN, root, Confidence.MEDIUM, most(components), probed=own is not None)
 
 
@@ -187,10 +188,9 @@ def _of_itself(member: Member, words: _Words, named: set[str], snapshot: Snapsho
         if pressed and any(map(is_database, paths)):
             pool_told = True
             yield Suspicion(causes.POOL_EXHAUSTED, "", Confidence.HIGH, most((*pressed, *components)))
-            if waits := lock_waits(members[dependency]):  # of whom is not known
-                yield Suspicion(causes.LOCK_HELD, dependency, Confidence.MEDIUM, waits)
+            yield from _waits(members[dependency])
         elif dependency not in named:
-            yield Suspicion(causes.DEPENDENCY_UNREACHABLE, dependency, Confidence.MEDIUM, most(components))
+            yield _cut_off(members[dependency], components)
     if pressed and not named and not pool_told:
         components = tuple(_component(member, path) for paths in words.open.values() for path in paths if is_database(path))
         confidence = Confidence.HIGH if components else Confidence.MEDIUM
@@ -207,6 +207,21 @@ def _of_itself(member: Member, words: _Words, named: set[str], snapshot: Snapsho
     if restarts and ends.isdisjoint((causes.CRASH_LOOPING, causes.OOM_KILLED)):  # which say more
         seen = evidence("restarts of its process within 10 minutes", restarts, "probe_process_restarts_total", member.name)
         yield Suspicion(causes.RESTARTING, "", Confidence.MEDIUM, (seen,))
+
+
+def _waits(database: Member) -> Generator[Suspicion, None, None]:
+    """Yield what clients of a database wait for; which of them is not known."""
+    if waits := lock_waits(database):
+        yield Suspicion(causes.LOCK_HELD, database.name, Confidence.MEDIUM, waits)
+    if waits := pooler_waits(database):
+        yield Suspicion(causes.POOLER_EXHAUSTED, database.name, Confidence.MEDIUM, waits)
+
+
+def _cut_off(dependency: Member, components: tuple[Evidence, ...]) -> Suspicion:
+    """Say why a service cannot reach what answers the exporter: it has the services wait, or it is not known."""
+    if waits := pooler_waits(dependency):
+        return Suspicion(causes.POOLER_EXHAUSTED, dependency.name, Confidence.HIGH, most((*waits, *components)))
+    return Suspicion(causes.DEPENDENCY_UNREACHABLE, dependency.name, Confidence.MEDIUM, most(components))
 
 
 def _of_reason(member: Member, reason: Reason, count: int, words: _Words) -> Generator[Evidence, None, None]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from exporter.actuator import recording as app
 from exporter.actuator.health_samples import COMPONENT_UP
-from exporter.databases import flyway, sessions
+from exporter.databases import flyway, pgbouncer, sessions
 from exporter.diagnosis.model import Evidence, Member, Reading
 from exporter.kafka import families as kafka
 from exporter.metrics import core as m
@@ -30,12 +30,14 @@ __all__ = [
     "migration_lock",
     "most",
     "pool_pressed",
+    "pooler_waits",
 ]
 
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
     app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
-    flyway.FLYWAY_LOCK_SECONDS, kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
+    pgbouncer.LONGEST_WAIT, pgbouncer.CLIENTS, pgbouncer.PAUSED, flyway.FLYWAY_LOCK_SECONDS,
+    kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES,
     r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE, r.POLICY, r.MEMORY_USED, r.MEMORY_MAX,
     kafka.TOPIC_LAG_SECONDS, kafka.COMMITTED, kafka.LOST, kafka.OPEN_MESSAGES, kafka.OPEN_SECONDS, kafka.CANARY,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
@@ -148,6 +150,21 @@ def lock_waits(member: Member) -> tuple[Evidence, ...]:
     oldest = member.highest(sessions.BLOCKING)
     if oldest is not None:
         found.append(_of(member, sessions.BLOCKING, "seconds that {application} has had its transaction open", oldest))
+    return tuple(found)
+
+
+def pooler_waits(member: Member) -> tuple[Evidence, ...]:
+    """Return how long clients of a pgbouncer have waited for a connection, where that is over its limit."""
+    longest = member.highest(pgbouncer.LONGEST_WAIT)
+    if longest is None or not longest.value > member.limits.get("pgbouncer_wait", math.inf):
+        return ()
+    found = [_of(member, pgbouncer.LONGEST_WAIT, "seconds that a client of pool {database}/{user} has waited", longest)]
+    waiting = member.highest(pgbouncer.CLIENTS, state="waiting")
+    if waiting is not None:
+        found.append(_of(member, pgbouncer.CLIENTS, "clients of pool {database}/{user} that wait", waiting))
+    paused = member.highest(pgbouncer.PAUSED)
+    if paused is not None and paused.value > 0:
+        found.append(_of(member, pgbouncer.PAUSED, "database {database} is paused", paused))
     return tuple(found)
 
 

@@ -6,10 +6,20 @@ from collections.abc import Generator, Iterator, Mapping
 
 from exporter.actuator import recording as app
 from exporter.config.thresholds import Thresholds
-from exporter.databases import sessions
+from exporter.databases import pgbouncer, sessions
 from exporter.diagnosis import causes
 from exporter.diagnosis.cluster_words import autoscaling, named
-from exporter.diagnosis.facts import MOST, evidence, failed_writes, gc_share, heap, lock_waits, most, pool_pressed
+from exporter.diagnosis.facts import (
+    MOST,
+    evidence,
+    failed_writes,
+    gc_share,
+    heap,
+    lock_waits,
+    most,
+    pool_pressed,
+    pooler_waits,
+)
 from exporter.diagnosis.graph import roots
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.metrics import core as m
@@ -80,6 +90,7 @@ def _bad(member: Member, members: Mapping[str, Member]) -> dict[str, tuple[Evide
 
 def _slowness(other: Member, limit: float) -> Iterator[Evidence]:
     yield from lock_waits(other)
+    yield from pooler_waits(other)
     query = other.highest(sessions.LONGEST_QUERY)
     if query is not None and query.value > other.limits.get("longest_query", float("inf")):
         yield evidence("seconds that the longest query has been running", query.value, sessions.LONGEST_QUERY, other.name)
@@ -106,6 +117,9 @@ def _beyond(
         what = seen.get(name) or (_latency(member),)
         if any(each.series.startswith(sessions.LONGEST_LOCK_WAIT.name) for each in what):
             yield Suspicion(causes.LOCK_HELD, name, Confidence.HIGH, most(what))
+            continue
+        if any(each.series.startswith(pgbouncer.LONGEST_WAIT.name) for each in what):
+            yield Suspicion(causes.POOLER_EXHAUSTED, name, Confidence.HIGH, most(what))
             continue
         sure = is_slow(member) or any(each.series.startswith(sessions.LONGEST_QUERY.name) for each in what)
         yield Suspicion(causes.DEPENDENCY_SLOW, name, Confidence.HIGH if sure else Confidence.MEDIUM, what)

@@ -32,6 +32,9 @@ LONGEST_TRANSACTION = _limit(
 LOCK_WAIT = _limit(
     "probe_postgres_longest_lock_wait_seconds_limit", "wait for a lock above which somebody holds one for too long."
 )
+PGBOUNCER_WAIT = _limit(
+    "probe_pgbouncer_longest_wait_seconds_limit", "wait for a connection of pgbouncer above which a pool is exhausted."
+)
 MIGRATION_LOCK = _limit(
     "probe_postgres_flyway_lock_seconds_limit", "time that Flyway's lock is held above which a migration is stuck."
 )
@@ -53,8 +56,8 @@ DEAD_LETTER_AGE = _limit("probe_kafka_dlq_oldest_seconds_limit", "age above whic
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
-    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO,
-    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS,
+    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, PGBOUNCER_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE,
+    HIT_RATIO, REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS,
     OPEN_TRANSACTION, DEAD_LETTERS, DEAD_LETTER_AGE,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

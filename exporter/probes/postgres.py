@@ -14,8 +14,9 @@ from exporter.clients.postgres.activity import read_activity
 from exporter.clients.postgres.flyway import MAX_SCHEMAS
 from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
+from exporter.clients.postgres.pgbouncer import CONSOLE, ask_version, read_pools, read_traffic
 from exporter.clients.postgres.session import Session, open_session
-from exporter.databases import flyway, servers, sessions
+from exporter.databases import flyway, pgbouncer, servers, sessions, statements
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -29,6 +30,8 @@ GOODBYE = 0.5
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 
 Version = Annotated[str, Field(max_length=50, pattern=r"^[0-9]+([._][0-9]+)*$")]
+
+Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=1000)]
 
 
 class PostgresSettings(ProbeSettings):
@@ -44,11 +47,28 @@ class PostgresSettings(ProbeSettings):
         None, min_length=1, max_length=MAX_SCHEMAS, description="Schemas to look in; default: every one that has the table."
     )
 
-    flyway_expected: dict[Name, Version] = Field(
+    flyway_expected: dict[Name, Version | Versions] = Field(
         default_factory=dict,
         max_length=MAX_SCHEMAS,
-        description="By schema, the version that it is to have, as text: what is lower is behind, what is higher is newer.",
+        description="By schema, the version that it is to have, as text, or a list of all; lower is behind, higher newer.",
     )
+
+    statements: int = Field(
+        10, ge=0, le=20, description="Statements of pg_stat_statements, by the time they take, that come in; 0: do not look."
+    )
+
+    pgbouncer: bool = Field(
+        default=False,
+        description="The address is a pgbouncer's, and the database its console, `pgbouncer`: ask it for its pools.",
+    )
+
+    @model_validator(mode="after")
+    def _console(self) -> PostgresSettings:
+        if self.pgbouncer and self.database != CONSOLE:
+            raise ValueError(f"pgbouncer needs the database {CONSOLE!r}, which is its console")
+        if self.pgbouncer and (self.flyway_schemas or self.flyway_expected):
+            raise ValueError("pgbouncer has no schemas: flyway_schemas and flyway_expected are for the database behind it")
+        return self
 
     @model_validator(mode="after")
     def _one_password(self) -> PostgresSettings:
@@ -77,7 +97,10 @@ class PostgresProbe(Probe[PostgresSettings]):
         *flyway.METRICS,
         *servers.REPLICATION,
         *servers.COUNTERS,
+        *servers.INSTANCE,
         *servers.UPKEEP,
+        *statements.STATEMENTS,
+        *pgbouncer.PGBOUNCER,
     )
 
     def __init__(self, target: Target, settings: PostgresSettings, shared: SharedClients) -> None:
@@ -90,6 +113,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             tls=ClientTls(tls) if tls is not None else None,
         )
         self._upkeep = servers.UpkeepReader()
+        self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: flyway.MigrationHistories | None = None
         if settings.flyway_table is not None:
             expected = settings.flyway_expected
@@ -99,12 +123,24 @@ class PostgresProbe(Probe[PostgresSettings]):
         """Log in anew, ask, and leave nothing behind."""
         session = await open_session(self.target.address, self._login, self.shared.resolver, attempt)
         try:
-            with attempt.phase(Stage.QUERY):
-                await session.query("SELECT 1")
-            await self._parts(attempt, session)
+            if self.settings.pgbouncer:
+                await self._pooler(attempt, session)
+            else:
+                with attempt.phase(Stage.QUERY):
+                    await session.query("SELECT 1")
+                await self._parts(attempt, session)
             await session.goodbye(min(GOODBYE, attempt.remaining / 2))
         finally:
             session.abort()
+
+    async def _pooler(self, attempt: Attempt, session: Session) -> None:
+        """Ask a pgbouncer's console, which has neither SELECT nor transactions."""
+        with attempt.phase(Stage.QUERY):
+            await ask_version(session)
+        async with self._part(attempt, "pools") as part:
+            pgbouncer.record_pools(part, await read_pools(session))
+        async with self._part(attempt, "traffic") as part:
+            pgbouncer.record_traffic(part, await read_traffic(session))
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""
@@ -115,11 +151,14 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "replication") as part:
             await servers.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
-            await servers.check_counters(part, session, part.remaining / 3)
+            await servers.check_counters(part, session, part.remaining / 4)
+            await servers.check_instance(part, session, part.remaining / 3)
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
                 await self._histories.check(part, session)
+        if self._statements is not None:
+            await self._statements.check(attempt, session)
 
     @staticmethod
     @asynccontextmanager

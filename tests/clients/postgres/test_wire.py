@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.clients.postgres.wire import Row, row_of, server_error
+from exporter.clients.postgres.wire import Row, columns_of, row_of, server_error
 from exporter.verdict import Failure, Reason, Stage
 
 
@@ -47,6 +47,41 @@ def test_a_row_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(Failure) as caught:
         row_of(body)
     assert caught.value.reason is Reason.MALFORMED
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), max_size=20))
+def test_columns_are_what_was_sent(names: list[str]) -> None:
+    body = struct.pack("!h", len(names)) + b"".join(name.encode() + b"\0" + bytes(18) for name in names)
+    assert columns_of(body) == tuple(names)
+    for broken in (body[:-1], body + b"x", struct.pack("!h", -1) + b"x"):
+        with pytest.raises(Failure) as caught:
+            columns_of(broken)
+        assert caught.value.reason is Reason.MALFORMED
+
+
+@given(st.binary(max_size=60))
+def test_any_other_bytes_are_columns_or_are_refused(body: bytes) -> None:
+    with suppress(Failure):
+        assert len(columns_of(body)) == struct.unpack_from("!h", body)[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("SASL authentication failed", Reason.AUTH),
+        ("password authentication failed", Reason.AUTH),
+        ("no such user", Reason.AUTH),
+        ("not allowed", Reason.AUTH),
+        ("no more connections allowed (max_client_conn)", Reason.TOO_MANY_CONNECTIONS),
+        ('database "gone" does not exist', Reason.QUERY_FAILED),
+        ("no such database: gone", Reason.QUERY_FAILED),
+        ("unsupported frontend protocol", Reason.PROTOCOL),
+    ],
+)
+def test_what_a_pooler_says_of_a_login_is_read(words: str, reason: Reason) -> None:
+    body = f"SFATAL\0C08P01\0M{words}\0\0".encode()
+    assert server_error(body, Stage.AUTH).reason is reason
+    assert server_error(body, Stage.QUERY).reason is Reason.PROTOCOL
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""A server as a process: its version, since when it runs, and whether its WAL reaches the archive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.clients.postgres.numbers import number
+from exporter.clients.postgres.session import Session
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["Archive", "Instance", "read_instance"]
+
+_INSTANCE = """
+SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8,
+  current_setting('archive_mode') = 'off' OR pg_is_in_recovery() AND current_setting('archive_mode') <> 'always',
+  archived_count, failed_count, coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
+FROM pg_stat_archiver"""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """How archiving of WAL goes.
+
+    Attributes:
+        archived: Files that reached the archive.
+        failed: Tries that did not.
+        failing: The last try failed: WAL is kept until one succeeds.
+    """
+
+    archived: float
+    failed: float
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A server.
+
+    Attributes:
+        version: As it calls it.
+        uptime: Seconds that it has run.
+        archive: How archiving goes; None where it archives nothing.
+    """
+
+    version: str
+    uptime: float
+    archive: Archive | None
+
+
+async def read_instance(session: Session, seconds: float) -> Instance:
+    """Read it, within so many seconds.
+
+    Raises:
+        Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
+    """
+    tables = await session.read(seconds, _INSTANCE)
+    try:
+        (((version, uptime, off, archived, failed, failing),),) = tables
+        archive = None if off == "t" else Archive(number(archived), number(failed), failing == "t")
+        return Instance((version or "").split(" ")[0][:50], number(uptime), archive)
+    except ValueError:
+        raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from None

@@ -1,0 +1,85 @@
+"""A statement as it may be told: without the values in it, without its comments, on one line, and short.
+
+pg_stat_statements puts parameters in the place of values, but keeps a text as it came where the statement was planned before
+it knew it (after a reset, and when it has pushed it out), and keeps comments, in which libraries put traces and people
+anything. What is no query it keeps as it came before version 16, and after it in part: `ALTER ROLE … PASSWORD`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+__all__ = ["MAX_TOLD", "told"]
+
+MAX_TOLD = 120
+"""Letters of a statement that are told."""
+
+_QUERIES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "TABLE"})
+_COMMANDS = frozenset(
+    {
+        "ALTER", "ANALYZE", "BEGIN", "CALL", "CHECKPOINT", "CLOSE", "CLUSTER", "COMMENT", "COMMIT", "COPY", "CREATE",
+        "DEALLOCATE", "DECLARE", "DISCARD", "DO", "DROP", "EXECUTE", "EXPLAIN", "FETCH", "GRANT", "IMPORT", "LISTEN", "LOAD",
+        "LOCK", "MOVE", "NOTIFY", "PREPARE", "REASSIGN", "REFRESH", "REINDEX", "RELEASE", "RESET", "REVOKE", "ROLLBACK",
+        "SAVEPOINT", "SECURITY", "SET", "SHOW", "START", "TRUNCATE", "UNLISTEN", "VACUUM",
+    }
+)  # fmt: skip
+
+_TOKEN = re.compile(
+    r"""
+      (?P<comment> --[^\n\r]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/ )
+    | (?P<name> "(?:[^"]|"")*+" )
+    | (?P<value>
+          (?:[eEbBxXnN]|[uU]&)?'(?:[^'\\]|''|\\[^'])*+'
+        | (?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)
+        | \.?\d[\w.]*
+      )
+    | (?P<rest> ['"].* | /\*.* | \$(?:[^\W\d]\w*)?\$.* )
+    | (?P<word> [^\W\d][\w$]*+ | \$\d+ )
+    | (?P<space> \s+ )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""`rest` is what has no end, or whose end depends on settings of the session (a backslash before a quote), or that nests:
+all that follows may be a value."""
+
+
+def told(text: str) -> str:
+    """Return how a statement is told: a query with `?` in the place of values, of anything else the command's first word."""
+    pieces: list[str] = []
+    length = 0
+    for piece in _pieces(text):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_TOLD:
+            break
+    first = next((piece.upper() for piece in pieces if piece not in " ("), "")
+    if first not in _QUERIES:
+        return f"{first} …" if first in _COMMANDS else "…"
+    return _visible("".join(pieces).strip())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    blank = False
+    for token in _TOKEN.finditer(text):
+        match token.lastgroup:
+            case "comment" | "space":
+                if not blank:
+                    yield " "
+                blank = True
+                continue
+            case "value":
+                yield "?"
+            case "rest":
+                yield "…"
+                return
+            case _:
+                yield token[0]
+        blank = False
+
+
+def _visible(text: str) -> str:
+    """Make control characters and their like visible, and the text no longer than it may be."""
+    shown = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
+    return shown if len(shown) <= MAX_TOLD else shown[: MAX_TOLD - 1] + "…"
