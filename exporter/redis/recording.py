@@ -9,37 +9,51 @@ from exporter.clients.redis.cluster import ClusterView
 from exporter.clients.redis.info import Info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.sentinel import Watched
+from exporter.metrics.family import Family
+from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
 from exporter.redis import families as f
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["ERRORS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
 
-_NUMBERS = {
-    "used_memory": f.MEMORY_USED,
-    "maxmemory": f.MEMORY_MAX,
-    "connected_clients": f.CLIENTS,
-    "maxclients": f.MAX_CLIENTS,
-    "evicted_keys": f.EVICTED,
-    "rejected_connections": f.REJECTED,
-    "keyspace_hits": f.HITS,
-    "keyspace_misses": f.MISSES,
-    "connected_slaves": f.REPLICAS,
-    "uptime_in_seconds": f.UPTIME,
-    "used_memory_rss": f.MEMORY_RSS,
-    "used_memory_peak": f.MEMORY_PEAK,
-    "blocked_clients": f.BLOCKED,
-    "total_connections_received": f.CONNECTIONS,
-    "total_commands_processed": f.COMMANDS,
-    "expired_keys": f.EXPIRED,
-    "loading": f.LOADING,
-    "loading_eta_seconds": f.LOADING_LEFT,
-    "rdb_last_save_time": f.LAST_SAVE,
-    "rdb_changes_since_last_save": f.UNSAVED,
-}
-_MEMORY_OF_CLIENTS = {"mem_clients_normal": "normal", "mem_clients_slaves": "replica"}
-_NETWORK = {"total_net_input_bytes": "input", "total_net_output_bytes": "output"}
-_CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
+_ALONE = ()
+_NUMBERS: tuple[tuple[str, Family, LabelValues], ...] = (
+    ("used_memory", f.MEMORY_USED, _ALONE),
+    ("maxmemory", f.MEMORY_MAX, _ALONE),
+    ("connected_clients", f.CLIENTS, _ALONE),
+    ("maxclients", f.MAX_CLIENTS, _ALONE),
+    ("evicted_keys", f.EVICTED, _ALONE),
+    ("rejected_connections", f.REJECTED, _ALONE),
+    ("keyspace_hits", f.HITS, _ALONE),
+    ("keyspace_misses", f.MISSES, _ALONE),
+    ("connected_slaves", f.REPLICAS, _ALONE),
+    ("uptime_in_seconds", f.UPTIME, _ALONE),
+    ("used_memory_rss", f.MEMORY_RSS, _ALONE),
+    ("used_memory_peak", f.MEMORY_PEAK, _ALONE),
+    ("blocked_clients", f.BLOCKED, _ALONE),
+    ("total_connections_received", f.CONNECTIONS, _ALONE),
+    ("total_commands_processed", f.COMMANDS, _ALONE),
+    ("expired_keys", f.EXPIRED, _ALONE),
+    ("loading", f.LOADING, _ALONE),
+    ("loading_eta_seconds", f.LOADING_LEFT, _ALONE),
+    ("rdb_last_save_time", f.LAST_SAVE, _ALONE),
+    ("rdb_changes_since_last_save", f.UNSAVED, _ALONE),
+    ("total_net_input_bytes", f.NETWORK, ("input",)),
+    ("total_net_output_bytes", f.NETWORK, ("output",)),
+    ("mem_clients_normal", f.MEMORY_CLIENTS, ("normal",)),
+    ("mem_clients_slaves", f.MEMORY_CLIENTS, ("replica",)),
+    ("sync_full", f.SYNCS, ("full",)),
+    ("sync_partial_ok", f.SYNCS, ("partial",)),
+    ("sync_partial_err", f.SYNCS, ("refused",)),
+)
+"""Whole numbers of INFO that are recorded as they are."""
+
+_DECIMALS: tuple[tuple[str, Family, LabelValues], ...] = (
+    ("used_cpu_user", f.CPU, ("user",)),
+    ("used_cpu_sys", f.CPU, ("system",)),
+    ("mem_fragmentation_ratio", f.FRAGMENTATION, _ALONE),
+)
 _VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
 """Valkey tells both: its own, and that of the Redis that it answers as."""
 
@@ -64,7 +78,6 @@ _LINK = {
     "master_sync_in_progress": f.SYNCING,
     "master_last_io_seconds_ago": f.MASTER_IO,
 }
-_SYNCS = {"sync_full": "full", "sync_partial_ok": "partial", "sync_partial_err": "refused"}
 _REPLICAS = frozenset(f"slave{number}" for number in range(64))
 MAX_HOST = 255
 _ROLES = {"master": "master", "slave": "replica"}
@@ -81,10 +94,11 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
     Raises:
         Failure: A number cannot be read; what came before it is recorded.
     """
-    for name, family in _NUMBERS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(family, number)
+    for names, read in ((_NUMBERS, info.number), (_DECIMALS, info.decimal)):
+        for name, family, labels in names:
+            number = read(name)
+            if number is not None:
+                part.record(family, number, *labels)
     _record_server(part, info)
     _record_use(part, info, window)
     _record_memory(part, info)
@@ -93,10 +107,6 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
 
 
 def _record_server(part: Attempt, info: Info) -> None:
-    for name, mode in _CPU.items():
-        seconds = info.decimal(name)
-        if seconds is not None:
-            part.record(f.CPU, seconds, mode)
     for name, server in _VERSIONS.items():
         version = info.text(name)
         if version is not None:
@@ -109,10 +119,6 @@ def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
     ratio = window.share_found(lookups) if lookups is not None else None
     if ratio is not None:
         part.record(f.HIT_RATIO, ratio)
-    for name, direction in _NETWORK.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.NETWORK, number, direction)
     for name in info.among(_DATABASES.keys()):
         within = info.within(name)
         for key, family in (("keys", f.KEYS), ("expires", f.EXPIRING)):
@@ -138,13 +144,6 @@ def _errors(info: Info) -> Iterator[tuple[str, float]]:
 
 
 def _record_memory(part: Attempt, info: Info) -> None:
-    ratio = info.decimal("mem_fragmentation_ratio")
-    if ratio is not None:
-        part.record(f.FRAGMENTATION, ratio)
-    for name, kind in _MEMORY_OF_CLIENTS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.MEMORY_CLIENTS, number, kind)
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
@@ -171,10 +170,6 @@ def _record_replication(part: Attempt, info: Info) -> None:
     offset = info.number("slave_repl_offset" if role == "replica" else "master_repl_offset")
     if offset is not None:
         part.record(f.OFFSET, offset)
-    for name, kind in _SYNCS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.SYNCS, number, kind)
     if role is not None:
         _record_replicas(part, info, offset)
 
