@@ -119,6 +119,8 @@ def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
     ratio = window.share_found(lookups) if lookups is not None else None
     if ratio is not None:
         part.record(f.HIT_RATIO, ratio)
+    if not info.is_sentinel:
+        part.record(f.DATABASES, info.databases)
     for name in info.among(_DATABASES.keys()):
         within = info.within(name)
         for key, family in (("keys", f.KEYS), ("expires", f.EXPIRING)):
