@@ -62,6 +62,7 @@ class Row:
         hurry: How many times faster its fleet runs in `make e2e`: 1 is as shipped.
         spoils: Whether its fleet is thrown away afterwards: what it did is seen for hours.
         kubernetes: Whether its fleet's services are Deployments on a control plane of Kubernetes.
+        valkeys: Whether its fleet has a replica, Sentinels and a Cluster of Redis too.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Row:
     hurry: int = 1
     spoils: bool = False
     kubernetes: bool = False
+    valkeys: bool = False
 
     @property
     def is_alone(self) -> bool:

@@ -56,6 +56,11 @@ class Wave:
         return self.rows[0].kubernetes
 
     @property
+    def valkeys(self) -> bool:
+        """Whether its rows need Valkeys beside the fleet's one."""
+        return self.rows[0].valkeys
+
+    @property
     def hurry(self) -> int:
         """How many times faster its rows want to run."""
         return self.rows[0].hurry
@@ -113,7 +118,9 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
     wave: Wave | None = first
     async with AsyncExitStack() as ending:
         async with starting:
-            stack = await ending.enter_async_context(running_stack(state, hurry or first.hurry, kubernetes=first.kubernetes))
+            stack = await ending.enter_async_context(
+                running_stack(state, hurry or first.hurry, kubernetes=first.kubernetes, valkeys=first.valkeys)
+            )
         wrong = await stack.quiet()
         while wave is not None:
             for result in await _play(wave, stack):
@@ -122,7 +129,7 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
                 keep(result)
             if stack.hurry == 1 or wave.spoils or wrong is not None:
                 return
-            wave = next((w for w in left if (hurry or w.hurry, w.kubernetes) == (stack.hurry, first.kubernetes)), None)
+            wave = next((w for w in left if (hurry or w.hurry) == stack.hurry and _parts(w) == _parts(first)), None)
             if wave is not None:
                 left.remove(wave)
             wrong = await stack.quiet() if wave is not None else None
@@ -137,9 +144,14 @@ async def _play(wave: Wave, stack: Stack) -> list[Result]:
     return [judge(scene, [other for other in scenes if other is not scene]) for scene in scenes]
 
 
-def _kind(row: Row) -> tuple[int, bool, bool, bool]:
+def _parts(of: Row | Wave) -> tuple[bool, bool]:
+    """Return what a stack has to have beside the fleet."""
+    return of.kubernetes, of.valkeys
+
+
+def _kind(row: Row) -> tuple[object, ...]:
     """Return what rows have in common that go on side by side: their kind of stack, and about how long they take."""
-    return row.hurry, row.spoils, row.kubernetes, row.patience > 300
+    return row.hurry, row.spoils, _parts(row), row.patience > 300
 
 
 def _shared(row: Row) -> set[str]:

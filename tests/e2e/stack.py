@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from exporter.demo.ports import free_port
 from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.prometheus import ALERTS, AlertmanagerServer, PrometheusServer, alertmanager_config
 from tests.e2e.hurry import hurried_routes, hurried_rules
+from tests.e2e.valkeys import Valkeys, running_valkeys
 from tests.net.relay import Relay
 
 __all__ = ["Firing", "Stack", "running_stack"]
@@ -100,6 +101,7 @@ class Stack:
         fleet: Its servers.
         hurry: How many times faster than shipped it is.
         link: Between Prometheus and the exporter.
+        valkeys: What it has of Redis beside the fleet's.
         fired: Every alert that has fired, the Watchdog apart.
     """
 
@@ -109,6 +111,7 @@ class Stack:
     session: aiohttp.ClientSession
     prometheus: StackPrometheus
     alertmanager: StackAlertmanager
+    valkeys: Valkeys | None = None
     fired: list[Firing] = field(default_factory=list)
 
     def seconds(self, shipped: float) -> float:
@@ -199,20 +202,26 @@ def _empty(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def running_stack(state: Path, hurry: int = 1, *, kubernetes: bool = False) -> AsyncIterator[Stack]:
+async def running_stack(
+    state: Path, hurry: int = 1, *, kubernetes: bool = False, valkeys: bool = False
+) -> AsyncIterator[Stack]:
     """Run a stack until the block ends.
 
     Args:
         state: Folder for data and logs; emptied.
         hurry: How many times faster than shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
+        valkeys: Run a replica, Sentinels and a Cluster of Redis too, and have them probed.
     """
     _empty(state)
     interval = INTERVAL / hurry
     timeout = TIMEOUT if hurry == 1 else 0.9 * interval
     options = Options(state, free_ports=True, prometheus=False, interval=interval, timeout=timeout, kubernetes=kubernetes)
     fleet = Fleet(options)
-    async with Relay(fleet.exporter.port) as link:
+    beside = running_valkeys(state / "valkeys") if valkeys else nullcontext()
+    async with Relay(fleet.exporter.port) as link, beside as more:
+        if more is not None:
+            fleet.exporter.probe_also(more.dependencies)
         alertmanager = StackAlertmanager(state / "alertmanager", fleet.pagerduty, hurry)
         prometheus = StackPrometheus(state / "prometheus", f"127.0.0.1:{link.port}", alertmanager.address, hurry)
         fleet.alertmanager, fleet.prometheus = alertmanager, prometheus
@@ -220,7 +229,7 @@ async def running_stack(state: Path, hurry: int = 1, *, kubernetes: bool = False
             fleet.running(lambda _: None),
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session,
         ):
-            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager)
+            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager, more)
             watching = asyncio.create_task(stack.watch())
             try:
                 yield stack
