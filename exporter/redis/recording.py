@@ -9,51 +9,44 @@ from exporter.clients.redis.cluster import ClusterView
 from exporter.clients.redis.info import Info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.sentinel import Watched
-from exporter.metrics.family import Family
-from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
 from exporter.redis import families as f
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["ERRORS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
 
-_ALONE = ()
-_NUMBERS: tuple[tuple[str, Family, LabelValues], ...] = (
-    ("used_memory", f.MEMORY_USED, _ALONE),
-    ("maxmemory", f.MEMORY_MAX, _ALONE),
-    ("connected_clients", f.CLIENTS, _ALONE),
-    ("maxclients", f.MAX_CLIENTS, _ALONE),
-    ("evicted_keys", f.EVICTED, _ALONE),
-    ("rejected_connections", f.REJECTED, _ALONE),
-    ("keyspace_hits", f.HITS, _ALONE),
-    ("keyspace_misses", f.MISSES, _ALONE),
-    ("connected_slaves", f.REPLICAS, _ALONE),
-    ("uptime_in_seconds", f.UPTIME, _ALONE),
-    ("used_memory_rss", f.MEMORY_RSS, _ALONE),
-    ("used_memory_peak", f.MEMORY_PEAK, _ALONE),
-    ("blocked_clients", f.BLOCKED, _ALONE),
-    ("total_connections_received", f.CONNECTIONS, _ALONE),
-    ("total_commands_processed", f.COMMANDS, _ALONE),
-    ("expired_keys", f.EXPIRED, _ALONE),
-    ("loading", f.LOADING, _ALONE),
-    ("loading_eta_seconds", f.LOADING_LEFT, _ALONE),
-    ("rdb_last_save_time", f.LAST_SAVE, _ALONE),
-    ("rdb_changes_since_last_save", f.UNSAVED, _ALONE),
-    ("total_net_input_bytes", f.NETWORK, ("input",)),
-    ("total_net_output_bytes", f.NETWORK, ("output",)),
-    ("mem_clients_normal", f.MEMORY_CLIENTS, ("normal",)),
-    ("mem_clients_slaves", f.MEMORY_CLIENTS, ("replica",)),
-    ("sync_full", f.SYNCS, ("full",)),
-    ("sync_partial_ok", f.SYNCS, ("partial",)),
-    ("sync_partial_err", f.SYNCS, ("refused",)),
-)
-"""Whole numbers of INFO that are recorded as they are."""
-
-_DECIMALS: tuple[tuple[str, Family, LabelValues], ...] = (
-    ("used_cpu_user", f.CPU, ("user",)),
-    ("used_cpu_sys", f.CPU, ("system",)),
-    ("mem_fragmentation_ratio", f.FRAGMENTATION, _ALONE),
-)
+_NUMBERS = {
+    "used_memory": f.MEMORY_USED,
+    "maxmemory": f.MEMORY_MAX,
+    "connected_clients": f.CLIENTS,
+    "maxclients": f.MAX_CLIENTS,
+    "evicted_keys": f.EVICTED,
+    "rejected_connections": f.REJECTED,
+    "keyspace_hits": f.HITS,
+    "keyspace_misses": f.MISSES,
+    "connected_slaves": f.REPLICAS,
+    "uptime_in_seconds": f.UPTIME,
+    "used_memory_rss": f.MEMORY_RSS,
+    "used_memory_peak": f.MEMORY_PEAK,
+    "blocked_clients": f.BLOCKED,
+    "total_connections_received": f.CONNECTIONS,
+    "total_commands_processed": f.COMMANDS,
+    "expired_keys": f.EXPIRED,
+    "loading": f.LOADING,
+    "loading_eta_seconds": f.LOADING_LEFT,
+    "rdb_last_save_time": f.LAST_SAVE,
+    "rdb_changes_since_last_save": f.UNSAVED,
+}
+_LABELLED = {
+    "total_net_input_bytes": (f.NETWORK, "input"),
+    "total_net_output_bytes": (f.NETWORK, "output"),
+    "mem_clients_normal": (f.MEMORY_CLIENTS, "normal"),
+    "mem_clients_slaves": (f.MEMORY_CLIENTS, "replica"),
+    "sync_full": (f.SYNCS, "full"),
+    "sync_partial_ok": (f.SYNCS, "partial"),
+    "sync_partial_err": (f.SYNCS, "refused"),
+}
+_CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
 _VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
 """Valkey tells both: its own, and that of the Redis that it answers as."""
 
@@ -94,11 +87,14 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
     Raises:
         Failure: A number cannot be read; what came before it is recorded.
     """
-    for names, read in ((_NUMBERS, info.number), (_DECIMALS, info.decimal)):
-        for name, family, labels in names:
-            number = read(name)
-            if number is not None:
-                part.record(family, number, *labels)
+    for name, family in _NUMBERS.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(family, number)
+    for name, (family, label) in _LABELLED.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(family, number, label)
     _record_server(part, info)
     _record_use(part, info, window)
     _record_memory(part, info)
@@ -107,6 +103,10 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
 
 
 def _record_server(part: Attempt, info: Info) -> None:
+    for name, mode in _CPU.items():
+        seconds = info.decimal(name)
+        if seconds is not None:
+            part.record(f.CPU, seconds, mode)
     for name, server in _VERSIONS.items():
         version = info.text(name)
         if version is not None:
@@ -146,6 +146,9 @@ def _errors(info: Info) -> Iterator[tuple[str, float]]:
 
 
 def _record_memory(part: Attempt, info: Info) -> None:
+    ratio = info.decimal("mem_fragmentation_ratio")
+    if ratio is not None:
+        part.record(f.FRAGMENTATION, ratio)
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
