@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import OWNER, above, below, highest, lowest, ratio, stepping_back
 from exporter.alerts.texts import first, listed
 
 __all__ = ["groups"]
 
-_REDIS = frozenset({"redis"})
+_alert = partial(Alert, team=Team.DBA, kinds=frozenset({"redis"}))
 
 
 def groups(options: Options) -> tuple[Group, ...]:
@@ -53,7 +55,7 @@ def hit_rate_low(options: Options) -> Alert:
         f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
     )
     low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
-    return Alert(
+    return _alert(
         name="RedisHitRateLow",
         severity=Severity.WARNING,
         expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
@@ -71,15 +73,13 @@ def hit_rate_low(options: Options) -> Alert:
         comment="""\
 While a database is down nothing is put into the cache, and what was in it runs out: the incident's page says more.""",
         disables=(Disable("promql/series(probe_incident)", "there is none while all is up"),),
-        team=Team.DBA,
-        kinds=_REDIS,
     )
 
 
 def memory_high(options: Options) -> Alert:
     """Build RedisMemoryHigh."""
     used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
-    return Alert(
+    return _alert(
         name="RedisMemoryHigh",
         severity=Severity.WARNING,
         expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
@@ -93,8 +93,6 @@ def memory_high(options: Options) -> Alert:
         action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
         panel=87,
         meaning="the share of maxmemory in use is above its threshold for 5 min",
-        team=Team.DBA,
-        kinds=_REDIS,
     )
 
 
@@ -111,7 +109,7 @@ def writes_refused(options: Options) -> Alert:
     """Build RedisWritesRefused."""
     refused = 'probe_redis_error_replies_total{error=~"OOM|MISCONF|NOREPLICAS|READONLY|CLUSTERDOWN|MASTERDOWN"}'
     grown = f"max by ({OWNER}, target, error) (increase({refused}[{options.recent}]))"
-    return Alert(
+    return _alert(
         name="RedisWritesRefused",
         severity=Severity.WARNING,
         expr=stepping_back(f"{grown} > 0", options),
@@ -134,16 +132,14 @@ def writes_refused(options: Options) -> Alert:
         meaning="a server has answered for 2 min with errors that lie with itself: OOM, MISCONF, NOREPLICAS, READONLY, "
         "CLUSTERDOWN, MASTERDOWN; not while the service is down",
         comment="The window is short: one refusal, as in a failover, is none two minutes later.",
-        team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_error_replies_total)", "there is none of a kind before the first"),),
-        kinds=_REDIS,
     )
 
 
 def clients_high(options: Options) -> Alert:
     """Build RedisClientsHigh."""
     used, most = (highest(f"probe_redis_{which}_clients", options.recent, "target") for which in ("connected", "max"))
-    return Alert(
+    return _alert(
         name="RedisClientsHigh",
         severity=Severity.WARNING,
         expr=stepping_back(above(ratio(used, most), "probe_redis_clients_ratio_limit", options), options),
@@ -170,14 +166,12 @@ def clients_high(options: Options) -> Alert:
         action="Find out who holds them: CLIENT LIST by address and name; lower pools, end idle ones, raise maxclients",
         panel=242,
         meaning="the share of maxclients that is connected is above its threshold for 5 min",
-        team=Team.DBA,
-        kinds=_REDIS,
     )
 
 
 def save_failing(options: Options) -> Alert:
     """Build RedisSaveFailing."""
-    return Alert(
+    return _alert(
         name="RedisSaveFailing",
         severity=Severity.WARNING,
         expr=stepping_back(
@@ -193,14 +187,12 @@ def save_failing(options: Options) -> Alert:
         panel=241,
         meaning="the last snapshot, write or rewrite of the append-only file has failed for 1 min; not while the service is "
         "down",
-        team=Team.DBA,
-        kinds=_REDIS,
     )
 
 
 def replica_disconnected(options: Options) -> Alert:
     """Build RedisReplicaDisconnected."""
-    return Alert(
+    return _alert(
         name="RedisReplicaDisconnected",
         severity=Severity.WARNING,
         expr=stepping_back(f"{lowest('probe_redis_master_link_up', options.recent, 'target')} == 0", options),
@@ -213,16 +205,14 @@ def replica_disconnected(options: Options) -> Alert:
         action="Check the network between them and the replica's masterauth; read INFO replication on both",
         panel=91,
         meaning="a replica has not been connected to its master for 2 min",
-        team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
-        kinds=_REDIS,
     )
 
 
 def replica_lagging(options: Options) -> Alert:
     """Build RedisReplicaLagging."""
     lag = highest("probe_redis_replica_lag_seconds", options.recent, "target", "replica")
-    return Alert(
+    return _alert(
         name="RedisReplicaLagging",
         severity=Severity.WARNING,
         expr=stepping_back(above(lag, "probe_redis_replica_lag_seconds_limit", options), options),
@@ -242,9 +232,7 @@ def replica_lagging(options: Options) -> Alert:
         action="Look at the replica's host: CPU, disk, network; read INFO replication on both",
         panel=250,
         meaning="a master has not heard of a connected replica for longer than its threshold",
-        team=Team.DBA,
         disables=(Disable("promql/series(probe_redis_replica_lag_seconds)", "a master without replicas has none"),),
-        kinds=_REDIS,
     )
 
 
@@ -253,7 +241,7 @@ def replica_missing(options: Options) -> Alert:
     now = highest("probe_redis_connected_replicas", options.recent, "target")
     most = f"max by ({OWNER}, target) (max_over_time(probe_redis_connected_replicas[1h]))"
     is_master = f'max by (service, target) (last_over_time(probe_redis_role{{role="master"}}[{options.recent}]))'
-    return Alert(
+    return _alert(
         name="RedisReplicaMissing",
         severity=Severity.WARNING,
         expr=stepping_back(f"{now} < {most}\nand on (service, target) {is_master}", options),
@@ -267,8 +255,6 @@ def replica_missing(options: Options) -> Alert:
         panel=91,
         meaning="a master has had fewer replicas for 5 min than within the last hour; after a failover, the new master "
         "counts alone",
-        team=Team.DBA,
-        kinds=_REDIS,
     )
 
 
@@ -281,7 +267,7 @@ def split_brain(options: Options) -> Alert:
     seen = highest("probe_redis_sentinel_masters_seen", options.recent, "master")
     told = f"last_over_time(probe_redis_sentinel_master_address[{options.bridge}])"
     addresses = f"count by ({OWNER}, master) (group by ({OWNER}, master, address) ({told}))"
-    return Alert(
+    return _alert(
         name="RedisSplitBrain",
         severity=Severity.CRITICAL,
         expr=f"{seen} > 1\nor\n{addresses} > 1",
@@ -305,15 +291,13 @@ def split_brain(options: Options) -> Alert:
         panel=251,
         meaning="for 2 min a Sentinel reaches two masters of one name, or Sentinels tell clients of different ones",
         comment="A failover shows both for some scrapes. The window is short: the old address is soon forgotten.",
-        team=Team.DBA,
         disables=_of_sentinels("probe_redis_sentinel_masters_seen", "probe_redis_sentinel_master_address"),
-        kinds=_REDIS,
     )
 
 
 def master_down(options: Options) -> Alert:
     """Build RedisMasterDown."""
-    return Alert(
+    return _alert(
         name="RedisMasterDown",
         severity=Severity.WARNING,
         expr=f"{highest('probe_redis_sentinel_master_up', options.recent, 'master')} == 0",
@@ -327,15 +311,13 @@ def master_down(options: Options) -> Alert:
         action="Bring the master back; SENTINEL CKQUORUM says whether a failover can be, SENTINEL FAILOVER forces one",
         panel=252,
         meaning="every Sentinel has held a master to be down for 1 min, and none took over",
-        team=Team.DBA,
         disables=_of_sentinels("probe_redis_sentinel_master_up"),
-        kinds=_REDIS,
     )
 
 
 def quorum_lost(options: Options) -> Alert:
     """Build RedisSentinelQuorumLost."""
-    return Alert(
+    return _alert(
         name="RedisSentinelQuorumLost",
         severity=Severity.WARNING,
         expr=f"{highest('probe_redis_sentinel_quorum_ok', options.recent, 'master')} == 0",
@@ -349,9 +331,7 @@ def quorum_lost(options: Options) -> Alert:
         action="Start the Sentinels that are gone, or SENTINEL RESET those that still know of ones that were taken away",
         panel=252,
         meaning="for 2 min no Sentinel reaches enough others for the quorum and the majority that a failover needs",
-        team=Team.DBA,
         disables=_of_sentinels("probe_redis_sentinel_quorum_ok"),
-        kinds=_REDIS,
     )
 
 
@@ -378,7 +358,7 @@ def cluster_degraded(options: Options) -> Alert:
     unserved = "16384 - " + lowest('probe_redis_cluster_slots{state="ok"}', options.recent)
     failed = highest('probe_redis_cluster_failed_nodes{state="fail"}', options.recent)
     refusing = f"{lowest('probe_redis_cluster_ok', options.recent)} == 0"
-    return Alert(
+    return _alert(
         name="RedisClusterDegraded",
         severity=Severity.WARNING,
         expr=stepping_back(f"({unserved}) > 0\nor\n{failed} > 0\nor\n{refusing}", options),
@@ -398,12 +378,10 @@ def cluster_degraded(options: Options) -> Alert:
         panel=240,
         meaning="a node has seen for 1 min that slots of its cluster are not served, that nodes have failed, or that it is "
         "cut off; not while the service is down",
-        team=Team.DBA,
         disables=tuple(
             Disable(f"promql/series({family})", "only nodes of a cluster have it")
             for family in ("probe_redis_cluster_slots", "probe_redis_cluster_failed_nodes", "probe_redis_cluster_ok")
         ),
-        kinds=_REDIS,
     )
 
 

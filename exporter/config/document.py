@@ -34,6 +34,7 @@ _MAX_NUMBER = 40
 """Characters of a number; what is longer stays text, and is told as such where a number is expected."""
 
 _VARIABLE = re.compile(r"\$(?:\$\{|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\{[^}]*\}?)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _VARIABLE_TOLD = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1""")
 _TAG = "tag:yaml.org,2002:"
@@ -215,6 +216,7 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode):
                 self._report(location, _mark(key), "has a key that is not a plain word")
                 continue
+            self._text(key.value, key, location)
             path = (*location, key.value)
             if keys[key.value] > 1:
                 self._report(path, _mark(key), "is given more than once")
@@ -236,7 +238,8 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
         text: str = node.value
         if "${" in text:
-            return _VARIABLE.sub(lambda match: self._variable(match, node, location), text)
+            text = _VARIABLE.sub(lambda match: self._variable(match, node, location), text)
+            return self._text(text, node, location)
         implicit = self._implied_tag(node) == node.tag
         if node.tag in _CONSTRUCTED and not (node.tag in _NUMBERS and (":" in text or len(text) > _MAX_NUMBER)):
             try:
@@ -246,7 +249,17 @@ class _Builder:
                     self._report(location, _mark(node), f"is not a valid {node.tag.removeprefix(_TAG)}")
         elif not implicit and node.tag != _TAG + "str":
             self._report(location, _mark(node), "has a tag; none is used here, and text that begins with ! is put in quotes")
-        return text
+        return self._text(text, node, location)
+
+    def _text(self, text: str, node: yaml.Node, location: Location) -> str:
+        """Return a text that can be sent and written, or report it and return an empty one.
+
+        Half a surrogate pair cannot: YAML has it where somebody escapes it, as JSON does two of.
+        """
+        if _SURROGATE.search(text) is None:
+            return text
+        self._report(location, _mark(node), "has half of a surrogate pair, which is no character")
+        return ""
 
     def _implied_tag(self, node: yaml.ScalarNode) -> Any:
         """Return the tag that a scalar has where none is written."""
@@ -260,10 +273,14 @@ class _Builder:
         if name is None:
             self._report(location, _mark(node), "has ${ without a variable's name; write $${ for a plain ${")
             return ""
-        value = self._environment.get(name) or default
+        told = f"environment variable {name}" if _VARIABLE_TOLD.fullmatch(name) else "environment variable"
+        value = self._environment.get(name)
+        if value and _SURROGATE.search(value) is not None:  # so Python gives bytes that are no UTF-8
+            self._report(location, _mark(node), f"{told} is not UTF-8 text")
+            return ""
+        value = value or default
         if value is None:
-            told = f" {name}" if _VARIABLE_TOLD.fullmatch(name) else ""
-            self._report(location, _mark(node), f"environment variable{told} is not set")
+            self._report(location, _mark(node), f"{told} is not set")
         return value or ""
 
     def _report(self, location: Location, place: Place, message: str) -> None:

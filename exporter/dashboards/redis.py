@@ -91,8 +91,10 @@ def redis() -> Panels:
             ),
         ),
         graph(
-            246, "Redis commands", "Commands per second, and clients that wait in one that blocks.", "short",
+            246, "Redis commands", "Commands, new connections, slow commands a second; clients that wait in one.", "short",
             Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
+            Query(total("service", of("probe_redis_connections_received_total")), "{{service}} connections/s"),
+            Query(total("service", of("probe_redis_slow_commands_total")), "{{service}} slow/s"),
             Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
         ),
         graph(

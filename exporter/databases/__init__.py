@@ -1,1 +1,1 @@
-"""What the postgres probe is made of: what is recorded of sessions, locks, servers, statements, migrations and pgbouncers."""
+"""What the postgres probe is made of: sessions, locks, servers, statements, migrations and pgbouncers, recorded."""

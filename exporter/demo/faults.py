@@ -120,6 +120,16 @@ _LIST = (
         "Valkey cannot save to its disk, and refuses writes for it",
         *_server(lambda f: f.valkey, "spoil_saves", "mend_saves"),
     ),
+    Fault(
+        "redis-snapshots",
+        "Valkey cannot save to its disk, and is told to take writes all the same",
+        *_server(lambda f: f.valkey, "spoil_snapshots", "mend_snapshots"),
+    ),
+    Fault(
+        "redis-crowded",
+        "most of the clients that Valkey takes are connected",
+        *_server(lambda f: f.valkey, "crowd", "disperse"),
+    ),
     Fault("redis-full", "Valkey has no memory left, and evicts nothing", *_server(lambda f: f.valkey, "fill", "empty")),
     Fault("kafka-down", "the broker is killed", *_server(lambda fleet: fleet.broker, "kill", "start")),
     Fault("kafka-hung", "the broker takes connections and answers nothing", *_server(lambda f: f.broker, "pause", "resume")),

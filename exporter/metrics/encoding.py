@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-__all__ = ["MAX_LABEL_LENGTH", "format_value", "label_pairs", "sample_prefix"]
+__all__ = ["MAX_LABEL_LENGTH", "format_value", "label_pairs", "sample_prefix", "value_end"]
 
 MAX_LABEL_LENGTH = 1024
 """Label values come from what servers answer; a longer one is cut, so that a hostile answer cannot bloat a scrape."""
@@ -23,6 +23,14 @@ def format_value(value: float) -> bytes:
     if math.isnan(value):
         return b"NaN"
     return b"+Inf" if value > 0 else b"-Inf"
+
+
+_FLAG_ENDS = {0.0: b" 0\n", 1.0: b" 1\n"}
+
+
+def value_end(value: float) -> bytes:
+    """Write what ends a sample line: a space, the value, the line's end. No other value ends a line like that."""
+    return _FLAG_ENDS.get(value) or b" %b\n" % format_value(value)
 
 
 def escape(value: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar, cast
 
-from exporter.metrics.encoding import format_value, label_pairs, sample_prefix
+from exporter.metrics.encoding import format_value, label_pairs, sample_prefix, value_end
 from exporter.metrics.family import COUNT, SUM, Family, Kind
 
 __all__ = ["LARGE", "Encoded", "Histogram", "LabelValues", "Owner", "Samples", "Store"]
@@ -26,7 +26,6 @@ Shape = tuple[LabelValues, ...]
 """The labels of a family's series, in the order of their lines."""
 
 _UNLABELLED: Shape = ((),)
-_ALONE = frozenset(_UNLABELLED)
 _MOST_SHARED = 20_000
 
 LARGE = 5000
@@ -271,10 +270,13 @@ class Owner:
             self._remove(family)
             return
         chunks = self._store.block(family).chunks
-        old = chunks.get(self._id)
-        if not ready and old is not None and not family.labels and values.keys() == _ALONE:  # most of all that is published
-            chunks[self._id] = b"%b %b\n" % (old[: old.rindex(b" ")], format_value(values[()]))
-            return
+        if ready is None and len(values) == 1:  # most of all that is published
+            old, ((labels, value),) = chunks.get(self._id), values.items()
+            if old is not None and self._shape_of(family) == (labels,):
+                end = value_end(value)
+                if not old.endswith(end):
+                    chunks[self._id] = old[: old.rindex(b" ")] + end
+                return
         shape, chunks[self._id] = ready or self._encoded(family, values)
         if family.labels and shape is not self._shapes.get(family):
             self._shapes[family] = self._store.shared(shape) if len(shape) <= LARGE else shape  # nobody else has that many

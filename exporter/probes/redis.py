@@ -8,13 +8,13 @@ from pydantic import Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
 from exporter.clients.redis.canary import Canary
-from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, read_cluster
+from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, may_be_clustered, read_cluster
 from exporter.clients.redis.connection import Connection, Login, connect
 from exporter.clients.redis.info import Info, read_info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.resp import ServerError
 from exporter.clients.redis.sentinel import read_watched
-from exporter.clients.redis.slow import read_latency_events, read_slow_log_length
+from exporter.clients.redis.slow import SlowLogCounter, read_latency_events, read_slow_log
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -82,6 +82,7 @@ class RedisProbe(Probe[RedisSettings]):
             tls=ClientTls(settings.tls) if settings.tls is not None else None,
         )
         self._lookups = LookupWindow()
+        self._slow_log = SlowLogCounter()
         canary = settings.canary
         self._canary = Canary(canary.prefix, canary.ttl) if canary is not None else None
 
@@ -96,12 +97,12 @@ class RedisProbe(Probe[RedisSettings]):
             if info is not None and info.is_sentinel:
                 await _watched(attempt, connection)
                 return
-            if info is not None and info.clustered:
+            if info.clustered if info is not None else await _may_be_clustered(attempt, connection):
                 await _cluster(attempt, connection)
             if self._canary is not None and connection.usable:
                 await _fly(attempt, connection, self._canary)
             if self.settings.slow_commands and connection.usable:
-                await _slow(attempt, connection)
+                await self._slow(attempt, connection, info)
         finally:
             connection.abort()
 
@@ -116,6 +117,18 @@ class RedisProbe(Probe[RedisSettings]):
             info = await read_info(connection)
             record_info(part, info, self._lookups)
         return info
+
+    async def _slow(self, attempt: Attempt, connection: Connection, info: Info | None) -> None:
+        """Ask for what the server itself found slow."""
+        async with attempt.part("slow") as part:
+            part.stage = Stage.QUERY
+            log = await read_slow_log(connection)
+            part.record(f.SLOW_LOG, log.length)
+            part.record(f.SLOW_ADDED, self._slow_log.added(info.run if info is not None else None, log))
+            for event in await read_latency_events(connection):
+                part.record(f.LATENCY, event.took, event.name)
+                part.record(f.LATENCY_LONGEST, event.longest, event.name)
+                part.record(f.LATENCY_AT, event.at, event.name)
 
 
 async def _ping(attempt: Attempt, connection: Connection) -> Failure | None:
@@ -151,23 +164,22 @@ async def _fly(attempt: Attempt, connection: Connection, canary: Canary) -> None
         attempt.record(f.CANARY_TOOK, flown.read, "read")
 
 
-async def _slow(attempt: Attempt, connection: Connection) -> None:
-    """Ask for what the server itself found slow."""
-    async with attempt.part("slow") as part:
-        part.stage = Stage.QUERY
-        part.record(f.SLOW_LOG, await read_slow_log_length(connection))
-        for event in await read_latency_events(connection):
-            part.record(f.LATENCY, event.took, event.name)
-            part.record(f.LATENCY_LONGEST, event.longest, event.name)
-            part.record(f.LATENCY_AT, event.at, event.name)
-
-
 async def _watched(attempt: Attempt, connection: Connection) -> None:
     """Ask a Sentinel for what it watches. That a master of it is down does not make the Sentinel down."""
     async with attempt.part("sentinel") as part:
         part.stage = Stage.QUERY
         async for watched in read_watched(connection):
             record_watched(part, watched)
+
+
+async def _may_be_clustered(attempt: Attempt, connection: Connection) -> bool:
+    """Ask a server of which there is no INFO whether it is a node of a cluster, as far as it lets itself be asked."""
+    found = False
+    if connection.usable:
+        async with attempt.part("info") as part:
+            part.stage = Stage.QUERY
+            found = await may_be_clustered(connection)
+    return found
 
 
 async def _cluster(attempt: Attempt, connection: Connection) -> None:

@@ -103,12 +103,17 @@ class Attempt:
     def _values_of(self, family: Family) -> dict[LabelValues, float]:
         if family.kind is Kind.HISTOGRAM and family.buckets:
             raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-        return self.samples.setdefault(family, {})
+        values = self.samples.get(family)
+        if values is None:
+            values = self.samples[family] = {}
+        return values
 
     def _take(self, series: int) -> None:
         """Count series that are new."""
-        self._count[0] = min(self._count[0] + series, self._max_series + 1)
-        if self._count[0] > self._max_series:
+        count = self._count
+        count[0] += series
+        if count[0] > self._max_series:
+            count[0] = self._max_series + 1
             raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"more than {self._max_series} series from one attempt")
 
     def add_phase(self, stage: Stage, seconds: float) -> None:

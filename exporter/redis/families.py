@@ -33,6 +33,7 @@ ERRORS = counter(
     "error",
 )
 NETWORK = counter("probe_redis_network_bytes_total", "Bytes from clients (input) and to them (output).", "direction")
+DATABASES = gauge("probe_redis_databases", "Databases that hold keys: whose number is 64 or more has no series of its own.")
 KEYS = gauge("probe_redis_keys", "Keys of a database; of the first 64 databases, absent where one is empty.", "db")
 EXPIRING = gauge("probe_redis_expiring_keys", "Keys of a database that have a time to live.", "db")
 EXPIRED = counter("probe_redis_expired_keys_total", "Keys that were removed because their time was over.")
@@ -57,7 +58,7 @@ OFFSET = gauge(
 REPLICAS = gauge("probe_redis_connected_replicas", "Replicas that are connected to the server.")
 REPLICA_ONLINE = gauge(
     "probe_redis_replica_online",
-    "1 if a replica follows its master, 0 while it is being copied to; of the first 64.",
+    "1 if a replica follows its master, 0 while it is being copied to; of the first 64 of probe_redis_connected_replicas.",
     "replica",
 )
 REPLICA_LAG = gauge(
@@ -107,6 +108,10 @@ CANARY_TOOK = gauge("probe_redis_canary_seconds", "Time that writing and reading
 SLOW_LOG = gauge(
     "probe_redis_slowlog_length",
     "Commands in the slow log, which keeps slowlog-max-len, and those only that took longer than slowlog-log-slower-than.",
+)
+SLOW_ADDED = counter(
+    "probe_redis_slow_commands_total",
+    "Commands that came into the slow log since the first attempt; emptying it does not set this back.",
 )
 LATENCY = gauge(
     "probe_redis_latency_event_seconds", "Time that the latest event of a kind took, by the latency monitor.", "event"
@@ -168,10 +173,10 @@ SENTINEL_QUORUM_OK = gauge(
 
 FAMILIES: tuple[Family, ...] = (
     MEMORY_USED, MEMORY_MAX, MEMORY_PEAK, MEMORY_CLIENTS, POLICY, MEMORY_RSS, FRAGMENTATION, CLIENTS, BLOCKED,
-    MAX_CLIENTS, EVICTED, REJECTED, CONNECTIONS, COMMANDS, ERRORS, NETWORK, KEYS, EXPIRING, EXPIRED, HITS, MISSES,
+    MAX_CLIENTS, EVICTED, REJECTED, CONNECTIONS, COMMANDS, ERRORS, NETWORK, DATABASES, KEYS, EXPIRING, EXPIRED, HITS, MISSES,
     HIT_RATIO, ROLE, LINK_UP, LINK_DOWN, SYNCING, MASTER_IO, OFFSET, REPLICAS, REPLICA_ONLINE, REPLICA_LAG,
     REPLICA_BEHIND, SYNCS, UPTIME, VERSION, CPU, LOADING, LOADING_LEFT, LAST_SAVE, SAVE_TOOK, FORK, UNSAVED,
-    PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, LATENCY, LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS,
+    PERSISTENCE, CANARY, CANARY_TOOK, SLOW_LOG, SLOW_ADDED, LATENCY, LATENCY_LONGEST, LATENCY_AT, CLUSTER_OK, CLUSTER_SLOTS,
     CLUSTER_NODES, CLUSTER_FAILED, CLUSTER_SIZE, SENTINEL_ADDRESS, SENTINEL_UP, SENTINEL_FAILOVER, SENTINEL_REPLICAS,
     SENTINEL_MASTERS, SENTINEL_SENTINELS, SENTINEL_QUORUM, SENTINEL_QUORUM_OK,
 )  # fmt: skip

@@ -37,8 +37,15 @@ _NUMBERS = {
     "rdb_last_save_time": f.LAST_SAVE,
     "rdb_changes_since_last_save": f.UNSAVED,
 }
-_MEMORY_OF_CLIENTS = {"mem_clients_normal": "normal", "mem_clients_slaves": "replica"}
-_NETWORK = {"total_net_input_bytes": "input", "total_net_output_bytes": "output"}
+_LABELLED = {
+    "total_net_input_bytes": (f.NETWORK, "input"),
+    "total_net_output_bytes": (f.NETWORK, "output"),
+    "mem_clients_normal": (f.MEMORY_CLIENTS, "normal"),
+    "mem_clients_slaves": (f.MEMORY_CLIENTS, "replica"),
+    "sync_full": (f.SYNCS, "full"),
+    "sync_partial_ok": (f.SYNCS, "partial"),
+    "sync_partial_err": (f.SYNCS, "refused"),
+}
 _CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
 _VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
 """Valkey tells both: its own, and that of the Redis that it answers as."""
@@ -64,7 +71,6 @@ _LINK = {
     "master_sync_in_progress": f.SYNCING,
     "master_last_io_seconds_ago": f.MASTER_IO,
 }
-_SYNCS = {"sync_full": "full", "sync_partial_ok": "partial", "sync_partial_err": "refused"}
 _REPLICAS = frozenset(f"slave{number}" for number in range(64))
 MAX_HOST = 255
 _ROLES = {"master": "master", "slave": "replica"}
@@ -85,6 +91,10 @@ def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
         number = info.number(name)
         if number is not None:
             part.record(family, number)
+    for name, (family, label) in _LABELLED.items():
+        number = info.number(name)
+        if number is not None:
+            part.record(family, number, label)
     _record_server(part, info)
     _record_use(part, info, window)
     _record_memory(part, info)
@@ -109,10 +119,8 @@ def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
     ratio = window.share_found(lookups) if lookups is not None else None
     if ratio is not None:
         part.record(f.HIT_RATIO, ratio)
-    for name, direction in _NETWORK.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.NETWORK, number, direction)
+    if not info.is_sentinel:
+        part.record(f.DATABASES, info.databases)
     for name in info.among(_DATABASES.keys()):
         within = info.within(name)
         for key, family in (("keys", f.KEYS), ("expires", f.EXPIRING)):
@@ -141,10 +149,6 @@ def _record_memory(part: Attempt, info: Info) -> None:
     ratio = info.decimal("mem_fragmentation_ratio")
     if ratio is not None:
         part.record(f.FRAGMENTATION, ratio)
-    for name, kind in _MEMORY_OF_CLIENTS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.MEMORY_CLIENTS, number, kind)
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
@@ -171,10 +175,6 @@ def _record_replication(part: Attempt, info: Info) -> None:
     offset = info.number("slave_repl_offset" if role == "replica" else "master_repl_offset")
     if offset is not None:
         part.record(f.OFFSET, offset)
-    for name, kind in _SYNCS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(f.SYNCS, number, kind)
     if role is not None:
         _record_replicas(part, info, offset)
 

@@ -51,6 +51,36 @@ def test_no_message_repeats_a_secret(path: Path) -> None:
     assert "hunter2" not in path.with_suffix(".txt").read_text()
 
 
+SECRETS = {
+    "redis": "redis: {password: %s}",
+    "postgres": "postgres: {database: d, user: u, password: %s}",
+    "kafka": "kafka: {security: {protocol: SASL_SSL, mechanism: PLAIN, user: u, password: %s}}",
+    "basic": "actuator: {auth: {basic: {username: u, password: %s}}}",
+    "bearer": "actuator: {auth: {bearer: {token: %s}}}",
+    "oauth2": "actuator: {auth: {oauth2: {token_url: https://sso.internal/token, client_id: c, client_secret: %s}}}",
+    "header": "actuator: {headers: {X-Key: %s}}",
+}
+
+
+@pytest.mark.parametrize("probe", SECRETS.values(), ids=SECRETS.keys())
+def test_a_secret_that_no_protocol_can_carry_is_refused_with_its_place(probe: str) -> None:
+    """Half of a surrogate pair, escaped or as Python reads an environment variable of bytes: no attempt must find it."""
+    file = f"services: {{identity: {{instances: [a:1], probes: {{\n{probe}\n}}}}}}"
+    parse(file % "good")
+    escaped, from_environment = problems(file % r'"hunter2\ud800"'), problems(file % '"x${PW}"', {"PW": "hunter2\udcff"})
+    assert [text.rpartition(": ")[2] for text in escaped] == ["has half of a surrogate pair, which is no character"]
+    assert [text.rpartition(": ")[2] for text in from_environment] == ["environment variable PW is not UTF-8 text"]
+    for text in (*escaped, *from_environment):
+        assert text.startswith("exporter.yml:2:")
+        assert "services.identity.probes." in text
+        assert "hunter2" not in text
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    told = problems(r'services: {"a\ud800": {instances: [a:1], probes: {actuator: {}}}}')
+    assert "exporter.yml:1:12: services: has half of a surrogate pair, which is no character" in told
+
+
 def test_the_smallest_file_gets_every_default() -> None:
     config = parse(MINIMAL)
     probe = config.services["identity"].probe_settings["actuator"]

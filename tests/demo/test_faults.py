@@ -96,6 +96,13 @@ SHOWN: dict[str, Shows] = {
     "redis-down": dependency_down("redis", "redis"),
     "redis-hung": dependency_down("redis", "redis"),
     "redis-unsaved": dependency_down("redis", "redis"),
+    "redis-snapshots": lambda demo, _: (
+        demo.value("probe_redis_persistence_success", operation="rdb_save") == 0
+        and demo.value("probe_success", service="redis") == 1
+    ),
+    "redis-crowded": lambda demo, _: (
+        total(demo, "probe_redis_connected_clients") > 0.8 * total(demo, "probe_redis_max_clients")
+    ),
     "redis-full": lambda demo, _: demo.value("probe_redis_maxmemory_policy", policy="noeviction") == 1,
     "kafka-down": dependency_down("kafka"),
     "kafka-hung": dependency_down("kafka"),

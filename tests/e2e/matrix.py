@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
@@ -11,6 +12,7 @@ from tests.e2e.kafka_rows import KAFKA
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
 from tests.e2e.stack import Stack
+from tests.e2e.valkey_rows import VALKEYS
 
 __all__ = ["ROWS"]
 
@@ -79,10 +81,10 @@ def _service(name: str, fault: str, cause: str, *, lasts: float = 45.0) -> Row:
     return Row(name, fault, usual(name, lasts), [_down("{0}", cause)], services=1, quick=True)
 
 
-def _warning(name: str, fault: str, alert: str, cause: str, within: float, **more: object) -> Row:
-    """Build the row of a service that is up, and not well."""
-    owed = Owed(alert, "{0}", "{0}", cause, within, low=True)
-    return Row(name, fault, usual(name, 30), [owed], services=1, patience=900, **more)  # type: ignore[arg-type] # Row's own
+def _warning(name: str, fault: str, owed: Owed, **more: object) -> Row:
+    """Build the row of something that is not well, a service where it names one, and that nobody is woken for."""
+    settings: dict[str, object] = {"services": int("{0}" in fault), "patience": 900, **more}
+    return Row(name, fault, usual(name, 30), [replace(owed, low=True)], **settings)  # type: ignore[arg-type] # Row's own
 
 
 def _exporter_down(since: str) -> Owed:
@@ -112,14 +114,26 @@ DEPENDENCIES = (
         [_down("redis", "save.failing", title=r"^redis is down: 8 services with it")],
         patience=300,
     ),
-    Row(
+    _warning(
         "redis-full",
         "redis has no memory left and evicts nothing: it refuses writes",
-        usual("redis-full", 30),
-        [Owed("RedisWritesRefused", "redis", "redis", "noeviction", 400, low=True)],
-        patience=900,
+        Owed("RedisWritesRefused", "redis", "redis", "noeviction", 400),
         may=frozenset({"RedisMemoryHigh", "RedisHitRateLow"}),
         alone=True,
+    ),
+    _warning(
+        "redis-snapshots",
+        "redis cannot save to its disk, and is told to take writes all the same",
+        Owed("RedisSaveFailing", "redis", "cannot save .* rdb_save fails", "", 60 + 60 + 75),
+        parts=frozenset({"redis"}),
+        patience=240,
+    ),
+    _warning(
+        "redis-crowded",
+        "most of the clients that redis takes are connected, and idle",
+        Owed("RedisClientsHigh", "redis", "runs out of connections", "Refused within 15m", 300 + 30 + 75),
+        parts=frozenset({"redis"}),
+        patience=400,
     ),
     *_dependency("kafka", "kafka-down", "kafka-hung", takes=8),
     *_dependency("keycloak", "keycloak-down", "keycloak-hung"),
@@ -151,8 +165,8 @@ SERVICES = (
 )
 
 WARNINGS = (
-    _warning("service-slow", "{0}: every answer takes 0.7 s longer", "HighLatencyP99", "", 450),
-    _warning("heap-full", "{0}: its heap is 97 % full", "MemoryPressure", "collection|GC", 450),
+    _warning("service-slow", "{0}: every answer takes 0.7 s longer", Owed("HighLatencyP99", "{0}", "{0}", within=450)),
+    _warning("heap-full", "{0}: its heap is 97 % full", Owed("MemoryPressure", "{0}", "{0}", "collection|GC", 450)),
     Row(
         "errors-5xx",
         "{0}: half of its requests fail",
@@ -163,92 +177,66 @@ WARNINGS = (
         may=frozenset({"HighErrorRate", "ErrorBudgetBurnSlow"}),
         spoils=True,
     ),
-    Row(
+    _warning(
         "consumer-stopped",
         "{0}: its consumer stopped, producers go on",
-        usual("consumer-stopped", 30),
-        [Owed("KafkaLagHigh", "kafka", "{0}-service", "consumers.gone|members", 600, low=True)],
-        services=1,
-        patience=900,
+        Owed("KafkaLagHigh", "kafka", "{0}-service", "consumers.gone|members", 600),
         may=frozenset({"ConsumersGone"}),
     ),
-    Row(
+    _warning(
         "consumer-stuck",
         "{0}: its consumer tries one record again and again, producers go on",
-        usual("consumer-stuck", 30),
-        [Owed("KafkaLagHigh", "kafka", "{0}-service", "consumers.hang", 750, low=True)],
-        services=1,
-        patience=900,
+        Owed("KafkaLagHigh", "kafka", "{0}-service", "consumers.hang", 750),
         may=frozenset({"ConsumersStuck"}),
     ),
-    Row(
+    _warning(
         "consumer-poisoned",
         "{0}: its consumer tries one partition's record again and again, and reads the others",
-        usual("consumer-poisoned", 30),
-        [Owed("ConsumersStuck", "kafka", "{0}-service", "poison.message", 300 + 60 + 90, low=True)],
-        services=1,
-        patience=900,
+        Owed("ConsumersStuck", "kafka", "{0}-service", "poison.message", 300 + 60 + 90),
         may=frozenset({"KafkaLagHigh"}),
     ),
-    Row(
+    _warning(
         "last-unread",
         "{0}: its topic falls quiet, and its consumer never handles the last records",
-        usual("last-unread", 30),
-        [Owed("KafkaLagOld", "kafka", "{0}-service .* behind on hafnium.{0}.events", "slow.consumer", 1300, low=True)],
-        services=1,
-        patience=900,
+        Owed("KafkaLagOld", "kafka", "{0}-service .* behind on hafnium.{0}.events", "slow.consumer", 1300),
     ),
-    Row(
+    _warning(
         "dlq-growing",
         "{0}: records end in its dead-letter topic",
-        usual("dlq-growing", 30),
-        [Owed("DeadLettersGrowing", "kafka", "{0}", "", 600, low=True)],
-        services=1,
+        Owed("DeadLettersGrowing", "kafka", "{0}", "", 600),
         patience=1500,
         spoils=True,
     ),
-    Row(
+    _warning(
         "idle-transactions",
         "{0}: forgets to commit",
-        usual("idle-transactions", 30),
-        [Owed("DatabaseTransactionOpen", "postgres", "postgres|transaction", "", 600, low=True)],
-        services=1,
+        Owed("DatabaseTransactionOpen", "postgres", "postgres|transaction", "", 600),
         patience=600,
         may=frozenset({"ConnectionPoolExhausted"}),
     ),
-    Row(
+    _warning(
         "lock-held",
         "{0}: a session keeps a lock that another waits for",
-        usual("lock-held", 30),
-        [Owed("DatabaseLockWait", "postgres", "postgres", "{0}-service.*idle in transaction", 240, low=True)],
-        services=1,
+        Owed("DatabaseLockWait", "postgres", "postgres", "{0}-service.*idle in transaction", 240),
         patience=600,
         may=frozenset({"ConnectionPoolExhausted", "DatabaseTransactionOpen"}),
     ),
-    Row(
+    _warning(
         "slot-left",
         "a replication slot of postgres has no reader any more",
-        usual("slot-left", 30),
-        [Owed("DatabaseSlotInactive", "postgres", "left_behind", "", 780, low=True)],
+        Owed("DatabaseSlotInactive", "postgres", "left_behind", "", 780),
         parts=frozenset({"slots"}),
-        patience=900,
     ),
-    Row(
+    _warning(
         "migration-stuck",
         "{0}: a migration hangs under Flyway's lock",
-        usual("migration-stuck", 30),
-        [Owed("MigrationStuck", "migrations", "migration", "{0}-service.*idle in transaction", 600, low=True)],
-        services=1,
-        patience=900,
+        Owed("MigrationStuck", "migrations", "migration", "{0}-service.*idle in transaction", 600),
         may=frozenset({"DatabaseTransactionOpen"}),
     ),
-    Row(
+    _warning(
         "database-newer",
         "{0}: its schema has a migration above the version that is expected",
-        usual("database-newer", 30),
-        [Owed("MigrationFuture", "migrations", "newer", "", 780, low=True)],
-        services=1,
-        patience=900,
+        Owed("MigrationFuture", "migrations", "newer", "", 780),
     ),
 )
 
@@ -260,11 +248,10 @@ CERTIFICATES = (
         [_down("gateway", REFUSED)],
         parts=GATEWAY,
     ),
-    Row(
+    _warning(
         "certificate-expiring",
         "the gateway's certificate ends in 3 days",
-        usual("certificate-expiring", 30),
-        [Owed("CertificateExpiring", "gateway", "gateway", "", 450, low=True)],
+        Owed("CertificateExpiring", "gateway", "gateway", "", 450),
         patience=400,
         parts=GATEWAY,
     ),
@@ -492,6 +479,7 @@ WATCHERS = (
 )
 
 ROWS: dict[str, Row] = {
-    row.name: row for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *KAFKA, *CLUSTER)
+    row.name: row
+    for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *KAFKA, *CLUSTER, *VALKEYS)
 }
 """Every row by its name."""

@@ -63,6 +63,7 @@ class Row:
         spoils: Whether its fleet is thrown away afterwards: what it did is seen for hours.
         kubernetes: Whether its fleet's services are Deployments on a control plane of Kubernetes.
         kafka: Whether its fleet's broker is one of Apache Kafka.
+        valkeys: Whether its fleet has a replica, Sentinels and a Cluster of Redis too.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Row:
     spoils: bool = False
     kubernetes: bool = False
     kafka: bool = False
+    valkeys: bool = False
 
     @property
     def is_alone(self) -> bool:

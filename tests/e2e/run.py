@@ -61,6 +61,11 @@ class Wave:
         return self.rows[0].kafka
 
     @property
+    def valkeys(self) -> bool:
+        """Whether its rows need Valkeys beside the fleet's one."""
+        return self.rows[0].valkeys
+
+    @property
     def hurry(self) -> int:
         """How many times faster its rows want to run."""
         return self.rows[0].hurry
@@ -119,7 +124,9 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
     async with AsyncExitStack() as ending:
         async with starting:
             stack = await ending.enter_async_context(
-                running_stack(state, hurry or first.hurry, kubernetes=first.kubernetes, kafka=first.kafka)
+                running_stack(
+                    state, hurry or first.hurry, kubernetes=first.kubernetes, kafka=first.kafka, valkeys=first.valkeys
+                )
             )
         wrong = await stack.quiet()
         while wave is not None:
@@ -129,8 +136,7 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
                 keep(result)
             if stack.hurry == 1 or wave.spoils or wrong is not None:
                 return
-            kind = (stack.hurry, first.kubernetes, first.kafka)
-            wave = next((w for w in left if (hurry or w.hurry, w.kubernetes, w.kafka) == kind), None)
+            wave = next((w for w in left if (hurry or w.hurry) == stack.hurry and _parts(w) == _parts(first)), None)
             if wave is not None:
                 left.remove(wave)
             wrong = await stack.quiet() if wave is not None else None
@@ -145,9 +151,14 @@ async def _play(wave: Wave, stack: Stack) -> list[Result]:
     return [judge(scene, [other for other in scenes if other is not scene]) for scene in scenes]
 
 
-def _kind(row: Row) -> tuple[int, bool, bool, bool, bool]:
+def _parts(of: Row | Wave) -> tuple[bool, bool, bool]:
+    """Return what a stack has to have beside the fleet."""
+    return of.kubernetes, of.kafka, of.valkeys
+
+
+def _kind(row: Row) -> tuple[object, ...]:
     """Return what rows have in common that go on side by side: their kind of stack, and about how long they take."""
-    return row.hurry, row.spoils, row.kubernetes, row.kafka, row.patience > 300
+    return row.hurry, row.spoils, _parts(row), row.patience > 300
 
 
 def _shared(row: Row) -> set[str]:

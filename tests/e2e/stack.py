@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.prometheus import ALERTS, AlertmanagerServer, PrometheusServer, alertmanager_config
 from tests.e2e.hurry import hurried_routes, hurried_rules
 from tests.e2e.kafka_faults import CANARY, make_canary
+from tests.e2e.valkeys import Valkeys, running_valkeys
 from tests.fixtures.kafkas import OLD, KafkaNode
 from tests.net.relay import Relay
 
@@ -103,6 +104,7 @@ class Stack:
         fleet: Its servers.
         hurry: How many times faster than shipped it is.
         link: Between Prometheus and the exporter.
+        valkeys: What it has of Redis beside the fleet's.
         fired: Every alert that has fired, the Watchdog apart.
     """
 
@@ -112,6 +114,7 @@ class Stack:
     session: aiohttp.ClientSession
     prometheus: StackPrometheus
     alertmanager: StackAlertmanager
+    valkeys: Valkeys | None = None
     fired: list[Firing] = field(default_factory=list)
 
     def seconds(self, shipped: float) -> float:
@@ -207,7 +210,7 @@ def _empty(folder: Path) -> None:
 
 @asynccontextmanager
 async def running_stack(
-    state: Path, hurry: int = 1, *, kubernetes: bool = False, kafka: bool = False
+    state: Path, hurry: int = 1, *, kubernetes: bool = False, kafka: bool = False, valkeys: bool = False
 ) -> AsyncIterator[Stack]:
     """Run a stack until the block ends.
 
@@ -216,6 +219,7 @@ async def running_stack(
         hurry: How many times faster than shipped.
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
         kafka: Run Apache Kafka in place of the demo's own broker.
+        valkeys: Run a replica, Sentinels and a Cluster of Redis too, and have them probed.
     """
     _empty(state)
     interval = INTERVAL / hurry
@@ -231,7 +235,10 @@ async def running_stack(
         canary=CANARY if kafka else "",
     )
     fleet = Fleet(options)
-    async with Relay(fleet.exporter.port) as link:
+    beside = running_valkeys(state / "valkeys") if valkeys else nullcontext()
+    async with Relay(fleet.exporter.port) as link, beside as more:
+        if more is not None:
+            fleet.exporter.probe_also(more.dependencies)
         alertmanager = StackAlertmanager(state / "alertmanager", fleet.pagerduty, hurry)
         prometheus = StackPrometheus(state / "prometheus", f"127.0.0.1:{link.port}", alertmanager.address, hurry)
         fleet.alertmanager, fleet.prometheus = alertmanager, prometheus
@@ -241,7 +248,7 @@ async def running_stack(
         ):
             if kafka:
                 await make_canary(fleet)
-            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager)
+            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager, more)
             watching = asyncio.create_task(stack.watch())
             try:
                 yield stack

@@ -105,6 +105,18 @@ def test_labels_that_change_while_lines_are_made_are_on_all_of_them(back: bool) 
         }
 
 
+@pytest.mark.parametrize("values", [[1.0, 0.0, 10.0, 0.0, -0.0, 0.5, 1.0, math.inf, 100.0, 1.0, 1.0]])
+def test_a_series_alone_in_its_family_is_rewritten_whatever_value_it_had(values: list[float]) -> None:
+    """Whether its line is left as it is goes by how it ends: 10 and 100 end as 0 does, and labels may too."""
+    store = Store()
+    owner = store.owner(BASE)
+    for value in values:
+        owner.publish({UP: {(): value}, HEAP: {("a 0",): value}})
+        assert samples(store) == {key("probe_success"): value, key("probe_heap_bytes", area="a 0"): value}
+    owner.publish({UP: {(): 1.0}, HEAP: {("b",): 1.0}})
+    assert samples(store) == {key("probe_success"): 1.0, key("probe_heap_bytes", area="b"): 1.0}
+
+
 def test_a_family_published_empty_has_no_series() -> None:
     store = Store()
     owner = store.owner(BASE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shlex
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,7 @@ async def test_what_a_server_makes_up_makes_no_series(shared: SharedClients) -> 
         outcome = await attempt(make("redis", shared, "127.0.0.1", port))
     assert outcome.samples[r.POLICY] == {("other",): 1}
     assert len(outcome.samples[r.KEYS]) == 64
+    assert value(outcome, r.DATABASES) == 5000
     assert r.ERRORS not in outcome.samples
 
 
@@ -240,6 +243,45 @@ async def test_a_user_who_may_not_ask_info_fails_that_part_alone(shared: SharedC
         assert outcome.verdict is Verdict.UP
         assert outcome.parts["info"] is not None
         assert outcome.parts["info"].reason.value == "auth"
+        assert outcome.parts["cluster"] is not None  # that it is a node of a cluster is what nobody can tell
+        assert outcome.parts["cluster"].reason.value == "auth"
+        async with client(server) as person:
+            await order(person, "ACL SETUSER", "pinger", "+cluster|info")
+        allowed = await attempt(probe_of(server, shared, user="pinger", password="pass"))
+        assert (allowed.verdict, set(allowed.parts)) == (Verdict.UP, {"info"})
+
+
+async def test_a_cluster_that_does_not_serve_is_seen_without_info(
+    own_nodes: tuple[ValkeyServer, ...], shared: SharedClients
+) -> None:
+    async with client(own_nodes[0]) as person:
+        await order(person, "ACL SETUSER", "monitor", "on", ">pass", "+ping", "+cluster|info")
+    probe = probe_of(own_nodes[0], shared, user="monitor", password="pass")
+    outcome = await attempt(probe)
+    assert reason(outcome) == ("check", "reported_down")
+    assert value(outcome, r.CLUSTER_OK) == 0
+    assert outcome.parts["info"] is not None
+    await form(own_nodes)
+    await eventually(lambda: is_up(probe), 15, "a cluster that serves")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "parts"),
+    [
+        (b"-ERR unknown command 'CLUSTER'\r\n", {"info": "query_failed"}),
+        (b"-NOPERM no\r\n", {"info": "query_failed", "cluster": "auth"}),
+        (b"", {"info": "query_failed"}),
+    ],
+    ids=["a proxy", "forbidden", "hangs"],
+)
+async def test_who_answers_no_info_is_up_whatever_it_says_of_a_cluster(
+    cluster: bytes, parts: Any, shared: SharedClients
+) -> None:
+    answers = (b"+PONG\r\n", b"-ERR unsupported command\r\n", cluster, cluster)
+    async with serving(answering(*answers)) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port), timeout=1.0)
+    assert outcome.verdict is Verdict.UP
+    assert {name: why.reason.value for name, why in outcome.parts.items() if why is not None} == parts
 
 
 async def test_without_a_connection_left_it_is_down_and_says_so(shared: SharedClients, tmp_path: Path) -> None:
@@ -421,6 +463,40 @@ async def test_a_server_that_cannot_save_is_down_and_still_tells_its_figures(
 
 async def says(person: redis.Redis, field: str, expected: object) -> bool:
     return bool((await person.info())[field] == expected)
+
+
+class LimitedServer(ValkeyServer):
+    """A server whose files may grow to 64 kB, which is to it as a full disk: what is written beyond fails."""
+
+    def command(self) -> Iterable[str | Path]:
+        return ["env", "--ignore-signal=XFSZ", "prlimit", "--fsize=65536:unlimited", *super().command()]
+
+    def give_room(self) -> None:
+        assert self.child is not None
+        assert self.child.pid is not None
+        resource.prlimit(self.child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+async def test_an_append_only_file_on_a_full_disk_is_told_and_that_it_has_room_again(
+    shared: SharedClients, tmp_path: Path
+) -> None:
+    """PING is refused, and what is wrong is told beside: which operation, the answers that services get, and no other."""
+    with LimitedServer(tmp_path / "limited", options=("--appendonly", "yes", "--appendfsync", "everysec")) as server:
+        probe = probe_of(server, shared)
+        assert value(await attempt(probe), r.PERSISTENCE, "aof_write") == 1
+        async with client(server) as person:
+            with pytest.raises(redis.ResponseError, match="MISCONF"):
+                for _ in range(100):
+                    await person.set("a", "x" * 4096)
+        full = await attempt(probe)
+        assert (full.verdict, reason(full)) == (Verdict.DOWN, ("query", "query_failed"))
+        assert "MISCONF" in str(full.failure)
+        assert full.parts == {"info": None}
+        assert full.samples[r.PERSISTENCE] == {("rdb_save",): 1, ("aof_write",): 0, ("aof_rewrite",): 1}
+        assert value(full, r.ERRORS, "MISCONF") >= 1
+        server.give_room()
+        await eventually(lambda: is_up(probe), 10, "a server that writes again")
+        assert value(await attempt(probe), r.PERSISTENCE, "aof_write") == 1
 
 
 async def fail_saving(server: ValkeyServer, person: redis.Redis) -> None:

@@ -166,6 +166,10 @@ def test_a_tag_costs_as_much_of_many_ranges_as_of_one() -> None:
     assert seconds([one] * 8000) < 20 * max(seconds([one]), 0.005)
 
 
+NEWEST = b"*1\r\n*4\r\n:7\r\n:1\r\n:1\r\n*1\r\n" + bulk(b"GET")
+"""An entry of a slow log, of before Redis 4: later ones tell the client too."""
+
+
 async def test_what_a_server_found_slow_is_told(shared: SharedClients, tmp_path: Path) -> None:
     options = ("--enable-debug-command", "local", "--slowlog-log-slower-than", "50000", "--latency-monitor-threshold", "50")
     with ValkeyServer(tmp_path / "slow", options=options) as server:
@@ -182,18 +186,50 @@ async def test_what_a_server_found_slow_is_told(shared: SharedClients, tmp_path:
         assert outcome.samples[r.LATENCY] == {(name,): event[2] / 1000 for name, event in told.items()}
         assert outcome.samples[r.LATENCY_AT] == {(name,): event[1] for name, event in told.items()}
         assert value(outcome, r.LATENCY_LONGEST, "command") >= 0.1
+        assert (value(quiet, r.SLOW_ADDED), value(outcome, r.SLOW_ADDED)) == (0, 1)
+
+
+async def test_slow_commands_are_counted_whatever_is_done_to_the_log(shared: SharedClients, tmp_path: Path) -> None:
+    """Each lives longer than the log that it was in: emptied, full, or gone with its server."""
+    options = ("--enable-debug-command", "local", "--slowlog-log-slower-than", "20000", "--slowlog-max-len", "2")
+    with ValkeyServer(tmp_path / "slow", options=options) as server:
+        probe = probe_of(server, shared, slow_commands=True)
+
+        async def counted(*orders: str) -> tuple[float, float]:
+            async with client(server) as person:
+                for each in orders:
+                    await order(person, *each.rsplit(" ", 1))
+            outcome = await attempt(probe)
+            return value(outcome, r.SLOW_LOG), value(outcome, r.SLOW_ADDED)
+
+        slow = "DEBUG SLEEP 0.03"
+        assert await counted(slow, "SLOWLOG RESET") == (0, 0)  # from before the first attempt, and its number is not told
+        assert await counted(slow) == (1, 1)
+        assert await counted(slow, "SLOWLOG RESET") == (0, 1)  # seen by nobody, and its number is told by the next
+        assert await counted(slow) == (1, 3)
+        assert await counted(slow, slow, slow) == (2, 6)
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+        assert await counted() == (0, 6)
+        assert await counted(slow) == (1, 7)
 
 
 @pytest.mark.parametrize(
     ("answers", "part"),
     [
-        ((b":3\r\n", b"*0\r\n"), None),
+        ((b":3\r\n", NEWEST, b"*0\r\n"), None),
+        ((b":0\r\n", b"*0\r\n", b"*0\r\n"), None),
+        ((b":1\r\n", b"*0\r\n", b"*0\r\n"), None),  # emptied in between
         ((b"-NOPERM no\r\n",), "auth"),
-        ((b"+OK\r\n",), "malformed"),
+        ((b":3\r\n", b"-NOPERM no\r\n"), "auth"),
+        ((b"+OK\r\n", NEWEST), "malformed"),
         ((b":3\r\n", b"+OK\r\n"), "malformed"),
-        ((b":3\r\n", b"*1\r\n*1\r\n:1\r\n"), "malformed"),
-        ((b":3\r\n", b"*1\r\n*4\r\n" + bulk(b"a b") + b":1\r\n:1\r\n:1\r\n"), "malformed"),
-        ((b":3\r\n", b"*1\r\n*5\r\n" + bulk(b"fork") + b":1\r\n:1\r\n:1\r\n:9\r\n"), None),
+        ((b":3\r\n", b"*1\r\n*1\r\n:-1\r\n"), "malformed"),
+        ((b":3\r\n", b"*2\r\n*1\r\n:1\r\n*1\r\n:1\r\n"), "malformed"),
+        ((b":3\r\n", NEWEST, b"+OK\r\n"), "malformed"),
+        ((b":3\r\n", NEWEST, b"*1\r\n*1\r\n:1\r\n"), "malformed"),
+        ((b":3\r\n", NEWEST, b"*1\r\n*4\r\n" + bulk(b"a b") + b":1\r\n:1\r\n:1\r\n"), "malformed"),
+        ((b":3\r\n", NEWEST, b"*1\r\n*5\r\n" + bulk(b"fork") + b":1\r\n:1\r\n:1\r\n:9\r\n"), None),
     ],
 )
 async def test_a_slow_log_that_cannot_be_read_fails_its_part_alone(
@@ -221,9 +257,9 @@ NODES = b"".join(b"%040d 10.0.0.1:6379@16379 master,fail - 0 0 %d connected\n" %
         ((OF_CLUSTER, bulk(b"cluster_state:ok\r\n"), bulk(NODES)), "cluster", "too_large"),
         ((bulk(b"role:master\r\n"), b"*1\r\n" * 100_000), "slow", "protocol"),
         ((bulk(b"role:master\r\n"), b":1\r\n", b"*100000\r\n"), "slow", "protocol"),
-        ((bulk(b"role:master\r\n"), b":1\r\n", b"*5000\r\n" + b"*5000\r\n" * 5000), "slow", "protocol"),
-        ((bulk(b"role:master\r\nused_memory:nan\r\n"), b":1\r\n", b"*0\r\n"), "info", "malformed"),
-        ((bulk(b"used_memory:" + b"9" * 400 + b"\r\n"), b":1\r\n", b"*0\r\n"), "info", "malformed"),
+        ((bulk(b"role:master\r\n"), b":1\r\n", NEWEST, b"*5000\r\n" + b"*5000\r\n" * 5000), "slow", "protocol"),
+        ((bulk(b"role:master\r\nused_memory:nan\r\n"), b":0\r\n", b"*0\r\n", b"*0\r\n"), "info", "malformed"),
+        ((bulk(b"used_memory:" + b"9" * 400 + b"\r\n"), b":0\r\n", b"*0\r\n", b"*0\r\n"), "info", "malformed"),
     ],
     ids=["nodes", "deep", "long", "wide", "nan", "huge"],
 )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from exporter.clients.redis.connection import Connection
 from exporter.clients.redis.fields import Fields, parse_fields
+from exporter.clients.redis.resp import ServerError
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["SLOTS", "ClusterView", "count_failed_nodes", "read_cluster", "read_own_slots"]
+__all__ = ["SLOTS", "ClusterView", "count_failed_nodes", "may_be_clustered", "read_cluster", "read_own_slots"]
 
 _SLOTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 SLOTS = 16384
@@ -62,6 +63,19 @@ async def read_cluster(connection: Connection) -> ClusterView:
         size=fields.number("cluster_size"),
         failed_nodes=failed or None,
     )
+
+
+async def may_be_clustered(connection: Connection) -> bool:
+    """Return whether a server is a node of a cluster, or does not let that be asked.
+
+    Raises:
+        Failure, OSError: As for `Connection.ask`, but for the server's own refusals.
+    """
+    try:
+        await connection.ask("CLUSTER", "INFO")
+    except ServerError as error:
+        return error.reason is Reason.AUTH  # else it has cluster support disabled, or knows of none
+    return True
 
 
 def _slots(fields: Fields) -> dict[str, float]:

@@ -10,18 +10,31 @@ from exporter.clients.redis.lookups import Lookups
 
 __all__ = ["Info", "read_info"]
 
+_DATABASE = b":keys="
+"""What each line of a database has, such as `db0:keys=3,expires=1`, and no other: so no line need be looked at."""
+
 
 class Info(Fields):
-    """The fields of one answer to INFO."""
+    """The fields of one answer to INFO.
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
+    Attributes:
+        databases: Databases that hold keys.
+    """
+
+    def __init__(self, fields: Mapping[str, str], databases: int = 0) -> None:
         super().__init__("INFO", fields)
+        self.databases = databases
 
     @property
     def lookups(self) -> Lookups | None:
         """Lookups of keys; None where the server does not count them."""
         hits, misses = self.number("keyspace_hits"), self.number("keyspace_misses")
-        return Lookups(self.text("run_id") or "", hits, misses) if hits is not None and misses is not None else None
+        return Lookups(self.run, hits, misses) if hits is not None and misses is not None else None
+
+    @property
+    def run(self) -> str:
+        """The run of the server: another after each start."""
+        return self.text("run_id") or ""
 
     @property
     def role(self) -> str | None:
@@ -51,4 +64,6 @@ async def read_info(connection: Connection) -> Info:
     Raises:
         Failure, OSError: As for `Connection.ask`; `malformed` where the answer is not text.
     """
-    return Info(parse_fields("INFO", await connection.ask("INFO")))
+    answer = await connection.ask("INFO")
+    fields = parse_fields("INFO", answer)
+    return Info(fields, answer.count(_DATABASE) if isinstance(answer, bytes) else 0)

@@ -9,7 +9,7 @@ from exporter.clients.redis.connection import Connection
 from exporter.clients.redis.resp import Answer
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["LatencyEvent", "read_latency_events", "read_slow_log_length"]
+__all__ = ["LatencyEvent", "SlowLog", "SlowLogCounter", "read_latency_events", "read_slow_log"]
 
 MAX_EVENTS = 40
 """Kinds of events that are read; servers know some twenty."""
@@ -34,16 +34,66 @@ class LatencyEvent:
     longest: float
 
 
-async def read_slow_log_length(connection: Connection) -> float:
-    """Return how many commands the slow log holds: those that took longer than slowlog-log-slower-than.
+@dataclass(frozen=True, slots=True)
+class SlowLog:
+    """The commands that took longer than slowlog-log-slower-than.
+
+    Attributes:
+        length: How many it holds.
+        newest: The number of the newest; None where it is empty. They are numbered from 0 from the server's start on, also
+            over SLOWLOG RESET.
+    """
+
+    length: int
+    newest: int | None
+
+
+class SlowLogCounter:
+    """Counts what comes into a slow log, from the first reading on."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._run: str | None = None
+        self._looked = False
+        self._next: int | None = None
+        """The number that the next command will have; None where nothing has told, in a log that was found empty."""
+
+    def added(self, run: str | None, log: SlowLog) -> int:
+        """Take a reading in, and return how many commands there were since the first.
+
+        Args:
+            run: The run of the server that tells it, which numbers from 0; None where it is not known.
+            log: The reading.
+        """
+        if run is not None:
+            if self._run is not None and run != self._run:
+                self._next = 0
+            self._run = run
+        following = log.newest + 1 if log.newest is not None else self._next
+        if self._looked and following is not None:
+            self._total += log.length if self._next is None else _since(self._next, following)
+        self._looked, self._next = True, following
+        return self._total
+
+
+def _since(before: int, following: int) -> int:
+    """Return how many numbers were given; lower ones are of a server that began anew, where nothing else tells of it."""
+    return following - before if following >= before else following
+
+
+async def read_slow_log(connection: Connection) -> SlowLog:
+    """Ask for it. Of its entries one is read, and of that nothing but its number: the rest may hold what clients sent.
 
     Raises:
-        Failure, OSError: As for `Connection.ask`; `malformed` where it is not a number.
+        Failure, OSError: As for `Connection.ask`; `malformed` where it cannot be read.
     """
-    answer = await connection.ask("SLOWLOG", "LEN")
-    if not isinstance(answer, int):
-        raise Failure(Stage.CHECK, Reason.MALFORMED, "the answer to SLOWLOG LEN is not a number")
-    return float(answer)
+    length, newest = await connection.ask("SLOWLOG", "LEN"), await connection.ask("SLOWLOG", "GET", "1")
+    match length, newest:
+        case int(), []:
+            return SlowLog(0, None)
+        case int(), [[int(number), *_]] if number >= 0:
+            return SlowLog(length, number)
+    raise Failure(Stage.CHECK, Reason.MALFORMED, "the answers to SLOWLOG LEN and SLOWLOG GET are not those of a log")
 
 
 async def read_latency_events(connection: Connection) -> list[LatencyEvent]:

@@ -35,6 +35,10 @@ class ExporterServer(WebServer):
         """The configuration file."""
         return self.directory / "exporter.yml"
 
+    def probe_also(self, dependencies: Mapping[str, Any]) -> None:
+        """Probe these dependencies too, from the next start on."""
+        self._config["dependencies"] = {**self._config.get("dependencies", {}), **dependencies}
+
     def prepare(self) -> None:
         """Write its configuration."""
         self.config_path.write_text(yaml.safe_dump(self._config, sort_keys=False))

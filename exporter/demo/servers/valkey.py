@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,8 @@ from exporter.demo.servers.base import Server
 
 __all__ = ["SNAPSHOT", "ValkeyServer", "valkey_binary"]
 
-MEMORY, POLICY = "64mb", "allkeys-lru"
+MEMORY, POLICY, CLIENTS = "64mb", "allkeys-lru", "10000"
+CROWD = 100
 SNAPSHOT = "dump.rdb"
 """Name of the file that it saves to, in its folder."""
 
@@ -47,6 +49,7 @@ class ValkeyServer(Server):
         super().__init__(directory, port)
         self._options = options
         self._binary = valkey_binary()
+        self._crowd = ExitStack()
 
     def command(self) -> Iterable[str | Path]:
         """Return the command line: nothing is saved."""
@@ -69,7 +72,10 @@ class ValkeyServer(Server):
 
     def spoil_saves(self) -> None:
         """Let it save after every write, and fail: a folder is where its file belongs, which even root cannot replace."""
-        (self.directory / SNAPSHOT).mkdir(exist_ok=True)
+        place = self.directory / SNAPSHOT
+        if place.is_file():  # of a save before
+            place.unlink()
+        place.mkdir(exist_ok=True)
         self.tell("CONFIG", "SET", "save", "1 1")
 
     def mend_saves(self) -> None:
@@ -77,6 +83,27 @@ class ValkeyServer(Server):
         (self.directory / SNAPSHOT).rmdir()
         self.tell("CONFIG", "SET", "save", "")
         self.tell("BGSAVE")
+
+    def spoil_snapshots(self) -> None:
+        """Let it save after every write, and fail, and take writes all the same."""
+        self.tell("CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+        self.spoil_saves()
+
+    def mend_snapshots(self) -> None:
+        """Let it save once more, and be as it is started."""
+        self.mend_saves()
+        self.tell("CONFIG", "SET", "stop-writes-on-bgsave-error", "yes")
+
+    def crowd(self) -> None:
+        """Let it take a hundred clients, and connect most of them: idle ones, as of a pool that lets none go."""
+        self.tell("CONFIG", "SET", "maxclients", str(CROWD))
+        for _ in range(CROWD * 3 // 4):
+            self._crowd.enter_context(socket.create_connection((self.host, self.port), self.patience))
+
+    def disperse(self) -> None:
+        """Let those go."""
+        self._crowd.close()
+        self.tell("CONFIG", "SET", "maxclients", CLIENTS)
 
     def fill(self) -> None:
         """Let what it holds be more than it may, and nothing be evicted: every write is refused."""
