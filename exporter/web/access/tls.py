@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from collections.abc import Iterator
@@ -19,8 +20,7 @@ def server_context(settings: TlsServer) -> ssl.SSLContext:
     """Make a context. Blocking: it reads files.
 
     Raises:
-        OSError: A file cannot be read or is not what it should be (`ssl.SSLError` is one); the text names it, and holds
-            nothing of it.
+        OSError: A file cannot be read or is not what it should be; the text names it, and holds nothing of it.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = VERSIONS[settings.min_version], VERSIONS[settings.max_version]
@@ -53,7 +53,7 @@ def _load_certificate(context: ssl.SSLContext, settings: TlsServer) -> None:
         try:
             context.load_cert_chain(cert_path, key_path, password=_refuse_encrypted_key)
         except (ssl.SSLError, ValueError) as error:
-            raise ssl.SSLError(f"cert and key cannot be used: {_reason(error)}") from None
+            raise OSError(errno.EINVAL, f"cert and key cannot be used: {_reason(error)}") from None
 
 
 def _load_roots(context: ssl.SSLContext, settings: TlsServer) -> None:
@@ -62,7 +62,7 @@ def _load_roots(context: ssl.SSLContext, settings: TlsServer) -> None:
         try:
             context.load_verify_locations(cafile=path)
         except (ssl.SSLError, ValueError) as error:
-            raise ssl.SSLError(f"client_ca cannot be used: {_reason(error)}") from None
+            raise OSError(errno.EINVAL, f"client_ca cannot be used: {_reason(error)}") from None
 
 
 def _readable(told: str, path: str) -> None:

@@ -68,6 +68,7 @@ class Logins:
         if found is None:
             if len(self._under_way) >= _WAITING or self._of_clients[client] >= _WAITING_OF_CLIENT:
                 raise Busy
+            self._of_clients[client] += 1
             found = self._under_way[mark] = asyncio.ensure_future(self._compare(mark, against, password, client))
         return await asyncio.shield(found) and hashed is not None
 
@@ -78,7 +79,6 @@ class Logins:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _compare(self, mark: bytes, hashed: str, password: str, client: str) -> bool:
-        self._of_clients[client] += 1
         try:
             loop = asyncio.get_running_loop()
             right = await loop.run_in_executor(self._thread, _matches, password, hashed)
