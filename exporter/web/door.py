@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,8 +19,8 @@ log = logging.getLogger(__name__)
 HANDSHAKE = 5.0
 """Seconds that a client may take for its TLS handshake."""
 
-_EARLY = 131_072
-"""Bytes that a client may send before the handshake's end is noticed here: what a loop reads at once."""
+_LAST_WORDS = 1.0
+"""Seconds for the end of TLS."""
 
 
 class Handler(Protocol):
@@ -60,71 +61,79 @@ class Doors:
         self.handlers = handlers
         self.entrance = entrance
         self.handshakes = Handshakes()
-        self._shaking: set[Door] = set()
+        self._open: set[Door] = set()
         self._by_handler: dict[object, Door] = {}
 
-    def open(self) -> Door:
-        """Make the protocol of a new connection."""
-        return Door(self)
+    def accept(self, raw: socket.socket, host: str) -> None:
+        """Take a connection in."""
+        Door(self, raw, host).open()
 
     def of(self, handler: object) -> Door | None:
         """Return the connection of an HTTP server's side; None where it is closed."""
         return self._by_handler.get(handler)
 
+    def opened(self, door: Door) -> None:
+        """Remember a connection."""
+        self._open.add(door)
+
+    def closed(self, door: Door) -> None:
+        """Forget one."""
+        self._open.discard(door)
+
     def entered(self, handler: object, door: Door) -> None:
-        """Remember a connection that the HTTP server has."""
+        """Remember which connection the HTTP server has."""
         self._by_handler[handler] = door
 
     def left(self, handler: object) -> None:
-        """Forget one."""
+        """Forget it."""
         self._by_handler.pop(handler, None)
 
-    def abort(self) -> None:
-        """Close all that are open, whatever their clients do."""
-        for door in (*self._by_handler.values(), *self._shaking):
-            door.abort()
-
     async def close(self) -> None:
-        """Close all that are open, and wait for the end of handshakes under way."""
-        tasks = [door.handshake for door in self._shaking if door.handshake is not None]
-        self.abort()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Close all, whatever their clients do."""
+        opening = [door.opening for door in self._open if door.opening is not None]
+        for door in list(self._open):
+            door.abort()
+        await asyncio.gather(*opening, return_exceptions=True)
         self.handshakes.close()
-
-    def shaking(self, door: Door) -> None:
-        """Remember a connection whose handshake is under way."""
-        self._shaking.add(door)
-
-    def shaken(self, door: Door) -> None:
-        """Its handshake has ended."""
-        self._shaking.discard(door)
-        self.handshakes.give_back(door)
 
 
 class Door(asyncio.Protocol):
-    """One connection."""
+    """One connection.
 
-    def __init__(self, doors: Doors) -> None:
+    Args:
+        doors: All of them.
+        raw: The socket that was accepted. Until the event loop has it, nothing is read from it.
+        host: The client's address.
+    """
+
+    def __init__(self, doors: Doors, raw: socket.socket, host: str) -> None:
         self._doors = doors
-        self._raw: asyncio.Transport | None = None
+        self._raw: socket.socket | None = raw
+        self._entrance: Entrance | None = None
+        self._transport: asyncio.Transport | None = None
         self._handler: Handler | None = None
-        self.handshake: asyncio.Task[None] | None = None
-        self._early = bytearray()
-        self._early_end = False
+        self._opening: asyncio.Task[None] | None = None
         self._busy = 0
-        self._host = ""
+        self.host = host
         self.stalled_since: float | None = None
 
     @property
-    def host(self) -> str:
-        """The client's address."""
-        return self._host
+    def descriptor(self) -> int:
+        """Its file descriptor; -1 once it is closed, or the event loop has it."""
+        return self._raw.fileno() if self._raw is not None else -1
 
     @property
-    def descriptor(self) -> int:
-        """Its file descriptor; -1 once it is closed."""
-        socket = self._raw.get_extra_info("socket") if self._raw is not None else None
-        return socket.fileno() if socket is not None else -1
+    def opening(self) -> asyncio.Task[None] | None:
+        """What is under way until the HTTP server has it."""
+        return self._opening
+
+    def open(self) -> None:
+        """Take a seat; then speak TLS, where it is spoken, and hand the connection over."""
+        if not self._doors.guard.admit(self):
+            self._close()
+            return
+        self._doors.opened(self)
+        self._opening = asyncio.create_task(self._open(), name="web: connection")
 
     def busy(self) -> None:
         """A request of it is being answered."""
@@ -139,93 +148,70 @@ class Door(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it at once, with whatever was not sent."""
-        if self.handshake is not None:
-            self.handshake.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._opening is not None:
+            self._opening.cancel()
+        else:
+            self._close()
+
+    async def _open(self) -> None:
+        entrance = self._entrance = self._doors.entrance()
+        try:
+            if entrance is None or entrance.tls is None:
+                await self._give_to_loop()
+            else:
+                async with asyncio.timeout(HANDSHAKE):
+                    await self._doors.handshakes.take(self)
+                await self._give_to_loop(ssl=entrance.tls, ssl_handshake_timeout=HANDSHAKE, ssl_shutdown_timeout=_LAST_WORDS)
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            log.debug("%s: no connection: %s", self.host, error)
+        except Exception:
+            log.exception("a connection could not be opened, in a way that is not foreseen")
+        finally:
+            self._opening = None
+            self._doors.handshakes.give_back(self)
+            if self._transport is None:
+                self._close()
+                self._doors.guard.leave(self)
+                self._doors.closed(self)
+
+    async def _give_to_loop(self, **tls: Any) -> None:
+        assert self._raw is not None  # noqa: S101 - it is given away here
+        raw, self._raw = self._raw, None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self, raw, **tls)
+        except BaseException:
+            if self._transport is None:
+                raw.close()
+            raise
+
+    def _close(self) -> None:
         if self._raw is not None:
-            self._raw.abort()
+            self._raw.close()
+            self._raw = None
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a seat; then speak TLS, or hand the connection over at once."""
-        self._raw = raw = _transport(transport)
-        peer = raw.get_extra_info("peername")
-        self._host = str(peer[0]) if isinstance(peer, tuple) else ""
-        if not self._doors.guard.admit(self):
-            raw.abort()
+        """Hand the connection over, if its client may come in."""
+        self._transport = made = _transport(transport)
+        if self._entrance is not None and not self._entrance.lets_in(made.get_extra_info("peercert")):
+            log.debug("%s: its certificate has none of the names that are let in", self.host)
+            made.abort()
             return
-        entrance = self._doors.entrance()
-        if entrance is None or entrance.tls is None:
-            self._hand_over(raw)
-            return
-        self._doors.shaking(self)
-        self.handshake = asyncio.create_task(self._shake_hands(raw, entrance), name="web: handshake")
-
-    async def _shake_hands(self, raw: asyncio.Transport, entrance: Entrance) -> None:
-        # What comes is for TLS to read. Said only now: uvloop begins to read after connection_made, whatever was said there.
-        raw.pause_reading()
-        try:
-            transport = await self._speak_tls(raw, entrance)
-        except (OSError, EOFError) as error:  # TimeoutError is an OSError
-            log.debug("%s: no TLS: %s", self._host, error)
-            self._close()
-            return
-        except asyncio.CancelledError:
-            self._close()
-            raise
-        except Exception:
-            log.exception("a TLS handshake failed in a way that is not foreseen")
-            self._close()
-            return
-        finally:
-            self.handshake = None
-            self._doors.shaken(self)
-        if transport is None or transport.is_closing():
-            self._close()
-        elif not entrance.lets_in(transport.get_extra_info("peercert")):
-            log.debug("%s: its certificate has none of the names that are let in", self._host)
-            transport.abort()
-        else:
-            self._hand_over(transport)
-
-    async def _speak_tls(self, raw: asyncio.Transport, entrance: Entrance) -> asyncio.Transport | None:
-        async with asyncio.timeout(HANDSHAKE):
-            await self._doors.handshakes.take(self)
-        assert entrance.tls is not None  # noqa: S101 - that is why it is asked
-        return await asyncio.get_running_loop().start_tls(
-            raw, self, entrance.tls, server_side=True, ssl_handshake_timeout=HANDSHAKE, ssl_shutdown_timeout=1.0
-        )
-
-    def _hand_over(self, transport: asyncio.Transport) -> None:
-        handler = self._handler = self._doors.handlers()
-        self._doors.entered(handler, self)
-        handler.connection_made(transport)
-        if self._early:
-            early, self._early = bytes(self._early), bytearray()
-            handler.data_received(early)
-        if self._early_end:
-            handler.eof_received()
-
-    def _close(self) -> None:
-        if self._raw is not None:
-            self._raw.abort()
-        self._doors.guard.leave(self)
+        self._handler = self._doors.handlers()
+        self._doors.entered(self._handler, self)
+        self._handler.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what came; what comes with the end of the handshake waits for the HTTP server."""
+        """Pass on what came."""
         if self._handler is not None:
             self._handler.data_received(data)
-        elif len(self._early) + len(data) <= _EARLY:
-            self._early += data
-        else:
-            self.abort()
 
     def eof_received(self) -> Any:
         """Pass on that no more comes."""
-        if self._handler is not None:
-            return self._handler.eof_received()
-        self._early_end = True
-        return None
+        return self._handler.eof_received() if self._handler is not None else None
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is sent to."""
@@ -244,12 +230,11 @@ class Door(asyncio.Protocol):
         """Give the seat back."""
         self.stalled_since = None
         self._doors.guard.leave(self)
+        self._doors.closed(self)
         if self._handler is not None:
             self._doors.left(self._handler)
             self._handler.connection_lost(exc)
             self._handler = None
-        elif self.handshake is not None:
-            self.handshake.cancel()
 
 
 def _transport(transport: asyncio.BaseTransport) -> asyncio.Transport:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -22,13 +21,12 @@ from exporter.web.door import Doors, Entrance, Handler
 from exporter.web.exposition import Exposition
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
+from exporter.web.listener import Listener
 from exporter.web.operations import Operations
 from exporter.web.page import Pages
 from exporter.web.worker import Worker
 
 __all__ = ["make_app", "serve", "serve_health"]
-
-_BACKLOG = 1024
 
 _protocol_log = logging.getLogger("exporter.web.protocol")
 
@@ -144,18 +142,9 @@ async def _listening(
     async with AsyncExitStack() as stack:
         await runner.setup()
         stack.push_async_callback(_end, runner, doors)
-        listener = await _listen(doors, address)
+        listener = await Listener.open(address, doors.accept)
         stack.callback(listener.close)
-        yield Address(address.host, listener.sockets[0].getsockname()[1])
-
-
-async def _listen(doors: Doors, address: Address) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    try:
-        return await loop.create_server(doors.open, address.host, address.port, backlog=_BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
+        yield Address(address.host, listener.port)
 
 
 async def _end(runner: web.AppRunner, doors: Doors) -> None:

@@ -271,7 +271,7 @@ async def test_it_ends_at_once_with_handshakes_under_way(backend: FakeBackend, f
             began = asyncio.get_running_loop().time()
         assert asyncio.get_running_loop().time() - began < 2
         await asyncio.sleep(SETTLED)
-        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "web: handshake"] == []
+        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "web: connection"] == []
 
 
 async def test_inline_certificates_and_keys_are_never_written_to_disk(backend: FakeBackend, files: Files) -> None:
