@@ -218,11 +218,13 @@ class AnswerMiddleware:
         except _OutOfDate:
             log.info("what %s was to be told may not be sent any more; connection closed", request.path)
             transport.abort()
-        except TimeoutError:
+        except TimeoutError as error:
             log.info("a client of %s read too slowly; connection closed", request.path)
             transport.abort()
-        except ConnectionError:
+            _let_go(error)
+        except ConnectionError as error:
             log.debug("a client of %s went away", request.path)
+            _let_go(error)
         except Exception:  # in the middle of a stream, whose status is sent: what is missing shows that it failed
             log.exception("%s %s failed", request.method, request.path)
             transport.abort()
@@ -251,6 +253,15 @@ class AnswerMiddleware:
             await stream.write(view[start : start + _PIECE])
         await stream.write_eof()
         return stream
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget where an error was raised: a future there holds the error, and so all that was to be sent would stay in memory
+    until a full garbage collection, which is rare."""
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__context__
 
 
 class _OutOfDate(Exception):  # noqa: N818 - it says what happened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 import time
@@ -299,3 +300,22 @@ def test_the_application_is_an_aiohttp_one(backend: FakeBackend) -> None:
     worker = Worker()
     assert isinstance(make_app(backend, worker, ServerLimits()), web.Application)
     worker.close()
+
+
+async def test_what_was_to_be_sent_is_let_go_with_the_client(backend: FakeBackend) -> None:
+    """Without a full garbage collection, which is rare."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serve(backend, ANYWHERE) as address:
+            for path in ("/metrics", "/api/v1/targets"):
+                for size in range(5):
+                    backend.exposition = b"x" * (20_000_000 + size)
+                    async with Raw(address) as raw:
+                        await raw.send(GET.format(path))
+                        await asyncio.sleep(0.05)
+            async with asyncio.timeout(10):
+                while any(isinstance(each, web.StreamResponse) for each in gc.get_objects()):
+                    await asyncio.sleep(0.05)
+    finally:
+        gc.enable()
