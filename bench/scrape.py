@@ -28,7 +28,7 @@ from bench.actuators import HEALTH
 from bench.processes import started, wait_for
 from exporter.demo.ports import free_port
 
-__all__ = ["AT_ONCE", "Cpu", "ScrapeCost", "run"]
+__all__ = ["AT_ONCE", "Cpu", "ScrapeCost", "fleet_of", "run"]
 
 SHIPPED = Path(__file__).parent.parent / "config" / "exporter.yml"
 
@@ -106,7 +106,7 @@ def run(folder: Path) -> ScrapeCost:
     Raises:
         RuntimeError: A part does not start, an instance is not up, or the two do not tell the same.
     """
-    with _fleet(folder) as (pid, port):
+    with fleet_of(folder, SERIES) as (pid, port):
         plain = _median(pid, lambda: _scrape(port, "identity"))
         packed = _median(pid, lambda: _scrape(port, "gzip"))
         at_once = _median(pid, lambda: _scrape_at_once(port))
@@ -139,15 +139,15 @@ class _Ready:
 
 
 @contextmanager
-def _fleet(folder: Path) -> Iterator[tuple[int, int]]:
-    """Run a daemon until it has `SERIES` series, and nothing more to do; yield its process id and its port."""
+def fleet_of(folder: Path, series: int) -> Iterator[tuple[int, int]]:
+    """Run a daemon until it has so many series, and nothing more to do; yield its process id and its port."""
     port, listen = free_port(), free_port()
     log = folder / "scrape-actuators.log"
     with started([sys.executable, "-m", "bench.actuators", "--everywhere", str(port)], log) as actuators:
         wait_for(f"http://127.0.0.1:{port}{HEALTH}", actuators, log)
         with _daemon(folder, listen, [f"127.1.0.1:{port}"]) as _:
             each = _count(_settled(listen, 1))
-        instances = [f"127.1.{n // 250}.{1 + n % 250}:{port}" for n in range(SERIES // each + 1)]
+        instances = [f"127.1.{n // 250}.{1 + n % 250}:{port}" for n in range(series // each + 1)]
         with _daemon(folder, listen, instances) as pid:
             _settled(listen, len(instances))
             yield pid, listen

@@ -7,9 +7,11 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Hashable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,14 @@ from exporter.ownership.sharing import Fleet, Sharing, shard_index
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Verdict
+from exporter.web.access import Access
+from exporter.web.access.follow import FollowedFile
+from exporter.web.access.gate import Turned
 from exporter.web.backend import UnknownTarget
-from exporter.web.server import serve
+from exporter.web.guard import Closed
+from exporter.web.server import serve, serve_health
 
-__all__ = ["App", "EssentialTaskEnded"]
+__all__ = ["App", "EssentialTaskEnded", "WebOptions"]
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +62,21 @@ class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
     """A task without which the exporter would export frozen values has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class WebOptions:
+    """What the command line says of the endpoints, in the words of Prometheus and its exporters.
+
+    Attributes:
+        config_file: Web configuration file: TLS, users. Without it all are let in, over plain HTTP.
+        lifecycle: Whether the configuration may be reloaded over HTTP.
+        log_dropped: Returns how many lines of the log could not be written.
+    """
+
+    config_file: Path | None = None
+    lifecycle: bool = False
+    log_dropped: Callable[[], int] = lambda: 0
+
+
 class App:
     """The daemon: owns everything, and is what the web server asks.
 
@@ -63,10 +84,18 @@ class App:
         config_path: Where the configuration is read from, now and at each reload.
         config: The configuration read at the start.
         listen: Listen here instead of where the configuration says.
+        web: What the command line says of the endpoints.
     """
 
-    def __init__(self, config_path: Path, config: Config, listen: Address | None = None) -> None:
+    def __init__(
+        self, config_path: Path, config: Config, listen: Address | None = None, web: WebOptions | None = None
+    ) -> None:
         self._path = config_path
+        self._web = web or WebOptions()
+        self._way: FollowedFile | None = None
+        self._refused: Counter[str] = Counter()
+        self._closed: Counter[str] = Counter()
+        self._on_demand: set[asyncio.Task[bytes]] = set()
         self._config = config
         self._listen = listen or config.server.listen
         before, limit = raise_limit()
@@ -102,15 +131,50 @@ class App:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)
             stack.push_async_callback(self._engine.close)
+            self._way = await self._open_way()
             await self._check(self._config)
             self._configure(self._config)
-            await stack.enter_async_context(serve(self, self._listen))
+            await self._open_doors(stack)
             self._signals()
-            log.info("listening on %s", self._listen)
             await self._run_tasks()
             await self._sharing.release()
-            cancelled = await self._engine.drain(self._config.server.drain_timeout)
+            cancelled, _ = await asyncio.gather(
+                self._engine.drain(self._config.server.drain_timeout), self._answer_those_who_wait()
+            )
             log.info("stopped; %d runs cancelled at the drain deadline", cancelled)
+
+    async def _open_way(self) -> FollowedFile | None:
+        if self._web.config_file is None:
+            return None
+        self._own.put(m.WEB_RELOAD_OK, {(): 1.0})
+        path = self._web.config_file
+        return await asyncio.to_thread(FollowedFile, path, lambda ok: self._own.put(m.WEB_RELOAD_OK, {(): float(ok)}))
+
+    async def _open_doors(self, stack: AsyncExitStack) -> None:
+        way = self._way
+        access = Access(
+            way=lambda: way.way if way is not None else None,
+            server=lambda: self._config.server,
+            turned=partial(_count, self._refused),
+            closed=partial(_count, self._closed),
+            lifecycle=self._web.lifecycle,
+        )
+        if way is not None:
+            following = asyncio.create_task(way.follow(), name="web configuration")
+            stack.push_async_callback(_end, following)
+        await stack.enter_async_context(serve(self, self._listen, access=access))
+        spoken = "HTTPS" if way is not None and way.way.tls is not None else "HTTP"
+        log.info("listening on %s: %s", self._listen, spoken)
+        health = self._config.server.health_listen
+        if health is not None:
+            await stack.enter_async_context(serve_health(self, health))
+            log.info("listening on %s: health alone", health)
+
+    async def _answer_those_who_wait(self) -> None:
+        """Let runs on demand end, so that who asked for them is answered."""
+        if self._on_demand:
+            await asyncio.wait(self._on_demand, timeout=self._config.server.drain_timeout)
+            await asyncio.sleep(0)  # for the answers to be on their way before the server ends
 
     async def _run_tasks(self) -> None:
         """Run the essential tasks until asked to stop; the end of any one ends them all."""
@@ -143,10 +207,16 @@ class App:
                 shard_index(config.sharing.shards, self._sharing.host)
             except ValueError as error:
                 raise ConfigError([Problem(str(self._path), 0, 0, "sharing.shards", str(error))]) from error
+        if config.server.roles.given and not self._knows_clients():
+            text = "needs --web.config.file with basic_auth_users, or with client certificates that are required"
+            raise ConfigError([Problem(str(self._path), 0, 0, "server.roles", text)])
         await self._engine.check(config)
         if config.sharing is not None and config.sharing.lease is not None:
             cluster = _cluster(config)
             self._namespace = cluster.namespace or await asyncio.to_thread(own_namespace, cluster) or "default"
+
+    def _knows_clients(self) -> bool:
+        return self._way is not None and self._way.way.config.authenticates
 
     def _configure(self, config: Config) -> None:
         fleet = Fleet({name: each.needs for name, each in config.everything.items()}, tuple(config.dependencies))
@@ -201,8 +271,8 @@ class App:
                 return self._refuse(text, [text])
             self._configure(config)
             await self._engine.settled()
-            if config.server != self._config.server:
-                log.warning("changes of server take effect at the next start")
+            if _addresses(config) != _addresses(self._config):
+                log.warning("changes of server.listen and server.health_listen take effect at the next start")
             self._config = config
             self._loaded_at = time.time()
             self._error = None
@@ -261,6 +331,9 @@ class App:
     def parts(self, *, openmetrics: bool, of_services: bool = True) -> list[bytes]:
         """Return the exposition, in parts to be joined."""
         self._sharing.publish()
+        self._own.put(m.REFUSED, {(why,): float(number) for why, number in self._refused.items()})
+        self._own.put(m.CLOSED, {(why,): float(number) for why, number in self._closed.items()})
+        self._own.put(m.LOG_DROPPED, {(): float(self._web.log_dropped())})
         return self._store.parts(openmetrics=openmetrics, of_services=of_services)
 
     def to_others(self) -> Mapping[str, object] | None:
@@ -294,7 +367,14 @@ class App:
             raise UnknownTarget(f"no such target; configured: {known}")
         if len(states) > 1:
             raise UnknownTarget(f"choose one with target=: {', '.join(state.target.name for state in states)}")
-        return await self._engine.run_on_demand(states[0])
+        run = asyncio.create_task(self._engine.run_on_demand(states[0]), name="probe on demand")
+        self._on_demand.add(run)
+        run.add_done_callback(self._on_demand.discard)
+        try:
+            return await run
+        except asyncio.CancelledError:
+            run.cancel()
+            raise
 
     def observe_scrape(self, seconds: float, size: int) -> None:
         """Note what a scrape cost."""
@@ -316,6 +396,19 @@ class App:
     def _note_load(self) -> None:
         self._own.put(m.RELOAD_OK, {(): 1.0})
         self._own.put(m.RELOAD_TIME, {(): self._loaded_at})
+
+
+def _addresses(config: Config) -> tuple[Address, Address | None]:
+    return config.server.listen, config.server.health_listen
+
+
+def _count(counter: Counter[str], why: Turned | Closed) -> None:
+    counter[why.value] += 1
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _cluster(config: Config) -> ClusterSettings:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from exporter.visible import visible
+
 __all__ = ["PROBER_FAULTS", "Failure", "Reason", "Stage", "Verdict"]
 
 
@@ -125,7 +127,7 @@ class Failure(Exception):  # noqa: N818 - it says what was found, it is not an e
     Args:
         stage: How far the attempt got.
         reason: What went wrong; decides between down and unknown.
-        detail: One line for people: bounded, without secrets. Never a label value.
+        detail: One line for people: bounded, without secrets. Never a label value. What a terminal would obey is marked.
     """
 
     MAX_DETAIL = 300
@@ -134,7 +136,7 @@ class Failure(Exception):  # noqa: N818 - it says what was found, it is not an e
         super().__init__(detail)
         self.stage = stage
         self.reason = reason
-        self.detail = " ".join(detail.split())[: self.MAX_DETAIL]
+        self.detail = visible(" ".join(detail[: 4 * self.MAX_DETAIL].split()))[: self.MAX_DETAIL]
 
     @property
     def verdict(self) -> Verdict:

@@ -27,6 +27,23 @@ def validate(config_path: Path) -> None:
     click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
 
 
+@config.command("check-web")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def check_web(file: Path) -> None:
+    """Check a web configuration file (see `serve --web.config.file`), and the certificates and keys that it names.
+
+    A file that other exporters use can be checked too: what makes no difference here is told.
+    """
+    from exporter.web.access.file import notes
+    from exporter.web.access.follow import load
+
+    way = load(file)
+    for note in notes(way.config):
+        click.echo(f"{file}: note: {note}")
+    fences = ", ".join(sorted(way.fences())) or "nobody is kept out"
+    click.echo(f"{file}: ok: {fences}")
+
+
 @config.command()
 def schema() -> None:
     """Print the JSON Schema, for editors."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 
 import click
@@ -24,23 +23,32 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.command()
 @config_option
 @click.option("--listen", callback=_address, help="Listen on host:port instead of where the configuration says.")
+@click.option(
+    "--web.config.file",
+    "web_config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TLS, users and headers of the endpoints, in the format of exporter-toolkit; followed as it changes.",
+)
+@click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Let POST /-/reload reload the configuration.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
-def serve(config_path: Path, listen: Address | None, log_level: str) -> int:
+def serve(config_path: Path, listen: Address | None, web_config: Path | None, lifecycle: bool, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes while it starts must not end it: the file is read anyway
     import logging
 
     import uvloop
 
-    from exporter.app import App, EssentialTaskEnded
+    from exporter.app import App, EssentialTaskEnded, WebOptions
     from exporter.config.loader import load
+    from exporter.logs import LogThread
 
     log = logging.getLogger("exporter")
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = load(config_path)
+    lines = LogThread(log_level.upper())
+    web = WebOptions(web_config, lifecycle, lambda: lines.dropped)
 
     async def run() -> None:
-        await App(config_path, config, listen).run()
+        await App(config_path, config, listen, web).run()
 
     try:
         uvloop.run(run())
@@ -50,4 +58,6 @@ def serve(config_path: Path, listen: Address | None, log_level: str) -> int:
     except OSError as error:
         log.critical("%s", error)
         return 1
+    finally:
+        lines.close()
     return 0

@@ -22,7 +22,7 @@ from yaml.reader import ReaderError
 
 from exporter.config.errors import ConfigError, Problem
 
-__all__ = ["Document", "Fault", "Location", "Place", "parse_document", "read_document"]
+__all__ = ["Document", "Fault", "Location", "Place", "parse_document", "read_document", "read_text"]
 
 Place = tuple[int, int]
 Location = tuple[str | int, ...]
@@ -76,6 +76,15 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
     Raises:
         ConfigError: The file cannot be read or is not YAML; other problems are collected in the document.
     """
+    return parse_document(read_text(path), str(path), os.environ if environment is None else environment)
+
+
+def read_text(path: Path) -> str:
+    """Read a file of text.
+
+    Raises:
+        ConfigError: It cannot be read, is no text, or is too large.
+    """
     name = str(path)
     try:
         raw = _read(path)
@@ -87,7 +96,7 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
         _refuse(name, (0, 0), f"cannot be read: {reason}")
     if len(raw) > MAX_BYTES:
         _refuse(name, (0, 0), f"is larger than {MAX_BYTES} bytes")
-    return parse_document(text, name, os.environ if environment is None else environment)
+    return text
 
 
 def _read(path: Path) -> bytes:

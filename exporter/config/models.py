@@ -9,11 +9,12 @@ from pydantic import Field, StringConstraints, create_model, model_validator
 
 from exporter.config.floor import Floor
 from exporter.config.kubernetes import ClusterSettings, KubernetesInstances
+from exporter.config.server import Server
 from exporter.config.thresholds import THRESHOLDS, Thresholds
 from exporter.ownership.settings import SharingSettings
 from exporter.probes import probe_types
 from exporter.probing.probe import Confirmation, ProbeSettings
-from exporter.values import Address, AddressField, DnsName, Duration, Labels, Settings
+from exporter.values import AddressField, DnsName, Duration, Labels, Settings
 
 __all__ = [
     "Config",
@@ -29,13 +30,6 @@ __all__ = [
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=2000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-
-
-class Server(Settings):
-    """Where the exporter itself listens."""
-
-    listen: AddressField = Field(Address("0.0.0.0", 9818), description="Address of the endpoints.")  # noqa: S104 - a scrape comes from elsewhere
-    drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")
 
 
 class Links(Settings):

@@ -126,6 +126,31 @@ RELOAD_OK = gauge(
 RELOAD_TIME = gauge(
     "probe_exporter_config_last_reload_success_timestamp_seconds", "Unix time of the last load that worked.", owner=_SELF
 )
+WEB_RELOAD_OK = gauge(
+    "probe_exporter_web_config_last_reload_successful",
+    "1 if the web configuration file and what it names could be read as they are now, 0 while what was read before is in "
+    "use. Without such a file there is no series.",
+    owner=_SELF,
+)
+REFUSED = counter(
+    "probe_exporter_requests_refused_total",
+    "Requests to the exporter itself that were turned away: a `host` it is not known by, over the `rate`, a `login` that is "
+    "missing or wrong, a `role` that does not name the client, a page of another `site`, `busy` with logins.",
+    "reason",
+    owner=_SELF,
+)
+CLOSED = counter(
+    "probe_exporter_connections_closed_total",
+    "Connections of the exporter's clients that were closed because all were taken: `taken_back` from one that was idle or "
+    "did not read, or `turned_away` as they came.",
+    "reason",
+    owner=_SELF,
+)
+LOG_DROPPED = counter(
+    "probe_exporter_log_lines_dropped_total",
+    "Lines of the log that could not be written: nobody reads the pipe, or the disk is full.",
+    owner=_SELF,
+)
 READY = gauge(
     "probe_exporter_ready",
     "1 once everything that the configuration names has a verdict or a reason for having none: what has no series then is "
@@ -157,7 +182,7 @@ CORE: tuple[Family, ...] = (
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
     DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
     LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,
-    RELOAD_OK, RELOAD_TIME, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
+    RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

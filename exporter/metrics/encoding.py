@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from exporter.visible import visible
+
 __all__ = ["MAX_LABEL_LENGTH", "format_value", "label_pairs", "sample_prefix", "value_end"]
 
 MAX_LABEL_LENGTH = 1024
@@ -34,12 +36,13 @@ def value_end(value: float) -> bytes:
 
 
 def escape(value: str) -> str:
-    """Escape a label value; cut it to `MAX_LABEL_LENGTH`; replace lone surrogates, which UTF-8 cannot carry."""
+    """Escape a label value; cut it to `MAX_LABEL_LENGTH`; mark what would be obeyed rather than shown, and lone surrogates,
+    which UTF-8 cannot carry."""
     if len(value) > MAX_LABEL_LENGTH:
         value = value[:MAX_LABEL_LENGTH]
     if value.isascii() and value.isalnum():  # most are: skip the table
         return value
-    return value.translate(_ESCAPES).encode("utf-8", "replace").decode()
+    return visible(value, keep="\n").translate(_ESCAPES)
 
 
 def label_pairs(pairs: Iterable[tuple[str, str]]) -> str:

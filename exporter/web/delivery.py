@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, aclosing, contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TypeGuard
@@ -14,8 +14,12 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from exporter.web import compression
+from exporter.web.access.gate import HEALTH, Gate
+from exporter.web.door import Door, Doors
+from exporter.web.held import Held
 from exporter.web.limits import ServerLimits
 from exporter.web.refusal import Refusal, refuse
+from exporter.web.turns import Turns
 from exporter.web.worker import Worker
 
 __all__ = ["FENCE", "AnswerMiddleware", "Fence", "Stream", "Whole"]
@@ -25,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _PIECE = 262_144
 """Bytes of a large body that are sent in one go."""
+
+_CHEAP = frozenset({"/", "/metrics", *HEALTH})
+"""Answers that are made once for all who ask in the same moment, or cost nothing: they are never too many."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -84,34 +91,60 @@ class AnswerMiddleware:
     Args:
         worker: Where answers are compressed.
         limits: What clients may use.
+        gate: Asked before a request is answered; None where all are.
+        doors: The connections, told which of them are at work.
+        headers: Asked for the headers that an operator wants on every answer.
     """
 
-    def __init__(self, worker: Worker, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        limits: ServerLimits,
+        gate: Gate | None = None,
+        doors: Doors | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._worker = worker
         self._limits = limits
-        self._under_way = 0
+        self._gate = gate
+        self._doors = doors
+        self._headers = headers
+        self._turns = Turns()
+        self._held = Held(limits.held)
+        self._making = 0
 
     @web.middleware
     async def deliver(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request and send the answer."""
-        self._under_way += 1
+        door = self._doors.of(request.protocol) if self._doors is not None else None
+        if door is None:
+            return await self._deliver(request, handler, None)
+        door.busy()
         try:
-            response = await self._answer(request, handler)
+            return await self._deliver(request, handler, door)
+        finally:
+            door.idle()
+
+    async def _deliver(self, request: web.Request, handler: Handler, door: Door | None) -> web.StreamResponse:
+        with ExitStack() as stack:
+            response = await self._answer(request, handler, stack)
             if isinstance(response, Whole):
                 compression.vary(response)
             elif isinstance(response, web.Response):
                 await self._compress(request, response)
             elif isinstance(response, Stream):
                 self._compress_stream(request, response)
-            response.headers.update(_HEADERS)
+            if not isinstance(response, Stream):  # which is made while it is sent
+                stack.close()
+            response.headers.update({**_HEADERS, **self._headers()})
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
-            return await self._send(request, response)
-        finally:
-            self._under_way -= 1
+            return await self._send(request, response, door)
 
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, handler: Handler, stack: ExitStack) -> web.StreamResponse:
         try:
-            self._admit(request)
+            if self._gate is not None:
+                await self._gate.check(request)
+            stack.enter_context(self._admitted(request))
             return await handler(request)
         except Refusal as refusal:
             return refuse(request, refusal)
@@ -121,11 +154,20 @@ class AnswerMiddleware:
             log.exception("%s %s failed", request.method, request.path)
             return refuse(request, Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect of the exporter; its log says more"))
 
-    def _admit(self, request: web.Request) -> None:
-        if self._under_way > self._limits.requests:
-            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", {hdrs.RETRY_AFTER: "1"})
+    @contextmanager
+    def _admitted(self, request: web.Request) -> Iterator[None]:
         if (request.content_length or 0) > self._limits.body:
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", {hdrs.CONNECTION: "close"})
+        if request.path in _CHEAP:
+            yield
+            return
+        if self._making >= self._limits.requests:
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once", {hdrs.RETRY_AFTER: "1"})
+        self._making += 1
+        try:
+            yield
+        finally:
+            self._making -= 1
 
     async def _compress(self, request: web.Request, response: web.Response) -> None:
         body = response.body
@@ -153,7 +195,7 @@ class AnswerMiddleware:
                     yield packed
         yield packer.flush()
 
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    async def _send(self, request: web.Request, response: web.StreamResponse, door: Door | None) -> web.StreamResponse:
         transport = request.transport
         if transport is None:
             return response
@@ -166,23 +208,60 @@ class AnswerMiddleware:
                 if isinstance(response, Stream):
                     return await _send_stream(request, response, deadline)
                 if isinstance(response, Whole):
-                    return await _send_whole(request, response)
+                    with self._held.holding(response.pieces, response.content_length or 0, door):
+                        return await self._send_whole(request, response)
                 if _is_large(response, request.method):
-                    return await _send_in_pieces(request, response)
+                    with self._held.holding(response.body, len(_body(response)), door):
+                        return await self._send_in_pieces(request, response)
                 await response.prepare(request)
                 await response.write_eof()
         except _OutOfDate:
             log.info("what %s was to be told may not be sent any more; connection closed", request.path)
             transport.abort()
-        except TimeoutError:
+        except TimeoutError as error:
             log.info("a client of %s read too slowly; connection closed", request.path)
             transport.abort()
-        except ConnectionError:
+            _let_go(error)
+        except ConnectionError as error:
             log.debug("a client of %s went away", request.path)
+            _let_go(error)
         except Exception:  # in the middle of a stream, whose status is sent: what is missing shows that it failed
             log.exception("%s %s failed", request.method, request.path)
             transport.abort()
         return response
+
+    async def _send_whole(self, request: web.Request, whole: Whole) -> Whole:
+        await whole.prepare(request)
+        if request.method != hdrs.METH_HEAD:
+            for piece in whole.pieces:
+                await self._turns.take()
+                _check(request)
+                await whole.write(piece)
+        await whole.write_eof()
+        return whole
+
+    async def _send_in_pieces(self, request: web.Request, response: web.Response) -> web.StreamResponse:
+        """Send a large body so that the event loop is not held up by copying all of it at once."""
+        body = _body(response)
+        stream = web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers)
+        stream.content_length = len(body)
+        await stream.prepare(request)
+        view = memoryview(body)
+        for start in range(0, len(body), _PIECE):
+            await self._turns.take()
+            _check(request)
+            await stream.write(view[start : start + _PIECE])
+        await stream.write_eof()
+        return stream
+
+
+def _let_go(error: BaseException) -> None:
+    """Forget where an error was raised: a future there holds the error, and so all that was to be sent would stay in memory
+    until a full garbage collection, which is rare."""
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__context__
 
 
 class _OutOfDate(Exception):  # noqa: N818 - it says what happened
@@ -213,37 +292,15 @@ async def _send_stream(request: web.Request, stream: Stream, deadline: asyncio.T
     return stream
 
 
+def _body(response: web.Response) -> bytes:
+    assert isinstance(response.body, bytes)  # noqa: S101 - it is large
+    return response.body
+
+
 def _is_large(response: web.StreamResponse, method: str) -> TypeGuard[web.Response]:
     if method == hdrs.METH_HEAD or not isinstance(response, web.Response):
         return False
     return isinstance(response.body, bytes) and len(response.body) > _PIECE
-
-
-async def _send_whole(request: web.Request, whole: Whole) -> Whole:
-    await whole.prepare(request)
-    if request.method != hdrs.METH_HEAD:
-        for piece in whole.pieces:
-            _check(request)
-            await whole.write(piece)
-            await asyncio.sleep(0)
-    await whole.write_eof()
-    return whole
-
-
-async def _send_in_pieces(request: web.Request, response: web.Response) -> web.StreamResponse:
-    """Send a large body so that the event loop is not held up by copying all of it at once."""
-    body = response.body
-    assert isinstance(body, bytes)  # noqa: S101 - it is large
-    stream = web.StreamResponse(status=response.status, reason=response.reason, headers=response.headers)
-    stream.content_length = len(body)
-    await stream.prepare(request)
-    view = memoryview(body)
-    for start in range(0, len(body), _PIECE):
-        _check(request)
-        await stream.write(view[start : start + _PIECE])
-        await asyncio.sleep(0)
-    await stream.write_eof()
-    return stream
 
 
 def _routers(request: web.Request, error: web.HTTPException) -> Refusal:

@@ -91,6 +91,9 @@ class Exposition:
     async def probe(self, request: web.Request) -> web.Response:
         """Run one configured probe now."""
         service, probe, target = _question(request)
+        ending = self._backend.healthy()
+        if ending is not None:
+            raise _busy(ending)
         if self._probes >= self._limits.probes:
             raise _busy("too many probes are being run on demand")
         self._probes += 1

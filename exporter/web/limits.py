@@ -12,8 +12,11 @@ class ServerLimits:
     """Bounds of the server; times are seconds, sizes are bytes.
 
     Attributes:
-        connections: Open at once; more are closed as they arrive, so that strangers cannot take the probes' descriptors.
-        requests: Being answered at once; more get 503.
+        connections: Open at once, so that strangers cannot take the probes' descriptors; one more takes the place of one
+            that is idle, or whose client does not read, and is closed where there is none.
+        health: The same of the listener for health.
+        requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
+        held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
         idle: How long a connection may take to send a whole request head, the first or the next.
             Above the usual scrape intervals, so that a scraper's connection is kept.
@@ -26,7 +29,9 @@ class ServerLimits:
     """
 
     connections: int = 512
+    health: int = 64
     requests: int = 64
+    held: int = 67_108_864
     probes: int = 16
     idle: float = 75.0
     send: float = 30.0

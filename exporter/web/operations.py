@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from exporter.ownership.peers import PATH
 from exporter.web.backend import Backend
@@ -16,17 +15,29 @@ __all__ = ["Operations"]
 
 
 class Operations:
-    """The endpoints for operators."""
+    """The endpoints for operators.
 
-    def __init__(self, backend: Backend) -> None:
+    Args:
+        backend: The daemon.
+        lifecycle: Whether the configuration may be reloaded over HTTP.
+    """
+
+    def __init__(self, backend: Backend, *, lifecycle: bool) -> None:
         self._backend = backend
+        self._lifecycle = lifecycle
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
         return [
+            *self.health(),
+            web.post("/-/reload", self.reload),
+        ]
+
+    def health(self) -> list[web.RouteDef]:
+        """Return what is served to a platform and to other exporters."""
+        return [
             web.get("/-/healthy", self.healthy),
             web.get("/-/ready", self.ready),
-            web.post("/-/reload", self.reload),
             web.get(PATH, self.lease),
         ]
 
@@ -46,10 +57,11 @@ class Operations:
             raise Refusal(HTTPStatus.NOT_FOUND, "this exporter shares no lease")
         return web.json_response(said)
 
-    async def reload(self, request: web.Request) -> web.Response:
+    async def reload(self, _request: web.Request) -> web.Response:
         """Read the configuration anew. Once begun it is carried through, whether or not the client waits for it."""
-        if _from_elsewhere(request):
-            raise Refusal(HTTPStatus.FORBIDDEN, "a page of another site may not reload the configuration")
+        if not self._lifecycle:
+            text = "reloading over HTTP is off; start with --web.enable-lifecycle, or send SIGHUP"
+            raise Refusal(HTTPStatus.FORBIDDEN, text)
         problems = await asyncio.shield(asyncio.ensure_future(self._backend.reload()))
         if problems:
             lines = ["the configuration was not reloaded, the old one is kept:", *(f"  {problem}" for problem in problems)]
@@ -61,19 +73,3 @@ def _state(name: str, reason: str | None, more: str = "") -> web.Response:
     if reason is not None:
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"not {name}: {reason}")
     return web.Response(text=f"{name}\n{more}\n" if more else f"{name}\n")
-
-
-def _from_elsewhere(request: web.Request) -> bool:
-    """Tell a browser that another site's page sent here; what is not a browser sends neither header."""
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and _host(origin) != request.host.lower():
-        return True
-    return request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
-
-
-def _host(origin: str) -> str | None:
-    """Return the host and port of an origin; None for what is none, such as `null` or `http://[`."""
-    try:
-        return urlsplit(origin).netloc.lower() or None
-    except ValueError:
-        return None

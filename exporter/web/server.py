@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from exporter.values import Address
+from exporter.web.access import Access
+from exporter.web.access.gate import Gate
 from exporter.web.api import Api
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
 from exporter.web.delivery import AnswerMiddleware
+from exporter.web.door import Doors, Entrance, Handler
 from exporter.web.exposition import Exposition
+from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
+from exporter.web.listener import Listener
 from exporter.web.operations import Operations
 from exporter.web.page import Pages
 from exporter.web.worker import Worker
 
-__all__ = ["make_app", "serve"]
-
-_BACKLOG = 128
+__all__ = ["make_app", "serve", "serve_health"]
 
 _protocol_log = logging.getLogger("exporter.web.protocol")
 
@@ -37,14 +39,26 @@ def _is_ours(record: logging.LogRecord) -> bool:
 _protocol_log.addFilter(_is_ours)
 
 
-def make_app(backend: Backend, worker: Worker, limits: ServerLimits) -> web.Application:
+def make_app(
+    backend: Backend, worker: Worker, limits: ServerLimits, access: Access | None = None, doors: Doors | None = None
+) -> web.Application:
     """Put the endpoints together."""
-    app = web.Application(middlewares=[AnswerMiddleware(worker, limits).deliver], client_max_size=limits.body)
+    access = access or Access()
+    gate = Gate(access.way, access.server, access.turned)
+
+    def headers() -> Mapping[str, str]:
+        way = access.way()
+        return way.config.http_server_config.headers.set if way is not None else {}
+
+    middleware = AnswerMiddleware(worker, limits, gate, doors, headers)
+    app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
     exposition, api, pages = Exposition(backend, limits, worker), Api(backend, worker), Pages(backend, worker)
-    for part in (exposition, Operations(backend), api, pages, Assets()):
+    operations = Operations(backend, lifecycle=access.lifecycle)
+    for part in (exposition, operations, api, pages, Assets()):
         app.add_routes(part.routes())
 
     async def close(_: web.Application) -> None:
+        gate.close()
         for part in (exposition, api, pages):
             await part.close()
 
@@ -53,21 +67,68 @@ def make_app(backend: Backend, worker: Worker, limits: ServerLimits) -> web.Appl
 
 
 @asynccontextmanager
-async def serve(backend: Backend, address: Address, limits: ServerLimits | None = None) -> AsyncIterator[Address]:
+async def serve(
+    backend: Backend, address: Address, limits: ServerLimits | None = None, access: Access | None = None
+) -> AsyncIterator[Address]:
     """Serve until the block ends; give the address that is listened on, which tells the port where 0 was asked for.
 
     Args:
         backend: The daemon.
         address: Where to listen.
         limits: What clients may use, where it is not the usual.
+        access: How clients are let in, where not all are.
 
     Raises:
         OSError: The address cannot be listened on; the text names it and says why.
     """
+    limits, access = limits or ServerLimits(), access or Access()
+    worker = Worker()
+    try:
+        guard = Guard(limits.connections, access.closed)
+        async with _listening(
+            lambda doors: make_app(backend, worker, limits, access, doors), address, limits, guard, access.way
+        ) as found:
+            yield found
+    finally:
+        worker.close()
+
+
+@asynccontextmanager
+async def serve_health(backend: Backend, address: Address, limits: ServerLimits | None = None) -> AsyncIterator[Address]:
+    """Serve what platforms and other exporters ask, over plain HTTP and to anybody; see `serve`."""
     limits = limits or ServerLimits()
     worker = Worker()
+
+    def make(doors: Doors) -> web.Application:
+        middleware = AnswerMiddleware(worker, limits, doors=doors)
+        app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
+        app.add_routes(Operations(backend, lifecycle=False).health())
+        return app
+
+    try:
+        async with _listening(make, address, limits, Guard(limits.health), lambda: None) as found:
+            yield found
+    finally:
+        worker.close()
+
+
+@asynccontextmanager
+async def _listening(
+    make: Callable[[Doors], web.Application],
+    address: Address,
+    limits: ServerLimits,
+    guard: Guard,
+    entrance: Callable[[], Entrance | None],
+) -> AsyncIterator[Address]:
+    """Listen, with what is made for the connections, until the block ends."""
+
+    def handler() -> Handler:
+        assert runner.server is not None  # noqa: S101 - the runner was set up
+        return runner.server()
+
+    doors = Doors(guard, handler, entrance)
     runner = web.AppRunner(
-        make_app(backend, worker, limits),
+        make(doors),
         access_log=None,
         logger=_protocol_log,
         handle_signals=False,
@@ -78,47 +139,16 @@ async def serve(backend: Backend, address: Address, limits: ServerLimits | None 
         max_headers=limits.headers,
         lingering_time=1.0,
     )
-    try:
+    async with AsyncExitStack() as stack:
         await runner.setup()
-        listener = await _listen(runner, address, limits)
-        try:
-            yield Address(address.host, listener.sockets[0].getsockname()[1])
-        finally:
-            listener.close()
-            await _end(runner)
-    finally:
-        worker.close()
+        stack.push_async_callback(_end, runner, doors)
+        listener = await Listener.open(address, doors.accept)
+        stack.callback(listener.close)
+        yield Address(address.host, listener.port)
 
 
-async def _listen(runner: web.AppRunner, address: Address, limits: ServerLimits) -> asyncio.Server:
-    server = runner.server
-    assert server is not None  # noqa: S101 - the runner was set up
-
-    def accept() -> asyncio.Protocol:
-        return server() if len(server.connections) < limits.connections else _Full()
-
-    try:
-        return await asyncio.get_running_loop().create_server(accept, address.host, address.port, backlog=_BACKLOG)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
-
-
-async def _end(runner: web.AppRunner) -> None:
+async def _end(runner: web.AppRunner, doors: Doors) -> None:
     """Let requests under way end, cancel the others, and leave no connection waiting for its client to read."""
-    assert runner.server is not None  # noqa: S101 - the runner was set up
-    transports = [connection.transport for connection in runner.server.connections]
     await runner.cleanup()
-    for transport in transports:
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
+    await doors.close()
     await asyncio.sleep(0)
-
-
-class _Full(asyncio.Protocol):
-    """What a connection gets that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()

@@ -27,7 +27,8 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 class Daemon:
     """`python -m exporter serve`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, loop_port: int | None = None) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], *options: str, loop_port: int | None = None) -> None:
+        self.options = options
         self.port = loop_port or free_port()
         self.path = folder / "exporter.yml"
         self.log_path = folder / "exporter.log"
@@ -41,6 +42,7 @@ class Daemon:
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it is ready or at least answers."""
         command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "exporter", "serve", "--config", str(self.path)]
+        command += ["--web.enable-lifecycle", *self.options]
         environment = {**os.environ, "PYTHONWARNINGS": "error"}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)

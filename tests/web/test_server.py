@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 import time
@@ -16,7 +17,7 @@ from exporter.web.endpoints import ENDPOINTS
 from exporter.web.limits import ServerLimits
 from exporter.web.server import make_app, serve
 from exporter.web.worker import Worker
-from tests.web.conftest import ANYWHERE
+from tests.web.conftest import ANYWHERE, OPEN
 from tests.web.raw import Raw
 from tests.web.samples import FakeBackend
 
@@ -173,34 +174,40 @@ async def test_a_client_that_goes_away_does_no_harm(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def test_one_connection_too_many_is_closed_and_room_is_made_again(backend: FakeBackend) -> None:
-    async with serve(backend, ANYWHERE, ServerLimits(connections=2)) as address:
-        async with Raw(address) as first, Raw(address) as second:
-            for raw in (first, second):
-                await raw.send("GET /")
+async def test_one_connection_too_many_takes_the_place_of_the_one_idle_for_longest(backend: FakeBackend) -> None:
+    async with (
+        serve(backend, ANYWHERE, ServerLimits(connections=2)) as address,
+        Raw(address) as first,
+        Raw(address) as second,
+    ):
+        for raw in (first, second):
+            await raw.send("GET /")
             await asyncio.sleep(0.05)
-            async with Raw(address) as third:
-                await _closed(third, 5)
-        async with asyncio.timeout(5), ClientSession(f"http://{address}") as client:
-            while True:
-                try:
-                    async with client.get("/-/healthy") as answer:
-                        assert answer.status == 200
-                        break
-                except OSError:
-                    await asyncio.sleep(0.02)
+        async with Raw(address) as third:
+            await _closed(first, 5)
+            await third.send("GET /-/healthy HTTP/1.0\r\n\r\n")
+            assert b" 200 OK" in await third.read()
+        await second.send(" HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in await second.read()
 
 
 async def test_too_many_requests_at_once_are_refused(backend: FakeBackend) -> None:
     backend.hold = asyncio.Event()
-    async with serve(backend, ANYWHERE, ServerLimits(requests=1)) as address, ClientSession(f"http://{address}") as client:
+    limits = ServerLimits(requests=1)
+    async with (
+        serve(backend, ANYWHERE, limits, OPEN) as address,
+        ClientSession(f"http://{address}") as client,
+    ):
         reload = asyncio.create_task(client.post("/-/reload"))
         await asyncio.sleep(0.05)
-        async with client.get("/metrics") as answer:
+        async with client.get("/api/v1/targets") as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        for path in ("/metrics", "/-/healthy", "/-/ready", "/"):
+            async with client.get(path) as answer:
+                assert answer.status == 200
         backend.hold.set()
         (await reload).release()
-        async with client.get("/metrics") as answer:
+        async with client.get("/api/v1/targets") as answer:
             assert answer.status == 200
 
 
@@ -293,3 +300,22 @@ def test_the_application_is_an_aiohttp_one(backend: FakeBackend) -> None:
     worker = Worker()
     assert isinstance(make_app(backend, worker, ServerLimits()), web.Application)
     worker.close()
+
+
+async def test_what_was_to_be_sent_is_let_go_with_the_client(backend: FakeBackend) -> None:
+    """Without a full garbage collection, which is rare."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with serve(backend, ANYWHERE) as address:
+            for path in ("/metrics", "/api/v1/targets"):
+                for size in range(5):
+                    backend.exposition = b"x" * (20_000_000 + size)
+                    async with Raw(address) as raw:
+                        await raw.send(GET.format(path))
+                        await asyncio.sleep(0.05)
+            async with asyncio.timeout(10):
+                while any(isinstance(each, web.StreamResponse) for each in gc.get_objects()):
+                    await asyncio.sleep(0.05)
+    finally:
+        gc.enable()

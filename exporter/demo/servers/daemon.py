@@ -45,4 +45,4 @@ class ExporterServer(WebServer):
 
     def command(self) -> Iterable[str | Path]:
         """Return the command line."""
-        return [sys.executable, "-m", "exporter", "serve", "--config", self.config_path]
+        return [sys.executable, "-m", "exporter", "serve", "--config", self.config_path, "--web.enable-lifecycle"]

@@ -1,0 +1,53 @@
+"""Settings of the exporter's own endpoints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from exporter.parsing import is_host
+from exporter.values import Address, AddressField, Duration, Settings
+
+__all__ = ["Roles", "Server"]
+
+
+def _host_name(name: str) -> str:
+    if not is_host(name.removeprefix("*.")):
+        raise ValueError("expected a DNS name, or *. and one")
+    return name
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+Who = tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...]
+
+
+class Roles(Settings):
+    """Who may do what: users of basic auth, and names (SANs) of client certificates.
+
+    What names nobody, all may who are let in.
+    """
+
+    scrape: Who | None = Field(None, description="Who may read /metrics.")
+    pages: Who | None = Field(None, description="Who may see the pages and the JSON API.")
+    act: Who | None = Field(None, description="Who may have probes run on demand, and the configuration reloaded.")
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them names somebody."""
+        return any(who is not None for who in (self.scrape, self.pages, self.act))
+
+
+class Server(Settings):
+    """Where the exporter itself listens, and who may ask it what."""
+
+    listen: AddressField = Field(Address("0.0.0.0", 9818), description="Address of the endpoints.")  # noqa: S104 - a scrape comes from elsewhere
+    health_listen: AddressField | None = Field(
+        None,
+        description="A second address, for /-/healthy, /-/ready and /-/lease alone, which anybody may ask over plain HTTP.",
+    )
+    hosts: tuple[HostName, ...] = Field(
+        (), description="Names by which clients may ask, besides addresses and localhost; *.example.com for all below it."
+    )
+    roles: Roles = Field(default_factory=Roles, description="Who may do what, of those who are let in.")
+    drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")

@@ -1,0 +1,22 @@
+"""Memory that is free goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+
+__all__ = ["give_back"]
+
+
+def give_back() -> bool:
+    """Return free memory to the system; say whether there was any. Blocking: some milliseconds, in which other threads that
+    want large blocks wait.
+
+    Of what a large scrape took, the C library keeps most for the next one, for ever, also when it was ten at once. Only
+    glibc is asked; others return what is free by themselves.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return False
+    trim.argtypes, trim.restype = (ctypes.c_size_t,), ctypes.c_int
+    return bool(trim(0))

@@ -1,0 +1,93 @@
+"""The log: written by a thread, so that a pipe that nobody reads holds up nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+from threading import Event, Thread
+
+from exporter.visible import visible
+
+__all__ = ["LogThread"]
+
+_WAITING = 10_000
+"""Lines that may wait to be written; of more, the number is kept."""
+
+_LONGEST = 16_384
+"""Characters of a line, a traceback included."""
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Visible(logging.Formatter):
+    """Formats a line so that nothing in it is obeyed by a terminal, or can pass for another line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if len(text) > _LONGEST:
+            text = f"{text[:_LONGEST]}… ({len(text)} characters)"
+        return visible(text, keep="\t\n").replace("\n", "\n  ")
+
+
+class _Dropping(logging.Handler):
+    """Hands lines over, and counts those for which there is no room."""
+
+    def __init__(self, lines: queue.Queue[str | None]) -> None:
+        super().__init__()
+        self._lines = lines
+        self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self.dropped += 1
+        except Exception:
+            self.handleError(record)
+
+
+class LogThread:
+    """Has all that is logged written by a thread, within bounds. What cannot be written is dropped and counted.
+
+    Args:
+        level: The least level that is written.
+        descriptor: Where to: a file descriptor, since a stream's lock would be held while it waits, also at the end of
+            the process.
+    """
+
+    def __init__(self, level: int | str, descriptor: int = 2) -> None:
+        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._handler = _Dropping(self._lines)
+        self._handler.setFormatter(_Visible(_FORMAT))
+        self._descriptor = descriptor
+        self._lost = 0
+        self._ended = Event()
+        root = logging.getLogger()
+        root.setLevel(level)
+        root.addHandler(self._handler)
+        Thread(target=self._write, name="log", daemon=True).start()
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written: there was no room, or the writing failed."""
+        return self._handler.dropped + self._lost
+
+    def close(self, within: float = 1.0) -> None:
+        """Write what waits, as far as it can be within so many seconds."""
+        logging.getLogger().removeHandler(self._handler)
+        try:
+            self._lines.put(None, timeout=within)
+        except queue.Full:
+            return
+        self._ended.wait(within)
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not None:
+            try:
+                left = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+            except OSError:  # a full disk, a pipe whose reader has gone
+                self._lost += 1
+        self._ended.set()

@@ -1,0 +1,156 @@
+"""The web configuration file as it is now: read again when it or what it names was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from exporter.config.errors import ConfigError, Problem
+from exporter.net.files import read_aside
+from exporter.web.access.file import WebConfig, notes, read
+from exporter.web.access.tls import names_of, server_context
+
+__all__ = ["FollowedFile", "Way", "load"]
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""Seconds between two looks at the files: what was rotated is in use at the next connection after one."""
+
+
+class Way:
+    """How clients are let in: what one reading of the file came to.
+
+    Attributes:
+        config: The file.
+        tls: What to speak TLS with; None for plain text.
+    """
+
+    def __init__(self, config: WebConfig) -> None:
+        self.config = config
+        self.tls: ssl.SSLContext | None = None
+        if config.tls_server_config is not None:
+            self.tls = server_context(config.tls_server_config)
+
+    def lets_in(self, certificate: dict[str, Any] | None) -> bool:
+        """Tell whether a client with this certificate may come in: TLS has verified it."""
+        tls = self.config.tls_server_config
+        allowed = tls.client_allowed_sans if tls is not None else None
+        return allowed is None or not names_of(certificate).isdisjoint(allowed)
+
+    def fences(self) -> frozenset[str]:
+        """Name what keeps strangers out."""
+        tls = self.config.tls_server_config
+        return frozenset(
+            name
+            for name, there in (
+                ("TLS", tls is not None),
+                ("client certificates", tls is not None and tls.requires),
+                ("client_allowed_sans", tls is not None and tls.client_allowed_sans is not None),
+                ("basic_auth_users", bool(self.config.basic_auth_users)),
+            )
+            if there
+        )
+
+
+def load(path: Path) -> Way:
+    """Read a file and what it names. Blocking.
+
+    Raises:
+        ConfigError: It cannot be used; no message repeats what the file holds.
+    """
+    config = read(path)
+    try:
+        return Way(config)
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise ConfigError([Problem(str(path), 0, 0, "tls_server_config", text)]) from None
+
+
+class FollowedFile:
+    """A web configuration file, and how clients are let in by it.
+
+    A file that cannot be used, as in the middle of its being written, leaves in use what was read before. And nothing that
+    is written into it opens the door: what keeps strangers out is taken away by a restart alone, since half a file looks
+    like one that asks for less.
+
+    Blocking (reads files).
+
+    Args:
+        path: The file.
+        told: Is told whether the last reading worked, whenever that changes.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+
+    def __init__(self, path: Path, told: Callable[[bool], None]) -> None:
+        self._path = path
+        self._told = told
+        self._complaint: str | None = None
+        self._way = load(path)
+        self._said = self._digest(self._way)
+        for note in notes(self._way.config):
+            log.warning("%s: %s", path, note)
+
+    @property
+    def way(self) -> Way:
+        """How clients are let in."""
+        return self._way
+
+    async def follow(self) -> None:
+        """Look at the files for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look at the files once, and use what they say if it is something else than before."""
+        try:
+            said, way = await read_aside(self, self._read)
+        except ConfigError as error:
+            self._complain(str(error))
+        except OSError as error:
+            self._complain(f"{self._path}: {error.strerror or error}")
+        else:
+            if way is not None:
+                self._said, self._way = said, way
+                log.info("%s: read anew", self._path)
+            if self._complaint is not None:
+                self._complaint = None
+                self._told(True)  # noqa: FBT003 - a callback
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            log.error("%s; what was read before stays in use", text)
+            self._complaint = text
+            self._told(False)  # noqa: FBT003 - a callback
+
+    def _read(self) -> tuple[bytes, Way | None]:
+        """Return what the files say, as a digest, and what it comes to, where that is something else than before."""
+        said = self._digest(self._way)
+        if said == self._said and self._complaint is None:
+            return said, None
+        way = load(self._path)
+        missing = self._way.fences() - way.fences()
+        if missing:
+            text = f"has no {' and no '.join(sorted(missing))} any more, which only a restart takes away"
+            raise ConfigError([Problem(str(self._path), 0, 0, "", text)])
+        return self._digest(way), way
+
+    def _digest(self, way: Way) -> bytes:
+        """Digest files by their bytes: a time stamp tells too little of one that is written twice within a tick."""
+        tls = way.config.tls_server_config
+        return b"".join(_of(path) for path in (self._path, *(tls.files if tls is not None else ())))
+
+
+def _of(path: Path) -> bytes:
+    try:
+        return sha256(path.read_bytes()).digest()
+    except OSError as error:
+        return str(error.errno).encode()  # told when it is read

@@ -1,0 +1,99 @@
+"""TLS as a server: from a web configuration to a context."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from exporter.web.access.ciphers import CURVES
+from exporter.web.access.file import VERSIONS, TlsServer
+
+__all__ = ["names_of", "server_context"]
+
+
+def server_context(settings: TlsServer) -> ssl.SSLContext:
+    """Make a context. Blocking: it reads files.
+
+    Raises:
+        OSError: A file cannot be read or is not what it should be; the text names it, and holds nothing of it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version, context.maximum_version = VERSIONS[settings.min_version], VERSIONS[settings.max_version]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if settings.prefer_server_cipher_suites:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    if settings.openssl_ciphers:
+        context.set_ciphers(settings.openssl_ciphers)
+    if len(settings.curve_preferences) == 1:
+        context.set_ecdh_curve(CURVES[settings.curve_preferences[0]])
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, settings)
+    if settings.verifies:
+        context.verify_mode = ssl.CERT_REQUIRED if settings.requires else ssl.CERT_OPTIONAL
+        _load_roots(context, settings)
+    return context
+
+
+def names_of(certificate: dict[str, Any] | None) -> frozenset[str]:
+    """Return the subject alternative names of a client's certificate: of hosts, addresses, mail and URIs."""
+    names = certificate.get("subjectAltName", ()) if certificate else ()
+    return frozenset(str(value) for kind, value in names if kind in ("DNS", "IP Address", "email", "URI"))
+
+
+def _load_certificate(context: ssl.SSLContext, settings: TlsServer) -> None:
+    key = settings.key.get_secret_value() if settings.key is not None else None
+    with _as_file(settings.cert, settings.cert_file) as cert_path, _as_file(key, settings.key_file) as key_path:
+        for told, path in (("cert", cert_path), ("key", key_path)):
+            _readable(told, path)
+        try:
+            context.load_cert_chain(cert_path, key_path, password=_refuse_encrypted_key)
+        except (ssl.SSLError, ValueError) as error:
+            raise OSError(errno.EINVAL, f"cert and key cannot be used: {_reason(error)}") from None
+
+
+def _load_roots(context: ssl.SSLContext, settings: TlsServer) -> None:
+    with _as_file(settings.client_ca, settings.client_ca_file) as path:
+        _readable("client_ca", path)
+        try:
+            context.load_verify_locations(cafile=path)
+        except (ssl.SSLError, ValueError) as error:
+            raise OSError(errno.EINVAL, f"client_ca cannot be used: {_reason(error)}") from None
+
+
+def _readable(told: str, path: str) -> None:
+    try:
+        with Path(path).open("rb"):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"{told}: {path} cannot be read: {error.strerror}") from None
+
+
+def _reason(error: Exception) -> str:
+    reason = error.reason if isinstance(error, ssl.SSLError) else None
+    return reason.replace("_", " ").lower() if reason else "it is not PEM, or the key is encrypted"
+
+
+@contextmanager
+def _as_file(text: str | None, path: Path | None) -> Iterator[str]:
+    """Give what is written in the configuration a path, in memory alone: OpenSSL reads files."""
+    if text is None:
+        assert path is not None  # noqa: S101 - one of both is given
+        yield str(path)
+        return
+    descriptor = os.memfd_create("web-config", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "w") as file:
+            file.write(text)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_encrypted_key() -> str:
+    """Stand in for OpenSSL's own prompt, which would wait on the terminal for ever."""
+    raise ValueError("the key is encrypted")

@@ -1,0 +1,297 @@
+"""Connections from their first byte to their last: TLS, certificates that are rotated, clients that do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import ClientConnectorError, ClientError, ClientSession
+
+from exporter.values import Address
+from exporter.web import door, handshakes
+from exporter.web.access import Access
+from exporter.web.access.follow import FollowedFile
+from exporter.web.limits import ServerLimits
+from exporter.web.server import serve
+from tests.web.conftest import ANYWHERE
+from tests.web.raw import Raw
+from tests.web.samples import FakeBackend
+
+SETTLED = 0.05
+WAIT = 10.0
+
+
+class Files:
+    """A folder with a web configuration, and the authorities behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca, self.clients = trustme.CA(), trustme.CA()
+        self.issue("localhost")
+        self.clients.cert_pem.write_to_path(str(folder / "clients.pem"))
+        self.path = folder / "web.yml"
+        self.write()
+
+    def issue(self, name: str) -> None:
+        """Write a new certificate and its key, one after the other, as rotation does."""
+        made = self.ca.issue_cert(name, "127.0.0.1")
+        (self.folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(str(self.folder / "server.key"))
+
+    def write(self, more: str = "", after: str = "") -> None:
+        """Write the configuration."""
+        tls = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
+        self.path.write_text(tls + more + after)
+
+    def client(self, *names: str, ca: trustme.CA | None = None) -> ssl.SSLContext:
+        """Return what a client speaks TLS with; with a certificate, where names are given."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # the system's own roots would take most of a test's time
+        self.ca.configure_trust(context)
+        if names:
+            (ca or self.clients).issue_cert(*names).configure_cert(context)
+        return context
+
+
+MUTUAL = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    """A configuration that has clients speak TLS."""
+    return Files(tmp_path)  # type: ignore[return-value] # a plain value
+
+
+@asynccontextmanager
+async def serving(
+    backend: FakeBackend, files: Files, limits: ServerLimits | None = None
+) -> AsyncIterator[tuple[str, FollowedFile]]:
+    """Serve by the files; give the address for URLs, and what follows the files."""
+    followed = await asyncio.to_thread(FollowedFile, files.path, lambda _ok: None)
+    async with serve(backend, ANYWHERE, limits, Access(way=lambda: followed.way)) as address:
+        yield f"https://localhost:{address.port}", followed
+
+
+async def _status(url: str, context: ssl.SSLContext) -> int:
+    async with ClientSession() as client, client.get(f"{url}/-/healthy", ssl=context) as answer:
+        return answer.status
+
+
+async def test_answers_come_over_tls_whole_and_on_kept_connections(backend: FakeBackend, files: Files) -> None:
+    backend.exposition = b"x" * 5_000_000
+    async with serving(backend, files) as (url, _), ClientSession() as client:
+        for _ in range(3):
+            async with client.get(f"{url}/metrics", ssl=files.client()) as answer:
+                assert len(await answer.read()) == 5_000_000
+
+
+async def test_a_certificate_that_was_rotated_is_in_use_at_the_next_connection(backend: FakeBackend, files: Files) -> None:
+    async with serving(backend, files) as (url, followed):
+        before = files.client()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        assert await _status(url, before) == 200
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+        with pytest.raises(ClientError):
+            await _status(url, before)
+
+
+async def test_connections_live_through_a_rotation(backend: FakeBackend, files: Files) -> None:
+    context = files.client()
+    async with serving(backend, files) as (url, followed), ClientSession() as client:
+        await (await client.get(f"{url}/metrics", ssl=context)).read()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        await followed.look()
+        async with client.get(f"{url}/metrics", ssl=context) as answer:
+            assert answer.status == 200
+
+
+async def test_half_a_rotation_leaves_what_was_there_in_use(
+    backend: FakeBackend, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(backend, files) as (url, followed):
+        key = (files.folder / "server.key").read_bytes()
+        for wrong in (b"", trustme.CA().issue_cert("localhost").private_key_pem.bytes(), b"\xff\x00"):
+            (files.folder / "server.key").write_bytes(wrong)
+            await followed.look()
+            assert await _status(url, files.client()) == 200
+        (files.folder / "server.key").unlink()
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+        assert "what was read before stays in use" in caplog.text
+        (files.folder / "server.key").write_bytes(key)
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
+@pytest.mark.parametrize("text", ["", "tls_server_config: {}\n", "basic_auth_users: {}\n", "a: [", "- a\n"])
+async def test_no_file_that_is_written_opens_the_door(backend: FakeBackend, files: Files, text: str) -> None:
+    files.write(MUTUAL)
+    async with serving(backend, files) as (url, followed):
+        for written in (text, files.path.read_text().replace(MUTUAL, "")):
+            files.path.write_text(written)
+            await followed.look()
+            assert followed.way.fences() == {"TLS", "client certificates"}
+            with pytest.raises(ClientError):
+                await _status(url, files.client())
+
+
+async def test_only_clients_with_a_certificate_of_the_authority_come_in(backend: FakeBackend, files: Files) -> None:
+    files.write(MUTUAL)
+    async with serving(backend, files) as (url, _):
+        assert await _status(url, files.client("prometheus")) == 200
+        for stranger in (files.client(), files.client("prometheus", ca=trustme.CA())):
+            with pytest.raises(ClientError):
+                await _status(url, stranger)
+
+
+async def test_only_the_names_that_are_allowed_come_in(backend: FakeBackend, files: Files) -> None:
+    files.write(MUTUAL + "  client_allowed_sans: [prometheus, 192.0.2.7]\n")
+    async with serving(backend, files) as (url, _):
+        for name in ("prometheus", "192.0.2.7"):
+            assert await _status(url, files.client("other", name)) == 200
+        for name in ("prometheus.example.com", "192.0.2.8"):
+            with pytest.raises(ClientError):
+                await _status(url, files.client(name))
+
+
+async def test_a_certificate_is_verified_where_it_is_given_and_may_be_missing(backend: FakeBackend, files: Files) -> None:
+    files.write(MUTUAL.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven"))
+    async with serving(backend, files) as (url, _):
+        for context in (files.client(), files.client("anybody")):
+            assert await _status(url, context) == 200
+        with pytest.raises(ClientError):
+            await _status(url, files.client("anybody", ca=trustme.CA()))
+
+
+def _spoken(port: int, context: ssl.SSLContext) -> tuple[str | None, str]:
+    """Return version and cipher suite. Blocking."""
+    with (
+        socket.create_connection(("127.0.0.1", port), WAIT) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as spoken,
+    ):
+        cipher = spoken.cipher()
+        assert cipher is not None
+        return spoken.version(), cipher[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "offered", "spoken"),
+    [
+        ("  max_version: TLS12\n", ssl.TLSVersion.MAXIMUM_SUPPORTED, "TLSv1.2"),
+        ("", ssl.TLSVersion.MAXIMUM_SUPPORTED, "TLSv1.3"),
+        ("  min_version: TLS13\n", ssl.TLSVersion.TLSv1_2, None),
+    ],
+)
+async def test_versions_are_as_the_file_says(
+    backend: FakeBackend, files: Files, settings: str, offered: ssl.TLSVersion, spoken: str | None
+) -> None:
+    files.write(settings)
+    context = files.client()
+    context.maximum_version = offered
+    async with serving(backend, files) as (url, _):
+        port = int(url.rpartition(":")[2])
+        if spoken is None:
+            with pytest.raises(OSError):  # noqa: PT011 - which one depends on who notices first
+                await asyncio.to_thread(_spoken, port, context)
+        else:
+            assert (await asyncio.to_thread(_spoken, port, context))[0] == spoken
+
+
+async def test_ciphers_and_curve_are_as_the_file_says(backend: FakeBackend, files: Files) -> None:
+    suite = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+    files.write(f"  max_version: TLS12\n  cipher_suites: [{suite}]\n  curve_preferences: [CurveP384]\n")
+    async with serving(backend, files) as (url, _):
+        spoken = await asyncio.to_thread(_spoken, int(url.rpartition(":")[2]), files.client())
+        assert spoken == ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384")
+
+
+async def test_who_speaks_no_tls_is_sent_away_and_leaves_nothing(
+    backend: FakeBackend, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(backend, files) as (url, _):
+        address = Address("127.0.0.1", int(url.rpartition(":")[2]))
+        for said in ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "\x00" * 100_000):
+            async with Raw(address) as raw:
+                await raw.send(said)
+                if len(said) > 10:
+                    await raw.read()
+        assert await _status(url, files.client()) == 200
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")] == []
+
+
+async def test_who_never_shakes_hands_is_closed_and_keeps_nobody_out(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More idle connections than handshakes may be under way."""
+    monkeypatch.setattr(handshakes, "_AT_ONCE", 4)
+    async with serving(backend, files, ServerLimits(connections=50)) as (url, _), AsyncExitStack() as stack:
+        address = Address("127.0.0.1", int(url.rpartition(":")[2]))
+        for _ in range(60):
+            await stack.enter_async_context(Raw(address))
+        async with asyncio.timeout(WAIT):
+            assert await _status(url, files.client()) == 200
+
+
+async def test_who_dawdles_in_a_handshake_gives_way(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshakes, "FAIR", 0.2)
+    monkeypatch.setattr(handshakes, "_AT_ONCE", 4)
+    async with serving(backend, files) as (url, _), AsyncExitStack() as stack:
+        address = Address("127.0.0.1", int(url.rpartition(":")[2]))
+        for _ in range(20):
+            raw = await stack.enter_async_context(Raw(address))
+            await raw.send("\x16\x03\x01")
+        async with asyncio.timeout(WAIT):
+            assert await _status(url, files.client()) == 200
+
+
+async def test_a_handshake_has_a_deadline(backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "HANDSHAKE", 0.3)
+    async with serving(backend, files) as (url, _), Raw(Address("127.0.0.1", int(url.rpartition(":")[2]))) as raw:
+        async with asyncio.timeout(WAIT):
+            assert await raw.read() == b""
+
+
+async def test_it_ends_at_once_with_handshakes_under_way(backend: FakeBackend, files: Files) -> None:
+    async with AsyncExitStack() as stack:
+        async with serving(backend, files) as (url, _):
+            address = Address("127.0.0.1", int(url.rpartition(":")[2]))
+            for _ in range(40):
+                await stack.enter_async_context(Raw(address))
+            await asyncio.sleep(SETTLED)
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 2
+        await asyncio.sleep(SETTLED)
+        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "web: connection"] == []
+
+
+async def test_inline_certificates_and_keys_are_never_written_to_disk(backend: FakeBackend, files: Files) -> None:
+    def indented(name: str) -> str:
+        return (files.folder / name).read_text().replace("\n", "\n    ")
+
+    files.path.write_text(
+        "tls_server_config:\n"
+        f"  cert: |\n    {indented('server.pem')}\n  key: |\n    {indented('server.key')}\n"
+        f"  client_auth_type: RequireAndVerifyClientCert\n  client_ca: |\n    {indented('clients.pem')}\n"
+    )
+    for name in ("server.pem", "server.key", "clients.pem"):
+        (files.folder / name).unlink()
+    async with serving(backend, files) as (url, _):
+        assert await _status(url, files.client("prometheus")) == 200
+    assert [path.name for path in files.folder.iterdir()] == ["web.yml"]
+
+
+async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> None:
+    async with ClientSession() as client, client.get(f"http://{address}/-/healthy") as answer:
+        assert answer.status == 200
+    with pytest.raises(ClientConnectorError):
+        await _status(f"https://127.0.0.1:{address.port}", ssl.create_default_context())
