@@ -276,7 +276,7 @@ NOWHERE = re.compile(
     r"probe_(redis_(cluster|sentinel|replica_lag|canary|latency_event|slow_commands|rdb_last_save_seconds)"
     r"|postgres_replica(_lag|tion_(lag|link))|postgres_wal_archive|pgbouncer|kafka_(open_transaction|canary))"
 )
-"""Of standbys, archives, pgbouncers, Sentinels, a Redis Cluster, canaries, slow commands, saves, transactions: none is there."""
+"""Of standbys, archives, pgbouncers, Sentinels, a Redis Cluster, canaries, slow commands, saves and transactions."""
 
 
 def test_every_query_of_the_dashboard_returns_data_from_a_prometheus_that_scraped_the_fleet(demo: RunningFleet) -> None:
