@@ -93,8 +93,8 @@ class App:
         self._path = config_path
         self._web = web or WebOptions()
         self._way: FollowedFile | None = None
-        self._refused: Counter[str] = Counter()
-        self._closed: Counter[str] = Counter()
+        self._refused = Counter({why.value: 0 for why in Turned})
+        self._closed = Counter({why.value: 0 for why in Closed})
         self._on_demand: set[asyncio.Task[bytes]] = set()
         self._config = config
         self._listen = listen or config.server.listen
