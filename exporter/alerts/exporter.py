@@ -208,7 +208,7 @@ def web_config_rejected(options: Options) -> Alert:
         wait="2m",
         summary="The exporter cannot read its web configuration",
         description=(
-            "The exporter at {{ $labels.instance }} serves by the certificate and the users that it has read before: its web "
+            "The exporter at {{ $labels.instance }} serves by the certificate and the users that it read before: its web "
             "configuration file, or what that names, cannot be used."
         ),
         action="Run hafnium-exporter config check-web",

@@ -153,12 +153,12 @@ def _work() -> Panels:
             texts=("Rejected", "In use"), size=Size.THIRD,
         ),
         states(
-            94, "Web configuration", "Whether the file of TLS and users could be read as it is now; empty without such a file.",
+            94, "Web configuration", "Whether the file of TLS and users could be read as it is now.",
             Query(f"min by (instance) ({own('probe_exporter_web_config_last_reload_successful')})", "{{instance}}"),
             texts=("Rejected", "In use"), size=Size.THIRD,
         ),
         graph(
-            95, "Turned away", "Requests and connections that the exporter did not take, and lines of its log that were dropped.",
+            95, "Turned away", "Requests and connections that were not taken, and lines of the log that were dropped.",
             "short",
             Query(f"sum by (reason) ({_increase('probe_exporter_requests_refused_total')})", "{{reason}}"),
             Query(f"sum by (reason) ({_increase('probe_exporter_connections_closed_total')})", "{{reason}}"),
