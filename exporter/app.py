@@ -19,6 +19,7 @@ from exporter import __version__
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
 from exporter.config.errors import ConfigError, Problem
+from exporter.config.exposed import exposed_secrets
 from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
@@ -93,8 +94,8 @@ class App:
         self._path = config_path
         self._web = web or WebOptions()
         self._way: FollowedFile | None = None
-        self._refused: Counter[str] = Counter()
-        self._closed: Counter[str] = Counter()
+        self._refused = Counter({why.value: 0 for why in Turned})
+        self._closed = Counter({why.value: 0 for why in Closed})
         self._on_demand: set[asyncio.Task[bytes]] = set()
         self._config = config
         self._listen = listen or config.server.listen
@@ -211,6 +212,8 @@ class App:
             text = "needs --web.config.file with basic_auth_users, or with client certificates that are required"
             raise ConfigError([Problem(str(self._path), 0, 0, "server.roles", text)])
         await self._engine.check(config)
+        for warning in await asyncio.to_thread(lambda: list(exposed_secrets(config))):
+            log.warning("%s", warning)
         if config.sharing is not None and config.sharing.lease is not None:
             cluster = _cluster(config)
             self._namespace = cluster.namespace or await asyncio.to_thread(own_namespace, cluster) or "default"

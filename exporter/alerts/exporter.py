@@ -31,7 +31,15 @@ def groups(options: Options) -> tuple[Group, ...]:
     return (
         Group(
             "exporter",
-            (*_presence(options), *_sharing(options), config_rejected(options), defect(), *_schedule(options), watchdog()),
+            (
+                *_presence(options),
+                *_sharing(options),
+                config_rejected(options),
+                web_config_rejected(options),
+                defect(),
+                *_schedule(options),
+                watchdog(),
+            ),
         ),
         Group(
             "knowledge",
@@ -186,6 +194,26 @@ def config_rejected(options: Options) -> Alert:
         action="Run hafnium-exporter config validate",
         panel=93,
         meaning="the last reload failed, for 2 min",
+        labels=_ITSELF,
+    )
+
+
+def web_config_rejected(options: Options) -> Alert:
+    """Build ExporterWebConfigRejected."""
+    read = f"last_over_time(probe_exporter_web_config_last_reload_successful[{options.recent}])"
+    return Alert(
+        name="ExporterWebConfigRejected",
+        severity=Severity.WARNING,
+        expr=f"min by (job, instance) ({read}) == 0",
+        wait="2m",
+        summary="The exporter cannot read its web configuration",
+        description=(
+            "The exporter at {{ $labels.instance }} serves by the certificate and the users that it read before: its web "
+            "configuration file, or what that names, cannot be used."
+        ),
+        action="Run hafnium-exporter config check-web",
+        panel=94,
+        meaning="the web configuration file, or a certificate or key of it, cannot be used, for 2 min",
         labels=_ITSELF,
     )
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from yarl import URL
 
 from exporter.auth.secrets import current_secret
+from exporter.masking import remember
 from exporter.net.http import Answer
 from exporter.net.tls import TlsSettings
 from exporter.values import Settings
@@ -124,7 +125,9 @@ class TokenRequest:
             form |= {"client_id": client.client_id, "client_secret": secret}
         else:  # each part form-urlencoded before the colon joins them: RFC 6749, 2.3.1
             pair = f"{quote_plus(client.client_id)}:{quote_plus(secret)}".encode()
-            headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
+            coded = b64encode(pair).decode()
+            remember(coded)
+            headers["Authorization"] = f"Basic {coded}"
         return cls(form, headers, secret)
 
 
@@ -160,6 +163,7 @@ def read_grant(answer: Answer, request: TokenRequest) -> Grant:
     kind = body.get("token_type")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise _malformed(f"token_type is {_words(kind, request) or 'missing'}, not Bearer")
+    remember(token)
     return Grant(token, _seconds(body.get("expires_in")))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from exporter.masking import remember
 from exporter.net.files import read_aside
 from exporter.values import read_secret
 from exporter.verdict import Failure, Reason, Stage
@@ -25,9 +26,15 @@ async def current_secret(value: SecretStr | None, file: Path | None, key: str = 
         Failure: The file cannot be read; `credentials`, so nobody is paged for the target.
     """
     if file is None:
-        return value.get_secret_value() if value is not None else None
+        return _noted(value.get_secret_value()) if value is not None else None
     try:
-        return await read_aside((read_secret, file), lambda: read_secret(file))
+        return _noted(await read_aside((read_secret, file), lambda: read_secret(file)))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "empty, or not text"
         raise Failure(Stage.AUTH, Reason.CREDENTIALS, f"{key} {file}: {reason}") from None
+
+
+def _noted(secret: str) -> str:
+    """Have a secret masked in what the server answers to it."""
+    remember(secret)
+    return secret

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
@@ -10,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from exporter.auth.oauth2 import OAuth2Settings, is_header_token
 from exporter.auth.secrets import current_secret
 from exporter.auth.tokens import Tokens
+from exporter.masking import basic_pair
 from exporter.values import Settings
 from exporter.verdict import Failure, Reason, Stage
 
@@ -134,7 +134,7 @@ async def _basic_pair(settings: BasicSettings) -> str:
     password = await current_secret(settings.password, settings.password_file, "password_file") or ""
     if not password.isprintable():
         raise _unusable("password_file", settings.password_file)
-    return b64encode(f"{settings.username}:{password}".encode()).decode()
+    return basic_pair(settings.username, password)
 
 
 def _unusable(key: str, file: Path | None) -> Failure:

@@ -20,10 +20,13 @@ def config() -> None:
 @config.command()
 @config_option
 def validate(config_path: Path) -> None:
-    """Report every error at once, with file, line and key."""
+    """Report every error at once, with file, line and key; and which files of secrets others can read."""
+    from exporter.config.exposed import exposed_secrets
     from exporter.config.loader import load
 
     loaded = load(config_path)
+    for warning in exposed_secrets(loaded):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
 
 
@@ -34,10 +37,13 @@ def check_web(file: Path) -> None:
 
     A file that other exporters use can be checked too: what makes no difference here is told.
     """
+    from exporter.config.exposed import exposed_secrets
     from exporter.web.access.file import notes
     from exporter.web.access.follow import load
 
     way = load(file)
+    for warning in exposed_secrets(way.config):
+        click.echo(f"warning: {warning}", err=True)
     for note in notes(way.config):
         click.echo(f"{file}: note: {note}")
     fences = ", ".join(sorted(way.fences())) or "nobody is kept out"

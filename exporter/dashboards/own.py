@@ -152,4 +152,20 @@ def _work() -> Panels:
             Query(f"min by (instance) ({own('probe_exporter_config_last_reload_successful')})", "{{instance}}"),
             texts=("Rejected", "In use"), size=Size.THIRD,
         ),
+        states(
+            94, "Web configuration", "Whether the file of TLS and users could be read as it is now.",
+            Query(f"min by (instance) ({own('probe_exporter_web_config_last_reload_successful')})", "{{instance}}"),
+            texts=("Rejected", "In use"), size=Size.THIRD,
+        ),
+        graph(
+            95, "Turned away", "Requests and connections that were not taken, and lines of the log that were dropped.",
+            "short",
+            Query(f"sum by (reason) ({_increase('probe_exporter_requests_refused_total')})", "{{reason}}"),
+            Query(f"sum by (reason) ({_increase('probe_exporter_connections_closed_total')})", "{{reason}}"),
+            Query(f"sum({_increase('probe_exporter_log_lines_dropped_total')})", "log lines dropped"),
+        ),
     )  # fmt: skip
+
+
+def _increase(counter: str) -> str:
+    return f"increase({own(counter)}[$__rate_interval])"

@@ -22,6 +22,7 @@ from exporter.actuator.mainport import MainPort, MainPortSettings
 from exporter.actuator.meter_reader import JSON_ACCEPT, MeterReader
 from exporter.auth.ways import Authenticator, AuthSettings
 from exporter.clients.spring import health
+from exporter.masking import remember
 from exporter.metrics.family import gauge
 from exporter.net.http import Answer
 from exporter.net.phases import NoPhases
@@ -141,7 +142,7 @@ class ActuatorProbe(Probe[ActuatorSettings]):
         self._health_url = base / "health"
         self._client = ActuatorClient(
             shared.http,
-            {name: value.get_secret_value() for name, value in settings.headers.items()},
+            {name: _sent(value) for name, value in settings.headers.items()},
             ClientTls(settings.tls) if settings.scheme == "https" else None,
             Authenticator(settings.auth, shared.tokens) if settings.auth is not None else None,
         )
@@ -282,3 +283,9 @@ class _Judged:
 
 
 PROBE = ActuatorProbe
+
+
+def _sent(value: SecretStr) -> str:
+    """Return a header's value, which is masked in what the service answers."""
+    remember(value.get_secret_value())
+    return value.get_secret_value()

@@ -375,6 +375,20 @@ TOGETHER = (
 
 WATCHERS = (
     Row(
+        "web-config-broken",
+        "the exporter's web configuration file is written halfway, and whole after some minutes",
+        (
+            mark("written"),
+            on(exporter, "spoil_web_config"),
+            paged(),
+            stay(20),
+            on(exporter, "mend_web_config"),
+            resolved(),
+            stay(30),
+        ),
+        [Owed("ExporterWebConfigRejected", "hafnium-exporter", "web configuration", "", 300, low=True, since="written")],
+    ),
+    Row(
         "exporter-killed",
         "exporter killed, and started after 3 minutes",
         (mark("killed"), on(exporter, "kill"), paged(), stay(100), on(exporter, "start"), resolved(), stay(60)),

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
 from exporter.metrics.family import counter, gauge, histogram
 from exporter.metrics.store import LARGE, Histogram, Samples, Store
+from exporter.visible import visible
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
 GETS = counter("probe_gets_total", "Cache gets.", "result")
@@ -194,20 +195,21 @@ def test_every_float_reads_back_the_same(value: float) -> None:
 @given(st.text(max_size=60), st.text(max_size=60), st.floats(allow_nan=False))
 @settings(max_examples=300)
 def test_any_label_value_survives_both_formats(area: str, service: str, value: float) -> None:
-    area = area.encode("utf-8", "replace").decode()
-    service = service.encode("utf-8", "replace").decode()
     store = Store()
     store.owner({"service": service}).publish({HEAP: {(area,): value}})
-    expected = {("probe_heap_bytes", tuple(sorted({"service": service, "area": area}.items()))): value}
+    shown = {name: visible(text, keep="\n") for name, text in (("service", service), ("area", area))}
+    expected = {("probe_heap_bytes", tuple(sorted(shown.items()))): value}
     assert samples(store) == expected
     assert samples(store, openmetrics=True) == expected
 
 
-def test_a_hostile_label_is_cut_and_lone_surrogates_are_replaced() -> None:
+def test_a_hostile_label_is_cut_and_what_would_be_obeyed_is_marked() -> None:
     store = Store()
-    store.owner({}).publish({HEAP: {("x" * 10_000,): 1.0, ("\ud800",): 2.0}})
+    hostile = ["x" * 10_000, "\ud800", "a\x1b[2Jb", "\u202eevil", "\u200b", "\x00", "\x9b31m", "\u2028"]
+    store.owner({}).publish({HEAP: {(text,): 1.0 for text in hostile}})
     areas = {dict(labels)["area"] for _, labels in samples(store)}
-    assert areas == {"x" * MAX_LABEL_LENGTH, "?"}
+    shown = {"\\ud800", "a\\x1b[2Jb", "\\u202eevil", "\\u200b", "\\x00", "\\x9b31m", "\\u2028"}
+    assert areas == {"x" * MAX_LABEL_LENGTH, *shown}
 
 
 def test_promtool_finds_nothing_to_say() -> None:

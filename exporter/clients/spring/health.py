@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from exporter.net.masking import mask
+from exporter.masking import mask
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["DEFAULT_DOWN", "Component", "Health", "judge", "parse", "refusal"]

@@ -39,10 +39,27 @@ class ExporterServer(WebServer):
         """Probe these dependencies too, from the next start on."""
         self._config["dependencies"] = {**self._config.get("dependencies", {}), **dependencies}
 
+    @property
+    def web_config_path(self) -> Path:
+        """The web configuration file: it lets all in, on loopback."""
+        return self.directory / "web.yml"
+
     def prepare(self) -> None:
         """Write its configuration."""
         self.config_path.write_text(yaml.safe_dump(self._config, sort_keys=False))
+        self.mend_web_config()
+
+    def spoil_web_config(self) -> None:
+        """Write the web configuration halfway."""
+        self.web_config_path.write_text("http_server_config: {headers: ")
+
+    def mend_web_config(self) -> None:
+        """Write it whole."""
+        self.web_config_path.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
 
     def command(self) -> Iterable[str | Path]:
         """Return the command line."""
-        return [sys.executable, "-m", "exporter", "serve", "--config", self.config_path, "--web.enable-lifecycle"]
+        return [
+            sys.executable, "-m", "exporter", "serve", "--config", self.config_path,
+            "--web.config.file", self.web_config_path, "--web.enable-lifecycle",
+        ]  # fmt: skip

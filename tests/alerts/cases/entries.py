@@ -729,6 +729,7 @@ REDIS: Mapping[str, tuple[Entry, ...]] = {
 
 OTHER = UP.replace("x:9818", "y:9818")
 TARGETS, RELOADED = own("probe_exporter_targets"), own("probe_exporter_config_last_reload_successful")
+WEB_RELOADED = own("probe_exporter_web_config_last_reload_successful")
 LEADS, OTHER_LEADS = (own("probe_exporter_leader").replace("x:9818", each) for each in ("x:9818", "y:9818"))
 TRANSITIONS, OTHER_TRANSITIONS = (
     own("probe_exporter_lease_transitions_total").replace("x:9818", each) for each in ("x:9818", "y:9818")
@@ -766,6 +767,9 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ExporterConfigRejected": (
         Entry(good={RELOADED: 1}, bad={RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterWebConfigRejected": (
+        Entry(good={WEB_RELOADED: 1}, bad={WEB_RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
     "ExporterDefect": (
         Entry(

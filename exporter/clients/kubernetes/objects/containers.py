@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from exporter.clients.kubernetes.objects.quantity import quantity
 from exporter.clients.kubernetes.objects.reading import flag, integer, items, mapping, text, timestamp
-from exporter.net.masking import mask
+from exporter.masking import mask
 
 __all__ = ["MAX_CONTAINERS", "MAX_MESSAGE", "Container", "Resources", "Termination", "containers_of"]
 
