@@ -27,10 +27,16 @@ __all__ = [
 ]
 
 
-def samples_of_brokers(reading: Reading) -> Samples:
-    """Return which brokers answer, and whether the partitions of the cluster are whole."""
+def samples_of_brokers(reading: Reading, *, excused: bool = False) -> Samples:
+    """Return which brokers answer, and whether the partitions of the cluster are whole.
+
+    Args:
+        reading: What was read.
+        excused: That a broker does not answer says nothing of it: the prober stood still.
+    """
     layout = reading.layout
-    up: dict[LabelValues, float] = {(str(node),): 0 for node in (*layout.brokers, *layout.health.missing)}
+    silent = (*(() if excused else layout.brokers), *layout.health.missing)
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in silent}
     seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
     return {
         k.BROKER_UP: up | dict.fromkeys(seconds, 1),
