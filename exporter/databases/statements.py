@@ -8,6 +8,7 @@ from heapq import nlargest
 from exporter.clients.postgres.session import Session
 from exporter.clients.postgres.statements import (
     Cost,
+    Costs,
     Statement,
     StatementsState,
     find_statements,
@@ -123,12 +124,16 @@ class StatementsReader:
             raise why
         found = await read_costs(session, part.remaining / 2, where)
         told = self._ranking.take(found.by_key)
-        known = {key: self._statements[key] for key in told if key in self._statements}
-        if told - known.keys():
-            known.update(await read_statements(session, part.remaining, where, told - known.keys()))
+        self._state = StatementsState.HIDDEN if found.hidden else StatementsState.READ
+        self._take({key: self._statements[key] for key in told if key in self._statements}, found)
+        new = told - self._statements.keys()
+        if new:  # by half of the time, so that the server ends it, and not the part's end the session
+            self._take({**self._statements, **await read_statements(session, part.remaining / 2, where, new)}, found)
+
+    def _take(self, known: dict[str, Statement], found: Costs) -> None:
+        """Tell statements of which it is known what they are."""
         self._statements = known
         self._lines = [(known[key], cost.seconds, *cost.counted()) for key, cost in found.by_key.items() if key in known]
-        self._state = StatementsState.HIDDEN if found.hidden else StatementsState.READ
 
     def _record(self, part: Attempt) -> None:
         if self._state is not None:

@@ -114,6 +114,39 @@ async def test_a_text_that_the_server_has_kept_with_its_values_is_told_without(
     assert "secret" not in repr(outcome.samples)
 
 
+SLOW_TEXTS = """
+ALTER FUNCTION pg_stat_statements(boolean) RENAME TO counted;
+CREATE FUNCTION pg_stat_statements(showtext boolean, OUT userid oid, OUT dbid oid, OUT queryid bigint, OUT calls bigint,
+  OUT total_exec_time float8, OUT rows bigint, OUT query text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+BEGIN
+  IF showtext THEN PERFORM pg_sleep(60); END IF;
+  RETURN QUERY SELECT s.userid, s.dbid, s.queryid, s.calls, s.total_exec_time, s.rows, s.query FROM counted(showtext) s;
+END $$"""
+"""As where texts fill a file of many megabytes, which the server reads as a whole."""
+
+
+async def test_texts_that_take_too_long_are_given_up_by_the_server_and_not_asked_for_each_time(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """What is known already is told on, and the session stays."""
+    async with session(own_postgres) as user, superuser(own_postgres) as admin:
+        await user.fetch("SELECT pg_sleep(0.2)")
+        probe = probe_of(own_postgres, shared)
+        await read_anew(probe)
+        await admin.execute(SLOW_TEXTS)
+        await user.fetch("SELECT pg_sleep(0.3), 1")
+        outcomes = [await attempt(probe, 2.0) for _ in range(READINGS)]
+    late = [outcome for outcome in outcomes if outcome.duration > 0.8]
+    assert len(late) == 1
+    for outcome in outcomes[outcomes.index(late[0]) :]:
+        failure = outcome.parts["statements"]
+        assert outcome.verdict is Verdict.UP
+        assert failure is not None
+        assert "57014" in failure.detail
+        assert (SLOW in texts(outcome), "SELECT pg_sleep($1), $2" in texts(outcome)) == (True, False)
+    assert "connection to client lost" not in (own_postgres.directory / "postgres.log").read_text()
+
+
 @pytest.mark.parametrize("version", ["1.4", "1.5", "1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12"])
 async def test_every_version_of_the_extension_is_read(
     version: str, own_postgres: PostgresServer, shared: SharedClients
