@@ -178,6 +178,9 @@ class Canary:
             flight.partitions[number] = Failure(Stage.CHECK, Reason.QUERY_FAILED, detail)
 
 
+_UNREADABLE = (KafkaError, ValueError, TypeError, IndexError, AssertionError, SystemError, struct.error)
+"""What the library raises at batches that are none; it lets Python's own SystemError out at a negative length."""
+
 _NEVER = Failure(Stage.CHECK, Reason.QUERY_FAILED, "not flown")
 
 
@@ -208,7 +211,7 @@ def _why_not(records: bytes, offset: int, value: bytes, at: str) -> Failure | No
         if not batch.validate_crc():
             return Failure(Stage.CHECK, Reason.MALFORMED, f"{at}: the checksum of what was fetched is wrong")
         first = next(iter(batch), None)
-    except (KafkaError, ValueError, TypeError, IndexError, AssertionError, struct.error):
+    except _UNREADABLE:
         return Failure(Stage.CHECK, Reason.MALFORMED, f"{at}: what was fetched cannot be read")
     if first is None or (first.offset, first.value) != (offset, value):
         return Failure(Stage.CHECK, Reason.QUERY_FAILED, f"{at}: at offset {offset} is something else than was written")
