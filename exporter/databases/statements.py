@@ -28,6 +28,9 @@ READINGS = 4
 FADE = 0.9
 """What time a statement took before still counts at a reading, of what it counted at the reading before."""
 
+UNREADABLE = "…"
+"""Stands for a statement whose text cannot be had."""
+
 _WHO = ("user", "database", "queryid")
 STATE = gauge(
     "probe_postgres_statements_state",
@@ -126,9 +129,10 @@ class StatementsReader:
         told = self._ranking.take(found.by_key)
         self._state = StatementsState.HIDDEN if found.hidden else StatementsState.READ
         self._take({key: self._statements[key] for key in told if key in self._statements}, found)
-        new = told - self._statements.keys()
-        if new:  # by half of the time, so that the server ends it, and not the part's end the session
-            self._take({**self._statements, **await read_statements(session, part.remaining / 2, where, new)}, found)
+        new = {key for key in told if key not in self._statements or not self._statements[key].text}
+        if new:  # in most of the time, so that the server ends it, and not the part's end the session
+            more = await read_statements(session, 0.8 * part.remaining, where, new)
+            self._take({**self._statements, **more}, found)
 
     def _take(self, known: dict[str, Statement], found: Costs) -> None:
         """Tell statements of which it is known what they are."""
@@ -140,7 +144,7 @@ class StatementsReader:
             part.record(STATE, 1, self._state.value)
         for statement, seconds, calls, rows in self._lines:
             who = (statement.user, statement.database, statement.queryid)
-            part.record(TEXT, 1, *who, statement.text)
+            part.record(TEXT, 1, *who, statement.text or UNREADABLE)
             part.record(SECONDS, seconds, *who)
             part.record(CALLS, calls, *who)
             part.record(ROWS, rows, *who)

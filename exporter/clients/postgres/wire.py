@@ -70,6 +70,7 @@ class ServerError(Failure):
         if reason is Reason.PROTOCOL and stage is Stage.AUTH:
             reason = next((meant for said, meant in _OF_POOLERS if said in words), reason)
         super().__init__(stage, reason, f"{sqlstate} {words}")
+        self.sqlstate = sqlstate
 
 
 class Frames:
