@@ -172,6 +172,22 @@ async def test_a_statement_of_another_encoding_takes_the_texts_of_the_others_and
     assert SLOW in texts(again)
 
 
+async def test_a_role_whose_name_is_of_another_encoding_is_told_as_far_as_it_can_be_read(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """Roles are of the whole server, and their names of the encoding of the database that they were made in."""
+    async with superuser(own_postgres) as admin:
+        await admin.execute("CREATE DATABASE other TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    other = await connect(own_postgres, database="other")
+    await other.execute('CREATE ROLE "josé"')
+    await other.execute('SET SESSION AUTHORIZATION "josé"')
+    await other.fetch("SELECT pg_sleep(0.2)")
+    outcome = await attempt(probe_of(own_postgres, shared))
+    other.terminate()
+    assert set(outcome.parts.values()) == {None}
+    assert ("jos\ufffd", "other") in {(user, database) for user, database, _ in outcome.samples[statements.SECONDS]}
+
+
 @pytest.mark.parametrize("version", ["1.4", "1.5", "1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12"])
 async def test_every_version_of_the_extension_is_read(
     version: str, own_postgres: PostgresServer, shared: SharedClients
