@@ -18,6 +18,7 @@ _LAG = "probe_kafka_consumer_group_topic_lag"
 _MEMBERS = "probe_kafka_consumer_group_members"
 _DLQ = "probe_kafka_dlq_messages"
 _DLQ_AGE = "probe_kafka_dlq_oldest_seconds"
+_DLQ_UNREAD = "probe_kafka_dlq_unread_seconds"
 _END = "probe_kafka_topic_end_offset"
 
 
@@ -183,25 +184,24 @@ def dead_letters(options: Options) -> Alert:
 
 def dead_letters_old(options: Options) -> Alert:
     """Build DeadLettersOld."""
-    old = above(highest(_DLQ_AGE, options.recent, "topic"), f"{_DLQ_AGE}_limit", options)
-    read = f"min by (service, topic) (last_over_time({_LAG}[{options.recent}])) == 0"
+    old = above(highest(_DLQ_UNREAD, options.recent, "topic"), f"{_DLQ_AGE}_limit", options)
     return Alert(
         name="DeadLettersOld",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{old}\nunless on (service, topic) {read}", options),
+        expr=stepping_back(old, options),
         wait="10m",
         hold="10m",
         summary="Dead letters in {{ $labels.topic }} have been left for {{ $value | humanizeDuration }}",
         description=(
-            "The oldest message of {{ $labels.topic }} ({{ $labels.service }}) is {{ $value | humanizeDuration }} old, and "
-            "no consumer group has read all of the topic: nobody has seen to it, and retention will delete it unread."
+            "The oldest message of {{ $labels.topic }} ({{ $labels.service }}) that no consumer group has read is "
+            "{{ $value | humanizeDuration }} old: nobody has seen to it, and retention will delete it unread."
         ),
         cause="Dead letters held: " + _dead_letters(options),
         action="Send them again, or delete them where nobody needs them",
         panel=151,
-        meaning="the oldest message of a dead-letter topic has been older than its threshold for 10 min, and no consumer "
-        "group has read all of the topic",
+        meaning="the oldest message of a dead-letter topic that no consumer group has read has been older than its "
+        "threshold for 10 min",
         comment="A topic keeps what was sent again: who reads it as a group, or deletes what is done with, ends this.",
-        disables=(Disable(f"promql/series({_DLQ_AGE})", "there is none before the first dead letter"),),
+        disables=(Disable(f"promql/series({_DLQ_UNREAD})", "there is none before the first dead letter"),),
         kinds=_KAFKA,
     )

@@ -148,8 +148,9 @@ def _ages() -> Panels:
             limit(limits.OPEN_TRANSACTION),
         ),
         graph(
-            151, "Age of dead letters", "Age of the oldest message that a dead-letter topic holds.", "s",
+            151, "Age of dead letters", "Age of the oldest dead letter of a topic, and of the oldest that is unread.", "s",
             Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
+            Query(f"max by (service, topic) ({of('probe_kafka_dlq_unread_seconds')})", "{{topic}} unread"),
             limit(limits.DEAD_LETTER_AGE),
         ),
     )  # fmt: skip

@@ -121,7 +121,8 @@ class MigrationHistories:
                 self._record_state(part, table.schema, state)
                 failed = failed or why
                 continue
-            share = part.remaining / (len(found.tables) - number)  # one that hangs takes its own time, and not the others'
+            # One that hangs takes its own time and not the others', nor that of what is asked after them in this session.
+            share = part.remaining / (len(found.tables) - number + 1)
             try:
                 history = await read_history(session, share, table.schema, self._table)
             except Failure as failure:

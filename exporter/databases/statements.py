@@ -8,6 +8,7 @@ from heapq import nlargest
 from exporter.clients.postgres.session import Session
 from exporter.clients.postgres.statements import (
     Cost,
+    Costs,
     Statement,
     StatementsState,
     find_statements,
@@ -26,6 +27,9 @@ READINGS = 4
 
 FADE = 0.9
 """What time a statement took before still counts at a reading, of what it counted at the reading before."""
+
+UNREADABLE = "…"
+"""Stands for a statement whose text cannot be had."""
 
 _WHO = ("user", "database", "queryid")
 STATE = gauge(
@@ -123,19 +127,24 @@ class StatementsReader:
             raise why
         found = await read_costs(session, part.remaining / 2, where)
         told = self._ranking.take(found.by_key)
-        known = {key: self._statements[key] for key in told if key in self._statements}
-        if told - known.keys():
-            known.update(await read_statements(session, part.remaining, where, told - known.keys()))
+        self._state = StatementsState.HIDDEN if found.hidden else StatementsState.READ
+        self._take({key: self._statements[key] for key in told if key in self._statements}, found)
+        new = {key for key in told if key not in self._statements or not self._statements[key].text}
+        if new:  # in most of the time, so that the server ends it, and not the part's end the session
+            more = await read_statements(session, 0.8 * part.remaining, where, new)
+            self._take({**self._statements, **more}, found)
+
+    def _take(self, known: dict[str, Statement], found: Costs) -> None:
+        """Tell statements of which it is known what they are."""
         self._statements = known
         self._lines = [(known[key], cost.seconds, *cost.counted()) for key, cost in found.by_key.items() if key in known]
-        self._state = StatementsState.HIDDEN if found.hidden else StatementsState.READ
 
     def _record(self, part: Attempt) -> None:
         if self._state is not None:
             part.record(STATE, 1, self._state.value)
         for statement, seconds, calls, rows in self._lines:
             who = (statement.user, statement.database, statement.queryid)
-            part.record(TEXT, 1, *who, statement.text)
+            part.record(TEXT, 1, *who, statement.text or UNREADABLE)
             part.record(SECONDS, seconds, *who)
             part.record(CALLS, calls, *who)
             part.record(ROWS, rows, *who)

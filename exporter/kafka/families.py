@@ -154,6 +154,12 @@ DLQ_SECONDS = gauge(
     "Age of the oldest message that a dead-letter topic holds; 0 where it is empty.",
     "topic",
 )
+DLQ_UNREAD_SECONDS = gauge(
+    "probe_kafka_dlq_unread_seconds",
+    "Age of the oldest message held by a dead-letter topic that no consumer group has read, by the commits of the one that "
+    "has read most; 0 where there is none.",
+    "topic",
+)
 DLQ_GROUP = gauge(
     "probe_kafka_dlq_group",
     "1; a consumer group that has commits for the topic a dead-letter topic is named after.",
@@ -183,7 +189,7 @@ FAMILIES: tuple[Family, ...] = (
     BROKERS, BROKER_UP, BROKER_SECONDS, BROKER_ADDRESS, PARTITIONS, UNDER_REPLICATED, UNDER_MIN_ISR, UNKNOWN_MIN_ISR,
     OFFLINE, SHARE_START, LAG, TOPIC_LAG, COMMITTED, UNCOMMITTED, LAG_SECONDS, TOPIC_LAG_SECONDS, MARGIN, LOST, VERDICT,
     STANDING, STANDING_SECONDS, MEMBERS, STATE, COORDINATOR, END_OFFSET, OPEN_MESSAGES, OPEN_SECONDS, DLQ_MESSAGES,
-    DLQ_SECONDS, DLQ_GROUP, PARTITION_ERROR, CANARY, CANARY_SECONDS,
+    DLQ_SECONDS, DLQ_UNREAD_SECONDS, DLQ_GROUP, PARTITION_ERROR, CANARY, CANARY_SECONDS,
 )  # fmt: skip
 """All of them."""
 

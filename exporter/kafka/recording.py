@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 
 from exporter.clients.kafka.ages import Ages
@@ -27,10 +28,16 @@ __all__ = [
 ]
 
 
-def samples_of_brokers(reading: Reading) -> Samples:
-    """Return which brokers answer, and whether the partitions of the cluster are whole."""
+def samples_of_brokers(reading: Reading, *, excused: bool = False) -> Samples:
+    """Return which brokers answer, and whether the partitions of the cluster are whole.
+
+    Args:
+        reading: What was read.
+        excused: That a broker does not answer says nothing of it: the prober stood still.
+    """
     layout = reading.layout
-    up: dict[LabelValues, float] = {(str(node),): 0 for node in (*layout.brokers, *layout.health.missing)}
+    silent = (*(() if excused else layout.brokers), *layout.health.missing)
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in silent}
     seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
     return {
         k.BROKER_UP: up | dict.fromkeys(seconds, 1),
@@ -200,12 +207,42 @@ def samples_of_dead(reading: Reading, ages: Ages, now: float, suffixes: tuple[st
     """Return what dead-letter topics hold, how old it is, and whose it is."""
     depths = _depths(reading, suffixes)
     oldest: dict[LabelValues, float] = {}
+    unread: dict[LabelValues, float] = {}
     owners: dict[LabelValues, float] = {}
+    readers = _readers(reading)
     for (topic,) in depths:
-        found = [ages.age(now, Partition(topic, number), offset) for number, offset in reading.beginnings[topic].items()]
-        known = [age for age in found if age is not None]
-        if known and len(known) == len(found):
-            oldest[topic,] = max(known)
+        age = _age_from(reading, ages, now, topic, {})
+        if age is not None:
+            oldest[topic,] = age
+        left = [age, *(_age_from(reading, ages, now, topic, commits) for commits in readers.get(topic, ()))]
+        known = [each for each in left if each is not None]
+        if len(known) == len(left) and reading.failures.get("groups") is None:  # else who has read most may not be known
+            unread[topic,] = min(known)
         read = {topic.removesuffix(suffix) for suffix in suffixes} - {topic}
         owners.update({(topic, name): 1 for name, group in reading.groups.items() if read & group.commits.keys()})
-    return {k.DLQ_MESSAGES: depths, k.DLQ_SECONDS: oldest, k.DLQ_GROUP: owners}
+    return {k.DLQ_MESSAGES: depths, k.DLQ_SECONDS: oldest, k.DLQ_UNREAD_SECONDS: unread, k.DLQ_GROUP: owners}
+
+
+def _readers(reading: Reading) -> Mapping[str, Sequence[Mapping[int, int] | None]]:
+    """Return what groups have committed of each topic; None for one of which it is not all known."""
+    found: defaultdict[str, list[Mapping[int, int] | None]] = defaultdict(list)
+    for group in reading.groups.values():
+        unknown = {partition.topic for partition in group.partition_errors}
+        for topic in group.commits.keys() | unknown:
+            found[topic].append(None if topic in unknown else group.commits[topic])
+    return found
+
+
+def _age_from(reading: Reading, ages: Ages, now: float, topic: str, commits: Mapping[int, int] | None) -> float | None:
+    """Return the age of the oldest message of a topic from these offsets on, of partitions without one from the beginning.
+
+    None where it is not known.
+    """
+    if commits is None:
+        return None
+    found = [
+        ages.age(now, Partition(topic, number), commits.get(number, beginning))
+        for number, beginning in reading.beginnings[topic].items()
+    ]
+    known = [age for age in found if age is not None]
+    return max(known) if known and len(known) == len(found) else None

@@ -237,7 +237,9 @@ class KafkaProbe(Probe[KafkaSettings]):
                 self._authenticator.rejected()
             raise
         attempt.record(k.BROKERS, len(reading.layout.brokers))
-        attempt.record_all(samples_of_brokers(reading))
+        silent = reading.failures["groups"]
+        excused = isinstance(silent, Failure) and attempt.excused(silent) is not silent
+        attempt.record_all(samples_of_brokers(reading, excused=excused))
         if not reading.layout.brokers:
             raise Failure(Stage.CHECK, Reason.REPORTED_DOWN, "the metadata lists no broker")
         now = asyncio.get_running_loop().time()
@@ -261,7 +263,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         """Fly the canary, once all else is read: whatever becomes of it, what is known of groups stands."""
         end = attempt.deadline - (1 - _SHARE_OF_CANARY) * attempt.remaining
         try:
-            flight = await self._cluster.fly(canary, reading.layout, end)
+            flight = (await self._cluster.fly(canary, reading.layout, end)).excused(attempt.excused)
         except Exception as error:
             attempt.note_part("canary", error)
             return

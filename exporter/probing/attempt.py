@@ -27,6 +27,7 @@ _PART_MARGIN = 0.05
 """Share of the deadline kept back from optional parts, so that a slow part cannot turn the verdict."""
 
 Classify = Callable[[Exception, Stage], Failure]
+Excuse = Callable[[Failure], Failure]
 
 
 class Attempt:
@@ -36,8 +37,10 @@ class Attempt:
         timeout: Seconds until the deadline, counted from now.
         classify: Turns an exception into a failure; used for optional parts.
         max_series: Series that it may record.
+        excuse: Takes a timeout back to the prober where that stood still; else returns what it is given.
 
     Attributes:
+        excused: Returns a failure as it is to be told: a timeout, where the prober stood still, is its own.
         stage: The stage under way; an exception is named after it.
         deadline: Loop time at which the attempt is ended.
         phases: Seconds spent in each phase of the path that decides the verdict.
@@ -45,11 +48,21 @@ class Attempt:
         parts: Optional parts that ran, and how they failed.
     """
 
-    __slots__ = ("_classify", "_count", "_max_series", "_now", "deadline", "parts", "phases", "samples", "stage", "timeout")
+    __slots__ = (
+        "_classify", "_count", "_max_series", "_now",
+        "deadline", "excused", "parts", "phases", "samples", "stage", "timeout",
+    )  # fmt: skip
 
-    def __init__(self, timeout: float, classify: Classify, max_series: int = MAX_SERIES) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        classify: Classify,
+        max_series: int = MAX_SERIES,
+        excuse: Excuse = lambda failure: failure,
+    ) -> None:
         self._now = asyncio.get_running_loop().time
         self._classify = classify
+        self.excused = excuse
         self._count = [0]
         self._max_series = max_series
         self.timeout = timeout
@@ -144,7 +157,8 @@ class Attempt:
             timeout: Seconds it may take, beside the attempt's own deadline.
         """
         limit = self.part_time
-        child = Attempt(limit if timeout is None else max(0.0, min(limit, timeout)), self._classify, self._max_series)
+        seconds = limit if timeout is None else max(0.0, min(limit, timeout))
+        child = Attempt(seconds, self._classify, self._max_series, self.excused)
         child.samples, child.parts, child._count = self.samples, self.parts, self._count
         return _Part(name, child)
 
@@ -156,11 +170,11 @@ class Attempt:
     def note_failure(self, name: str, failure: Failure) -> None:
         """Record how a part failed, unless it has failed before."""
         if self.parts.get(name) is None:
-            self.parts[name] = failure
+            self.parts[name] = self.excused(failure)
 
     def note_part(self, name: str, error: Exception | None) -> None:
         """Note how an optional part ended that a client has bounded in time itself; None where all of it worked."""
-        self.parts[name] = None if error is None else self._classify(error, Stage.INTERNAL)
+        self.parts[name] = None if error is None else self.excused(self._classify(error, Stage.INTERNAL))
 
     def named(self, error: Exception) -> Failure:
         """Name an error by the stage under way."""

@@ -63,7 +63,11 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
     loop = asyncio.get_running_loop()
     clock = phase_clock()
     started, clocked = loop.time(), clock()
-    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe), probe.max_series)
+
+    def excused(failure: Failure) -> Failure:
+        return _excuse(failure, loop_lag(started), timeout) if failure.reason in _TIMEOUTS else failure
+
+    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe), probe.max_series, excused)
     failure: Failure | None = None
     try:
         async with asyncio.timeout_at(attempt.deadline) as deadline:
@@ -75,8 +79,8 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
             failure = _late(attempt)
         else:
             failure = classify(error, attempt.stage, probe)
-    if failure is not None and failure.reason in _TIMEOUTS:
-        failure = _excuse(failure, loop_lag(started), timeout)
+    if failure is not None:
+        failure = excused(failure)
     return Outcome(
         verdict=Verdict.UP if failure is None else failure.verdict,
         failure=failure.bare() if failure is not None else None,

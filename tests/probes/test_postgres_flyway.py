@@ -8,11 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from exporter.clients.postgres.flyway import lock_key
+from exporter.clients.postgres.wire import ServerError
 from exporter.databases import flyway
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probes.postgres import PostgresSettings
+from exporter.probing.attempt import Attempt
 from exporter.probing.probe import SharedClients
-from exporter.verdict import Verdict
+from exporter.verdict import Stage, Verdict
 from tests.probes.databases import connect, histories, probe_of, superuser
 from tests.probes.doing import attempt, value
 
@@ -185,3 +187,31 @@ def test_versions_are_expected_where_it_looks_and_are_versions() -> None:
     for version in ("", "latest", "1.", "1-2", "9" * 51, [], ["1", "latest"]):
         with pytest.raises(ValidationError):
             PostgresSettings(**login, flyway_expected={"b": version})
+
+
+class SlowHistories:
+    """A session of a server whose histories take as long as they may, and which then ends them."""
+
+    closed = False
+
+    def __init__(self, *schemas: str) -> None:
+        self._schemas = schemas
+        self._asked = False
+
+    async def read(self, seconds: float, *_: object, **__: object) -> list[list[tuple[str | None, ...]]]:
+        if not self._asked:
+            self._asked = True
+            return [[(schema, None) for schema in self._schemas], []]
+        await asyncio.sleep(seconds)
+        raise ServerError(Stage.QUERY, "57014", "canceling statement due to statement timeout")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("schemas", [["one"], ["one", "two", "three"]])
+async def test_histories_that_are_slow_leave_time_for_what_is_asked_after_them(schemas: list[str]) -> None:
+    """The last one too: else the session is over with it, and statements are not asked for."""
+    part = Attempt(4.0, lambda error, stage: pytest.fail(f"classified {error!r}"))
+    with pytest.raises(ServerError):
+        await flyway.MigrationHistories("t", None, {}).check(part, SlowHistories(*schemas))  # type: ignore[arg-type]
+    assert part.remaining >= 0.9
+    assert len(part.samples[flyway.FLYWAY_HISTORY]) == len(schemas)

@@ -114,6 +114,80 @@ async def test_a_text_that_the_server_has_kept_with_its_values_is_told_without(
     assert "secret" not in repr(outcome.samples)
 
 
+SLOW_TEXTS = """
+ALTER FUNCTION pg_stat_statements(boolean) RENAME TO counted;
+CREATE FUNCTION pg_stat_statements(showtext boolean, OUT userid oid, OUT dbid oid, OUT queryid bigint, OUT calls bigint,
+  OUT total_exec_time float8, OUT rows bigint, OUT query text) RETURNS SETOF record LANGUAGE plpgsql AS $$
+BEGIN
+  IF showtext THEN PERFORM pg_sleep(60); END IF;
+  RETURN QUERY SELECT s.userid, s.dbid, s.queryid, s.calls, s.total_exec_time, s.rows, s.query FROM counted(showtext) s;
+END $$"""
+"""As where texts fill a file of many megabytes, which the server reads as a whole."""
+
+
+async def test_texts_that_take_too_long_are_given_up_by_the_server_and_not_asked_for_each_time(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """What is known already is told on, and the session stays."""
+    async with session(own_postgres) as user, superuser(own_postgres) as admin:
+        await user.fetch("SELECT pg_sleep(0.2)")
+        probe = probe_of(own_postgres, shared)
+        await read_anew(probe)
+        await admin.execute(SLOW_TEXTS)
+        await user.fetch("SELECT pg_sleep(0.3), 1")
+        outcomes = [await attempt(probe, 2.0) for _ in range(READINGS)]
+    late = [outcome for outcome in outcomes if outcome.duration > 0.5]
+    assert len(late) == 1
+    for outcome in outcomes[outcomes.index(late[0]) :]:
+        failure = outcome.parts["statements"]
+        assert outcome.verdict is Verdict.UP
+        assert failure is not None
+        assert "57014" in failure.detail
+        assert (SLOW in texts(outcome), "SELECT pg_sleep($1), $2" in texts(outcome)) == (True, False)
+    assert "connection to client lost" not in (own_postgres.directory / "postgres.log").read_text()
+
+
+async def test_a_statement_of_another_encoding_takes_the_texts_of_the_others_and_no_more(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """The server itself tells none then; each is told again once that statement is gone."""
+    async with superuser(own_postgres) as admin, session(own_postgres) as user:
+        await admin.execute("CREATE DATABASE other TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+        await user.fetch("SELECT pg_sleep(0.2)")
+        other = await connect(own_postgres, database="other")
+        await other.execute("SET pg_stat_statements.track = 'all'")
+        await other.execute("DO $$ BEGIN EXECUTE 'SELECT pg_sleep(0.3) AS x' || chr(200); END $$")
+        other.terminate()
+        with pytest.raises(asyncpg.CharacterNotInRepertoireError):
+            await admin.fetch("SELECT query FROM pg_stat_statements")
+        probe = probe_of(own_postgres, shared)
+        outcome = await attempt(probe)
+        await admin.execute("SELECT pg_stat_statements_reset(0, oid) FROM pg_database WHERE datname = 'other'")
+        again = await read_anew(probe)
+        again = await attempt(probe)
+    assert (outcome.parts["statements"], state_of(outcome)) == (None, "read")
+    assert set(texts(outcome)) == {"…"}
+    assert "other" in {database for _, database, _ in outcome.samples[statements.SECONDS]}
+    assert sum(seconds >= 0.2 for seconds in outcome.samples[statements.SECONDS].values()) >= 2
+    assert SLOW in texts(again)
+
+
+async def test_a_role_whose_name_is_of_another_encoding_is_told_as_far_as_it_can_be_read(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """Roles are of the whole server, and their names of the encoding of the database that they were made in."""
+    async with superuser(own_postgres) as admin:
+        await admin.execute("CREATE DATABASE other TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'")
+    other = await connect(own_postgres, database="other")
+    await other.execute('CREATE ROLE "josé"')
+    await other.execute('SET SESSION AUTHORIZATION "josé"')
+    await other.fetch("SELECT pg_sleep(0.2)")
+    outcome = await attempt(probe_of(own_postgres, shared))
+    other.terminate()
+    assert set(outcome.parts.values()) == {None}
+    assert ("jos\ufffd", "other") in {(user, database) for user, database, _ in outcome.samples[statements.SECONDS]}
+
+
 @pytest.mark.parametrize("version", ["1.4", "1.5", "1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12"])
 async def test_every_version_of_the_extension_is_read(
     version: str, own_postgres: PostgresServer, shared: SharedClients

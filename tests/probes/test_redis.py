@@ -679,3 +679,25 @@ async def test_cancelling_an_attempt_is_let_through(shared: SharedClients) -> No
 def test_settings_that_contradict_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         RedisSettings(**settings)
+
+
+@pytest.mark.parametrize("user", [{}, {"user": "monitor"}])
+async def test_a_server_that_does_not_know_auth_is_not_quoted_with_the_password(
+    tmp_path: Path, shared: SharedClients, user: dict[str, str]
+) -> None:
+    """It repeats what came after a command that it does not know, as where AUTH was renamed; and it may be well."""
+    with ValkeyServer(tmp_path, options=("--rename-command", "AUTH", "LOGMEIN")) as server:
+        outcome = await attempt(probe_of(server, shared, password="s3cr3t-of-redis", **user))
+    assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "auth"))
+    assert "unknown command 'AUTH'" in str(outcome.failure)
+    assert "s3cr3t" not in str(outcome.failure)
+
+
+@pytest.mark.parametrize(
+    "words", [b"ERR unknown command AUTH s3cr3t", b"ERR unknown command `AUTH`, with args beginning with: `s3c"]
+)
+async def test_whatever_words_refuse_it_the_password_is_not_in_them(words: bytes, shared: SharedClients) -> None:
+    async with serving(saying(b"-%b\r\n" % words)) as port:
+        outcome = await attempt(make("redis", shared, "127.0.0.1", port, password="s3cr3t"))
+    assert outcome.failure is not None
+    assert "s3c" not in str(outcome.failure)

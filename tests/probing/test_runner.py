@@ -126,6 +126,19 @@ async def test_a_timeout_while_the_loop_stood_still_is_the_probers() -> None:
     assert (outcome.verdict, outcome.failure.reason) == (Verdict.UNKNOWN, Reason.PROBER_LOOP_LAG)
 
 
+@pytest.mark.looptime
+@pytest.mark.parametrize(("stall", "reason"), [(0.5, Reason.TIMEOUT), (1.5, Reason.PROBER_LOOP_LAG)])
+async def test_so_is_that_of_a_part(stall: float, reason: Reason) -> None:
+    async def hang(attempt: Attempt) -> None:
+        async with attempt.part("more", timeout=1.0) as part, part.part("within") as within:
+            within.stage = Stage.WAIT
+            await asyncio.sleep(3600)
+
+    outcome = await run_probe(ScriptedProbe(hang), 4.0, loop_lag=lambda start: stall)
+    assert outcome.verdict is Verdict.UP
+    assert {name: found and found.reason for name, found in outcome.parts.items()} == {"more": None, "within": reason}
+
+
 async def test_a_refused_connection_is_down_however_the_loop_fared() -> None:
     outcome = await run_probe(raising(ConnectionRefusedError(111, "x")), 4.0, loop_lag=lambda start: 3.0)
     assert outcome.verdict is Verdict.DOWN

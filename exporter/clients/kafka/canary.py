@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import failure_of_code, together
-from exporter.verdict import Failure, Reason, Stage
+from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["Canary", "Flight", "Times"]
 
@@ -39,6 +39,9 @@ _FETCH_WAIT_MS = 250
 _TRIES = 20
 _PAUSE = 0.05
 """What is acknowledged can be fetched at once; a broker that is a little behind is asked again, with a pause in between."""
+
+_RECORD_TOO_LARGE = 10
+"""Error code for a batch of some hundred bytes: the topic takes next to nothing."""
 
 _READ_UNCOMMITTED = 0
 _MAGIC = 2
@@ -78,10 +81,23 @@ class Flight:
         """Return how it failed, None where all worked."""
         return together([failure for _, failure in sorted(self.partitions.items()) if failure is not None])
 
+    def excused(self, excuse: Callable[[Failure], Failure]) -> Flight:
+        """Return it with its failures as they are to be told."""
+        return Flight({at: excuse(why) if why is not None else None for at, why in self.partitions.items()}, self.times)
+
     def fail(self, numbers: Iterable[int], failure: Failure) -> None:
         """Note that these partitions failed, where nothing is known of them yet."""
         for number in numbers:
             self.partitions.setdefault(number, failure)
+
+
+class _UnfitTopic(Failure):
+    """The topic is set up so that no canary can fly: of writes to others it says nothing."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return that it cannot be told."""
+        return Verdict.UNKNOWN
 
 
 class Canary:
@@ -129,7 +145,7 @@ class Canary:
                 if topic != self.topic or number not in values:
                     continue
                 if code:
-                    flight.fail([number], failure_of_code(code, f"writing to {topic}/{number}"))
+                    flight.fail([number], _refused(code, f"writing to {topic}/{number}"))
                 else:
                     offsets[number] = offset
         flight.fail(values.keys() - offsets.keys(), Failure(Stage.CHECK, Reason.MALFORMED, "a write was not answered"))
@@ -162,7 +178,17 @@ class Canary:
             flight.partitions[number] = Failure(Stage.CHECK, Reason.QUERY_FAILED, detail)
 
 
+_UNREADABLE = (KafkaError, ValueError, TypeError, IndexError, AssertionError, SystemError, struct.error)
+"""What the library raises at batches that are none; it lets Python's own SystemError out at a negative length."""
+
 _NEVER = Failure(Stage.CHECK, Reason.QUERY_FAILED, "not flown")
+
+
+def _refused(code: int, what: str) -> Failure:
+    refused = failure_of_code(code, what)
+    if code != _RECORD_TOO_LARGE:
+        return refused
+    return _UnfitTopic(refused.stage, refused.reason, f"{refused.detail}: raise the topic's max.message.bytes")
 
 
 def _batch(key: bytes, value: bytes) -> bytes:
@@ -181,11 +207,11 @@ def _why_not(records: bytes, offset: int, value: bytes, at: str) -> Failure | No
             return Failure(Stage.CHECK, Reason.MALFORMED, f"{at}: what was fetched is not a whole batch")
         if getattr(batch, "compression_type", 0):  # unpacked, a few bytes may be gigabytes
             detail = f"{at}: the topic compresses what it is given: set its compression.type to producer or uncompressed"
-            return Failure(Stage.CHECK, Reason.QUERY_FAILED, detail)
+            return _UnfitTopic(Stage.CHECK, Reason.QUERY_FAILED, detail)
         if not batch.validate_crc():
             return Failure(Stage.CHECK, Reason.MALFORMED, f"{at}: the checksum of what was fetched is wrong")
         first = next(iter(batch), None)
-    except (KafkaError, ValueError, TypeError, IndexError, AssertionError, struct.error):
+    except _UNREADABLE:
         return Failure(Stage.CHECK, Reason.MALFORMED, f"{at}: what was fetched cannot be read")
     if first is None or (first.offset, first.value) != (offset, value):
         return Failure(Stage.CHECK, Reason.QUERY_FAILED, f"{at}: at offset {offset} is something else than was written")

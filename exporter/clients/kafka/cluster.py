@@ -48,6 +48,9 @@ QUIET_SHARE = 0.2
 FUTURE = 60.0
 """Seconds by which a record's timestamp may be ahead of this machine's clock: past it, it tells nothing of when it came."""
 
+LEAST_FLIGHT = 0.25
+"""Seconds without which no canary is flown: that one took longer would say nothing of the brokers."""
+
 MINIMUMS_SHARE = 0.3
 """Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
 
@@ -211,7 +214,7 @@ class Cluster:
             deadline: Loop time by which this returns.
 
         Raises:
-            Failure: The topic is not there, or is not told of.
+            Failure: The topic is not there, or is not told of; or no time is left, as all else took it.
         """
         topic = layout.canary
         if topic is None:
@@ -220,6 +223,8 @@ class Cluster:
             raise Failure(Stage.CHECK, Reason.AUTH if hidden else Reason.QUERY_FAILED, f"topic {canary.topic}: {detail}")
         if topic.error:
             raise failure_of_code(topic.error, f"topic {canary.topic}")
+        if deadline - asyncio.get_running_loop().time() < LEAST_FLIGHT:
+            raise Failure(Stage.QUERY, Reason.TIMEOUT, "no time was left to fly: groups and offsets took it")
         flight = Flight()
         for number, code in topic.leaderless.items():
             detail = f"{canary.topic}/{number} has no leader: {error_name(code)}"

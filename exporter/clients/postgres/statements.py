@@ -6,11 +6,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from exporter.clients.postgres.numbers import number
 from exporter.clients.postgres.session import Session
 from exporter.clients.postgres.told import told
-from exporter.clients.postgres.wire import Row
+from exporter.clients.postgres.wire import Row, ServerError
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = [
@@ -50,9 +51,12 @@ SELECT (SELECT count(*) FROM s WHERE queryid IS NULL), string_agg(line, ',') FRO
 _STATEMENTS = """
 SELECT concat(s.userid, ' ', s.dbid, ' ', s.queryid), s.queryid::text, coalesce(min(r.rolname::text), s.userid::text),
   coalesce(min(d.datname::text), s.dbid::text), left(min(s.query), {most})
-FROM {schema}.pg_stat_statements(true) s
+FROM {schema}.pg_stat_statements({texts}) s
 LEFT JOIN pg_roles r ON r.oid = s.userid LEFT JOIN pg_database d ON d.oid = s.dbid
 WHERE (s.userid::bigint, s.dbid::bigint, s.queryid) IN ({keys}) GROUP BY s.userid, s.dbid, s.queryid"""
+_OTHER_ENCODING = frozenset({"22021", "22P05"})
+"""SQLSTATE of bytes that are no text in the encoding of this database: one statement of another, and all are lost."""
+
 _KEY = re.compile(r"\d{1,10} \d{1,10} -?\d{1,19}", re.ASCII)
 
 
@@ -143,7 +147,7 @@ class Statement:
         user: Who runs it.
         database: Where.
         text: Its beginning, without values and comments; of commands that are no query, which are kept with all that is in
-            them, the first word.
+            them, the first word. Empty where the server cannot tell it.
     """
 
     queryid: str
@@ -205,14 +209,28 @@ async def read_statements(
 ) -> Mapping[str, Statement]:
     """Read what statements are, by their keys; one that is gone is left out.
 
+    The server tells no text at all where some statement of another database has bytes that are no text in this one's
+    encoding; then all are told without.
+
+    Args:
+        session: Of the database that has the extension.
+        seconds: For all of it.
+        where: The extension.
+        keys: The statements.
+
     Raises:
         Failure, OSError, TimeoutError: As for `Session.read`; `malformed` for an answer that is not what was asked for.
     """
     if not all(map(_KEY.fullmatch, keys)):
         raise _unreadable()
     wanted = ", ".join(f"({key.replace(' ', ', ')})" for key in sorted(keys))
-    sql = _STATEMENTS.format(schema=where.schema, most=_MAX_TEXT, keys=wanted)
-    tables = await session.read(seconds, sql, len(keys))
+    form = partial(_STATEMENTS.format, schema=where.schema, most=_MAX_TEXT, keys=wanted)
+    try:
+        tables = await session.read(seconds / 2, form(texts="true"), len(keys))
+    except ServerError as error:
+        if error.sqlstate not in _OTHER_ENCODING:
+            raise
+        tables = await session.read(seconds / 2, form(texts="false"), len(keys))
     try:
         return dict(_statement(row) for rows in tables for row in rows)
     except ValueError:
@@ -221,7 +239,7 @@ async def read_statements(
 
 def _statement(row: Row) -> tuple[str, Statement]:
     key, queryid, user, database, text = row
-    return key or "", Statement(queryid or "", user or "", database or "", told(text or ""))
+    return key or "", Statement(queryid or "", user or "", database or "", told(text) if text is not None else "")
 
 
 def _unreadable() -> Failure:

@@ -25,20 +25,25 @@ _COMMANDS = frozenset(
     }
 )  # fmt: skip
 
+_FIRST = r"[A-Za-z_\x80-\U0010ffff]"
+"""What names and the tags of dollar quotes begin with: to the server all that is not ASCII is a letter, spaces too."""
+
+_FURTHER = r"[0-9A-Za-z_\x80-\U0010ffff]"
+
 _TOKEN = re.compile(
     r"""
       (?P<comment> --[^\n\r]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/ )
     | (?P<name> "(?:[^"]|"")*+" )
     | (?P<value>
           (?:[eEbBxXnN]|[uU]&)?'(?:[^'\\]|''|\\[^'])*+'
-        | (?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)
-        | \.?\d[\w.]*
+        | (?P<tag>\$(?:{first}{further}*)?\$).*?(?P=tag)
+        | \.?[0-9][\w.]*
       )
-    | (?P<rest> ['"].* | /\*.* | \$(?:[^\W\d]\w*)?\$.* )
-    | (?P<word> [^\W\d][\w$]*+ | \$\d+ )
+    | (?P<rest> ['"].* | /\*.* | \$(?:{first}{further}*)?\$.* )
+    | (?P<word> {first}(?:{further}|\$)*+ | \$[0-9]+ )
     | (?P<space> \s+ )
     | (?P<other> . )
-    """,
+    """.replace("{first}", _FIRST).replace("{further}", _FURTHER),
     re.VERBOSE | re.DOTALL,
 )
 """`rest` is what has no end, or whose end depends on settings of the session (a backslash before a quote), or that nests:

@@ -70,6 +70,7 @@ class ServerError(Failure):
         if reason is Reason.PROTOCOL and stage is Stage.AUTH:
             reason = next((meant for said, meant in _OF_POOLERS if said in words), reason)
         super().__init__(stage, reason, f"{sqlstate} {words}")
+        self.sqlstate = sqlstate
 
 
 class Frames:
@@ -122,10 +123,10 @@ def server_error(body: bytes, stage: Stage) -> ServerError:
 
 
 def row_of(body: bytes) -> Row:
-    """Read a row.
+    """Read a row. Bytes that are no text are marked: roles and databases may be named in another encoding than this one's.
 
     Raises:
-        Failure: It is not one, or is not text.
+        Failure: It is not one.
     """
     row: list[str | None] = []
     try:
@@ -135,9 +136,9 @@ def row_of(body: bytes) -> Row:
             (length,) = _LENGTH.unpack_from(body, position)
             position += _LENGTH.size
             end = position + max(0, length)
-            row.append(body[position:end].decode() if length >= 0 else None)
+            row.append(body[position:end].decode("utf-8", "replace") if length >= 0 else None)
             position = end
-    except (struct_error, UnicodeDecodeError):
+    except struct_error:
         raise _unreadable() from None
     if position != len(body) or count < 0:
         raise _unreadable()

@@ -15,6 +15,9 @@ from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Connection", "Login", "connect"]
 
+_ARGUMENTS = ", with args beginning with"
+"""How Redis and Valkey begin to repeat what came after a command that they do not know."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -85,11 +88,24 @@ class Connection:
         return answer
 
     async def log_in(self, user: str | None, password: str) -> None:
-        """Log in; raises as `ask` does."""
+        """Log in; raises as `ask` does, without what a server says of the words that it was sent."""
         words = ("AUTH", password) if user is None else ("AUTH", user, password)
-        if await self.ask(*words, stage=Stage.AUTH) != b"OK":
+        try:
+            answer = await self.ask(*words, stage=Stage.AUTH)
+        except ServerError as error:
+            raise _without_arguments(error, password) from None
+        if answer != b"OK":
             raise Failure(Stage.AUTH, Reason.PROTOCOL, "the answer to AUTH is not OK")
 
     def abort(self) -> None:
         """Close the socket at once."""
         self._stream.abort()
+
+
+def _without_arguments(error: ServerError, password: str) -> ServerError:
+    """Leave out the arguments that a server repeats, of which one is the password.
+
+    One that knows no AUTH, as where that was renamed, names them in its error, cut where they are long.
+    """
+    words, said = error.detail.partition(_ARGUMENTS)[0], " ".join(password.split())
+    return ServerError(error.stage, "the server refuses AUTH" if said and said in words else words)

@@ -40,6 +40,8 @@ _WORDINGS = {
     "without any password configured": Reason.AUTH,
     "but no password is set": Reason.AUTH,  # before Redis 6
     "wrong number of arguments for 'auth' command": Reason.AUTH,  # a user's name, before Redis 6
+    "unknown command 'auth'": Reason.AUTH,  # it was renamed
+    "unknown command `auth`": Reason.AUTH,  # the same, before Redis 7
 }
 """Meaning of errors whose first word is ERR."""
 

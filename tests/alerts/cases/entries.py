@@ -197,9 +197,7 @@ LAG = of("probe_kafka_consumer_group_topic_lag", "kafka", **TOPIC)
 MEMBERS = of("probe_kafka_consumer_group_members", "kafka", group="case")
 END = of("probe_kafka_topic_end_offset", "kafka", topic="cases")
 DLQ = of("probe_kafka_dlq_messages", "kafka", topic="cases-dlq")
-DLQ_AGE = of("probe_kafka_dlq_oldest_seconds", "kafka", topic="cases-dlq")
-DLQ_READ = of("probe_kafka_consumer_group_topic_lag", "kafka", group="sweeper", topic="cases-dlq")
-READ_ELSEWHERE = of("probe_kafka_consumer_group_topic_lag", "kafka", group="case", topic="cases")
+DLQ_AGE = of("probe_kafka_dlq_unread_seconds", "kafka", topic="cases-dlq")
 OPEN, HELD = (
     of(f"probe_kafka_open_transaction_{what}", "kafka", topic="cases", partition="0") for what in ("seconds", "messages")
 )
@@ -403,18 +401,10 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
         Entry(
             good={DLQ_AGE: 80000},
             bad={DLQ_AGE: 90000},
-            beside={DLQ: 5, READ_ELSEWHERE: 0, **limit("probe_kafka_dlq_oldest_seconds", DAY, "kafka")},
+            beside={DLQ: 5, **limit("probe_kafka_dlq_oldest_seconds", DAY, "kafka")},
             fires=600,
             labels=labels(service="kafka", topic="cases-dlq"),
             heard={"summary": "1d 1h", "cause": "5 in cases-dlq"},
-        ),
-        Entry(
-            variant="read by a group",
-            good={DLQ_READ: 0},
-            bad={DLQ_READ: 2},
-            beside={DLQ_AGE: 90000, **limit("probe_kafka_dlq_oldest_seconds", DAY, "kafka")},
-            fires=600,
-            labels=labels(service="kafka", topic="cases-dlq"),
         ),
     ),
 }

@@ -60,6 +60,7 @@ ATTRIBUTES, MAGIC = 22, 16
         (with_byte(7, 9), Reason.QUERY_FAILED, "something else than was written"),
         (with_byte(ATTRIBUTES, 1), Reason.QUERY_FAILED, "compression.type"),
         (with_byte(MAGIC, 0), Reason.MALFORMED, ""),
+        (lambda batch: batch[:MAGIC] + b"\0\0\xff\0\0\0" + batch[MAGIC + 6 :], Reason.MALFORMED, ""),  # a negative length
         (lambda batch: b"\xff" * len(batch), Reason.MALFORMED, ""),
         (lambda batch: b"\0" * len(batch), Reason.MALFORMED, ""),
     ],
@@ -72,7 +73,7 @@ async def test_what_is_fetched_must_be_what_was_written(
         outcome = await fly(shared, fake, 20.0)
     assert part(outcome, "canary") == (Stage.CHECK, reason)
     assert words in str(outcome.parts["canary"])
-    assert flown(outcome) == {"0": 0}
+    assert flown(outcome) == ({} if "compression" in words else {"0": 0})
     assert kafka.CANARY_SECONDS not in outcome.samples
 
 
@@ -92,12 +93,17 @@ async def test_a_record_of_another_round_is_not_taken_for_this_one(shared: Share
 
 @pytest.mark.parametrize(
     ("code", "reason", "well"),
-    [(29, Reason.AUTH, {"1": 1}), (19, Reason.QUERY_FAILED, {"0": 0, "1": 1}), (7, Reason.TIMEOUT, {"0": 0, "1": 1})],
+    [
+        (29, Reason.AUTH, {"1": 1}),
+        (10, Reason.QUERY_FAILED, {"1": 1}),
+        (19, Reason.QUERY_FAILED, {"0": 0, "1": 1}),
+        (7, Reason.TIMEOUT, {"0": 0, "1": 1}),
+    ],
 )
 async def test_a_partition_that_refuses_fails_alone(
     code: int, reason: Reason, well: dict[str, float], shared: SharedClients
 ) -> None:
-    """Rights that are missing are unknown, all else is a failure; the times are of brokers of which all worked."""
+    """Missing rights are unknown, as is too small a topic; all else is a failure, which spoils its broker's times."""
     async with cluster(2).running() as fake:
         fake.refuses[TOPIC, 0] = code
         outcome = await fly(shared, fake)
@@ -140,3 +146,37 @@ async def test_a_broker_that_speaks_neither_is_told(shared: SharedClients) -> No
         outcome = await fly(shared, fake)
     assert outcome.parts["canary"] is not None
     assert outcome.parts["canary"].reason is Reason.PROTOCOL
+
+
+async def test_a_canary_for_which_no_time_is_left_says_nothing_of_the_brokers(shared: SharedClients) -> None:
+    """Metadata took it; a failure of the part, and no partition that takes no record."""
+    async with cluster().running() as fake:
+        probe = probe_of(shared, fake.port(), canary={})
+        try:
+            await run_probe(probe, 2.0)
+            fake.delays |= {(1, API.METADATA): 1.7, (1, API.PRODUCE): 0.2}
+            outcome = await run_probe(probe, 2.0)
+        finally:
+            await probe.close()
+    assert outcome.verdict is Verdict.UP
+    assert part(outcome, "canary") == (Stage.QUERY, Reason.TIMEOUT)
+    assert kafka.CANARY not in outcome.samples
+
+
+async def test_a_timeout_while_the_prober_stood_still_is_its_own(shared: SharedClients) -> None:
+    """The broker would have answered: neither it nor what it leads is told to be down."""
+    async with cluster().running() as fake:
+        probe = probe_of(shared, fake.port(), canary={})
+        try:
+            for key, name in ((API.PRODUCE, "canary"), (API.LIST, "groups")):
+                fake.hangs = {(1, key)}
+                silent = await run_probe(probe, 2.0)
+                excused = await run_probe(probe, 2.0, lambda _: 0.6)
+                assert part(silent, name) == (Stage.QUERY, Reason.TIMEOUT)
+                assert part(excused, name) == (Stage.QUERY, Reason.PROBER_LOOP_LAG)
+                assert (silent.verdict, excused.verdict) == (Verdict.UP, Verdict.UP)
+                family = kafka.CANARY if key == API.PRODUCE else kafka.BROKER_UP
+                assert list(silent.samples[family].values()) == [0]
+                assert family not in excused.samples
+        finally:
+            await probe.close()

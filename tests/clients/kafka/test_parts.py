@@ -702,3 +702,49 @@ async def test_a_timestamp_of_the_future_tells_no_age(shared: SharedClients, ahe
     assert set(values(outcome, kafka.TOPIC_LAG_SECONDS)) == {("billing", "mail")}
     assert values(outcome, kafka.TOPIC_LAG_SECONDS)["billing", "mail"] > 60_000
     assert 0 <= values(seen, kafka.TOPIC_LAG_SECONDS)["billing", "orders"] < 60
+
+
+DEAD = "orders-dlt"
+DAYS = 2 * 86400.0
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({}, DAYS),
+        ({"sweeper": {(DEAD, 0): 3}}, DAYS),  # the other partition was never read
+        ({"sweeper": {(DEAD, 0): 3, (DEAD, 1): 2}}, 0),
+        ({"sweeper": {(DEAD, 0): 2, (DEAD, 1): 2}}, 600),
+        ({"sweeper": {(DEAD, 0): 2, (DEAD, 1): 2}, "looked": {(DEAD, 0): 1, (DEAD, 1): 0}}, 600),
+        ({"billing": {("orders", 0): 5}}, DAYS),
+    ],
+    ids=["none", "one partition", "all", "but the newest", "the one that has read most", "another topic's"],
+)
+async def test_dead_letters_that_nobody_has_read_are_as_old_as_the_oldest_of_them(
+    groups: dict[str, dict[tuple[str, int], int]], expected: float, shared: SharedClients
+) -> None:
+    now = time.time() * 1000
+    old, late = int(now - 1000 * DAYS), int(now - 600_000)
+    cluster = FakeCluster(
+        topics={
+            "orders": {0: FakePartition(9)},
+            DEAD: {0: FakePartition(3, times=[old, old, late]), 1: FakePartition(2, times=[old, old])},
+        },
+        groups={name: FakeGroup(commits) for name, commits in groups.items()},
+    )
+    async with cluster.running():
+        probe = probe_of(shared, cluster.port())
+        for _ in range(3):  # a reading asks so often for times, and no more
+            outcome = await run_probe(probe, 5.0)
+        await probe.close()
+    assert values(outcome, kafka.DLQ_SECONDS)[DEAD,] == pytest.approx(DAYS, rel=0.3)
+    assert values(outcome, kafka.DLQ_UNREAD_SECONDS)[DEAD,] == pytest.approx(expected, rel=0.3)
+
+
+async def test_whose_commits_are_not_known_may_have_read_all_dead_letters(shared: SharedClients) -> None:
+    cluster = two_brokers()
+    cluster.groups["sweeper"] = FakeGroup(faults={(DEAD, 0): 88})
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert part(outcome, "groups") is not None
+    assert kafka.DLQ_UNREAD_SECONDS not in outcome.samples

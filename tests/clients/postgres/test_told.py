@@ -14,6 +14,8 @@ from exporter.clients.postgres.told import MAX_TOLD, told
         ("select 'secret', 4711, 1.5e3, .5, a1 from t2", "select ?, ?, ?, ?, a1 from t2"),
         ("SELECT E'secret\\n', x'1f', N'secret', U&'secret', 'it''s secret'", "SELECT ?, ?, ?, ?, ?"),
         ("SELECT $$secret$$, $a$ $$ secret $a$, $1, $12", "SELECT ?, ?, $1, $12"),
+        ("SELECT $é$a secret$é$, $😀$a secret$😀$, $٣$a secret$٣$, $\xa0$a secret$\xa0$", "SELECT ?, ?, ?, ?"),
+        ("SELECT 😀$a, b FROM é٣", "SELECT 😀$a, b FROM é٣"),
         ("SELECT a /* secret */ , b -- secret\n, c", "SELECT a , b , c"),
         ("/* secret */ (((SELECT 1)))", "(((SELECT ?)))"),
         ('SELECT "a--b", "o""dd", "x/*y" FROM t', 'SELECT "a--b", "o""dd", "x/*y" FROM t'),

@@ -39,14 +39,17 @@ def test_any_other_bytes_are_a_row_or_are_refused(body: bytes) -> None:
         struct.pack("!h", -1),
         struct.pack("!hi", 1, 2**31 - 1) + b"x",
         struct.pack("!hi", 1, 1) + b"xy",
-        struct.pack("!hi", 1, 1) + b"\xff",
     ],
-    ids=["empty", "negative", "longer-than-it-is", "something-after", "not-utf-8"],
+    ids=["empty", "negative", "longer-than-it-is", "something-after"],
 )
 def test_a_row_that_is_none_is_refused(body: bytes) -> None:
     with pytest.raises(Failure) as caught:
         row_of(body)
     assert caught.value.reason is Reason.MALFORMED
+
+
+def test_what_is_no_text_in_a_row_is_marked() -> None:
+    assert row_of(struct.pack("!hi", 2, 4) + b"jos\xe9" + struct.pack("!i", 1) + b"1") == ("jos\ufffd", "1")
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), max_size=20))
