@@ -116,17 +116,20 @@ async def test_the_rights_on_its_topic_alone_are_enough_and_each_that_is_missing
         return outcome
 
     await create(admin, name, {0: [1], 1: [2]})
-    for right in ("Describe", "Write"):
-        refused = await look()
-        assert part(refused, "canary") == (Stage.CHECK, Reason.AUTH), right
-        assert not flown(refused)
-        await asyncio.to_thread(kafkas.allow, "--operation", right, "--topic", name)
-    unread = await look()
-    assert part(unread, "canary") == (Stage.CHECK, Reason.AUTH)
-    assert "reading" in str(unread.parts["canary"])
-    assert not flown(unread)
-    await asyncio.to_thread(kafkas.allow, "--operation", "Read", "--topic", name)
-    assert flown(await look()) == {"0": 1, "1": 1}
+    try:
+        for right in ("Describe", "Write"):
+            refused = await look()
+            assert part(refused, "canary") == (Stage.CHECK, Reason.AUTH), right
+            assert not flown(refused)
+            await asyncio.to_thread(kafkas.allow, "--operation", right, "--topic", name)
+        unread = await look()
+        assert part(unread, "canary") == (Stage.CHECK, Reason.AUTH)
+        assert "reading" in str(unread.parts["canary"])
+        assert not flown(unread)
+        await asyncio.to_thread(kafkas.allow, "--operation", "Read", "--topic", name)
+        assert flown(await look()) == {"0": 1, "1": 1}
+    finally:
+        await asyncio.to_thread(kafkas.take_back, "--topic", name)
 
 
 async def test_too_few_replicas_are_told_until_there_are_enough(
