@@ -335,12 +335,13 @@ def archiving_failing(options: Options) -> Alert:
         wait="15m",
         summary="{{ $labels.service }} cannot archive its WAL",
         description=(
-            "For 15m every try of {{ $labels.service }} to archive a file of WAL has failed: nothing that was written since "
-            "can be restored from the archive, and all of it is kept until the disk is full."
+            "For 15m every try of {{ $labels.service }} to archive a file of WAL has failed, or none was made, without an "
+            "archive_command: nothing written since can be restored from the archive, and all of it is kept until the disk "
+            "is full."
         ),
         action="Read why archive_command fails in the server's log: space, credentials or network of the archive",
         panel=266,
-        meaning="the last try to archive WAL has failed for 15 min",
+        meaning="the last try to archive WAL has failed, or archive_command has been empty, for 15 min",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "a server may archive nothing"),),
         kinds=_POSTGRES,

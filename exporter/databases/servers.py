@@ -83,7 +83,8 @@ UPTIME = gauge("probe_postgres_uptime_seconds", "Time since the server was start
 ARCHIVED = counter("probe_postgres_wal_archived_total", "Files of WAL that reached the archive; absent without archiving.")
 ARCHIVE_FAILURES = counter("probe_postgres_wal_archive_failures_total", "Tries to archive a file of WAL that failed.")
 ARCHIVE_FAILING = gauge(
-    "probe_postgres_wal_archive_failing", "1 while the last try to archive WAL failed: it is kept until one succeeds."
+    "probe_postgres_wal_archive_failing",
+    "1 while the last try to archive WAL failed, or archive_command is empty: it is kept until one succeeds.",
 )
 INSTANCE = (VERSION, UPTIME, ARCHIVED, ARCHIVE_FAILURES, ARCHIVE_FAILING)
 

@@ -4,6 +4,7 @@ transaction, offsets set back, or consumers too slow; and that retention overtak
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
@@ -41,7 +42,10 @@ def why_lagging(member: Member, snapshot: Snapshot) -> tuple[Diagnosis, ...]:
     ]
     if not groups:
         return ()
-    cluster = _Cluster(member, tuple(_leaderless(member)), tuple(_missing(member)), _dead_letters(member))
+    whose: defaultdict[str, set[str]] = defaultdict(set)
+    for of_group in member.readings(kafka.DLQ_GROUP):
+        whose[of_group.labels["topic"]].add(of_group.labels["group"])
+    cluster = _Cluster(member, tuple(_leaderless(member)), tuple(_missing(member)), _dead_letters(member), whose)
     found = []
     for group in groups:
         standing = _longest(member, group) if group in stuck else None
@@ -71,6 +75,7 @@ class _Cluster(NamedTuple):
     leaderless: tuple[Evidence, ...]
     missing: tuple[Evidence, ...]
     dead: Mapping[str, Evidence]
+    whose: Mapping[str, set[str]]
 
 
 def _of_brokers(cluster: _Cluster, lag: tuple[Evidence, ...]) -> list[Suspicion]:
@@ -96,7 +101,7 @@ def _of_consumers(
         yield Suspicion(causes.TRANSACTION_OPEN, member.name, Confidence.HIGH, (*kept_back, *lag)[:MOST])
     if stuck and verdict is not None and not (kept_back and verdict in _STANDS):
         yield Suspicion(_OF_STUCK[verdict], owner, Confidence.HIGH, lag)
-    own = [seen for name, seen in cluster.dead.items() if reading is not None and name.startswith(reading.labels["topic"])]
+    own = _own_letters(cluster, reading) if reading is not None else []
     if own and verdict is not GroupVerdict.POISONED:
         yield Suspicion(causes.POISON_MESSAGE, owner, Confidence.MEDIUM, (*own, *lag)[:MOST])
     if verdict is GroupVerdict.REWOUND:
@@ -105,6 +110,13 @@ def _of_consumers(
         yield Suspicion(causes.SLOW_CONSUMER, owner, _how_slow(owner, snapshot), lag)
     if cluster.missing and not cluster.leaderless:
         yield Suspicion(causes.BROKER_DOWN, member.name, Confidence.LOW, (*cluster.missing, *lag)[:MOST])
+
+
+def _own_letters(cluster: _Cluster, reading: Reading) -> list[Evidence]:
+    """Return the dead letters of a group's topic; not those of another topic, whose groups are others, by their names."""
+    group, topic = reading.labels["group"], reading.labels["topic"]
+    own = (name for name in cluster.dead if name.startswith(topic) and group in cluster.whose.get(name, {group}))
+    return [cluster.dead[name] for name in own]
 
 
 def _kept_back(member: Member, reading: Reading) -> tuple[Evidence, ...]:

@@ -29,7 +29,7 @@ FAMILIES: Mapping[str, Family] = {
     "hits": r.HIT_RATIO, "cluster_ok": r.CLUSTER_OK, "slots": r.CLUSTER_SLOTS, "failed": r.CLUSTER_FAILED,
     "saved": r.PERSISTENCE, "used": r.MEMORY_USED, "memory": r.MEMORY_MAX, "policy": r.POLICY,
     "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,
-    "dead": kafka.DLQ_MESSAGES, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
+    "dead": kafka.DLQ_MESSAGES, "letters": kafka.DLQ_GROUP, "partition": kafka.PARTITION_ERROR, "verdict": kafka.VERDICT,
     "age": kafka.TOPIC_LAG_SECONDS, "committed": kafka.COMMITTED, "lost": kafka.LOST, "held": kafka.OPEN_MESSAGES,
     "canary": kafka.CANARY, "open": kafka.OPEN_SECONDS,
     "standing": kafka.STANDING_SECONDS, "broker": kafka.BROKER_UP, "took": m.DURATION,

@@ -21,7 +21,7 @@ from exporter.probes.postgres import PostgresProbe
 from exporter.probing.probe import SharedClients
 from tests.fixtures.servers import StandbyServer
 from tests.probes.databases import HISTORY, connect, probe_of, superuser
-from tests.probes.doing import attempt
+from tests.probes.doing import attempt, value
 from tests.waiting import eventually
 
 Samples = Mapping[tuple[str, ...], float]
@@ -167,9 +167,15 @@ async def ask(server: PostgresServer) -> Mapping[Family, Samples]:
 
 async def compare(server: PostgresServer, shared: SharedClients) -> set[Family]:
     """Compare every figure of a server; return the families that it had."""
-    before = await ask(server)
-    outcome = await attempt(probe_of(server, shared, flyway_expected={"svc": ["2", "3"]}), 20.0)
-    after = await ask(server)
+    async with superuser(server) as looking:
+
+        async def gone() -> bool:
+            return not await looking.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'psql'")
+
+        before = await ask(server)
+        await eventually(gone, 5, "psql has left, which it alone does not count")
+        outcome = await attempt(probe_of(server, shared, flyway_expected={"svc": ["2", "3"]}), 20.0)
+        after = await ask(server)
     assert all(why is None for why in outcome.parts.values()), outcome.parts
     for family in FIGURES:
         samples = dict(outcome.samples.get(family, {}))
@@ -232,6 +238,25 @@ def server(request: pytest.FixtureRequest) -> PostgresServer:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, PostgresServer)
     return found
+
+
+async def test_wal_that_nothing_says_how_to_archive_is_kept_and_told(server: PostgresServer, shared: SharedClients) -> None:
+    """No try is made, so none fails; the server keeps all WAL in the expectation that it will be told how."""
+    server.settings = {**server.settings, "archive_mode": "on"}
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
+    async with superuser(server) as admin:
+        await admin.execute("SELECT pg_switch_wal()")
+        outcome = await attempt(probe_of(server, shared))
+        assert value(outcome, v.ARCHIVE_FAILURES) == 0
+        assert value(outcome, v.ARCHIVE_FAILING) == 1
+        await admin.execute("ALTER SYSTEM SET archive_command = 'true'")
+        await admin.execute("SELECT pg_reload_conf()")
+
+        async def told() -> bool:
+            return value(await attempt(probe_of(server, shared)), v.ARCHIVE_FAILING) == 0
+
+        await eventually(told, 5, "archiving works")
 
 
 async def test_every_figure_is_what_psql_tells(server: PostgresServer, shared: SharedClients, tmp_path: Path) -> None:

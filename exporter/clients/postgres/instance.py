@@ -14,7 +14,9 @@ _INSTANCE = """
 SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8,
   current_setting('archive_mode') = 'off' OR pg_is_in_recovery() AND current_setting('archive_mode') <> 'always',
   archived_count, failed_count, coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
+    OR concat(current_setting('archive_command'), current_setting('archive_library', true)) = ''
 FROM pg_stat_archiver"""
+"""Without a command, or from version 15 on a library, nothing is tried and nothing fails; WAL is kept all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Archive:
     Attributes:
         archived: Files that reached the archive.
         failed: Tries that did not.
-        failing: The last try failed: WAL is kept until one succeeds.
+        failing: The last try failed, or nothing says how to archive: WAL is kept until one succeeds.
     """
 
     archived: float
