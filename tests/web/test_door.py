@@ -17,6 +17,7 @@ from exporter.values import Address
 from exporter.web import door, handshakes
 from exporter.web.access import Access
 from exporter.web.access.follow import FollowedFile
+from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.server import serve
 from tests.web.conftest import ANYWHERE
@@ -295,3 +296,56 @@ async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> No
         assert answer.status == 200
     with pytest.raises(ClientConnectorError):
         await _status(f"https://127.0.0.1:{address.port}", ssl.create_default_context())
+
+
+class _Silent(asyncio.Protocol):
+    """An HTTP server's side that does nothing."""
+
+
+async def test_who_gives_way_before_anything_was_done_for_it_is_closed_all_the_same() -> None:
+    doors = door.Doors(Guard(1), _Silent, lambda: None)
+    pairs = [socket.socketpair() for _ in range(20)]
+    try:
+        for ours, _ in pairs:  # as one look at the listening socket may find them
+            ours.settimeout(0)
+            doors.accept(ours, "192.0.2.1")
+        *given_up, (_, last) = pairs
+        for _, theirs in given_up:
+            theirs.settimeout(0)
+            async with asyncio.timeout(WAIT):
+                assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
+        assert (len(doors), len(doors.guard)) == (1, 1)
+        last.close()
+        async with asyncio.timeout(WAIT):
+            while len(doors):
+                await asyncio.sleep(0.01)
+    finally:
+        for _, theirs in pairs:
+            theirs.close()
+        await doors.close()
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3])
+async def test_who_gives_way_while_the_event_loop_takes_it_is_forgotten(rounds: int) -> None:
+    handlers: list[_Silent] = []
+
+    def handler() -> _Silent:
+        handlers.append(_Silent())
+        return handlers[-1]
+
+    doors = door.Doors(Guard(1), handler, lambda: None)
+    pairs = [socket.socketpair() for _ in range(20)]
+    try:
+        for ours, _ in pairs:
+            ours.settimeout(0)
+            doors.accept(ours, "192.0.2.1")
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT):
+            while len(doors) > 1:
+                await asyncio.sleep(0.01)
+        assert sum(doors.of(each) is not None for each in handlers) <= 1
+    finally:
+        for _, theirs in pairs:
+            theirs.close()
+        await doors.close()
