@@ -15,8 +15,8 @@ from aiohttp import ClientConnectorError, ClientError, ClientSession
 
 from exporter.values import Address
 from exporter.web import door, handshakes
-from exporter.web.access import Access
-from exporter.web.access.follow import FollowedFile
+from exporter.web.access import Access, follow
+from exporter.web.access.follow import FollowedFile, Way, load
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.server import serve
@@ -128,6 +128,47 @@ async def test_half_a_rotation_leaves_what_was_there_in_use(
         assert await _status(url, files.client()) == 200
         assert "what was read before stays in use" in caplog.text
         (files.folder / "server.key").write_bytes(key)
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
+async def test_what_is_replaced_while_it_is_read_is_in_use_at_the_look_after(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: Path) -> Way:
+        way = load(path)
+        monkeypatch.undo()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        return way
+
+    async with serving(backend, files) as (url, followed):
+        files.issue("localhost")
+        monkeypatch.setattr(follow, "load", slow)
+        await followed.look()
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
+async def test_it_goes_on_looking_whatever_a_file_holds(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(backend, files) as (url, followed):
+        files.path.write_text('tls_server_config: {cert_file: "a\\0b", key_file: server.key}\n')
+        await followed.look()
+        assert "cert: it is not a path; what was read before stays in use" in caplog.text
+
+        def defect(_path: Path) -> Way:
+            raise RuntimeError
+
+        monkeypatch.setattr(follow, "load", defect)
+        for _ in range(3):
+            await followed.look()
+        assert caplog.text.count("a defect of the exporter (RuntimeError)") == 1
+        monkeypatch.undo()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        files.write()
         await followed.look()
         assert await _status(url, files.client()) == 200
 

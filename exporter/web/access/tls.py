@@ -71,6 +71,8 @@ def _readable(told: str, path: str) -> None:
             pass
     except OSError as error:
         raise OSError(error.errno, f"{told}: {path} cannot be read: {error.strerror}") from None
+    except ValueError:  # a null character
+        raise OSError(errno.EINVAL, f"{told}: it is not a path") from None
 
 
 def _reason(error: Exception) -> str:
