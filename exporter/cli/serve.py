@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -20,6 +21,16 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from error
 
 
+def _open_standard_streams() -> None:
+    """Put nothing in the place of standard streams that are closed: the event loop's own pipes would take their numbers, and
+    the log would be written into them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+
+
 @click.command()
 @config_option
 @click.option("--listen", callback=_address, help="Listen on host:port instead of where the configuration says.")
@@ -33,6 +44,7 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def serve(config_path: Path, listen: Address | None, web_config: Path | None, lifecycle: bool, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
+    _open_standard_streams()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes while it starts must not end it: the file is read anyway
     import logging
 

@@ -146,6 +146,18 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_standard_streams_that_are_closed_are_nobody_elses(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, config(cache=free_port()))
+    started = [sys.executable, "-m", "exporter", "serve", "--config", str(daemon.path)]
+    shell = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *started]
+    daemon.process = subprocess.Popen(shell)
+    with daemon:
+        daemon.wait(lambda: daemon.status("/-/healthy") == 200)
+        folder = Path(f"/proc/{daemon.process.pid}/fd")
+        assert {str((folder / str(number)).readlink()) for number in range(3)} == {"/dev/null"}
+        assert daemon.stop() == 0
+
+
 def test_descriptors_do_not_grow(daemon: Daemon, own_valkey: ValkeyServer) -> None:
     assert daemon.process is not None
     folder = f"/proc/{daemon.process.pid}/fd"
