@@ -342,6 +342,9 @@ async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> No
 class _Silent(asyncio.Protocol):
     """An HTTP server's side that does nothing."""
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Do nothing."""
+
 
 async def test_who_gives_way_before_anything_was_done_for_it_is_closed_all_the_same() -> None:
     doors = door.Doors(Guard(1), _Silent, lambda: None)

@@ -99,7 +99,7 @@ class Gate:
         if allowed is not None and names.isdisjoint(allowed):
             raise self._refusal(Turned.ROLE, HTTPStatus.FORBIDDEN, f"server.roles.{role.value} does not name you")
         if role is Role.ACT and _from_elsewhere(request):
-            text = "a page of another site may not have this done; over plain HTTP a browser does not tell: use HTTPS, or curl"
+            text = "a page of another site may not have this done; over plain HTTP browsers do not tell: use HTTPS, or curl"
             raise self._refusal(Turned.SITE, HTTPStatus.FORBIDDEN, text)
 
     def close(self) -> None:
