@@ -195,9 +195,9 @@ async def test_only_clients_with_a_certificate_of_the_authority_come_in(backend:
 
 
 async def test_only_the_names_that_are_allowed_come_in(backend: FakeBackend, files: Files) -> None:
-    files.write(MUTUAL + "  client_allowed_sans: [prometheus, 192.0.2.7]\n")
+    files.write(MUTUAL + "  client_allowed_sans: [prometheus, 192.0.2.7, '2001:db8::7']\n")
     async with serving(backend, files) as (url, _):
-        for name in ("prometheus", "192.0.2.7"):
+        for name in ("prometheus", "192.0.2.7", "2001:db8::7"):
             assert await _status(url, files.client("other", name)) == 200
         for name in ("prometheus.example.com", "192.0.2.8"):
             with pytest.raises(ClientError):
