@@ -212,7 +212,8 @@ class App:
             text = "needs --web.config.file with basic_auth_users, or with client certificates that are required"
             raise ConfigError([Problem(str(self._path), 0, 0, "server.roles", text)])
         await self._engine.check(config)
-        for warning in await asyncio.to_thread(lambda: list(exposed_secrets(config))):
+        told = [config] if self._way is None else [config, self._way.way.config]
+        for warning in await asyncio.to_thread(lambda: [text for each in told for text in exposed_secrets(each)]):
             log.warning("%s", warning)
         if config.sharing is not None and config.sharing.lease is not None:
             cluster = _cluster(config)

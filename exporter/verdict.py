@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from exporter.masking import mask_own
+from exporter.masking import cut, mask_own
 from exporter.visible import visible
 
 __all__ = ["PROBER_FAULTS", "Failure", "Reason", "Stage", "Verdict"]
@@ -137,7 +137,7 @@ class Failure(Exception):  # noqa: N818 - it says what was found, it is not an e
         super().__init__(detail)
         self.stage = stage
         self.reason = reason
-        self.detail = visible(mask_own(" ".join(detail[: 4 * self.MAX_DETAIL].split())))[: self.MAX_DETAIL]
+        self.detail = visible(mask_own(" ".join(cut(detail, 4 * self.MAX_DETAIL).split())))[: self.MAX_DETAIL]
 
     @property
     def verdict(self) -> Verdict:

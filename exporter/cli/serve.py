@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -20,6 +22,23 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from error
 
 
+def _open_standard_streams() -> None:
+    """Put nothing in the place of standard streams that are closed: the event loop's own pipes would take their numbers, and
+    the log would be written into them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    """End before there is anything to end. Process 1 of a container has only the signals that it asks for."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
+
+
 @click.command()
 @config_option
 @click.option("--listen", callback=_address, help="Listen on host:port instead of where the configuration says.")
@@ -33,6 +52,8 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
 def serve(config_path: Path, listen: Address | None, web_config: Path | None, lifecycle: bool, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
+    _open_standard_streams()
+    signal.signal(signal.SIGTERM, _end_at_once)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes while it starts must not end it: the file is read anyway
     import logging
 

@@ -25,7 +25,7 @@ def exposed_secrets(settings: BaseModel) -> Iterator[str]:
     for path in sorted(set(_files(settings))):
         try:
             mode = path.stat().st_mode
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a path with a null character
             continue
         if mode & stat.S_IWOTH:
             yield f"{path}: others may write to it (mode {stat.S_IMODE(mode):04o}): chmod o-rwx"

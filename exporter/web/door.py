@@ -64,6 +64,9 @@ class Doors:
         self._open: set[Door] = set()
         self._by_handler: dict[object, Door] = {}
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def accept(self, raw: socket.socket, host: str) -> None:
         """Take a connection in."""
         Door(self, raw, host).open()
@@ -114,6 +117,7 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
+        self._aborted = False
         self.host = host
         self.stalled_since: float | None = None
 
@@ -134,6 +138,8 @@ class Door(asyncio.Protocol):
             return
         self._doors.opened(self)
         self._opening = asyncio.create_task(self._open(), name="web: connection")
+        # Not at the end of the task's own work: one that is cancelled before its first step does none of it.
+        self._opening.add_done_callback(self._opened)
 
     def busy(self) -> None:
         """A request of it is being answered."""
@@ -148,6 +154,7 @@ class Door(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it at once, with whatever was not sent."""
+        self._aborted = True
         if self._transport is not None:
             self._transport.abort()
         elif self._opening is not None:
@@ -168,13 +175,18 @@ class Door(asyncio.Protocol):
             log.debug("%s: no connection: %s", self.host, error)
         except Exception:
             log.exception("a connection could not be opened, in a way that is not foreseen")
-        finally:
-            self._opening = None
-            self._doors.handshakes.give_back(self)
-            if self._transport is None:
-                self._close()
-                self._doors.guard.leave(self)
-                self._doors.closed(self)
+
+    def _opened(self, _opening: asyncio.Task[None]) -> None:
+        self._opening = None
+        self._doors.handshakes.give_back(self)
+        if self._handler is None:
+            self._close()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Give the seat back. Said twice, it is heard once."""
+        self._doors.guard.leave(self)
+        self._doors.closed(self)
 
     async def _give_to_loop(self, **tls: Any) -> None:
         assert self._raw is not None  # noqa: S101 - it is given away here
@@ -196,6 +208,10 @@ class Door(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand the connection over, if its client may come in."""
         self._transport = made = _transport(transport)
+        if self._aborted:  # while the event loop was at it, which tells of its end only sometimes
+            made.abort()
+            self._forget()
+            return
         if self._entrance is not None and not self._entrance.lets_in(made.get_extra_info("peercert")):
             log.debug("%s: its certificate has none of the names that are let in", self.host)
             made.abort()
@@ -229,8 +245,7 @@ class Door(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the seat back."""
         self.stalled_since = None
-        self._doors.guard.leave(self)
-        self._doors.closed(self)
+        self._forget()
         if self._handler is not None:
             self._doors.left(self._handler)
             self._handler.connection_lost(exc)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Protocol
 
-__all__ = ["STALLED", "Closed", "Guard", "Seat"]
+__all__ = ["STALLED", "Closed", "Guard", "Seat", "client_of"]
 
 STALLED = 1.0
 """Seconds that a client may leave what it asked for unread, while others want its connection or its memory."""
@@ -65,7 +65,7 @@ class Guard:
         if self._taken >= self._most and not self._make_room():
             self._closed(Closed.TURNED_AWAY)
             return False
-        client = self._clients.setdefault(_client_of(seat.host), _Client())
+        client = self._clients.setdefault(client_of(seat.host), _Client())
         client.seats += 1
         self._taken += 1
         client.idle[seat] = None
@@ -73,21 +73,21 @@ class Guard:
 
     def busy(self, seat: Seat) -> None:
         """A request of it is being answered."""
-        client = self._clients.get(_client_of(seat.host))
+        client = self._clients.get(client_of(seat.host))
         if client is not None and seat in client.idle:
             del client.idle[seat]
             client.busy[seat] = None
 
     def idle(self, seat: Seat) -> None:
         """It was answered; the connection is idle from now on."""
-        client = self._clients.get(_client_of(seat.host))
+        client = self._clients.get(client_of(seat.host))
         if client is not None and seat in client.busy:
             del client.busy[seat]
             client.idle[seat] = None
 
     def leave(self, seat: Seat) -> None:
         """It is closed. Said twice, it is heard once."""
-        name = _client_of(seat.host)
+        name = client_of(seat.host)
         client = self._clients.get(name)
         if client is None or (seat not in client.idle and seat not in client.busy):
             return
@@ -130,7 +130,7 @@ class _Client:
         self.busy: dict[Seat, None] = {}
 
 
-def _client_of(host: str) -> Hashable:
+def client_of(host: str) -> Hashable:
     """Return what tells clients apart: an address, of IPv6 the network, since whoever has one address there has them all."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -16,7 +16,9 @@ class Held:
     """The bodies that are being sent. Readers of the same one share it.
 
     Where they come to more than a budget, the oldest that nobody reads on is given up: its readers have left what they asked
-    for unread for a second or more, and their connections are closed. One that is read, however slowly, is kept.
+    for unread for a second or more, and their connections are closed. One that is read on is kept. That is seen by what the
+    system takes to send, which is large pieces: who reads less than about a megabyte a second may pass for one who reads
+    nothing.
 
     Args:
         most: Bytes of all bodies.

@@ -66,7 +66,7 @@ class Daemon:
     @property
     def log(self) -> str:
         """What it logged."""
-        return self.log_path.read_text()
+        return self.log_path.read_text() if self.log_path.exists() else ""
 
     def request(self, path: str, method: str = "GET") -> tuple[int, bytes]:
         """Ask it; return status and body."""

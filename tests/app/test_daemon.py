@@ -18,6 +18,7 @@ import pytest
 from exporter.demo.ports import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from tests.app.daemon import Daemon
+from tests.waiting import SLACK
 
 FAST = {"interval": "500ms", "timeout": "300ms", "recheck_interval": "200ms"}
 
@@ -144,6 +145,39 @@ def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use".encode() in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_sigterm_while_it_starts_ends_it_also_as_process_1_of_a_container(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, config(cache=free_port()))
+    serve = [sys.executable, "-m", "exporter", "serve", "--config", str(daemon.path)]
+    command = ["unshare", "--user", "--pid", "--fork", "--map-root-user", "--kill-child", *serve]
+    daemon.process = outer = subprocess.Popen(command)
+    with daemon:
+        daemon.wait(lambda: any(_catches(signal.SIGTERM, child) for child in _children(outer.pid)))
+        (child,) = _children(outer.pid)
+        os.kill(child, signal.SIGTERM)
+        assert outer.wait(20 * SLACK) == 128 + signal.SIGTERM
+
+
+def _children(process: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def _catches(number: int, process: int) -> bool:
+    (caught,) = re.findall(r"^SigCgt:\t(\w+)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def test_standard_streams_that_are_closed_are_nobody_elses(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, config(cache=free_port()))
+    started = [sys.executable, "-m", "exporter", "serve", "--config", str(daemon.path)]
+    shell = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", *started]
+    daemon.process = subprocess.Popen(shell)
+    with daemon:
+        daemon.wait(lambda: daemon.status("/-/healthy") == 200)
+        folder = Path(f"/proc/{daemon.process.pid}/fd")
+        assert {str((folder / str(number)).readlink()) for number in range(3)} == {"/dev/null"}
+        assert daemon.stop() == 0
 
 
 def test_descriptors_do_not_grow(daemon: Daemon, own_valkey: ValkeyServer) -> None:

@@ -64,6 +64,11 @@ def test_a_file_that_is_not_there_is_for_others_to_tell(secret: Path) -> None:
     assert list(exposed_secrets(load(secret.parent / "exporter.yml"))) == []
 
 
+def test_what_is_no_path_is_for_others_to_tell(tmp_path: Path) -> None:
+    config = parse('tls_server_config: {cert_file: server.pem, key_file: "a\\0b"}', "web.yml", tmp_path)
+    assert list(exposed_secrets(config)) == []
+
+
 def test_the_key_of_the_exporters_own_certificate_is_told_too(tmp_path: Path) -> None:
     (tmp_path / "server.key").write_text("key")
     (tmp_path / "server.key").chmod(0o644)

@@ -120,6 +120,13 @@ async def test_a_page_whose_name_was_led_here_reads_nothing(backend: FakeBackend
         assert (turned, backend.reloads, backend.runs) == ({Turned.HOST: 1}, 0, [])
 
 
+@pytest.mark.parametrize("headers", [BROWSER, {"User-Agent": "Prometheus/3.5", "Accept-Language": ""}])
+async def test_no_browser_scrapes_by_a_strangers_name(backend: FakeBackend, headers: Mapping[str, str]) -> None:
+    """A page may have its browser say another User-Agent."""
+    async with serving(backend) as client:
+        assert await _status(client, "GET", "/metrics", headers={**headers, "Host": "attacker.example:9818"}) == 421
+
+
 async def test_scrapers_may_use_any_name_until_names_are_configured(backend: FakeBackend) -> None:
     foreign = {"Host": "exporter.example.com:9818"}
     async with serving(backend) as client:
@@ -145,6 +152,9 @@ async def test_scrapers_may_use_any_name_until_names_are_configured(backend: Fak
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "http://elsewhere.example"}, 403),
         ({"Origin": "null"}, 403),
+        (BROWSER, 403),  # over plain HTTP, for an image of another site's page
+        ({"Accept-Language": ""}, 403),
+        ({**BROWSER, "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Origin": "http://["}, 403),
         ({"Origin": "http://\u2100.com"}, 403),
     ],

@@ -15,8 +15,9 @@ from aiohttp import ClientConnectorError, ClientError, ClientSession
 
 from exporter.values import Address
 from exporter.web import door, handshakes
-from exporter.web.access import Access
-from exporter.web.access.follow import FollowedFile
+from exporter.web.access import Access, follow
+from exporter.web.access.follow import FollowedFile, Way, load
+from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.server import serve
 from tests.web.conftest import ANYWHERE
@@ -131,6 +132,47 @@ async def test_half_a_rotation_leaves_what_was_there_in_use(
         assert await _status(url, files.client()) == 200
 
 
+async def test_what_is_replaced_while_it_is_read_is_in_use_at_the_look_after(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: Path) -> Way:
+        way = load(path)
+        monkeypatch.undo()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        return way
+
+    async with serving(backend, files) as (url, followed):
+        files.issue("localhost")
+        monkeypatch.setattr(follow, "load", slow)
+        await followed.look()
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
+async def test_it_goes_on_looking_whatever_a_file_holds(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(backend, files) as (url, followed):
+        files.path.write_text('tls_server_config: {cert_file: "a\\0b", key_file: server.key}\n')
+        await followed.look()
+        assert "cert: it is not a path; what was read before stays in use" in caplog.text
+
+        def defect(_path: Path) -> Way:
+            raise RuntimeError
+
+        monkeypatch.setattr(follow, "load", defect)
+        for _ in range(3):
+            await followed.look()
+        assert caplog.text.count("a defect of the exporter (RuntimeError)") == 1
+        monkeypatch.undo()
+        files.ca = trustme.CA()
+        files.issue("localhost")
+        files.write()
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
 @pytest.mark.parametrize("text", ["", "tls_server_config: {}\n", "basic_auth_users: {}\n", "a: [", "- a\n"])
 async def test_no_file_that_is_written_opens_the_door(backend: FakeBackend, files: Files, text: str) -> None:
     files.write(MUTUAL)
@@ -153,9 +195,9 @@ async def test_only_clients_with_a_certificate_of_the_authority_come_in(backend:
 
 
 async def test_only_the_names_that_are_allowed_come_in(backend: FakeBackend, files: Files) -> None:
-    files.write(MUTUAL + "  client_allowed_sans: [prometheus, 192.0.2.7]\n")
+    files.write(MUTUAL + "  client_allowed_sans: [prometheus, 192.0.2.7, '2001:db8::7']\n")
     async with serving(backend, files) as (url, _):
-        for name in ("prometheus", "192.0.2.7"):
+        for name in ("prometheus", "192.0.2.7", "2001:db8::7"):
             assert await _status(url, files.client("other", name)) == 200
         for name in ("prometheus.example.com", "192.0.2.8"):
             with pytest.raises(ClientError):
@@ -295,3 +337,59 @@ async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> No
         assert answer.status == 200
     with pytest.raises(ClientConnectorError):
         await _status(f"https://127.0.0.1:{address.port}", ssl.create_default_context())
+
+
+class _Silent(asyncio.Protocol):
+    """An HTTP server's side that does nothing."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Do nothing."""
+
+
+async def test_who_gives_way_before_anything_was_done_for_it_is_closed_all_the_same() -> None:
+    doors = door.Doors(Guard(1), _Silent, lambda: None)
+    pairs = [socket.socketpair() for _ in range(20)]
+    try:
+        for ours, _ in pairs:  # as one look at the listening socket may find them
+            ours.settimeout(0)
+            doors.accept(ours, "192.0.2.1")
+        *given_up, (_, last) = pairs
+        for _, theirs in given_up:
+            theirs.settimeout(0)
+            async with asyncio.timeout(WAIT):
+                assert await asyncio.get_running_loop().sock_recv(theirs, 1) == b""
+        assert (len(doors), len(doors.guard)) == (1, 1)
+        last.close()
+        async with asyncio.timeout(WAIT):
+            while len(doors):
+                await asyncio.sleep(0.01)
+    finally:
+        for _, theirs in pairs:
+            theirs.close()
+        await doors.close()
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 3])
+async def test_who_gives_way_while_the_event_loop_takes_it_is_forgotten(rounds: int) -> None:
+    handlers: list[_Silent] = []
+
+    def handler() -> _Silent:
+        handlers.append(_Silent())
+        return handlers[-1]
+
+    doors = door.Doors(Guard(1), handler, lambda: None)
+    pairs = [socket.socketpair() for _ in range(20)]
+    try:
+        for ours, _ in pairs:
+            ours.settimeout(0)
+            doors.accept(ours, "192.0.2.1")
+            for _ in range(rounds):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(WAIT):
+            while len(doors) > 1:
+                await asyncio.sleep(0.01)
+        assert sum(doors.of(each) is not None for each in handlers) <= 1
+    finally:
+        for _, theirs in pairs:
+            theirs.close()
+        await doors.close()

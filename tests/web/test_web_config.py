@@ -94,6 +94,7 @@ def test_every_setting_of_the_format_is_known() -> None:
         ('http_server_config: {headers: {X-XSS-Protection: "1\\r\\nSet-Cookie: a"}}', "has a character that headers"),
         ("basic_auth_users: {alice: " + MARK + "}", "basic_auth_users.…: expected a bcrypt hash"),
         ("basic_auth_users: {'a:" + MARK + "': x}", "basic_auth_users.…: expected a"),
+        ("basic_auth_users: {alice: $2$10$" + "a" * 53 + "}", "expected a bcrypt hash"),
         ("basic_auth_users: {alice: $2y$19$" + "a" * 53 + "}", "has a cost that is not between 4 and 16"),
         ("basic_auth_users: " + MARK, "basic_auth_users: expected a mapping"),
         ("rate_limit: {interval: 1s}", "rate_limit: burst is required, and at least 1"),
@@ -176,6 +177,16 @@ async def test_who_is_in_stays_in_while_strangers_guess_and_their_guesses_are_bo
     outcomes = await asyncio.gather(*guesses, return_exceptions=True)
     assert outcomes.count(False) + sum(isinstance(outcome, Busy) for outcome in outcomes) == 500
     assert sum(isinstance(outcome, Busy) for outcome in outcomes) >= 490
+    logins.close()
+
+
+async def test_whoever_has_a_whole_network_of_addresses_guesses_as_one() -> None:
+    logins, users = Logins(), _users(alice="right")
+    guesses = [asyncio.create_task(logins.right(users, "alice", f"guess {n}", f"2001:db8::{n:x}")) for n in range(64)]
+    await asyncio.sleep(0)
+    assert await logins.right(users, "alice", "right", "192.0.2.1")
+    outcomes = await asyncio.gather(*guesses, return_exceptions=True)
+    assert sum(isinstance(outcome, Busy) for outcome in outcomes) == 62
     logins.close()
 
 

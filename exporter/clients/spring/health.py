@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from exporter.masking import mask
+from exporter.masking import cut, mask
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["DEFAULT_DOWN", "Component", "Health", "judge", "parse", "refusal"]
@@ -204,7 +204,7 @@ def _children(node: dict[str, Any]) -> list[_Node]:
 def _error(node: dict[str, Any]) -> str:
     details = node.get("details", node)
     error = details.get("error") if isinstance(details, dict) else None
-    return mask(_text(error, 4 * MAX_ERROR))[:MAX_ERROR] if isinstance(error, str) else ""
+    return mask(_text(cut(error, 4 * MAX_ERROR), 4 * MAX_ERROR))[:MAX_ERROR] if isinstance(error, str) else ""
 
 
 def _describe(health: Health, down: frozenset[str]) -> str:

@@ -24,7 +24,7 @@ from exporter.web.access.ciphers import CIPHERS, CURVES, TLS13_CIPHERS
 
 __all__ = ["Headers", "HttpServer", "RateLimit", "TlsServer", "WebConfig", "notes", "parse", "read"]
 
-_BCRYPT = re.compile(r"\$2[abxy]?\$(\d\d)\$[./A-Za-z0-9]{53}")
+_BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _MOST_COST = 16
 """Of a bcrypt hash: beyond it, one login takes seconds of a core."""
 

@@ -93,8 +93,7 @@ class FollowedFile:
         self._path = path
         self._told = told
         self._complaint: str | None = None
-        self._way = load(path)
-        self._said = self._digest(self._way)
+        self._said, self._way = self._load()
         for note in notes(self._way.config):
             log.warning("%s: %s", path, note)
 
@@ -117,6 +116,8 @@ class FollowedFile:
             self._complain(str(error))
         except OSError as error:
             self._complain(f"{self._path}: {error.strerror or error}")
+        except Exception as error:
+            self._complain(f"{self._path}: a defect of the exporter ({type(error).__name__})", error)
         else:
             if way is not None:
                 self._said, self._way = said, way
@@ -125,9 +126,9 @@ class FollowedFile:
                 self._complaint = None
                 self._told(True)  # noqa: FBT003 - a callback
 
-    def _complain(self, text: str) -> None:
+    def _complain(self, text: str, defect: Exception | None = None) -> None:
         if text != self._complaint:
-            log.error("%s; what was read before stays in use", text)
+            log.error("%s; what was read before stays in use", text, exc_info=defect)
             self._complaint = text
             self._told(False)  # noqa: FBT003 - a callback
 
@@ -136,12 +137,18 @@ class FollowedFile:
         said = self._digest(self._way)
         if said == self._said and self._complaint is None:
             return said, None
-        way = load(self._path)
+        said, way = self._load()
         missing = self._way.fences() - way.fences()
         if missing:
             text = f"has no {' and no '.join(sorted(missing))} any more, which only a restart takes away"
             raise ConfigError([Problem(str(self._path), 0, 0, "", text)])
-        return self._digest(way), way
+        return said, way
+
+    def _load(self) -> tuple[bytes, Way]:
+        """Read the files; return their digest too, which is never of something newer than what was read: what is replaced
+        between the two is told by the next look."""
+        said = self._digest(load(self._path))
+        return said, load(self._path)
 
     def _digest(self, way: Way) -> bytes:
         """Digest files by their bytes: a time stamp tells too little of one that is written twice within a tick."""
@@ -154,3 +161,5 @@ def _of(path: Path) -> bytes:
         return sha256(path.read_bytes()).digest()
     except OSError as error:
         return str(error.errno).encode()  # told when it is read
+    except ValueError:  # a null character, which no path has
+        return b"no path"

@@ -29,6 +29,8 @@ HEALTH = ("/-/healthy", "/-/ready", LEASE)
 
 _ACTS = ("/-/reload", "/probe")
 
+_OF_BROWSERS = ("Sec-Fetch-Site", hdrs.ORIGIN, hdrs.ACCEPT_LANGUAGE)
+
 
 class Role(Enum):
     """What a request is for."""
@@ -97,7 +99,8 @@ class Gate:
         if allowed is not None and names.isdisjoint(allowed):
             raise self._refusal(Turned.ROLE, HTTPStatus.FORBIDDEN, f"server.roles.{role.value} does not name you")
         if role is Role.ACT and _from_elsewhere(request):
-            raise self._refusal(Turned.SITE, HTTPStatus.FORBIDDEN, "a page of another site may not have this done")
+            text = "a page of another site may not have this done; over plain HTTP browsers do not tell: use HTTPS, or curl"
+            raise self._refusal(Turned.SITE, HTTPStatus.FORBIDDEN, text)
 
     def close(self) -> None:
         """Drop what waits."""
@@ -183,16 +186,22 @@ def _login(request: web.Request) -> _Login | None:
 
 
 def _is_browser(request: web.Request) -> bool:
+    """Tell a browser. A page can have it say another User-Agent, but not have it leave the languages out."""
     agent = request.headers.get(hdrs.USER_AGENT, "")
-    return agent.startswith("Mozilla/") or "Sec-Fetch-Site" in request.headers or hdrs.ORIGIN in request.headers
+    return agent.startswith("Mozilla/") or any(name in request.headers for name in _OF_BROWSERS)
 
 
 def _from_elsewhere(request: web.Request) -> bool:
-    """Tell a browser that another site's page sent here; what is not a browser sends neither header."""
+    """Tell a browser that another site's page sent here, or may have: it gives Sec-Fetch-Site over HTTPS and to localhost
+    alone, and an image's request has no Origin. What is not a browser sends neither.
+    """
     origin = request.headers.get(hdrs.ORIGIN)
     if origin is not None and _host(origin) != request.host.lower():
         return True
-    return request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none")
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        return origin is None and _is_browser(request)
+    return site not in ("same-origin", "none")
 
 
 def _host(origin: str) -> str | None:

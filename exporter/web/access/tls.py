@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import ssl
 from collections.abc import Iterator
@@ -42,7 +43,15 @@ def server_context(settings: TlsServer) -> ssl.SSLContext:
 def names_of(certificate: dict[str, Any] | None) -> frozenset[str]:
     """Return the subject alternative names of a client's certificate: of hosts, addresses, mail and URIs."""
     names = certificate.get("subjectAltName", ()) if certificate else ()
-    return frozenset(str(value) for kind, value in names if kind in ("DNS", "IP Address", "email", "URI"))
+    return frozenset(_name(kind, str(value)) for kind, value in names if kind in ("DNS", "IP Address", "email", "URI"))
+
+
+def _name(kind: str, value: str) -> str:
+    """Write a name as people do: Python writes IPv6 as `2001:DB8:0:0:0:0:0:1`."""
+    try:
+        return str(ipaddress.ip_address(value.strip())) if kind == "IP Address" else value
+    except ValueError:  # of an address that is none, Python says so in its place
+        return value
 
 
 def _load_certificate(context: ssl.SSLContext, settings: TlsServer) -> None:
@@ -71,6 +80,8 @@ def _readable(told: str, path: str) -> None:
             pass
     except OSError as error:
         raise OSError(error.errno, f"{told}: {path} cannot be read: {error.strerror}") from None
+    except ValueError:  # a null character
+        raise OSError(errno.EINVAL, f"{told}: it is not a path") from None
 
 
 def _reason(error: Exception) -> str:

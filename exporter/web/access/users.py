@@ -7,11 +7,13 @@ import hashlib
 import hmac
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 from pydantic import SecretStr
+
+from exporter.web.guard import client_of
 
 __all__ = ["Busy", "Logins"]
 
@@ -42,16 +44,16 @@ class Logins:
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Future[bool]] = {}
-        self._of_clients: Counter[str] = Counter()
+        self._of_clients: Counter[Hashable] = Counter()
 
-    async def right(self, users: Mapping[str, SecretStr], user: str, password: str, client: str) -> bool:
+    async def right(self, users: Mapping[str, SecretStr], user: str, password: str, host: str) -> bool:
         """Tell whether a password is a user's.
 
         Args:
             users: The hash of each user.
             user: Who it is said to be.
             password: What was given.
-            client: The address it comes from.
+            host: The address it comes from.
 
         Raises:
             Busy: Too many wait, over all or of this client.
@@ -64,7 +66,7 @@ class Logins:
             return True
         if mark in self._wrong:
             return False
-        found = self._under_way.get(mark)
+        found, client = self._under_way.get(mark), client_of(host)
         if found is None:
             if len(self._under_way) >= _WAITING or self._of_clients[client] >= _WAITING_OF_CLIENT:
                 raise Busy
@@ -78,7 +80,7 @@ class Logins:
             check.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _compare(self, mark: bytes, hashed: str, password: str, client: str) -> bool:
+    async def _compare(self, mark: bytes, hashed: str, password: str, client: Hashable) -> bool:
         try:
             loop = asyncio.get_running_loop()
             right = await loop.run_in_executor(self._thread, _matches, password, hashed)

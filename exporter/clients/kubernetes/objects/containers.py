@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from exporter.clients.kubernetes.objects.quantity import quantity
 from exporter.clients.kubernetes.objects.reading import flag, integer, items, mapping, text, timestamp
-from exporter.masking import mask
+from exporter.masking import cut, mask
 
 __all__ = ["MAX_CONTAINERS", "MAX_MESSAGE", "Container", "Resources", "Termination", "containers_of"]
 
@@ -113,8 +113,7 @@ def message(value: Any, *, end: bool = False) -> str:
     """
     if not isinstance(value, str) or not value:
         return ""
-    part = value[-_LONGEST:] if end else value[:_LONGEST]
-    line = " ".join(_CONTROL.sub(" ", mask(part)).split())
+    line = " ".join(_CONTROL.sub(" ", mask(cut(value, _LONGEST, end=end))).split())
     if len(line) <= MAX_MESSAGE:
         return line
     return f"…{line[1 - MAX_MESSAGE :]}" if end else f"{line[: MAX_MESSAGE - 1]}…"
