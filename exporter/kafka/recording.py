@@ -30,7 +30,8 @@ __all__ = [
 def samples_of_brokers(reading: Reading) -> Samples:
     """Return which brokers answer, and whether the partitions of the cluster are whole."""
     layout = reading.layout
-    up: dict[LabelValues, float] = {(str(node),): 0 for node in (*layout.brokers, *layout.health.missing)}
+    asked = (node for node in (*layout.brokers, *layout.health.missing) if node not in reading.refused)
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in asked}
     seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
     return {
         k.BROKER_UP: up | dict.fromkeys(seconds, 1),
