@@ -88,6 +88,7 @@ class Reason(_Word):
     PROBER_LOOP_LAG = "prober_loop_lag", "The exporter stood still for so long that a timeout says nothing."
     AUTH = "auth", "The target refuses the exporter's credentials."
     CREDENTIALS = "credentials", "The exporter cannot read its credentials."
+    NOT_ALLOWED = "not_allowed", "An address that it was sent to, or a way to log in, that its settings do not let it take."
     INTERNAL = "internal", "A defect of the exporter; its log says more."
     API_UNREACHABLE = "api_unreachable", "The API server that would tell cannot be asked: nothing is known of the target."
     NOT_DISCOVERED = "not_discovered", "The instances of the service have never been known."
@@ -106,6 +107,7 @@ PROBER_FAULTS = frozenset(
         Reason.PROBER_LOOP_LAG,
         Reason.AUTH,
         Reason.CREDENTIALS,
+        Reason.NOT_ALLOWED,
         Reason.INTERNAL,
         Reason.API_UNREACHABLE,
         Reason.NOT_DISCOVERED,

@@ -37,7 +37,7 @@ def samples_of_brokers(reading: Reading, *, excused: bool = False) -> Samples:
     """
     layout = reading.layout
     silent = (*(() if excused else layout.brokers), *layout.health.missing)
-    up: dict[LabelValues, float] = {(str(node),): 0 for node in silent}
+    up: dict[LabelValues, float] = {(str(node),): 0 for node in silent if node not in reading.refused}
     seconds: dict[LabelValues, float] = {(str(node),): taken for node, taken in reading.seconds.items()}
     return {
         k.BROKER_UP: up | dict.fromkeys(seconds, 1),

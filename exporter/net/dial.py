@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 
 from exporter.net.handshake import ClientCertificateRefused, Seen, handshake_seen
 from exporter.net.phases import Phases, timed
+from exporter.net.referrals import Referrals
 from exporter.net.resolver import Resolver, is_ip
 from exporter.values import Address
-from exporter.verdict import Stage
+from exporter.verdict import Failure, Stage
 
 __all__ = ["dial", "start_tls"]
 
@@ -28,18 +29,26 @@ of who connected: both are given the same."""
 
 
 async def dial(
-    factory: Callable[[], P], address: Address, resolver: Resolver, phases: Phases
+    factory: Callable[[], P],
+    address: Address,
+    resolver: Resolver,
+    phases: Phases,
+    referrals: Referrals | None = None,
 ) -> tuple[asyncio.Transport, P]:
     """Resolve and connect; return the transport and its protocol. The caller sets the deadline.
 
+    Args:
+        factory: Makes the protocol.
+        address: Where to.
+        resolver: Resolves its name.
+        phases: Receives how far it gets, and how long that takes.
+        referrals: Says what may be connected to, where it is no configured address but one that a server has named.
+
     Raises:
-        Failure: The name could not be resolved.
+        Failure: The name could not be resolved, or the address may not be connected to.
         OSError: No address could be connected to; the last one's error.
     """
-    hosts: tuple[str, ...] = (address.host,)
-    if not is_ip(address.host):
-        with timed(phases, Stage.RESOLVE):
-            hosts = await resolver.resolve(address.host)
+    hosts = await _hosts(address, resolver, phases, referrals)
     loop = asyncio.get_running_loop()
     with timed(phases, Stage.CONNECT), _watched(Seen()) as seen:
         for host in hosts[:-1]:
@@ -49,6 +58,20 @@ async def dial(
             except OSError:  # TimeoutError is one; the next address may do
                 continue
         return _noted(seen, await loop.create_connection(factory, hosts[-1], address.port))
+
+
+async def _hosts(address: Address, resolver: Resolver, phases: Phases, referrals: Referrals | None) -> tuple[str, ...]:
+    """Return the IP addresses to try. What is connected to is what was looked at: nothing is resolved a second time."""
+    hosts: tuple[str, ...] = (address.host,)
+    if not is_ip(address.host):
+        try:
+            with timed(phases, Stage.RESOLVE):
+                hosts = await resolver.resolve(address.host)
+        except Failure as failure:
+            if referrals is None or referrals.knows(address.host):
+                raise
+            raise referrals.unknown() from failure
+    return hosts if referrals is None else referrals.admitted(address, hosts)
 
 
 async def start_tls(

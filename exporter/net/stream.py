@@ -56,6 +56,12 @@ class Stream(asyncio.Protocol):
             raise self._ended or ConnectionResetError("the connection is closed")
         self._transport = await start_tls(self._transport, self, context, name, phases)
 
+    @property
+    def peer(self) -> str:
+        """The IP address at the other end; empty where nobody is."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if name else ""
+
     def write(self, data: bytes) -> None:
         """Send bytes; that they did not arrive is told when an answer is read."""
         if self._transport is not None:

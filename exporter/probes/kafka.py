@@ -23,6 +23,7 @@ from exporter.clients.kafka.cluster import Cluster, Reading, Selection
 from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.progress import Progress
+from exporter.clients.kafka.sasl import CLEARTEXT
 from exporter.kafka import families as k
 from exporter.kafka.recording import (
     samples_of_ages,
@@ -33,6 +34,7 @@ from exporter.kafka.recording import (
     samples_of_offsets,
 )
 from exporter.metrics.store import Samples
+from exporter.net.referrals import Referrals, check_allowed
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
@@ -106,6 +108,10 @@ class KafkaSecurity(Settings):
     bearer: BearerSettings | None = Field(None, description="For OAUTHBEARER: a token; its file is read at each login.")
     oauth2: OAuth2Settings | None = Field(None, description="For OAUTHBEARER: a token by client credentials.")
     tls: TlsSettings = Field(default_factory=TlsSettings, description="For SSL: roots, client certificate, name.")
+    allow_cleartext: bool = Field(
+        default=False,
+        description="For SASL_PLAINTEXT: let PLAIN and OAUTHBEARER send the password or the token over a network as it is.",
+    )
 
     @property
     def has_tls(self) -> bool:
@@ -132,6 +138,8 @@ class KafkaSecurity(Settings):
             raise ValueError(f"{self.protocol} needs user, and either password or password_file")
         if not by_token and tokens:
             raise ValueError("bearer and oauth2 are for OAUTHBEARER")
+        if self.allow_cleartext and (self.protocol != "SASL_PLAINTEXT" or self.mechanism not in CLEARTEXT):
+            raise ValueError("allow_cleartext is for PLAIN and OAUTHBEARER over SASL_PLAINTEXT")
         if not self.has_tls and self.tls != TlsSettings():
             raise ValueError(f"{self.protocol} has no TLS: use SSL or SASL_SSL")
         return self
@@ -171,6 +179,12 @@ class KafkaSettings(ProbeSettings):
     )
     max_partitions: int = Field(
         5000, ge=1, le=50_000, description="Most partitions to read offsets of; with more selected, none are read."
+    )
+    advertised: tuple[Annotated[str, AfterValidator(check_allowed)], ...] = Field(
+        (),
+        max_length=100,
+        description="Where brokers may be that metadata names, beside the domains and networks of the bootstrap addresses: "
+        "names, which stand for those below them too, and IP addresses or networks.",
     )
     max_series: int = Field(
         200_000,
@@ -214,6 +228,8 @@ class KafkaProbe(Probe[KafkaSettings]):
             tls=ClientTls(security.tls) if security.has_tls else None,
             mechanism=security.mechanism if security.has_login else None,
             user=security.user or "",
+            referrals=Referrals(settings.advertised),
+            allow_cleartext=security.allow_cleartext,
         )
         self._cluster = Cluster(target.addresses, access)
         self.max_series = settings.max_series

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -42,6 +42,13 @@ class PostgresSettings(ProbeSettings):
     password_file: Path | None = Field(None, description="File with its password, read at each login.")
     database: Name = Field(description="The database to log in to.")
     tls: TlsSettings | None = Field(None, description="Speak TLS, and refuse a server that does not; default: plain.")
+    require_auth: tuple[Literal["scram-sha-256", "md5", "password", "none"], ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=4,
+        description="Ways in which the server may have the role log in, as libpq names them; it is left at any other. "
+        "Default: every way, the password itself over TLS alone.",
+    )
     flyway_table: Name | None = Field("flyway_schema_history", description="Flyway's table, in every schema; null: none.")
     flyway_schemas: tuple[Name, ...] | None = Field(
         None, min_length=1, max_length=MAX_SCHEMAS, description="Schemas to look in; default: every one that has the table."
@@ -111,6 +118,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             database=settings.database,
             password=self._password,
             tls=ClientTls(tls) if tls is not None else None,
+            methods=settings.require_auth,
         )
         self._upkeep = servers.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None

@@ -49,6 +49,9 @@ class RedisSettings(ProbeSettings):
     password: SecretStr | None = Field(None, description="Password; masked wherever shown.")
     password_file: Path | None = Field(None, description="File with the password, read at each login.")
     tls: TlsSettings | None = Field(None, description="Speak TLS; default: plain.")
+    allow_cleartext: bool = Field(
+        default=False, description="Without tls, let the password cross a network as it is; default: only the loopback."
+    )
 
     canary: CanarySettings | None = Field(
         None, description="Write a key and read it back, which decides the verdict too; default: nothing is written."
@@ -63,6 +66,8 @@ class RedisSettings(ProbeSettings):
             raise ValueError("give password or password_file, not both")
         if self.user is not None and self.password is None and self.password_file is None:
             raise ValueError("user needs password or password_file")
+        if self.allow_cleartext and self.tls is not None:
+            raise ValueError("allow_cleartext is for a server without tls")
         return self
 
 
@@ -80,6 +85,7 @@ class RedisProbe(Probe[RedisSettings]):
             user=settings.user,
             password=self._password,
             tls=ClientTls(settings.tls) if settings.tls is not None else None,
+            allow_cleartext=settings.allow_cleartext,
         )
         self._lookups = LookupWindow()
         self._slow_log = SlowLogCounter()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -28,6 +29,7 @@ from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import MetadataRequest
 from exporter.clients.kafka.shares import fetch_shared
 from exporter.net.phases import Phases
+from exporter.net.resolver import is_ip
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
@@ -50,6 +52,9 @@ FUTURE = 60.0
 
 LEAST_FLIGHT = 0.25
 """Seconds without which no canary is flown: that one took longer would say nothing of the brokers."""
+
+LOOKING_AROUND = 1.0
+"""Seconds at most in which the names of the bootstrap addresses are looked up, to know where brokers may be."""
 
 MINIMUMS_SHARE = 0.3
 """Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
@@ -105,6 +110,8 @@ class Reading:
         unknown_min_isr: Topics of which it is not known how many they want.
         failures: How reading `groups` and `offsets` failed, None where all of it is known; what others said is there all
             the same. An exception that is no `Failure` is a defect.
+        refused: Nodes that were not asked, since the configuration does not let the prober be sent to where they are said to
+            be: nothing is known of them.
     """
 
     layout: Layout
@@ -117,6 +124,7 @@ class Reading:
     under_min_isr: int | None = None
     unknown_min_isr: int = 0
     failures: Mapping[str, Exception | None] = field(default_factory=dict)
+    refused: Collection[int] = ()
 
     @property
     def size(self) -> int:
@@ -135,6 +143,8 @@ class Cluster:
 
     def __init__(self, bootstrap: Sequence[Address], access: Access) -> None:
         self._bootstrap = tuple(bootstrap)
+        self._access = access
+        access.referrals.start_from(self._bootstrap)
         self._pool = BrokerPool(access)
         self._minimums = Minimums()
         self._turn = 0
@@ -142,6 +152,7 @@ class Cluster:
     def retarget(self, bootstrap: Sequence[Address]) -> None:
         """Ask other addresses for metadata from now on. Connections stay until metadata no longer lists their brokers."""
         self._bootstrap = tuple(bootstrap)
+        self._access.referrals.start_from(self._bootstrap)
 
     def is_connected(self, address: Address) -> bool:
         """Say whether a connection to this address is open."""
@@ -167,6 +178,7 @@ class Cluster:
             self._pool.drop()  # the next reading looks anew
             raise
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
+        await self._look_around(deadline)
         asked = _Brokers(self._pool, layout)
         groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, _Patience.of(loop.time(), end))
         committed = {topic for group in groups.values() for topic in group.commits}
@@ -175,7 +187,7 @@ class Cluster:
         under, unknown = _under_min_isr(layout, self._minimums)
         return Reading(
             layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
-            unknown, {"groups": groups_failure, "offsets": offsets_failure},
+            unknown, {"groups": groups_failure, "offsets": offsets_failure}, asked.refused,
         )  # fmt: skip
 
     async def offsets_since(
@@ -241,6 +253,20 @@ class Cluster:
     def close(self) -> None:
         """Close all connections at once, and open no more."""
         self._pool.close()
+
+    async def _look_around(self, deadline: float) -> None:
+        """Learn which networks the bootstrap addresses are in: there, brokers may be. What is not known in time is not."""
+        referrals, resolver = self._access.referrals, self._access.resolver
+        referrals.learn(self._pool.peers(self._bootstrap))
+        names = {address.host for address in self._bootstrap if not is_ip(address.host)}
+        end = min(LOOKING_AROUND, RESERVE * (deadline - asyncio.get_running_loop().time()))
+
+        async def look(name: str) -> None:
+            with suppress(Failure, TimeoutError):
+                async with asyncio.timeout(end):
+                    referrals.learn(await resolver.resolve(name))
+
+        await asyncio.gather(*map(look, names))
 
     async def _ask_minimums(self, brokers: _Brokers, layout: Layout, end: float) -> None:
         """Ask one broker how many replicas topics want in sync, where that is due; what it does not say is counted."""
@@ -330,6 +356,11 @@ class _Brokers:
     def __init__(self, pool: BrokerPool, layout: Layout) -> None:
         self.by_node = {node: pool.broker(at, f"broker {node} at {at}") for node, at in layout.brokers.items()}
         self.lost: dict[int, Failure] = {}
+
+    @property
+    def refused(self) -> frozenset[int]:
+        """Nodes that are not where the prober may be sent."""
+        return frozenset(node for node, failure in self.lost.items() if failure.reason is Reason.NOT_ALLOWED)
 
     def left(self) -> dict[int, Broker]:
         """Return those that are not lost."""

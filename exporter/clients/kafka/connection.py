@@ -20,9 +20,11 @@ from aiokafka.protocol.admin import ApiVersionRequest
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.errors import failure_of_code
 from exporter.clients.kafka.versions import BEFORE_AGREEING, prepare
+from exporter.net.cleartext import refuse_cleartext
 from exporter.net.dial import dial, start_tls
 from exporter.net.errors import failure_of, timeout_reason
 from exporter.net.phases import Phases, timed
+from exporter.net.referrals import Referrals
 from exporter.net.resolver import Resolver
 from exporter.net.tls import ClientTls
 from exporter.values import Address
@@ -54,6 +56,8 @@ class Access:
         tls: Where the brokers speak TLS; asked at each new connection, so that rotated files are used.
         mechanism: SASL mechanism, where a login is wanted.
         user: Its user; empty for OAUTHBEARER.
+        referrals: Where brokers may be that metadata names.
+        allow_cleartext: A password or token may cross a network as it is.
     """
 
     resolver: Resolver
@@ -61,6 +65,8 @@ class Access:
     tls: ClientTls | None = None
     mechanism: str | None = None
     user: str = ""
+    referrals: Referrals = field(default_factory=Referrals, repr=False)
+    allow_cleartext: bool = False
 
 
 class BrokerConnection(asyncio.Protocol):
@@ -78,7 +84,7 @@ class BrokerConnection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, address: Address, access: Access, phases: Phases) -> Self:
-        """Resolve, connect, speak TLS, agree on versions and log in.
+        """Resolve, connect, speak TLS, agree on versions and log in. Where to, the access's referrals have a say in.
 
         Raises:
             Failure: What went wrong, in the stage that it went wrong in.
@@ -91,6 +97,8 @@ class BrokerConnection(asyncio.Protocol):
                 await connection._start_tls(context, access.tls.server_name or address.host, phases)
             with timed(phases, Stage.AUTH):
                 await connection._agree()
+                if access.mechanism in sasl.CLEARTEXT and access.tls is None and not access.allow_cleartext:
+                    refuse_cleartext(connection.peer)
                 if access.mechanism is not None:
                     await sasl.log_in(connection.ask, access.mechanism, access.user, await access.password())
         except BaseException as error:
@@ -106,6 +114,12 @@ class BrokerConnection(asyncio.Protocol):
     def alive(self) -> bool:
         """Whether requests may be sent."""
         return self._failure is None
+
+    @property
+    def peer(self) -> str:
+        """The IP address at the other end; empty where nobody is."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if name else ""
 
     async def ask(self, request: Any) -> Any:
         """Send a request of `aiokafka.protocol`, in the newest version both sides speak; return the answer.
@@ -178,7 +192,8 @@ class BrokerConnection(asyncio.Protocol):
     # How it comes to be.
 
     async def _connect(self, access: Access, phases: Phases) -> None:
-        await dial(lambda: self, self.address, access.resolver, phases)
+        referrals = None if access.referrals.is_configured(self.address) else access.referrals
+        await dial(lambda: self, self.address, access.resolver, phases, referrals)
 
     async def _start_tls(self, context: ssl.SSLContext, name: str, phases: Phases) -> None:
         transport = await start_tls(cast("asyncio.Transport", self._transport), self, context, name, phases)

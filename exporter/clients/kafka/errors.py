@@ -30,6 +30,7 @@ class PartitionErrorReason(StrEnum):
     NOT_AVAILABLE = "not_available"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
+    NOT_ALLOWED = "not_allowed"
     OTHER = "other"
 
 
@@ -95,6 +96,8 @@ def partition_error_of_code(code: int) -> PartitionErrorReason:
 
 def partition_error_of_failure(failure: Failure) -> PartitionErrorReason:
     """Name what a broker that could not be asked means for the partitions that it leads."""
+    if failure.reason is Reason.NOT_ALLOWED:
+        return PartitionErrorReason.NOT_ALLOWED
     return PartitionErrorReason.TIMEOUT if failure.reason in _TIMEOUTS else PartitionErrorReason.UNREACHABLE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import partial
 
 from exporter.clients.kafka.connection import Access, Broker, BrokerConnection
@@ -31,6 +31,10 @@ class BrokerPool:
         """Say whether a connection to this address is open."""
         kept = self._kept.get(address)
         return kept is not None and kept.alive
+
+    def peers(self, addresses: Iterable[Address]) -> list[str]:
+        """Return the IP addresses at the other ends of the connections that are open to these."""
+        return [self._kept[address].peer for address in addresses if self.is_connected(address)]
 
     async def renew(self) -> None:
         """Close the connections that were made by TLS files which have been replaced since."""

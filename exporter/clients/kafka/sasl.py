@@ -17,10 +17,13 @@ from scramp import ScramClient, ScramException
 from exporter.clients.kafka.errors import failure_of_code
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "Dialogue", "OAuthBearer", "Plain", "Scram", "dialogue", "log_in"]
+__all__ = ["CLEARTEXT", "MAX_ITERATIONS", "Dialogue", "OAuthBearer", "Plain", "Scram", "dialogue", "log_in"]
 
 MAX_ITERATIONS = 100_000
 """Most rounds of PBKDF2 that a server may ask for: some 150 ms of a thread. Kafka's own limit is 16,384."""
+
+CLEARTEXT = frozenset({"PLAIN", "OAUTHBEARER"})
+"""Mechanisms that send the secret itself."""
 
 _MAX_CHALLENGE = 4096
 """Longest message of a server that is looked at, in bytes; they have some hundred."""

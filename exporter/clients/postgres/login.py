@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import md5
 
@@ -15,6 +15,9 @@ from exporter.verdict import Failure, Reason, Stage
 __all__ = ["Login", "log_in"]
 
 APPLICATION = "hafnium-exporter"
+
+METHODS = {0: "none", 3: "password", 5: "md5", 10: "scram-sha-256"}
+"""What a server asks for, by libpq's words in `require_auth`."""
 
 _PASSED_OVER = (b"K", b"N", b"v")
 """Key to cancel a query, notice, and that of newer protocols nothing is known."""
@@ -29,6 +32,7 @@ class Login:
         database: The database.
         password: Gives the password; raises `Failure` where it cannot be read.
         tls: TLS, where it is wanted; a server without it is then refused.
+        methods: Ways in which the server may have the client log in; None for all of `METHODS`.
         kept: What the logins before have hashed.
     """
 
@@ -36,6 +40,7 @@ class Login:
     database: str
     password: Callable[[], Awaitable[str]] = field(repr=False)
     tls: ClientTls | None = None
+    methods: Collection[str] | None = None
     kept: KeptKeys = field(default_factory=KeptKeys, repr=False, compare=False)
 
 
@@ -81,6 +86,7 @@ class _Proof:
 
     def __init__(self, login: Login, password: str) -> None:
         self.accepted = False
+        self._asked = False
         self._login = login
         self._password = password
         self._scram: ScramExchange | None = None
@@ -95,6 +101,7 @@ class _Proof:
             raise _unexpected() from None  # the server's words and what was computed of them stay out of any traceback
 
     async def _answer(self, asked: int, body: bytes) -> bytes | None:
+        self._check_method(asked)
         match asked:
             case 0 if self._proven:  # let in
                 self.accepted = True
@@ -115,9 +122,20 @@ class _Proof:
                 raise _unexpected()
         raise Failure(Stage.AUTH, Reason.AUTH, f"the server asks for a login that is not supported: {asked}")
 
+    def _check_method(self, asked: int) -> None:
+        """Hold a server to the ways of logging in that are wanted; one that lets in whoever comes is `none`."""
+        method = METHODS.get(asked)
+        if method is None or (asked == 0 and self._asked):
+            return
+        self._asked = True
+        wanted = self._login.methods
+        if wanted is not None and method not in wanted:
+            detail = f"the server wants the login {method}, require_auth is {', '.join(wanted)}"
+            raise Failure(Stage.AUTH, Reason.NOT_ALLOWED, detail)
+
     def _in_the_clear(self) -> bytes:
         if self._login.tls is None:
-            raise Failure(Stage.AUTH, Reason.AUTH, "the server asks for the password in the clear, which needs tls")
+            raise Failure(Stage.AUTH, Reason.NOT_ALLOWED, "the server asks for the password in the clear, which needs tls")
         return text(self._password)
 
     def _open(self, mechanisms: bytes) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from exporter.clients.redis.resp import MAX_ANSWER_BYTES, Answer, ServerError, command, read_answer
+from exporter.net.cleartext import refuse_cleartext
 from exporter.net.phases import Phases, timed
 from exporter.net.resolver import Resolver
 from exporter.net.stream import Stream
@@ -27,18 +28,20 @@ class Login:
         user: ACL user; None is the default user.
         password: Gives the password, None where none is sent; raises `Failure` where it cannot be read.
         tls: TLS, where it is wanted.
+        allow_cleartext: The password may cross a network as it is.
     """
 
     user: str | None
     password: Callable[[], Awaitable[str | None]] = field(repr=False)
     tls: ClientTls | None = None
+    allow_cleartext: bool = False
 
 
 async def connect(address: Address, login: Login, resolver: Resolver, phases: Phases) -> Connection:
     """Connect and log in, with resolve, connect, tls and auth timed apart. The caller sets the deadline.
 
     Raises:
-        Failure: As the server says, or the password cannot be read.
+        Failure: As the server says, or the password cannot be read, or would cross a network in the clear.
         OSError: The network's errors; `ssl.SSLError` is one.
     """
     password = await login.password()
@@ -50,6 +53,8 @@ async def connect(address: Address, login: Login, resolver: Resolver, phases: Ph
             await stream.secure(context, login.tls.server_name or address.host, phases)
         if password is not None:
             with timed(phases, Stage.AUTH):
+                if login.tls is None and not login.allow_cleartext:
+                    refuse_cleartext(stream.peer)
                 await connection.log_in(login.user, password)
     except BaseException:
         connection.abort()

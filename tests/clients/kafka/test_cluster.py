@@ -136,8 +136,10 @@ async def test_a_broker_is_not_asked_where_no_time_is_left(shared: SharedClients
     """Its connection stays: nothing was asked on it."""
     brokers = fake()
     async with brokers.running():
-        pool = BrokerPool(Access(shared.resolver, no_password))
-        broker = pool.broker(Address("127.0.0.1", brokers.port()), "broker 1")
+        access, address = Access(shared.resolver, no_password), Address("127.0.0.1", brokers.port())
+        access.referrals.start_from([address])
+        pool = BrokerPool(access)
+        broker = pool.broker(address, "broker 1")
         await broker.ask(MetadataRequest())
         late = await broker.within(asyncio.get_running_loop().time(), partial(broker.ask, ListGroupsRequest()))
         assert isinstance(late, Failure)

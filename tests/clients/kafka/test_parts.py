@@ -11,6 +11,7 @@ import pytest
 from exporter.clients.kafka import cluster as cluster_module
 from exporter.clients.kafka import groups
 from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
+from exporter.demo.processes import free_port
 from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import run_probe
@@ -383,7 +384,8 @@ async def test_a_broker_that_is_not_there_costs_its_groups_and_partitions_only(s
     """Metadata still lists it; it refuses."""
     cluster = two_brokers()
     async with cluster.running():
-        cluster.nodes[2] = ("127.0.0.1", 1)
+        gone = free_port()
+        cluster.nodes[2] = ("127.0.0.1", gone)
         outcome = await once(shared, cluster.port())
     assert outcome.verdict is Verdict.UP
     assert part(outcome, "groups") == (Stage.CONNECT, Reason.CONNECT_REFUSED)
@@ -392,7 +394,7 @@ async def test_a_broker_that_is_not_there_costs_its_groups_and_partitions_only(s
     assert values(outcome, kafka.BROKERS) == {(): 2}
     failure = outcome.parts["groups"]
     assert failure is not None
-    assert failure.detail.startswith("broker 2 at 127.0.0.1:1: ")
+    assert failure.detail.startswith(f"broker 2 at 127.0.0.1:{gone}: ")
 
 
 async def test_a_list_that_is_refused_leaves_the_offsets(shared: SharedClients) -> None:

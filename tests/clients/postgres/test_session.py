@@ -163,7 +163,7 @@ async def test_a_password_is_given_in_the_clear_over_tls_alone(resolver: Resolve
         peer.let_in()
 
     failure = await refused(in_the_open, resolver)
-    assert (failure.stage, failure.reason) == (Stage.AUTH, Reason.AUTH)
+    assert (failure.stage, failure.reason) == (Stage.AUTH, Reason.NOT_ALLOWED)
     assert b"".join(heard) == b""
     tls = ClientTls(TlsSettings(ca_file=tmp_path / "ca.pem", server_name="db.internal"))
     await logged_in(secured, resolver, tls=tls)
