@@ -30,7 +30,8 @@ class Target:
 
     Attributes:
         name: As it is asked for on the command line; its corpus is the folder of that name.
-        run: Feeds an input; a function of the module whose `TARGETS` have the target. Raises nothing but what `declared` has, and `Finding`.
+        run: Feeds an input; a function of the module whose `TARGETS` have the target. It raises nothing but what `declared`
+            has, and `Finding`.
         covers: Modules of the exporter whose reading is held by it.
         declared: The errors by which the parsers may refuse, which their docstrings name.
         seconds: CPU time that an input may take, under instrumentation, which makes Python several times slower.
