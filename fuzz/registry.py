@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fuzz.model import Target
-from fuzz.targets import files, http, identity, kafka, kubernetes, postgres, redis, spring, web
+from fuzz.targets import files, http, identity, kafka, kubernetes, postgres, redis, spring, web, words
 
 __all__ = ["READS_NOTHING", "TARGETS"]
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for group in (spring, redis, postgres, kafka, http, identity, kubernetes, files, web)
+    for group in (spring, redis, postgres, kafka, http, identity, kubernetes, files, web, words)
     for target in group.TARGETS
 }
 

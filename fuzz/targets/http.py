@@ -1,14 +1,22 @@
-"""What HTTP servers answer, and what TLS servers say while they shake hands."""
+"""What servers answer over HTTP, what they say while TLS shakes hands, and their certificates."""
 
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 
 from exporter.net.handshake import _Flight
+from exporter.net.http import Answer, HttpClient
 from exporter.net.http_connection import Connection
 from exporter.net.phases import NoPhases
+from exporter.net.resolver import Resolver
+from exporter.ownership.peers import OtherExporters
+from exporter.ownership.settings import Peers
+from exporter.probes.tls import _record
+from exporter.probing.attempt import Attempt
 from fuzz.model import Finding, Target
-from fuzz.wires import Wire, on_loop
+from fuzz.wires import Wire, finish, on_loop
 
 __all__ = ["TARGETS"]
 
@@ -82,7 +90,34 @@ def _flight(data: bytes) -> object:
     return [getattr(flight, name) for name in getattr(flight, "__slots__", ()) or vars(flight)]
 
 
+def _certificate(data: bytes) -> object:
+    """Read it as the certificate that a server presents."""
+    found: list[object] = []
+    attempt = SimpleNamespace(record=lambda family, value, *labels: found.append((family.name, value, labels)))
+    _record(cast(Attempt, attempt), [data])
+    return found
+
+
+class _Peer:
+    """A client of HTTP whose every answer is the same."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def get(self, *_: object, **__: object) -> Answer:
+        return self._answer
+
+
+def _other(data: bytes) -> object:
+    """Read it as what another exporter of a lease says of itself."""
+    http = cast(HttpClient, _Peer(Answer(200, {}, data, reused=False)))
+    peers = OtherExporters(Peers(dns="exporters", port=9818), "self", http, cast(Resolver, None))
+    return finish(peers._ask("10.0.0.1"))
+
+
 TARGETS = (
     Target("http", _answers, ("exporter.net.http_connection",)),
+    Target("certificate", _certificate, ("exporter.probes.tls",)),
+    Target("peers", _other, ("exporter.ownership.peers",)),
     Target("handshake", _flight, ("exporter.net.handshake",), ()),
 )

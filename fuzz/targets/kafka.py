@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
 from aiokafka.protocol.admin import ApiVersionRequest, SaslAuthenticateRequest
@@ -147,7 +148,7 @@ async def _ask(
         said = answer(request[8:12]) if asked <= _MOST_QUESTIONS else b""
         for at in range(0, len(said), piece):
             connection.data_received(said[at : at + piece])
-        if not said or piece < len(said) or not said.startswith(b"\0"):
+        if connection._waiting:  # for more than there is
             connection.connection_lost(None)
 
     connection.connection_made(Wire(written))
@@ -195,10 +196,12 @@ def _oauthbearer(data: bytes) -> object:
     return login.step(data)
 
 
+_ROUNDS = re.compile(rb"[0-9]{2,9}")
+
+
 def _check_rounds(challenge: bytes) -> None:
     """Pass over what asks for many rounds of hashing and may: each costs what it is meant to."""
-    rounds = challenge.rpartition(b"i=")[2]
-    if rounds.strip().isdigit() and 64 < int(rounds[:18]) <= sasl.MAX_ITERATIONS:
+    if any(64 < int(rounds) <= sasl.MAX_ITERATIONS for rounds in _ROUNDS.findall(challenge)):
         raise Failure(Stage.AUTH, Reason.PROTOCOL, "many rounds")
 
 

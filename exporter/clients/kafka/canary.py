@@ -41,7 +41,8 @@ _PAUSE = 0.05
 """What is acknowledged can be fetched at once; a broker that is a little behind is asked again, with a pause in between."""
 
 _READ_UNCOMMITTED = 0
-_MAGIC = 2
+_MAGIC, _MAGIC_AT = 2, 16
+"""The format of records since Kafka 0.11, and where it stands in a batch, as it did in older ones."""
 
 
 class Times(NamedTuple):
@@ -174,6 +175,15 @@ def _batch(key: bytes, value: bytes) -> bytes:
 
 def _why_not(records: bytes, offset: int, value: bytes, at: str) -> Failure | None:
     """Say why what was fetched is not what was written; None where it is. Only the first record is looked at."""
+    if (
+        len(records) > _MAGIC_AT and records[_MAGIC_AT] != _MAGIC
+    ):  # the library reads older formats without looking at lengths
+        detail = f"{at}: what was fetched is in another format than was written: look at the topic's message.format.version"
+        return Failure(Stage.CHECK, Reason.MALFORMED, detail)
+    return _differs(records, offset, value, at)
+
+
+def _differs(records: bytes, offset: int, value: bytes, at: str) -> Failure | None:
     try:
         found = MemoryRecords(records)
         batch = found.next_batch() if found.has_next() else None
