@@ -38,8 +38,12 @@ def surrogates(data: bytes) -> object:
 
 
 def swallows(data: bytes) -> object:
-    """Take more memory than there may be."""
-    return None if data[:1] != b"{" else len(bytearray(b"x") * (2 << 30))
+    """Take more and more memory; libFuzzer looks once a second."""
+    held: list[bytearray] = []
+    while data[:1] == b"{" and len(held) < 90:
+        held.append(bytearray(b"x") * (16 << 20))
+        time.sleep(0.05)
+    return len(held)
 
 
 _HERE = ("tests.fuzz.planted",)
