@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from aiokafka.protocol.admin import ApiVersionRequest, SaslAuthenticateRequest
+from aiokafka.protocol.fetch import FetchRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.ages import Ages
@@ -77,10 +78,20 @@ async def _listed(broker: Broker) -> object:
     return await list_groups(broker, _any)
 
 
-async def _canary(broker: Broker) -> object:
+async def _written(broker: Broker) -> object:
     flight = Flight()
-    await Canary("orders").fly(broker, 1, (0, 1), 60.0, flight)
-    return flight
+    return await Canary("orders")._write(broker, {0: b"value", 1: b"value"}, 1.0, flight), flight
+
+
+async def _fetched(broker: Broker) -> object:
+    """Fetch once: a canary is patient, and asks again and again for what is not there."""
+    answer = await broker.ask(FetchRequest(250, 1, 1024, 0, [("orders", [(0, 0, 1024)])]))
+    return [
+        _why_not(records, 0, b"value", f"{topic}/{number}")
+        for topic, partitions in answer.topics or ()
+        for number, _, *_, records in partitions or ()
+        if records
+    ]
 
 
 async def _shared(broker: Broker) -> object:
@@ -108,9 +119,10 @@ QUESTIONS: dict[str, tuple[int, Callable[[Broker], Awaitable[object]]]] = {
     "shared": (90, _shared),
     "minimums": (32, _minimums),
     "versions": (18, _versions),
-    "canary": (0, _canary),
+    "written": (0, _written),
     "login": (17, _login),
     "authenticated": (36, _authenticated),
+    "fetched": (1, _fetched),
 }
 """What is asked, with the API key of its request. The first byte of an input says which, the second in which version."""
 
@@ -163,7 +175,7 @@ async def _ask(
         connection.close()
 
 
-_MOST_QUESTIONS = 8
+_MOST_QUESTIONS = 4
 
 
 def _framed(frame: bytes) -> bytes:
