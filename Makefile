@@ -89,6 +89,11 @@ bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## fuzz every parser of what others write, by coverage; ARGS="resp yaml --seconds 600"
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m fuzz $(ARGS)
+
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url pyproject.toml scripts/build-requirements.in
 

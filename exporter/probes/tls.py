@@ -165,7 +165,7 @@ def _record(attempt: Attempt, chain: list[bytes]) -> None:
         certificates = [x509.load_der_x509_certificate(der) for der in chain]
         ends = [certificate.not_valid_after_utc.timestamp() for certificate in certificates]
         begins = certificates[0].not_valid_before_utc.timestamp()
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, x509.InvalidVersion) as error:
         raise Failure(Stage.CHECK, Reason.MALFORMED, f"the certificate cannot be read: {error}") from None
     attempt.record(EXPIRY, min(ends))
     attempt.record(NOT_BEFORE, begins)

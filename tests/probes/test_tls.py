@@ -17,8 +17,9 @@ from cryptography import x509
 
 from exporter.demo.processes import free_port
 from exporter.probes import tls as t
+from exporter.probing.attempt import Attempt
 from exporter.probing.probe import SharedClients
-from exporter.verdict import Stage, Verdict
+from exporter.verdict import Failure, Reason, Stage, Verdict
 from tests.probes.doing import attempt, hang_up, make, on_uvloop, reason, saying, serving, silence, value
 
 Serve = Callable[[trustme.LeafCert], AbstractAsyncContextManager[int]]
@@ -223,3 +224,11 @@ async def test_nobody_listening_is_refused(shared: SharedClients) -> None:
 
 async def test_it_does_not_decide_over_its_service() -> None:
     assert t.TlsProbe.vital is False
+
+
+async def test_a_certificate_of_a_version_that_there_is_not_cannot_be_read() -> None:
+    der = ssl.PEM_cert_to_DER_cert(trustme.CA().issue_cert("x").cert_chain_pems[0].bytes().decode())
+    attempt = Attempt(1.0, lambda error, stage: Failure(stage, Reason.INTERNAL, str(error)))
+    with pytest.raises(Failure) as caught:
+        t._record(attempt, [der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06", 1)])
+    assert caught.value.reason is Reason.MALFORMED

@@ -44,7 +44,8 @@ _RECORD_TOO_LARGE = 10
 """Error code for a batch of some hundred bytes: the topic takes next to nothing."""
 
 _READ_UNCOMMITTED = 0
-_MAGIC = 2
+_MAGIC, _MAGIC_AT = 2, 16
+"""The format of records since Kafka 0.11, and where it stands in a batch, as it did in older ones."""
 
 
 class Times(NamedTuple):
@@ -200,6 +201,15 @@ def _batch(key: bytes, value: bytes) -> bytes:
 
 def _why_not(records: bytes, offset: int, value: bytes, at: str) -> Failure | None:
     """Say why what was fetched is not what was written; None where it is. Only the first record is looked at."""
+    if (
+        len(records) > _MAGIC_AT and records[_MAGIC_AT] != _MAGIC
+    ):  # the library reads older formats without looking at lengths
+        detail = f"{at}: what was fetched is in another format than was written: look at the topic's message.format.version"
+        return Failure(Stage.CHECK, Reason.MALFORMED, detail)
+    return _differs(records, offset, value, at)
+
+
+def _differs(records: bytes, offset: int, value: bytes, at: str) -> Failure | None:
     try:
         found = MemoryRecords(records)
         batch = found.next_batch() if found.has_next() else None

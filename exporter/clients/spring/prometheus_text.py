@@ -284,7 +284,7 @@ class Reader:
                 values = list(map(float, both[1::2]))
             except ValueError:
                 values = [math.nan]
-            if sum(values) < math.inf and min(values) >= 0:
+            if len(both) == 2 * len(row) and sum(values) < math.inf and min(values) >= 0:
                 self._left -= len(row)
                 column.add_row(both[::2], values)
                 return

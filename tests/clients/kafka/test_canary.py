@@ -59,7 +59,8 @@ ATTRIBUTES, MAGIC = 22, 16
         (with_byte(70, 255), Reason.MALFORMED, "checksum"),
         (with_byte(7, 9), Reason.QUERY_FAILED, "something else than was written"),
         (with_byte(ATTRIBUTES, 1), Reason.QUERY_FAILED, "compression.type"),
-        (with_byte(MAGIC, 0), Reason.MALFORMED, ""),
+        (with_byte(MAGIC, 0), Reason.MALFORMED, "message.format.version"),
+        (with_byte(MAGIC, 1), Reason.MALFORMED, "message.format.version"),
         (lambda batch: batch[:MAGIC] + b"\0\0\xff\0\0\0" + batch[MAGIC + 6 :], Reason.MALFORMED, ""),  # a negative length
         (lambda batch: b"\xff" * len(batch), Reason.MALFORMED, ""),
         (lambda batch: b"\0" * len(batch), Reason.MALFORMED, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ssl
 from collections.abc import Callable, Mapping
@@ -195,6 +196,13 @@ def test_a_secret_is_its_certificates_fingerprint_and_dates_and_never_its_key() 
     assert found.names == ("identity.hafnium.svc",)
     assert found.not_after > 1767225600
     assert "PRIVATE" not in repr(found)
+
+
+def test_a_secret_with_a_certificate_of_a_version_that_there_is_not_is_malformed() -> None:
+    der = ssl.PEM_cert_to_DER_cert(trustme.CA().issue_cert("x").cert_chain_pems[0].bytes().decode())
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06", 1))
+    with pytest.raises(Malformed):
+        TlsSecret.of({"metadata": meta("x"), "data": {"tls.crt": base64.b64encode(pem.encode()).decode()}})
 
 
 @pytest.mark.parametrize("data", [{}, {"tls.crt": "!"}, {"tls.crt": "QUJD"}, {"tls.crt": 5}, {"tls.crt": "A" * 300_000}])

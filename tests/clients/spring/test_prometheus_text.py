@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.clients.spring.prometheus_text import parse
+from exporter.clients.spring.prometheus_text import Summed, parse
 from exporter.verdict import Failure, Reason, Stage
 
 LABELS = ("area", "pool", "uri")
@@ -111,6 +111,14 @@ def test_not_a_number_is_a_value() -> None:
 def test_a_malformed_line_is_skipped_and_counted(line: bytes) -> None:
     found = parse(line + b'\nx{area="ok"} 2', {"x": ("area",)})
     assert found.samples["x"] == [(("ok",), 2.0)]
+    assert found.malformed == 1
+
+
+@pytest.mark.parametrize("after", [b"", b'\nx{le="5"} 6'], ids=["last", "amid"])
+@pytest.mark.parametrize("odd", [b'x{le="3"4} 8', b'x{le="3"4} 0', b'x{le="} 3"8'])
+def test_a_bucket_whose_parts_are_in_another_order_is_malformed_like_any_line(odd: bytes, after: bytes) -> None:
+    found = parse(b'x{le="1"} 1\nx{le="2"} 2\n' + odd + after, {"x": Summed(("le",))})
+    assert dict(found.samples["x"]) == {("1",): 1.0, ("2",): 2.0} | ({("5",): 6.0} if after else {})
     assert found.malformed == 1
 
 

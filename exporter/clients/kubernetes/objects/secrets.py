@@ -20,6 +20,9 @@ MAX_CHAIN = 200_000
 
 MAX_NAMES = 20
 
+_NOT_VALUE_ERRORS = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+"""What else the library raises over a certificate that is none; a `ValueError` is none of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class TlsSecret:
@@ -54,7 +57,7 @@ class TlsSecret:
         try:
             certificate = x509.load_pem_x509_certificate(base64.b64decode(written, validate=True))
             names = _names(certificate)
-        except (ValueError, binascii.Error):
+        except (ValueError, binascii.Error, *_NOT_VALUE_ERRORS):
             raise Malformed("its tls.crt holds no certificate that can be read") from None
         fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
         return cls(uid, name, certificate.not_valid_after_utc.timestamp(), fingerprint, names)
