@@ -16,7 +16,7 @@ from fuzz.registry import READS_NOTHING, TARGETS
 from fuzz.runs import CORPUS, Budget, Outcome, corpus_of, fuzz
 from tests.fuzz import planted
 
-SHORT = Budget(seconds=2, runs=2_000)
+SHORT = Budget(seconds=1, runs=2_000)
 MAX_CORPUS = 200_000
 
 
