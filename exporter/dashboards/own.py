@@ -162,7 +162,9 @@ def _work() -> Panels:
             "short",
             Query(f"sum by (reason) ({_increase('probe_exporter_requests_refused_total')})", "{{reason}}"),
             Query(f"sum by (reason) ({_increase('probe_exporter_connections_closed_total')})", "{{reason}}"),
-            Query(f"sum({_increase('probe_exporter_log_lines_dropped_total')})", "log lines dropped"),
+            Query(
+                f"sum by (instance) ({_increase('probe_exporter_log_lines_dropped_total')})", "{{instance}} log lines"
+            ),
         ),
     )  # fmt: skip
 

@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._begin(phases, max_bytes)
         waiter: asyncio.Future[Answer] = self._loop.create_future()
         self._waiter = waiter
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():  # uvloop raises in place of saying that it is closed
             self._fail(_closed(Stage.SEND))
         else:
             self._transport.write(request)

@@ -64,7 +64,8 @@ class Stream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; that they did not arrive is told when an answer is read."""
-        if self._transport is not None:
+        # uvloop raises where the connection was closed a moment ago, before it has told so.
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     async def exactly(self, size: int) -> bytes:

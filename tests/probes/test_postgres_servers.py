@@ -47,7 +47,8 @@ async def test_a_standby_is_told_from_its_primary_and_each_sees_when_the_other_i
         await eventually(streams, 10, "it streams")
 
         async def caught_up() -> bool:
-            return (await asked(standby, shared)).samples.get(servers.LAG_SECONDS) == {(): 0}
+            samples = (await asked(standby, shared)).samples
+            return samples.get(servers.LAG_SECONDS) == samples.get(servers.LAG_BYTES) == {(): 0}
 
         await eventually(caught_up, 10, "it has replayed all")
         behind = await asked(standby, shared)

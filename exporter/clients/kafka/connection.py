@@ -214,7 +214,9 @@ class BrokerConnection(asyncio.Protocol):
             raise _again(self._failure)
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
-        cast(asyncio.Transport, self._transport).write(len(message).to_bytes(4, "big") + message)
+        transport = cast(asyncio.Transport, self._transport)
+        if not transport.is_closing():  # else the end is told to who waits; uvloop would raise here
+            transport.write(len(message).to_bytes(4, "big") + message)
         try:
             return await waiting
         except asyncio.CancelledError:
