@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from exporter.masking import forget
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Confirmation, Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
@@ -27,6 +28,12 @@ pytest_plugins = [
 def _no_stray_loop() -> None:
     """Keep looptime's hook from making an event loop that nobody closes when the first test is not a coroutine."""
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others() -> None:
+    """Forget the passwords of tests before: they are words that others tell."""
+    forget()
 
 
 @pytest.fixture
