@@ -321,7 +321,7 @@ async def test_one_cause_is_one_card_with_all_that_is_down_for_it(client: Client
     assert "Why Nobody listens on the port of postgres. connect_refused seen directly" in page.words
     assert "attempts in a row that were refused 9" in page.words
     assert "What to do Look at its pods: kubectl get pods -n hafnium -l app=postgres Read why it ended" in page.words
-    assert "Up, but slow service, 1 of 1 instance up" in page.words
+    assert "Degraded: slow service, 1 of 1 instance up" in page.words
     assert "threads waiting for a connection of HikariPool-1 14" in page.words
 
 
