@@ -145,6 +145,11 @@ class ServiceState:
         return dict(self._reasons[Verdict.DOWN]) or {Reason.NO_INSTANCES: 1}
 
     @property
+    def reasons_unknown(self) -> dict[Reason, int]:
+        """Why its targets are unknown that decide, and how many."""
+        return dict(self._reasons[Verdict.UNKNOWN])
+
+    @property
     def unknown_reason(self) -> Reason:
         """Why it cannot be told how it is: its instances were never known, why most of its targets are unknown, or why it is
         not known any more which instances there are, or that not all can be probed.

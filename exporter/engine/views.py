@@ -12,6 +12,7 @@ from pydantic import Field
 from exporter.diagnosis.model import Diagnosis
 from exporter.engine.diagnosis_views import DiagnosisView, diagnosis_views
 from exporter.engine.limit_views import OverView, over_view
+from exporter.engine.prober import ProberView
 from exporter.engine.rollup import Key, State, state_of
 from exporter.engine.service import ServiceState
 from exporter.engine.target import Recent, TargetState
@@ -159,6 +160,7 @@ class About(View):
     runbook: str | None = Field(description="Address of the runbook, where one is configured.")
     dashboard: str | None = Field(description="Address of the fleet dashboard, where one is configured.")
     sharing: SharingView | None = Field(description="What this exporter is to others; null where it works alone.")
+    prober: ProberView = Field(description="Whether what is seen may be the exporter's own doing.")
 
 
 class FleetView(About):

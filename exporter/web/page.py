@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from exporter.engine.prober import prober_steps
 from exporter.engine.rollup import State
 from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
@@ -104,6 +105,7 @@ def _status(fleet: FleetView, refresh: int) -> str:
         most_troubled=MOST_TROUBLED,
         most_folded=MOST_FOLDED,
         most_rows=MOST_ROWS,
+        prober_steps=prober_steps,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from exporter.diagnosis.model import Cause, Confidence, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import IncidentView, diagnosis_views
+from exporter.engine.prober import Blindness, ProberView
 from exporter.engine.rollup import State, state_of
 from exporter.engine.views import (
     MOST_WORST,
@@ -27,6 +28,16 @@ from exporter.web.backend import UnknownTarget
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 WORST_FIRST = (State.DOWN, State.DEGRADED, State.UNKNOWN, State.UP)
+SEES = ProberView(
+    sight=Blindness.SEES,
+    text="No: the exporter is well.",
+    untold=0,
+    targets=13,
+    reasons={},
+    longest_stall=0.004,
+    kept_connections=13,
+    descriptor_limit=1024,
+)
 NAMES = ("identity", "screening", "monitoring", "case", "vault", "risk-engine", "signals")
 
 
@@ -179,6 +190,7 @@ def healthy_fleet(now: float | None = None) -> Whole:
         config_loaded_at=now - 11_000,
         config_error=None,
         sharing=None,
+        prober=SEES,
         runbook=None,
         dashboard=None,
         services=sorted([*services, facade], key=lambda item: item.name) + dependencies,
