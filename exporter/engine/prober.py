@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ _OUT_OF_REACH = frozenset({Reason.CONNECT_TIMEOUT, Reason.UNREACHABLE, Reason.DN
 """What a network that is cut off looks like from within."""
 
 
-class Blindness(Enum):
+class Blindness(StrEnum):
     """How far the prober can be believed."""
 
     SEES = "sees"

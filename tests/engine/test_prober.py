@@ -13,7 +13,7 @@ from exporter.verdict import Reason, Verdict
 
 def service(verdict: Verdict = Verdict.UP, *, targets: int = 2, **reasons: int) -> Any:
     """A service that is so, for these reasons."""
-    named = {Reason(name): count for name, count in reasons.items()}
+    named = {Reason[name.upper()]: count for name, count in reasons.items()}
     return SimpleNamespace(
         verdict=verdict,
         targets=dict.fromkeys(range(targets)),
@@ -43,7 +43,7 @@ LOST = service(Verdict.DOWN, connect_timeout=2)
     ],
 )
 def test_the_prober_is_judged_by_what_it_cannot_tell(services: list[Any], stall: float, sight: Blindness, says: str) -> None:
-    """One that cannot resolve a name is blind; one whose every connection is in vain is to be doubted; 401s are not its own."""
+    """One that cannot resolve a name is blind; one whose every connection is in vain is doubtful; a 401 is not its own."""
     found = prober_view(services, stall, 3, 1024)
     assert found.sight is sight
     assert says in found.text

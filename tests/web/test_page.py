@@ -479,13 +479,8 @@ async def test_whether_it_is_the_prober_comes_first_when_it_is(client: ClientSes
     """Whoever is paged must not look for a fault in a service that the exporter cannot see."""
     page = await get(client)
     assert "Is it me? No: the exporter is well." in page.words
-    blind = SEES.model_copy(
-        update={
-            "sight": Blindness.BLIND,
-            "text": "Yes: it has no file descriptor left.",
-            "reasons": {"prober_descriptors": 9},
-        }
-    )
+    why = {"sight": Blindness.BLIND, "text": "Yes: it has no file descriptor left.", "reasons": {"prober_descriptors": 9}}
+    blind = SEES.model_copy(update=why)
     backend.view = troubled_fleet().model_copy(update={"prober": blind})
     page = await get(client)
     assert page.text.index("Yes: it has no file descriptor left.") < page.text.index('id="headline"')
@@ -497,7 +492,7 @@ async def test_what_a_page_has_led_to_is_named(client: ClientSession, backend: F
     links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/fleet"}
     backend.view = database_down().model_copy(update=links)
     page = await get(client)
-    assert "Pages as ServiceDown Runbook Panel , incident postgres ." in page.words
+    assert "Pages as ServiceDown Runbook Panel, incident postgres." in page.words
     assert 'href="https://runbooks.example/r.md#servicedown"' in page.text
     assert 'href="https://grafana.example/d/fleet?var-service=postgres&amp;viewPanel=1"' in page.text
 
