@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -50,4 +51,9 @@ class Server(Settings):
         (), description="Names by which clients may ask, besides addresses and localhost; *.example.com for all below it."
     )
     roles: Roles = Field(default_factory=Roles, description="Who may do what, of those who are let in.")
+    state_file: Path | None = Field(
+        None,
+        description="Where the history of the status page is kept over a restart, in a folder that the exporter may "
+        "write to; without it a restart begins anew.",
+    )
     drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")

@@ -17,6 +17,7 @@ from exporter.engine.defects import Defects, Where
 from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
+from exporter.engine.history import WINDOWS, Failed, History
 from exporter.engine.lag import LoopLag
 from exporter.engine.ownership import Ownership
 from exporter.engine.prober import ProberView, prober_view
@@ -86,7 +87,8 @@ class Engine:
         self._slots = Slots(*self._bounds(limits))
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared), self._found, self.defects)
-        handed = Engineering(store, self.defects, self.lag)
+        self._kept: dict[Key, History] = {}
+        handed = Engineering(store, self.defects, self.lag, self._kept)
         self._reconciler = Reconciler(
             self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
         )
@@ -123,6 +125,21 @@ class Engine:
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""
         await self._reconciler.settled()
+
+    def restore(self, kept: Mapping[Key, History]) -> None:
+        """Give targets and services what was remembered of them. It is asked for as they are made: before `configure`."""
+        self._kept.update(kept)
+
+    async def dump(self) -> list[tuple[Key, tuple[list[tuple[int, bytes, bytes]], list[Failed]]]]:
+        """Return what is remembered of all targets and services, to be kept in a file."""
+        slices, found = TimeSlices(), []
+        for service in list(self._reconciler.services.values()):
+            found.append(((service.name, "", ""), service.history.dump()))
+            for state in list(service.targets.values()):
+                found.append((state.key, state.history.dump()))
+                await slices.turn()
+        week, now = WINDOWS[-1], time.time()  # of what is not there, or not found yet, no more is known than was
+        return found + [(key, each.dump()) for key, each in self._kept.items() if each.sum(week, now).covered]
 
     # Work.
 
@@ -219,18 +236,22 @@ class Engine:
 
     async def run_on_demand(self, state: TargetState) -> bytes:
         """Probe a target now, and return its exposition. It changes nothing: the probe is one of its own."""
-        wanted = Wanted(state.target, state.settings)
-        probe = await asyncio.to_thread(self._make_probe, wanted)
-        try:
-            outcome = await run_probe(probe, state.timeout, self.lag.since)
-        finally:
-            await probe.close()
+        outcome = await self.attempt_on_demand(state)
         try:
             return state.exposition(outcome)
         except Exception as error:
             self.defects.note(Where.TARGET, f"an attempt on demand on {state.target} could not be told", error)
             failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
             return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
+
+    async def attempt_on_demand(self, state: TargetState) -> Outcome:
+        """Probe a target now, and return what it came to; likewise."""
+        wanted = Wanted(state.target, state.settings)
+        probe = await asyncio.to_thread(self._make_probe, wanted)
+        try:
+            return await run_probe(probe, state.timeout, self.lag.since)
+        finally:
+            await probe.close()
 
     def prober(self) -> ProberView:
         """Return whether what is seen may be the prober's own doing."""

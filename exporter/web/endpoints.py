@@ -20,6 +20,7 @@ ENDPOINTS = (
     Endpoint("GET", "/services/{name}", "status page of one service or dependency"),
     Endpoint("GET", "/metrics", "metrics, as Prometheus text or OpenMetrics"),
     Endpoint("GET", "/probe", "run one configured probe now: service=, probe= and, where there are several, target="),
+    Endpoint("POST", "/probe/now", "the same, from the page of a service; as a page for people"),
     Endpoint("GET", "/-/healthy", "whether the exporter is alive"),
     Endpoint("GET", "/-/ready", "whether every target has been probed"),
     Endpoint("POST", "/-/reload", "read the configuration anew"),

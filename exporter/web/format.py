@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from exporter.verdict import Reason, Stage
 
-__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "span", "stage_text"]
+__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "share", "span", "stage_text"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -45,6 +45,14 @@ def span(seconds: float) -> str:
     if abs(seconds) >= 0.0009995:
         return f"{seconds * 1e3:.{1 if abs(seconds) < 0.00995 else 0}f} ms"
     return f"{seconds * 1e6:.0f} µs" if seconds else "0"
+
+
+def share(ratio: float) -> str:
+    """Write a share, never rounded to all where it is less: `99.97 %`, `100 %`."""
+    if ratio >= 1:
+        return "100 %"
+    digits = 1 if ratio < 0.99 else 2 if ratio < 0.9999 else 3
+    return f"{math.floor(ratio * 10 ** (digits + 2)) / 10**digits:.{digits}f} %"
 
 
 def iso(moment: float) -> str:

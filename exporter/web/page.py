@@ -8,11 +8,13 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from exporter.engine.probed_view import ProbedView
 from exporter.engine.prober import prober_steps
-from exporter.engine.rollup import State
+from exporter.engine.rollup import State, state_of
 from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
 from exporter.web.charts import bars, strip
+from exporter.web.on_demand import OnDemand
 from exporter.web.refusal import Refusal, quoted
 from exporter.web.shared import Body, SharedAnswer
 from exporter.web.summary import Link, Row, row_of, summarise
@@ -44,18 +46,20 @@ class Pages:
     Args:
         backend: The daemon.
         worker: Where templates are filled: thousands of targets take longer than the event loop may be held.
+        on_demand: Runs probes.
     """
 
-    def __init__(self, backend: Backend, worker: Worker) -> None:
+    def __init__(self, backend: Backend, worker: Worker, on_demand: OnDemand) -> None:
         self._backend = backend
         self._worker = worker
+        self._on_demand = on_demand
         self._one_at_a_time = asyncio.Lock()
         self._status = {refresh: self._shared_status(refresh) for refresh in (0, REFRESH)}
         warm()
 
     def routes(self) -> list[web.RouteDef]:
         """Return what is served here."""
-        return [web.get("/", self.status), web.get("/services/{name}", self.service)]
+        return [web.get("/", self.status), web.get("/services/{name}", self.service), web.post("/probe/now", self.probe_now)]
 
     async def close(self) -> None:
         """Stop what is being made."""
@@ -78,6 +82,16 @@ class Pages:
             page = await self._worker.run(lambda: _service(about, row, refresh, incident_is_configured=configured))
             return web.Response(text=page, content_type="text/html")
 
+    async def probe_now(self, request: web.Request) -> web.Response:
+        """Run one configured probe now, and show what it came to."""
+        form = await request.post()
+        service, probe, target = (str(form.get(name, "")) for name in ("service", "probe", "target"))
+        found = await self._on_demand.run(lambda: self._backend.probe_now(service, probe, target or None))
+        about = self._backend.about()
+        values = {"about": about, "now": about.generated_at, "refresh": 0, "state": _state_of(found), "found": found}
+        page = await self._worker.run(lambda: fill("probed.html", **values, bars=bars))
+        return web.Response(text=page, content_type="text/html")
+
     def _shared_status(self, refresh: int) -> SharedAnswer:
         async def make() -> Body:
             async with self._one_at_a_time:
@@ -85,6 +99,10 @@ class Pages:
                 return Body.of(await self._worker.run(lambda: _status(fleet, refresh).encode()))
 
         return SharedAnswer(make, self._worker, keep=KEEP, edition=lambda: self._backend.edition)
+
+
+def _state_of(found: ProbedView) -> State:
+    return state_of(found.verdict, troubled=bool(found.over) or any(found.parts.values()))
 
 
 def _refresh(request: web.Request) -> int:

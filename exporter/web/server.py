@@ -22,6 +22,7 @@ from exporter.web.exposition import Exposition
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.listener import Listener
+from exporter.web.on_demand import OnDemand
 from exporter.web.operations import Operations
 from exporter.web.page import Pages
 from exporter.web.worker import Worker
@@ -52,7 +53,8 @@ def make_app(
 
     middleware = AnswerMiddleware(worker, limits, gate, doors, headers)
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
-    exposition, api, pages = Exposition(backend, limits, worker), Api(backend, worker), Pages(backend, worker)
+    on_demand = OnDemand(backend, limits)
+    exposition, api, pages = Exposition(backend, on_demand, worker), Api(backend, worker), Pages(backend, worker, on_demand)
     operations = Operations(backend, lifecycle=access.lifecycle)
     for part in (exposition, operations, api, pages, Assets()):
         app.add_routes(part.routes())

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from exporter.web import format as wording
 from exporter.web.assets import assets_version
+from exporter.web.charts import line_label, line_paths
 
 __all__ = ["ENVIRONMENT", "fill", "warm"]
 
@@ -23,9 +24,12 @@ ENVIRONMENT.filters.update(
     age=wording.age,
     clock=wording.clock,
     iso=wording.iso,
+    line_label=line_label,
+    line_paths=line_paths,
     marked=wording.marked,
     reason_text=wording.reason_text,
     sentence=wording.sentence,
+    share=wording.share,
     span=wording.span,
     stage_text=wording.stage_text,
 )
