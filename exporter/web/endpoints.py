@@ -17,6 +17,7 @@ class Endpoint(NamedTuple):
 
 ENDPOINTS = (
     Endpoint("GET", "/", "status page"),
+    Endpoint("GET", "/events", "server-sent events: the pages are out of date"),
     Endpoint("GET", "/services/{name}", "status page of one service or dependency"),
     Endpoint("GET", "/metrics", "metrics, as Prometheus text or OpenMetrics"),
     Endpoint("GET", "/probe", "run one configured probe now: service=, probe= and, where there are several, target="),

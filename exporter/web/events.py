@@ -1,5 +1,5 @@
-"""`/events`: whoever has a page open is told when it is out of date. The page is then fetched as anybody's: nothing of the fleet
-is in an event.
+"""`/events`: whoever has a page open is told when it is out of date. The page is then fetched as any other:
+nothing of the fleet is in an event.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ class Events:
         return Stream(self._pieces(), _HEADERS, packed=False)
 
     async def _pieces(self) -> AsyncGenerator[bytes]:
+        if self._open >= self._most:  # others came in the same moment
+            return
         self._open += 1
         try:
             yield b"retry: 5000\n\n"

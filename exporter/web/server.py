@@ -18,6 +18,7 @@ from exporter.web.assets import Assets
 from exporter.web.backend import Backend
 from exporter.web.delivery import AnswerMiddleware
 from exporter.web.door import Doors, Entrance, Handler
+from exporter.web.events import Events
 from exporter.web.exposition import Exposition
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
@@ -55,8 +56,9 @@ def make_app(
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
     on_demand = OnDemand(backend, limits)
     exposition, api, pages = Exposition(backend, on_demand, worker), Api(backend, worker), Pages(backend, worker, on_demand)
+    events = Events(backend, limits)
     operations = Operations(backend, lifecycle=access.lifecycle)
-    for part in (exposition, operations, api, pages, Assets()):
+    for part in (exposition, operations, api, pages, events, Assets()):
         app.add_routes(part.routes())
 
     async def close(_: web.Application) -> None:
@@ -64,6 +66,10 @@ def make_app(
         for part in (exposition, api, pages):
             await part.close()
 
+    async def end(_: web.Application) -> None:
+        events.end()
+
+    app.on_shutdown.append(end)
     app.on_cleanup.append(close)
     return app
 

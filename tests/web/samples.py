@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from exporter.diagnosis.model import Cause, Confidence, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import IncidentView, diagnosis_views
 from exporter.engine.history import History
-from exporter.engine.history_views import history_view
+from exporter.engine.history_views import HistoryView, history_view
 from exporter.engine.probed_view import ProbedView
 from exporter.engine.prober import Blindness, ProberView
 from exporter.engine.rollup import State, state_of
@@ -77,6 +78,11 @@ def a_history(now: float) -> History:
     return history
 
 
+@cache
+def _history(now: float) -> HistoryView:
+    return history_view(a_history(now), now)
+
+
 def target(service: str, probe: str, name: str, now: float, **changes: object) -> TargetView:
     """A target that is up, but for the changes."""
     values: dict[str, object] = {
@@ -99,7 +105,7 @@ def target(service: str, probe: str, name: str, now: float, **changes: object) -
         "over": [],
         "facts": _facts(now),
         "recents": attempts(now),
-        "history": history_view(a_history(now), now),
+        "history": _history(now // 600 * 600),
     }
     values |= changes
     parts: Any = values["parts"]
@@ -161,7 +167,7 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "last_run": min((item.last_run for item in targets if item.last_run is not None), default=None),
         "next_run": min((item.next_run for item in targets if item.next_run is not None), default=None),
         "recents": next((item.recents for item in targets if item.recents), []),
-        "history": history_view(a_history(time.time()), time.time()),
+        "history": _history(time.time() // 600 * 600),
         "targets": targets,
     }
     return ServiceView.model_validate(values | changes)
