@@ -23,6 +23,9 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 Who = tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...]
 
 
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=255)]
+
+
 class Roles(Settings):
     """Who may do what: users of basic auth, and names (SANs) of client certificates.
 
@@ -51,6 +54,11 @@ class Server(Settings):
         (), description="Names by which clients may ask, besides addresses and localhost; *.example.com for all below it."
     )
     roles: Roles = Field(default_factory=Roles, description="Who may do what, of those who are let in.")
+    embed_in: tuple[Origin, ...] = Field(
+        (),
+        description="Sites whose pages may show badges and embedded services, such as https://wiki.example.com; what "
+        "they show is then open to every site that a person with access opens.",
+    )
     state_file: Path | None = Field(
         None,
         description="Where the history of the status page is kept over a restart, in a folder that the exporter may "

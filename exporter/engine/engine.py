@@ -53,6 +53,9 @@ MakeSource = Callable[[Instances, SharedClients], Source]
 SWEEP = 1.0, 5.0
 """Least and most seconds between looks for targets that have become stale: a tenth of what the most pressing is allowed."""
 
+CALM_AFTER = 900.0
+"""Seconds since anything was down, after which what a cache hits is its own doing again: as RedisHitRateLow has it."""
+
 _WORTH_SPARING = 0.02
 """Share by which the targets that were attempted must have grown."""
 
@@ -88,7 +91,7 @@ class Engine:
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared), self._found, self.defects)
         self._kept: dict[Key, History] = {}
-        handed = Engineering(store, self.defects, self.lag, self._kept)
+        handed = Engineering(store, self.defects, self.lag, self._calm, self._kept)
         self._reconciler = Reconciler(
             self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
         )
@@ -96,6 +99,7 @@ class Engine:
             lambda: self._reconciler.services, self._scheduler.hasten, self.defects, self._note_change
         )
         self._spared = 0
+        self._troubled_at = -inf
         self.changes = 0
 
     def _bounds(self, limits: Limits) -> tuple[int, int]:
@@ -177,6 +181,13 @@ class Engine:
             self._diagnostician.completed(service, state)
         except Exception as error:
             self.defects.note(Where.DIAGNOSIS, f"an attempt on {state.target} could not be taken in", error)
+
+    def _calm(self) -> bool:
+        """Tell whether nothing has been down for a while."""
+        now = asyncio.get_running_loop().time()
+        if self._diagnostician.incidents:
+            self._troubled_at = now
+        return now - self._troubled_at >= CALM_AFTER
 
     def _note_change(self) -> None:
         self.changes += 1

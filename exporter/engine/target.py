@@ -76,6 +76,8 @@ class Engineering(NamedTuple):
     defects: Defects
     loop_lag: LoopLag
     """Excuses timeouts for which the event loop stood still."""
+    calm: Callable[[], bool]
+    """Tells whether nothing has been down for a while."""
     kept: dict[tuple[str, str, str], History]
     """Histories that a file has kept, by key; whoever has been given one takes it out."""
 
@@ -344,7 +346,7 @@ class TargetState:
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
         self.last = LastAttempt(recent, phases, parts, outcome.asked, levels(outcome.samples), self._began)
         self._remember(recent)
-        self._judge.take(outcome, self.thresholds, self.interval)
+        self._judge.take(outcome, self.thresholds, self.interval, calm=self._engine.calm())
         self._note_end()
         self._tell(self._on_completed)
         self._note_change()

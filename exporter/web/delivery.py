@@ -139,7 +139,9 @@ class AnswerMiddleware:
                 self._compress_stream(request, response)
             if not isinstance(response, Stream):  # which is made while it is sent
                 stack.close()
-            response.headers.update({**_HEADERS, **self._headers()})
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
+            response.headers.update(self._headers())
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
             return await self._send(request, response, door)
 

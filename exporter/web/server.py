@@ -16,6 +16,7 @@ from exporter.web.access.gate import Gate
 from exporter.web.api import Api
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
+from exporter.web.badge import Badges
 from exporter.web.delivery import AnswerMiddleware
 from exporter.web.door import Doors, Entrance, Handler
 from exporter.web.events import Events
@@ -57,8 +58,9 @@ def make_app(
     on_demand = OnDemand(backend, limits)
     exposition, api, pages = Exposition(backend, on_demand, worker), Api(backend, worker), Pages(backend, worker, on_demand)
     events = Events(backend, limits)
+    badges = Badges(backend, lambda: access.server().embed_in)
     operations = Operations(backend, lifecycle=access.lifecycle)
-    for part in (exposition, operations, api, pages, events, Assets()):
+    for part in (exposition, operations, api, pages, events, badges, Assets()):
         app.add_routes(part.routes())
 
     async def close(_: web.Application) -> None:

@@ -338,3 +338,13 @@ def test_shares_and_rises_are_what_is_remembered() -> None:
         if isinstance(limit.measure, Share | Risen):
             (family, labels) = next(iter(OF[limit.threshold][0]))
             assert judged_once(min(limit.kinds), outcome({(family, labels): 1e9}, 0), DEFAULTS) == []
+
+
+def test_what_may_be_the_consequence_of_an_incident_waits_until_it_is_over() -> None:
+    """A database that is down empties the cache: the cache's hit rate is none of its own, to the rule and here."""
+    judge = Judge("redis")
+    for at in range(0, 300, 15):
+        judge.take(outcome(lookups(0, 100), at), DEFAULTS, STEP, calm=False)
+    assert not judge.over
+    judge.take(outcome(lookups(0, 100), 300), DEFAULTS, STEP)
+    assert [over.limit.threshold for over in judge.over] == ["hit_ratio"]

@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from exporter.config.server import Server
 from exporter.diagnosis.model import Cause, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import diagnosis_views
 from exporter.engine.limit_views import over_view
 from exporter.engine.prober import Blindness
 from exporter.limits.entries import HEAP_RATIO
 from exporter.limits.model import Over
+from exporter.values import Address
 from exporter.verdict import Verdict
+from exporter.web.access import Access
+from exporter.web.server import serve
 from tests.web.samples import (
     SEES,
     FakeBackend,
@@ -587,3 +591,39 @@ async def test_an_open_page_is_told_of_a_change_at_once_and_of_nothing_else(
         assert await answer.content.readuntil(b"\n\n") == b"retry: 5000\n\n"
         backend.view = troubled_fleet()
         assert await answer.content.readuntil(b"\n\n") == b"event: change\ndata: 1\n\n"
+
+
+async def test_a_badge_says_how_a_service_is_and_is_of_one_size(client: ClientSession, backend: FakeBackend) -> None:
+    """What a page of another site may not read, it must not measure either."""
+    sizes = set()
+    for view, says in ((healthy_fleet(), "up"), (database_down(), "down")):
+        backend.view = view
+        async with client.get("/badge/postgres.svg") as answer:
+            text = await answer.text()
+            assert answer.headers["Content-Type"].startswith("image/svg+xml")
+            assert answer.headers["Cache-Control"] == "no-cache"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert f"<title>postgres: {says}</title>" in text
+        sizes.add(re.findall(r'^<svg [^>]*width="(\d+)"', text)[0])
+    assert len(sizes) == 1
+    async with client.get("/badge/nobody.svg") as answer:
+        assert answer.status == 404
+
+
+async def test_an_embedded_service_has_no_links_and_may_be_framed_by_whom_the_configuration_names(
+    backend: FakeBackend,
+) -> None:
+    backend.view = database_down()
+    server = Server(embed_in=("https://wiki.example.com",))
+    async with (
+        serve(backend, Address("127.0.0.1", 0), access=Access(server=lambda: server)) as address,
+        ClientSession(f"http://{address}") as client,
+    ):
+        page = await get(client, "/embed/postgres")
+        async with client.get("/embed/postgres") as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        async with client.get("/badge/postgres.svg") as answer:
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert "postgres Down for 12 min 0 of 1 up" in page.words
+    assert {tag for tag, _ in page.elements}.isdisjoint({"a", "form", "script"})
+    assert policy.endswith("frame-ancestors 'self' https://wiki.example.com")

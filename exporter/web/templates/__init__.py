@@ -43,5 +43,5 @@ def fill(name: str, /, **values: Any) -> str:
 
 def warm() -> None:
     """Compile every template, so that no reader waits for it and no file is read later."""
-    for name in ENVIRONMENT.list_templates(extensions=["html"]):
+    for name in ENVIRONMENT.list_templates(extensions=["html", "svg"]):
         ENVIRONMENT.get_template(name)
