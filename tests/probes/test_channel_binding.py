@@ -27,6 +27,7 @@ from exporter.probing.runner import Outcome
 from exporter.verdict import Verdict
 from tests.fixtures.servers import DebianPostgres
 from tests.probes.doing import Handler, attempt, make, reason, serving, silence
+from tests.probes.test_postgres_pgbouncer import Pooler
 
 NAME = "db.internal"
 WAYS = get_args(ChannelBinding)
@@ -273,3 +274,32 @@ def test_what_is_bound_to_is_the_hash_of_the_certificate(tmp_path: Path) -> None
 def test_binding_is_required_only_of_what_is_tls() -> None:
     with pytest.raises(ValidationError, match="channel_binding: require needs tls"):
         PostgresSettings.model_validate({"user": "u", "database": "d", "channel_binding": "require"})
+
+
+class TlsPooler(Pooler):
+    """A pgbouncer that speaks TLS, and so is offered what it has no word for."""
+
+    def prepare(self) -> None:
+        """Write its settings and its certificate."""
+        super().prepare()
+        self_signed(self.directory, *CERTIFICATES["ecdsa-sha256"])
+        key = self.directory / "key.pem"
+        if os.geteuid() == 0:
+            owner = self.directory.stat()
+            os.chown(key, owner.st_uid, owner.st_gid)
+        with (self.directory / "pgbouncer.ini").open("a") as settings:
+            settings.write(
+                f"client_tls_sslmode = require\nclient_tls_key_file = {key}\n"
+                f"client_tls_cert_file = {self.directory / 'cert.pem'}\n"
+            )
+
+
+async def test_a_pgbouncer_that_offers_no_binding_lets_in_who_does_not_require_it(
+    server: TlsServer, shared: SharedClients, tmp_path: Path
+) -> None:
+    with TlsPooler(tmp_path / "pgbouncer", server, "session") as pooler:
+        roots = pooler.directory / "cert.pem"
+        seen = {way: (await tried(server, pooler.port, roots, shared, channel_binding=way)).verdict for way in WAYS}
+        theirs = {way: await asyncio.to_thread(psql, server, pooler.port, roots, way) for way in WAYS}
+    assert seen == {"prefer": Verdict.UP, "require": Verdict.UNKNOWN, "disable": Verdict.UP}
+    assert theirs == {way: verdict is Verdict.UP for way, verdict in seen.items()}
