@@ -120,6 +120,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             tls=ClientTls(tls) if tls is not None else None,
             methods=settings.require_auth,
         )
+        self._traffic = pgbouncer.TrafficCounters()
         self._upkeep = servers.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: flyway.MigrationHistories | None = None
@@ -148,7 +149,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "pools") as part:
             pgbouncer.record_pools(part, await read_pools(session))
         async with self._part(attempt, "traffic") as part:
-            pgbouncer.record_traffic(part, await read_traffic(session))
+            self._traffic.record(part, await read_traffic(session))
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""
