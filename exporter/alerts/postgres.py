@@ -13,6 +13,7 @@ __all__ = [
     "connections_high",
     "idle_connections",
     "lock_wait",
+    "pgbouncer_clients_high",
     "pgbouncer_waiting",
     "replication_broken",
     "replication_lag",
@@ -90,9 +91,14 @@ def _held_back(options: Options) -> str:
     )
 
 
-def _over(family: str, options: Options) -> str:
+def _above_its_limit(family: str, options: Options) -> str:
     """Hold a gauge of a database against its threshold."""
-    return stepping_back(above(highest(family, options.recent, "target"), f"{family}_limit", options), options)
+    return above(highest(family, options.recent, "target"), f"{family}_limit", options)
+
+
+def _over(family: str, options: Options) -> str:
+    """Hold a gauge of a database that is not down against its threshold."""
+    return stepping_back(_above_its_limit(family, options), options)
 
 
 def idle_connections(options: Options) -> Alert:
@@ -241,6 +247,39 @@ def pgbouncer_waiting(options: Options) -> Alert:
     )
 
 
+def pgbouncer_clients_high(options: Options) -> Alert:
+    """Build PgBouncerClientsHigh."""
+    used, most = (
+        highest(f"probe_pgbouncer_{which}_connections", options.recent, "target") for which in ("client", "max_client")
+    )
+    clients = f"last_over_time(probe_pgbouncer_clients{{service=%q,target=%q}}[{options.bridge}])"
+    return Alert(
+        name="PgBouncerClientsHigh",
+        severity=Severity.WARNING,
+        expr=stepping_back(above(ratio(used, most), "probe_pgbouncer_clients_ratio_limit", options), options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the clients that pgbouncer ({{ $labels.target }}) lets in are connected, "
+            "for 5m. With none left it refuses new ones, whatever its pools and the database have left."
+        ),
+        cause="Clients: "
+        + listed(
+            f"topk(5, sum by (database, user) (max by (database, user, state) ({clients}))) > 0",
+            "$labels.service $labels.target",
+            "database",
+            "{{ .Value | humanize }} of {{ .Labels.user }} in {{ .Labels.database }}",
+            otherwise="unknown",
+        ),
+        action="Find out who holds them with SHOW CLIENTS; lower the services' pools, or raise max_client_conn",
+        panel=Panel(Board.POSTGRES, 270),
+        meaning="the share of `max_client_conn` that is connected to pgbouncer is above its threshold for 5 min",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_pgbouncer_client_connections)", "there may be no pgbouncer"),),
+        kinds=_POSTGRES,
+    )
+
+
 def replication_broken(options: Options) -> Alert:
     """Build DatabaseReplicationBroken."""
     streams = 'probe_postgres_replicas{state="streaming"}'
@@ -371,21 +410,28 @@ def vacuum_overdue(options: Options) -> Alert:
 
 
 def wraparound(options: Options) -> Alert:
-    """Build DatabaseWraparound."""
+    """Build DatabaseWraparound: of two counters that wrap, by the label `counter`."""
+    aged = (
+        f"label_replace(\n  {_above_its_limit(f'probe_postgres_oldest_{counter}_age', options)},"
+        f'\n  "counter", "{counter}s", "", ""\n)'
+        for counter in ("transaction", "multixact")
+    )
     return Alert(
         name="DatabaseWraparound",
         severity=Severity.WARNING,
-        expr=_over("probe_postgres_oldest_transaction_age", options),
+        expr=stepping_back("\nor\n".join(aged), options),
         wait="15m",
-        summary="{{ $labels.service }} is {{ $value | humanize }} transactions from its last freeze",
+        summary="{{ $labels.service }} is {{ $value | humanize }} {{ $labels.counter }} from its last freeze",
         description=(
-            "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
-            "old. At about 2.1G the server takes no more writes."
+            "The oldest of the {{ $labels.counter }} of {{ $labels.service }} that is not frozen is {{ $value | humanize }} "
+            "{{ $labels.counter }} old. At about 2.1G the server takes "
+            '{{ if eq $labels.counter "multixacts" }}no row locks of several sessions at once any more: foreign keys fail'
+            "{{ else }}no more writes{{ end }}."
         ),
         cause="Dead rows are kept for: " + _held_back(options),
         action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
         panel=Panel(Board.POSTGRES, 218),
-        meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
+        meaning="the oldest transaction or multixact that is not frozen is older than its threshold, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
     )
