@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "broker_down",
@@ -218,12 +219,12 @@ def offsets_ahead(options: Options) -> Alert:
 def lag_old(options: Options) -> Alert:
     """Build KafkaLagOld."""
     by = f"{OWNER}, group, topic"
-    old = above(highest(_AGE, options.recent, "group", "topic"), f"{_AGE}_limit", options)
+    old = over(limits.CONSUMER_LAG_SECONDS, options)
     newest, partitions = (highest(name, options.recent, "group", "topic") for name in (_TOPIC_LAG, _COMMITTED))
     expr = stepping_back(f"{old}\nand on ({by}) {newest} > {partitions}", options)
     others = "\n".join(firing(name, "service", "group") for name in ("KafkaLagHigh", "ConsumersStuck", "ConsumersGone"))
     return Alert(
-        name="KafkaLagOld",
+        name=limits.CONSUMER_LAG_SECONDS.alert,
         severity=Severity.WARNING,
         expr=f"{expr}\n{others}",
         wait="5m",
@@ -234,8 +235,8 @@ def lag_old(options: Options) -> Alert:
             "not read is {{ $value | humanizeDuration }} old."
         ),
         cause=lag_causes(options),
-        action="Check consumers, add some where there are more partitions than consumers",
-        panel=Panel(Board.KAFKA, 148),
+        action=limits.CONSUMER_LAG_SECONDS.action,
+        panel=limits.CONSUMER_LAG_SECONDS.panel,
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
         "partition waits, and no other alert of the group fires",
         comment="The marker of a transaction stays behind a commit for ever: one message a partition is no lag.",
@@ -266,9 +267,9 @@ def messages_lost(options: Options) -> Alert:
 
 def transaction_hung(options: Options) -> Alert:
     """Build KafkaTransactionHung."""
-    old = above(highest(_OPEN, options.recent, "topic"), f"{_OPEN}_limit", options)
+    old = over(limits.OPEN_TRANSACTION, options)
     return Alert(
-        name="KafkaTransactionHung",
+        name=limits.OPEN_TRANSACTION.alert,
         severity=Severity.WARNING,
         expr=stepping_back(old, options),
         wait="2m",
@@ -291,8 +292,8 @@ def transaction_hung(options: Options) -> Alert:
             otherwise="No group lags",
             around="Groups that lag on it: {}",
         ),
-        action="Find the producer, let it end the transaction, or abort it",
-        panel=Panel(Board.KAFKA, 150),
+        action=limits.OPEN_TRANSACTION.action,
+        panel=limits.OPEN_TRANSACTION.panel,
         meaning="a transaction has been open for longer than its threshold for 2 min",
         comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
         disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),

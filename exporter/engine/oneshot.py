@@ -20,6 +20,8 @@ from exporter.discovery import source_of
 from exporter.discovery.source import Discovered, Source
 from exporter.engine.quorum import count_instances, deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
+from exporter.limits.judge import judged_once
+from exporter.limits.words import sentence
 from exporter.metrics.core import DURATION
 from exporter.metrics.family import Family
 from exporter.metrics.store import LabelValues
@@ -53,6 +55,7 @@ class ServiceResult:
         instances: Its instances by verdict, each by the worst of the probes that decide.
         undiscovered: Why it is not known which instances there are; None where it is.
         unsized: Why it is not known how many there should be; None where it is, or was not asked for.
+        limits: Its thresholds, by name.
     """
 
     name: str
@@ -62,6 +65,7 @@ class ServiceResult:
     instances: Mapping[Verdict, int] = field(default_factory=dict)
     undiscovered: Failure | None = None
     unsized: Failure | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def up(self) -> int:
@@ -90,6 +94,8 @@ class ServiceResult:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
             notes += [f"{item.target.probe} {part}: {failure}" for part, failure in item.outcome.parts.items() if failure]
+            over = judged_once(item.target.probe, item.outcome, self.limits)
+            notes += [f"{item.target.probe} {item.target.name}: {sentence(each)}" for each in over]
         return notes
 
 
@@ -256,7 +262,7 @@ async def _check_service(
     verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
     instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
     is_service = isinstance(settings, ServiceSettings)
-    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized)
+    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized, settings.limits)
 
 
 async def _discover(source: Source, timeout: float) -> Discovered:
