@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.verbs import Verb
+
 __all__ = ["dashboards"]
 
 
@@ -14,7 +16,13 @@ def dashboards() -> None:
     """Make the Grafana dashboards."""
 
 
-@dashboards.command()
+@dashboards.command(
+    cls=Verb,
+    examples=(
+        ("dashboards build --out /etc/grafana/dashboards", "For Grafana's provisioning."),
+        ("dashboards build --check", "In CI: exit code 1 where a file differs from the code."),
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

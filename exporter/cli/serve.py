@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from exporter.cli.options import config_option
+from exporter.cli.verbs import Verb
 from exporter.parsing import Address, parse_address
 
 __all__ = ["serve"]
@@ -39,7 +40,14 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        ("serve", "With config/exporter.yml; the status page is where the configuration says, by default on port 9818."),
+        ("serve --config exporter.yml --listen 127.0.0.1:9818", "For this machine alone."),
+        ("serve --web.config.file web.yml", "With TLS and users, as Prometheus' exporters have them."),
+    ),
+)
 @config_option
 @click.option("--listen", callback=_address, help="Listen on host:port instead of where the configuration says.")
 @click.option(

@@ -16,7 +16,8 @@ from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from exporter.diagnosis.causes import CAUSES
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Suspicion, Symptom
-from exporter.engine.oneshot import CheckResult, FleetDiagnosis, ServiceResult
+from exporter.engine.checked import CheckResult, ServiceResult
+from exporter.engine.oneshot import FleetDiagnosis
 from exporter.verdict import Verdict
 from tests.cli.test_check import cache
 
