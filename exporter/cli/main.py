@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from exporter.cli.lazy import LazyGroup
+from exporter.cli.verbs import PROGRAM
 from exporter.config.errors import ConfigError
 
 __all__ = ["main"]
@@ -68,7 +69,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; errors of usage and configuration are one clear message and exit code 3."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = BAD_USAGE

@@ -57,7 +57,10 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
     help="TLS, users and headers of the endpoints, in the format of exporter-toolkit; followed as it changes.",
 )
 @click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Let POST /-/reload reload the configuration.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True,
+    help="What is logged: this, and what is worse.",
+)  # fmt: skip
 def serve(config_path: Path, listen: Address | None, web_config: Path | None, lifecycle: bool, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
     _open_standard_streams()
