@@ -26,9 +26,7 @@ class LazyGroup(click.Group):
         """Name the commands."""
         return [*super().list_commands(ctx), *self._verbs]
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; where there is none of that name, say which was probably meant."""
         try:
             return super().resolve_command(ctx, args)

@@ -37,7 +37,11 @@ class Terminal:
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, environment: dict[str, str] | None = None, size: tuple[int, int] = (120, 40)
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        size: tuple[int, int] = (120, 40),
     ) -> None:
         self._main, inner = pty.openpty()
         self.resize(*size)
@@ -46,10 +50,9 @@ class Terminal:
             if name not in (environment or {}):
                 variables.pop(name, None)
         self.raw = ""
-        self.process = subprocess.Popen(
-            command, cwd=folder, env=variables, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        # setsid makes this the terminal that Ctrl-C and a new size are told by
+        command = ["setsid", "--ctty", *command]
+        self.process = subprocess.Popen(command, cwd=folder, env=variables, stdin=inner, stdout=inner, stderr=inner)
         os.close(inner)
 
     @property

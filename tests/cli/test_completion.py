@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "broken.yml").write_text("services: {")
     command = tmp_path / "bin" / "hafnium-exporter"
     command.parent.mkdir()
-    command.write_text(f'#!{sys.executable}\nfrom exporter.cli.main import main\nmain()\n')
+    command.write_text(f"#!{sys.executable}\nfrom exporter.cli.main import main\nmain()\n")
     command.chmod(0o755)
     for shell in ("bash", "zsh", "fish"):
         script = subprocess.run([command, "completion", shell], capture_output=True, text=True, check=True, timeout=180)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,6 @@ def test_the_live_screen_follows_its_size_and_leaves_the_last_result_behind(fold
 
 
 def test_without_a_terminal_each_round_follows_the_last(folder: Path) -> None:
-    import subprocess
-
     with subprocess.Popen(
         [*CHECK, "--watch=50ms", "--output", "json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,8 +171,6 @@ def test_who_has_no_configuration_is_told_how_to_get_one(
 
 def test_examples_are_valid_but_for_what_they_name() -> None:
     """Each example's options are ones that its verb has."""
-    import shlex
-
     for verb, command in VERBS.items():
         assert isinstance(command, Verb)
         known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}

@@ -64,7 +64,11 @@ async def test_workloads_and_what_they_need(tmp_path: Path) -> None:
     named = {"ports": [{"name": "http", "containerPort": 8080}, {"name": "management", "containerPort": 9001}]}
     draft = await read(
         tmp_path,
-        [workload("case-service", probed, ENVIRONMENT), workload("vault-service", named, ENVIRONMENT), workload("nginx", {})],
+        [
+            workload("case-service", probed, ENVIRONMENT),
+            workload("vault-service", named, ENVIRONMENT),
+            workload("nginx", {}),
+        ],
         [workload("signals", {"livenessProbe": {"httpGet": {"path": "/actuator/health", "port": 8081}}})],
     )
     text = written(draft, "exporter.yml", listen="0.0.0.0:9818")
@@ -79,7 +83,7 @@ async def test_workloads_and_what_they_need(tmp_path: Path) -> None:
         ("app=vault-service", "management", "hafnium"),
         ("app=signals", 8081, "hafnium"),
     ]
-    assert getattr(case.probe_settings["actuator"], "base_path") == "/manage"
+    assert case.probe_settings["actuator"].base_path == "/manage"
     assert case.depends_on == vault.depends_on == ("postgres", "redis", "kafka", "identity-provider")
     assert signals.depends_on == ()
     instances = {name: [str(each) for each in member.instances.static] for name, member in config.dependencies.items()}

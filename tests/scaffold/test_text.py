@@ -15,8 +15,12 @@ from exporter.scaffold.text import checked, written
 
 def draft() -> Draft:
     made = Draft("a test")
-    made.add("case", Entry({"instances": ["case-1:8084"], "probes": {"actuator": {"groups": ["liveness"]}}}, uses=("postgres",)))
-    made.add("case", Entry({"instances": ["case-2:8084"], "probes": {"actuator": {"groups": ["liveness"]}}}, uses=("postgres",)))
+    made.add(
+        "case", Entry({"instances": ["case-1:8084"], "probes": {"actuator": {"groups": ["liveness"]}}}, uses=("postgres",))
+    )
+    made.add(
+        "case", Entry({"instances": ["case-2:8084"], "probes": {"actuator": {"groups": ["liveness"]}}}, uses=("postgres",))
+    )
     login = {"user": "monitor", "database": "app", "password_file": "secrets/postgres-password"}
     made.add("postgres", Entry({"instances": ["db:5432"], "probes": {"postgres": login}}, ["A remark."]))
     made.connect()

@@ -20,11 +20,11 @@ READ: list[tuple[str, str, str, list[str], dict[str, Any]]] = [
     ("http://old:8084/health", "actuator", "old", ["old:8084"], {"base_path": "/"}),
     ("https://case/actuator", "actuator", "case", ["case:443"], {"scheme": "https"}),
     ("https://[::1]:8443/", "actuator", "1-8443", ["[::1]:8443"], {"scheme": "https"}),
-    ("http://kc:8080/realms/hafnium", "oidc", "identity-provider", ["kc:8080"], {"issuer_path": "/realms/hafnium", "scheme": "http"}),
-    ("https://id.example/.well-known/openid-configuration", "oidc", "identity-provider", ["id.example:443"], {"issuer_path": "/"}),
+    ("http://kc:8080/realms/x", "oidc", "identity-provider", ["kc:8080"], {"issuer_path": "/realms/x", "scheme": "http"}),
+    ("https://id/.well-known/openid-configuration", "oidc", "identity-provider", ["id:443"], {"issuer_path": "/"}),
     ("postgres://monitor@db/app", "postgres", "postgres", ["db:5432"], {"user": "monitor", "database": "app"}),
     ("postgresql://m%40x@db:5433", "postgres", "postgres", ["db:5433"], {"user": "m@x", "database": "m@x"}),
-    ("postgres://m@db/a?sslmode=verify-full", "postgres", "postgres", ["db:5432"], {"user": "m", "database": "a", "tls": {}}),
+    ("postgres://m@db/a?sslmode=require", "postgres", "postgres", ["db:5432"], {"user": "m", "database": "a", "tls": {}}),
     ("redis://cache", "redis", "redis", ["cache:6379"], {}),
     ("redis://a:1,b:2/0", "redis", "redis", ["a:1", "b:2"], {}),
     ("rediss://probe@cache:6380", "redis", "redis", ["cache:6380"], {"user": "probe", "tls": {}}),
@@ -72,7 +72,7 @@ def test_what_is_refused_is_not_repeated(url: str, told: str) -> None:
 def test_passwords_come_from_the_variables_of_psql_and_redis_cli() -> None:
     environment = {"PGPASSWORD": "hunter2", "REDISCLI_AUTH": "hunter3"}
     found = config_of(["postgres://m@db/app", "redis://cache"], environment).everything
-    shown = {name: getattr(found[name].probe_settings[name], "password").get_secret_value() for name in ("postgres", "redis")}
+    shown = {name: found[name].probe_settings[name].password.get_secret_value() for name in ("postgres", "redis")}
     assert shown == {"postgres": "hunter2", "redis": "hunter3"}
 
 
