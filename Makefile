@@ -76,11 +76,11 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	$(BIN)/hafnium-exporter alerts build --check
 	$(BIN)/hafnium-exporter runbook check --config config/exporter.yml
 	$(BIN)/python -m exporter.docgen --check
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/mkdocs build
 
 .PHONY: site
 site: $(STAMP) ## the documentation as a site, in .cache/site; it opens from there
-	@$(BIN)/mkdocs build --quiet
+	@$(BIN)/mkdocs build
 	@echo "file://$(CURDIR)/.cache/site/index.html"
 
 .PHONY: dist

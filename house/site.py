@@ -33,8 +33,8 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 COPIES = "repository"
 """Folder of the site for files that are no pages. They get the ending .txt, so that browsers show them."""
 
-_FENCE = re.compile(r"^ *(```|~~~)")
-_LINK = re.compile(r"(?P<before>!?\[(?P<text>(?:`[^`]*`|[^\[\]`])*)\]\()(?P<target>[^()\s]+)\)")
+_FENCE = re.compile(r"^ *(`{3,}|~~~)")
+_LINK = re.compile(r"(?P<code>`+[^`]*`+)|(?P<before>!?\[(?P<text>(?:`[^`]*`|[^\[\]`])*)\]\()(?P<target>[^()\s]+)\)")
 _ITEM = re.compile(r"^(?:[-*]|\d+\.) ")
 _PLAIN = re.compile(r"<p>(?:[^<]*\n)?(?:\d+\. |[-*] |\||```)")
 """A paragraph with a line that begins as a list, a table or a fence does."""
@@ -50,15 +50,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead links to where things are in the site; set lists apart, which a forge does not need."""
     here = _in_repository(page.file.src_uri)
-    lines: list[str] = []
-    for line, is_code in _lines(markdown):
-        if is_code:
-            lines.append(line)
-            continue
-        if _ITEM.match(line) and lines and lines[-1].strip() and not _ITEM.match(lines[-1]) and lines[-1][0] != " ":
-            lines.append("")
-        lines.append(_LINK.sub(lambda link: _led(link, here, config, files), line))
-    return "\n".join(lines)
+    return "\n".join(
+        text if is_code else _LINK.sub(lambda link: _led(link, here, config, files), _apart(text))
+        for text, is_code in _pieces(markdown)
+    )
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> None:
@@ -79,16 +74,30 @@ def on_post_build(config: MkDocsConfig) -> None:
             log.warning("%s fetches %s", path.name, address)
 
 
-def _lines(markdown: str) -> Iterator[tuple[str, bool]]:
-    """Yield each line, and whether it is code."""
-    fence = ""
+def _pieces(markdown: str) -> Iterator[tuple[str, bool]]:
+    """Yield the text between blocks of code, and these, each with whether it is code."""
+    fence, lines = "", list[str]()
     for line in markdown.split("\n"):
         mark = _FENCE.match(line)
-        if mark and fence in ("", mark[1]):
-            yield line, True
-            fence = "" if fence else mark[1]
+        if mark and not fence:
+            yield "\n".join(lines), False
+            fence, lines = mark[1], [line]
+        elif mark and fence == mark[1]:
+            yield "\n".join([*lines, line]), True
+            fence, lines = "", []
         else:
-            yield line, bool(fence)
+            lines.append(line)
+    yield "\n".join(lines), bool(fence)
+
+
+def _apart(text: str) -> str:
+    """Put a blank line before each list."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if _ITEM.match(line) and lines and lines[-1].strip() and not _ITEM.match(lines[-1]) and lines[-1][0] != " ":
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _in_repository(page: str) -> str:
@@ -111,7 +120,9 @@ def _in_site(path: str, config: MkDocsConfig, files: Files) -> str | None:
 
 
 def _led(link: re.Match[str], here: str, config: MkDocsConfig, files: Files) -> str:
-    """Return a link as it is to be in the site."""
+    """Return a link as it is to be in the site; what is in code is none."""
+    if link["code"]:
+        return link[0]
     path, mark, anchor = link["target"].partition("#")
     if not path or ":" in path:
         return link[0]
