@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import below, lowest
 from exporter.alerts.texts import first
+from exporter.boards import Board, Panel
 
 __all__ = ["groups"]
 
@@ -41,7 +42,7 @@ def expiring(options: Options) -> Alert:
             + ". One that was renewed on disk and not loaded counts as the old one, since that is served."
         ),
         action="Renew certificates",
-        panel=50,
+        panel=Panel(Board.CERTIFICATES, 50),
         meaning="a served certificate has less time left than its threshold",
         team=Team.SECOPS,
         comment=f"{_KEPT} One that has expired is the next rule's, so that nothing stops in between.",
@@ -67,7 +68,7 @@ def expired(_options: Options) -> Alert:
             + ": clients that check it refuse to connect."
         ),
         action="Renew certificates",
-        panel=50,
+        panel=Panel(Board.CERTIFICATES, 50),
         meaning="a served certificate has expired; in one page with ServiceDown where clients are refused",
         team=Team.SECOPS,
         comment=_KEPT,
@@ -94,7 +95,7 @@ def not_reloaded(options: Options) -> Alert:
             + ": it was renewed, and what serves it has not loaded it."
         ),
         action="Reload or restart what serves it: kubectl rollout restart",
-        panel=52,
+        panel=Panel(Board.CERTIFICATES, 52),
         meaning="for 15 min what is served is not the certificate of its Secret: renewed and not reloaded",
         team=Team.SECOPS,
         comment="A kubelet takes a minute or two to bring a renewed Secret into a volume.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
+from exporter.boards import Board, Panel
 
 __all__ = [
     "broker_down",
@@ -62,7 +63,7 @@ def partitions_offline(options: Options) -> Alert:
         ),
         cause=_missing(options),
         action="Page on-call, start the brokers that hold them",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions of the cluster, internal ones too, have had no leader for 1 min",
         kinds=_KAFKA,
     )
@@ -82,7 +83,7 @@ def under_min_isr(options: Options) -> Alert:
         ),
         cause=_missing(options),
         action="Page on-call, start the brokers that hold the other replicas",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions of the cluster, internal ones too, have had fewer replicas in sync than `min.insync.replicas` "
         "for 2 min, so that writes with acks=all are refused",
         kinds=_KAFKA,
@@ -107,7 +108,7 @@ def broker_down(options: Options) -> Alert:
             + ". The cluster goes on with fewer copies of what it is given."
         ),
         action="Start the broker, or move its replicas to others",
-        panel=140,
+        panel=Panel(Board.KAFKA, 140),
         meaning="a broker that metadata lists or that holds replicas has not answered for 2 min",
         comment="A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas.",
         kinds=_KAFKA,
@@ -128,7 +129,7 @@ def under_replicated(options: Options) -> Alert:
             "for 10m, while all brokers answer: a replica does not keep up, or cannot write."
         ),
         action="Check disks and network of the brokers, and whether a reassignment is under way",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions have lacked a replica in sync for 10 min, and no broker is missing",
         kinds=_KAFKA,
     )
@@ -172,7 +173,7 @@ def consumers_stuck(options: Options) -> Alert:
             around="Topics that stand still: {}",
         ),
         action="Look for an exception that comes again and again in its log, then for threads that hang",
-        panel=142,
+        panel=Panel(Board.KAFKA, 142),
         meaning="a group with members has committed nothing of some partitions for the probe's window (5 min) although "
         "messages came, or has been rebalancing for over a minute; and KafkaLagHigh does not fire",
         comment="Whatever the lag: on a quiet topic one message that cannot be handled holds up all that come after it.",
@@ -201,7 +202,7 @@ def offsets_ahead(options: Options) -> Alert:
             + ": the topic was made anew or has lost messages, and what comes now is skipped until the offset is reached."
         ),
         action="Reset the group's offsets while its consumers are stopped",
-        panel=142,
+        panel=Panel(Board.KAFKA, 142),
         meaning="a group has committed offsets beyond the end of a topic for 2 min",
         disables=(Disable(f"promql/series({_VERDICT})", "no group may be ahead"),),
         kinds=_KAFKA,
@@ -228,7 +229,7 @@ def lag_old(options: Options) -> Alert:
         ),
         cause=lag_causes(options),
         action="Check consumers, add some where there are more partitions than consumers",
-        panel=148,
+        panel=Panel(Board.KAFKA, 148),
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
         "partition waits, and no other alert of the group fires",
         comment="The marker of a transaction stays behind a commit for ever: one message a partition is no lag.",
@@ -250,7 +251,7 @@ def messages_lost(options: Options) -> Alert:
         ),
         cause=lag_causes(options),
         action="Raise the topic's retention, then start the consumers",
-        panel=149,
+        panel=Panel(Board.KAFKA, 149),
         meaning="messages have been deleted before a group committed them, for 2 min",
         comment="An abandoned group loses all that comes: delete it, or leave it out by the probe's groups.exclude.",
         kinds=_KAFKA,
@@ -285,7 +286,7 @@ def transaction_hung(options: Options) -> Alert:
             around="Groups that lag on it: {}",
         ),
         action="Find the producer, let it end the transaction, or abort it",
-        panel=150,
+        panel=Panel(Board.KAFKA, 150),
         meaning="a transaction has been open for longer than its threshold for 2 min",
         comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
         disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
@@ -319,7 +320,7 @@ def writes_failing(options: Options) -> Alert:
         ),
         cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
         action="Page on-call, check the brokers' disks and replicas in sync",
-        panel=157,
+        panel=Panel(Board.KAFKA, 157),
         meaning="the canary could not be written and read again in any partition of its topic for 2 min",
         comment="Only where a canary is wanted. Rights that are missing, and a topic that is, are ProbePartFailing's.",
         disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
@@ -343,7 +344,7 @@ def canary_failing(options: Options) -> Alert:
         ),
         cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
         action="Check the broker that leads the partition, and its replicas in sync",
-        panel=157,
+        panel=Panel(Board.KAFKA, 157),
         meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
         "could in others",
         disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, limit, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
+from exporter.boards import Board, Panel
 
 __all__ = [
     "consumers_gone",
@@ -81,7 +82,7 @@ or
         + ". Dead letters: "
         + _dead_letters(options),
         action="Check consumers, DLQ",
-        panel=37,
+        panel=Panel(Board.KAFKA, 37),
         meaning="a group's lag on a topic is above its threshold for 5 min and not drained within 30 min as it goes; "
         "or above a tenth of it, and rises steadily, or nothing is read for 5 min; or it grows for 2 min without members",
         comment="""\
@@ -136,7 +137,7 @@ def consumers_gone(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Start the consumers; leave a group that is not used any more out by the probe's groups.exclude",
-        panel=39,
+        panel=Panel(Board.KAFKA, 39),
         meaning="a consumer group with messages waiting has had no member for 10 min, and KafkaLagHigh does not fire",
         kinds=_KAFKA,
     )
@@ -174,7 +175,7 @@ def dead_letters(options: Options) -> Alert:
         ),
         cause="Dead letters held: " + _dead_letters(options),
         action="Read the messages' headers for the exception, mend the consumer, then send them again",
-        panel=88,
+        panel=Panel(Board.KAFKA, 88),
         meaning="a dead-letter topic grew within 15 min by more than its threshold",
         comment="A topic that is new holds what it grew by: it is made with its first message.",
         disables=(Disable(f"promql/series({_DLQ})", "there is none before the first dead letter"),),
@@ -198,7 +199,7 @@ def dead_letters_old(options: Options) -> Alert:
         ),
         cause="Dead letters held: " + _dead_letters(options),
         action="Send them again, or delete them where nobody needs them",
-        panel=151,
+        panel=Panel(Board.KAFKA, 151),
         meaning="the oldest message of a dead-letter topic that no consumer group has read has been older than its "
         "threshold for 10 min",
         comment="A topic keeps what was sent again: who reads it as a group, or deletes what is done with, ends this.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
 from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
 
 __all__ = [
     "archiving_failing",
@@ -47,7 +48,7 @@ def connections_high(options: Options) -> Alert:
         + ". Held by: "
         + _holders("probe_postgres_client_connections", options, "state"),
         action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
-        panel=85,
+        panel=Panel(Board.POSTGRES, 85),
         meaning="the share in use of the sessions that ordinary roles may have is above its threshold for 5 min",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -106,7 +107,7 @@ def idle_connections(options: Options) -> Alert:
         description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
         cause="Held by: " + _holders("probe_postgres_client_idle_connections_over_1h", options),
         action="Kill idle connections, and find the pool that does not end them",
-        panel=33,
+        panel=Panel(Board.POSTGRES, 33),
         meaning="more sessions than the threshold have been idle for over an hour, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -128,7 +129,7 @@ def transaction_open(options: Options) -> Alert:
         ),
         cause="Connections: " + _connections(options),
         action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
-        panel=86,
+        panel=Panel(Board.POSTGRES, 86),
         meaning="the oldest open transaction is older than its threshold",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -146,7 +147,7 @@ def slow_query(options: Options) -> Alert:
         summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
         description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
         action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
-        panel=86,
+        panel=Panel(Board.POSTGRES, 86),
         meaning="the longest running query is older than its threshold, and DatabaseLockWait does not fire",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -189,7 +190,7 @@ def lock_wait(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Find the session that others wait for with pg_blocking_pids, and end it if nobody needs it",
-        panel=211,
+        panel=Panel(Board.POSTGRES, 211),
         meaning="a session has waited for a lock for longer than its threshold",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -232,7 +233,7 @@ def pgbouncer_waiting(options: Options) -> Alert:
             otherwise="none",
         ),
         action="Find who holds the pool's connections in pg_stat_activity, or RESUME what is paused",
-        panel=263,
+        panel=Panel(Board.POSTGRES, 263),
         meaning="a client has waited for a connection of pgbouncer for longer than its threshold",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "there may be no pgbouncer"),),
@@ -259,7 +260,7 @@ def replication_broken(options: Options) -> Alert:
             "what it lacks."
         ),
         action="Look at the standby's log and its link to the primary",
-        panel=215,
+        panel=Panel(Board.POSTGRES, 215),
         meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
@@ -284,7 +285,7 @@ def replication_lag(options: Options) -> Alert:
             "behind its primary, for 5m: what is read from it is that old."
         ),
         action="Find what holds replay up: a conflict with a query, its disk, the network",
-        panel=216,
+        panel=Panel(Board.POSTGRES, 216),
         meaning="what a standby shows has been older than its threshold for 5 min, as itself or its primary sees it",
         team=Team.DBA,
         disables=(
@@ -317,7 +318,7 @@ def slot_inactive(options: Options) -> Alert:
             + " of WAL, and all that is written from now on: until the disk is full."
         ),
         action="Bring its reader back, or drop the slot with pg_drop_replication_slot",
-        panel=223,
+        panel=Panel(Board.POSTGRES, 223),
         meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
@@ -340,7 +341,7 @@ def archiving_failing(options: Options) -> Alert:
             "is full."
         ),
         action="Read why archive_command fails in the server's log: space, credentials or network of the archive",
-        panel=266,
+        panel=Panel(Board.POSTGRES, 266),
         meaning="the last try to archive WAL has failed, or archive_command has been empty, for 15 min",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "a server may archive nothing"),),
@@ -362,7 +363,7 @@ def vacuum_overdue(options: Options) -> Alert:
         ),
         cause="Dead rows are kept for: " + _held_back(options),
         action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
-        panel=222,
+        panel=Panel(Board.POSTGRES, 222),
         meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -383,7 +384,7 @@ def wraparound(options: Options) -> Alert:
         ),
         cause="Dead rows are kept for: " + _held_back(options),
         action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
-        panel=218,
+        panel=Panel(Board.POSTGRES, 218),
         meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -404,7 +405,7 @@ def checksum_failures(options: Options) -> Alert:
             "damaged, on the disk or on the way from it."
         ),
         action="Find the table in the server's log, check the disk, and prepare to restore",
-        panel=219,
+        panel=Panel(Board.POSTGRES, 219),
         meaning="blocks with a wrong checksum were read within the last hour",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "a server may have no checksums"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
 from exporter.alerts.texts import CAUSE, causes, first, listed, newest
+from exporter.boards import Board, Panel
 
 __all__ = ["groups"]
 
@@ -131,7 +132,7 @@ or
         description="{{ $labels.service }} is down" + known + "." + with_it,
         cause=causes(options),
         action="Page on-call, check pods",
-        panel=1,
+        panel=Panel(Board.FLEET, 1),
         meaning="a service's or dependency's confirmed verdict is down; held while none is known",
         labels={"incident": "{{ $labels.incident }}"},
         comment=_DOWN_COMMENT,
@@ -165,7 +166,7 @@ def high_latency(options: Options) -> Alert:
         ),
         cause=causes(options),
         action="Check database, scale up",
-        panel=12,
+        panel=Panel(Board.SERVICE, 12),
         meaning="an instance's p99 is above its threshold for 5 min, with at least 10 requests in 5 min",
         comment="""\
 The best source that the instance offers, so that one which gets a histogram does not count twice. Of next to no requests
@@ -209,7 +210,7 @@ def memory_pressure(options: Options) -> Alert:
             "unknown",
         ),
         action="Check for leaks, scale up",
-        panel=22,
+        panel=Panel(Board.SERVICE, 22),
         meaning="an instance's heap is fuller than its threshold for 5 min",
         comment="Heap right after a collection counts: the sawtooth of a healthy heap dips below the line and resets `for`.",
         kinds=_ACTUATOR,
@@ -237,7 +238,7 @@ def high_error_rate(options: Options) -> Alert:
         ),
         cause=causes(options) + _components_down(options),
         action="Read the service's log, check what it depends on, roll back a new version",
-        panel=11,
+        panel=Panel(Board.SERVICE, 11),
         meaning="the share of server errors is above its threshold for 5 min; not while ErrorBudgetBurn pages for it",
         disables=(
             Disable(
@@ -295,7 +296,7 @@ def pool_exhausted(options: Options) -> Alert:
         + ". Suspected: "
         + causes(options),
         action="Check for slow queries and transactions that are left open, then for leaks; raise the pool's size last",
-        panel=20,
+        panel=Panel(Board.SERVICE, 20),
         meaning="a connection pool is in use to its threshold and threads wait, for 2 min",
         comment="A pool that is all in use and that nobody waits for is of the right size.",
         kinds=_ACTUATOR,
@@ -330,7 +331,7 @@ unless on (service) (
             otherwise="unknown",
         ),
         action="Look for restarts, probes that kill it, and what it shares a node with; pages of it come and go meanwhile",
-        panel=90,
+        panel=Panel(Board.INCIDENTS, 90),
         meaning="an instance went down three times within 15 min, whether a scrape saw it or not",
         comment="""\
 Counted by the exporter, also what begins and ends between two scrapes. What went down because of something else is the
@@ -363,7 +364,7 @@ def restarting(options: Options) -> Alert:
             "unknown",
         ),
         action="Read the log of the process before (in a cluster kubectl logs --previous), check memory limits and probes",
-        panel=84,
+        panel=Panel(Board.SERVICE, 84),
         meaning="an instance's process was restarted twice within 30 min; one restart is a deployment",
         kinds=_ACTUATOR,
     )

@@ -66,6 +66,14 @@ def test_what_is_written_for_prometheus_and_alertmanager_is_accepted(folder: Pat
     assert "localhost:9818" in str(scraped)
 
 
+def test_dashboards_are_written_for_what_is_configured(folder: Path) -> None:
+    (words,) = commands(SECTIONS["Grafana"])
+    run(folder, words)
+    written = {path.name for path in (folder / "grafana").glob("*.json")}
+    assert "hafnium-redis.json" in written
+    assert "hafnium-kafka.json" not in written
+
+
 def test_the_daemon_is_ready_and_tells_what_the_page_asks_for(folder: Path) -> None:
     with Daemon(folder, yaml.safe_load((folder / "exporter.yml").read_text())) as daemon:
         daemon.start()
