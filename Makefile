@@ -95,12 +95,13 @@ fuzz: $(STAMP) ## fuzz every parser of what others write, by coverage; ARGS="res
 	@$(BIN)/python -m fuzz $(ARGS)
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-  --no-emit-index-url pyproject.toml scripts/build-requirements.in
+  --no-emit-index-url
 
 .PHONY: lock
-lock: ## resolve both locks anew (needs uv)
-	$(COMPILE) --all-extras --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --output-file requirements.serve.lock
+lock: ## resolve the locks anew (needs uv): all, what is shipped, what builds it
+	$(COMPILE) pyproject.toml scripts/build-requirements.in --all-extras --output-file requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements.serve.lock
+	echo hatchling | $(COMPILE) - --constraint requirements.lock --output-file requirements.build.lock
 
 .PHONY: clean
 clean: ## remove everything that was made here

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.extras import require
+
 __all__ = ["dashboards"]
 
 
@@ -26,6 +28,7 @@ def dashboards() -> None:
 @click.pass_context
 def build(context: click.Context, out: Path, check: bool) -> None:
     """Write every dashboard's JSON."""
+    require("grafana_foundation_sdk", "dashboards", "dashboards are made of Grafana's own types")
     from exporter.dashboards import build as dashboard_files
 
     if not check:
