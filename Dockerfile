@@ -21,7 +21,7 @@ COPY exporter ./exporter
 # Bytecode is made here, as a root that is read-only cannot take any: without it every start compiles everything anew.
 RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --no-index --no-deps /wheel/*.whl \
- && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib \
+ && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \
  && find /opt/venv/bin -type f ! -name hafnium-exporter -delete \
  && /opt/venv/bin/hafnium-exporter --version
 

@@ -74,6 +74,7 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	$(BIN)/hafnium-exporter alerts build --check
 	$(BIN)/hafnium-exporter runbook check --config config/exporter.yml
 	$(BIN)/python -m exporter.docgen --check
+	$(BIN)/python -m shipping.audit
 
 .PHONY: generate
 generate: $(STAMP) ## write the metric reference, the JSON Schema, the alerts and the dashboards from code
@@ -88,6 +89,31 @@ boot-table: $(STAMP) debian ## write docs/spring-boot.md from the tests against 
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: wheel
+wheel: $(STAMP) ## the wheel and the sdist, made twice and compared, into dist/
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m shipping.wheel dist
+
+.PHONY: sbom
+sbom: $(STAMP) ## what is shipped, in CycloneDX, and its licences, into dist/
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m shipping.sbom dist
+
+ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
+IMAGE ?= hafnium-exporter
+BASE ?= $(shell sed -n 's/^ARG BASE=//p' Dockerfile)
+
+.PHONY: image
+image: ## the image, by docker, podman or buildah; IMAGE=name:tag BASE=other@sha256:...
+	@[ -n "$(ENGINE)" ] || { echo "no docker, podman or buildah here" >&2; exit 1; }
+	@[[ "$(BASE)" =~ @sha256:[0-9a-f]{64}$$ ]] || { echo "BASE=$(BASE) is not pinned: it must end in @sha256:..." >&2; exit 1; }
+	@$(ENGINE) build --build-arg BASE=$(BASE) --build-arg REVISION=$(shell git rev-parse HEAD) --tag $(IMAGE) \
+	  $(if $(filter buildah,$(ENGINE)),--format docker) .
+
+.PHONY: image-check
+image-check: $(STAMP) debian ## the image, built without an engine on a Debian, and run read-only and without rights
+	@$(PYTEST) tests/shipping/test_image.py
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## fuzz every parser of what others write, by coverage; ARGS="resp yaml --seconds 600"
