@@ -1,7 +1,7 @@
 """Known vulnerabilities of the packages that are shipped: `python -m shipping.audit`, a part of `make check`.
 
-pip-audit asks PyPI of each. Where PyPI's database is out of reach, as behind a mirror that serves packages alone, nothing was
-audited, and pip-audit nevertheless says that it found nothing: here that is said, and is no failure.
+pip-audit asks PyPI of each. Where PyPI's database is out of reach, as behind a mirror that serves packages alone, nothing is
+audited, and pip-audit nevertheless says that it found nothing: here that is told as it is, and is no failure.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def judge(report: Any) -> Verdict:
             known.append(f"{one['name']} {one['version']}: {hole['id']}, fixed in {fixed}")
     total = len(report["dependencies"])
     if unknown and len(unknown) == total:
-        return Verdict(False, ["NOT AUDITED: no database of vulnerabilities knows these packages here"])
+        return Verdict(failed=False, lines=["NOT AUDITED: no database of vulnerabilities knows these packages here"])
     lines = [*known, f"audited: {total - len(unknown)} packages, {len(known)} known vulnerabilities"]
     if unknown:
         lines.append(f"NOT AUDITED, as the database does not know them: {', '.join(unknown)}")
-    return Verdict(bool(known), lines)
+    return Verdict(failed=bool(known), lines=lines)
 
 
 def audit(program: list[str], cache: Path, patience: float = PATIENCE) -> Verdict:
@@ -56,19 +56,23 @@ def audit(program: list[str], cache: Path, patience: float = PATIENCE) -> Verdic
         cache: Where it may keep answers.
         patience: Seconds after which it is given up.
     """
-    words = ["--requirement", str(LOCK), "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+    words = ["--requirement", str(LOCK), "--require-hashes", "--disable-pip", "--cache-dir", str(cache)]
     try:
         done = subprocess.run(  # noqa: S603 - our own words
-            [*program, *words, "--cache-dir", str(cache)], capture_output=True, text=True, check=False, timeout=patience
+            [*program, *words, "--format", "json", "--progress-spinner", "off"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=patience,
         )
         return judge(json.loads(done.stdout))
     except subprocess.TimeoutExpired:
-        return Verdict(False, [f"NOT AUDITED: no answer within {patience:g} s"])
+        return Verdict(failed=False, lines=[f"NOT AUDITED: no answer within {patience:g} s"])
     except json.JSONDecodeError:
         said = done.stderr.strip()
         if _UNREACHABLE.search(said):
-            return Verdict(False, ["NOT AUDITED: the database of vulnerabilities is out of reach"])
-        return Verdict(True, [said[-2000:], "the audit itself failed"])
+            return Verdict(failed=False, lines=["NOT AUDITED: the database of vulnerabilities is out of reach"])
+        return Verdict(failed=True, lines=[said[-2000:], "the audit itself failed"])
 
 
 _UNREACHABLE = re.compile(r"Could not connect|not redirecting|requests\.exceptions\.|ServiceError")

@@ -1,7 +1,7 @@
 """The list of what the image carries beside its base, in CycloneDX, and the licences of it: `python -m shipping.sbom dist`.
 
-Versions and hashes are those of `requirements.serve.lock`, so they are those of every file that pip would install from it; what
-each needs and under which licence it comes is told by the packages themselves, as they are installed beside this.
+Versions and hashes are those of `requirements.serve.lock`, so of every file that pip would install from it; what each
+package needs and under which licence it comes is told by the packages themselves, as they are installed beside this.
 """
 
 from __future__ import annotations
@@ -80,20 +80,20 @@ def licences(component: Mapping[str, Any]) -> list[str]:
 def foreign(component: Mapping[str, Any]) -> list[str]:
     """Name the licences of a component that are not allowed; that it names none counts as one."""
     told = licences(component)
-    names = [name for text in told for name in ([text] if " :: " in text else re.split(r"[()\s]+(?:(?:AND|OR)[()\s]+)?", text))]
-    return [name for name in names if name and name not in ALLOWED] if told else ["none is named"]
+    if not told:
+        return ["none is named"]
+    names = [name for text in told for name in ([text] if " :: " in text else re.findall(r"[^()\s]+", text))]
+    return [name for name in names if name not in ALLOWED | {"AND", "OR"}]
 
 
-def texts(document: Mapping[str, Any]) -> str:
-    """Return every component's licence with the texts that its package carries."""
-    parts = []
-    for component in document["components"]:
-        parts.append(f"{component['name']} {component['version']}: {'; '.join(licences(component))}\n")
-        for file in distribution(component["name"]).files or []:
-            if re.search(r"\.dist-info/(.*/)?(LICEN[CS]E|COPYING|NOTICE)[^/]*$", str(file), re.IGNORECASE):
-                parts.append(Path(str(file.locate())).read_text("utf-8", "replace").strip() + "\n")
-        parts.append("-" * 80 + "\n")
-    return "\n".join(parts)
+def texts(component: Mapping[str, Any]) -> list[str]:
+    """Return the texts of a component's licences that its package carries."""
+    files = distribution(component["name"]).files or []
+    named = [file for file in files if _TEXT.search(str(file))]
+    return [Path(str(file.locate())).read_text("utf-8", "replace").strip() for file in named]
+
+
+_TEXT = re.compile(r"\.dist-info/(.*/)?(LICEN[CS]E|COPYING|NOTICE)[^/]*$", re.IGNORECASE)
 
 
 def main() -> int:
@@ -102,7 +102,11 @@ def main() -> int:
     document = bill()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sbom.cdx.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-    (folder / "licences.txt").write_text(texts(document))
+    parts = [
+        "\n\n".join([f"{one['name']} {one['version']}: {'; '.join(licences(one))}", *texts(one)])
+        for one in document["components"]
+    ]
+    (folder / "licences.txt").write_text(f"\n\n{'=' * 80}\n\n".join(parts) + "\n")
     wrong = {one["name"]: names for one in document["components"] if (names := foreign(one))}
     for name, names in wrong.items():
         sys.stderr.write(f"{name}: not an allowed licence: {', '.join(names)} (shipping/sbom.py)\n")
@@ -114,7 +118,7 @@ def _told(kind: str, *words: str, scratch: Path) -> dict[str, Any]:
     """Have cyclonedx-py tell of something; what is made of it is validated once, in the end."""
     out = scratch / f"{kind}.json"
     program = [sys.executable, "-m", "cyclonedx_py", kind, "--no-validate", "--pyproject", str(ROOT / "pyproject.toml")]
-    form = ["--mc-type", "application", "--spec-version", SCHEMA.to_version(), "--output-format", "JSON", "--output-file", str(out)]
+    form = ["--mc-type", "application", "--spec-version", SCHEMA.to_version(), "--of", "JSON", "--output-file", str(out)]
     done = subprocess.run([*program, *form, *words], capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode != 0:
         raise ValueError(f"cyclonedx-py {kind}: {done.stderr[-1000:]}")

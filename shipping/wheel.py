@@ -1,6 +1,6 @@
 """The wheel and the sdist, made twice and compared: `python -m shipping.wheel dist`.
 
-Both times are as different as two machines: folder, umask, time zone, locale, order and age of files. What is the same is the
+Both times are as different as two machines: folder, umask, time zone, locale, order and age of files. The same is the
 commit, whose time the archives carry. Whoever has the commit and the locked hatchling makes the same bytes.
 """
 
@@ -33,7 +33,7 @@ class Circumstances:
 
 TWO = (
     Circumstances("one", 0o022, 0, {"TZ": "UTC", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "1"}),
-    Circumstances("the other/and deeper", 0o077, 86_400 * 400, {"TZ": "Asia/Kathmandu", "LC_ALL": "POSIX", "PYTHONHASHSEED": "2"}),
+    Circumstances("other/deeper", 0o077, 86_400 * 400, {"TZ": "Asia/Kathmandu", "LC_ALL": "POSIX", "PYTHONHASHSEED": "2"}),
 )
 
 
@@ -48,8 +48,11 @@ def build(scratch: Path, circumstances: Circumstances) -> dict[str, Path]:
                 continue  # deleted, and not yet committed
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, source / name)
+            if os.access(ROOT / name, os.X_OK):
+                (source / name).chmod(0o777 & ~circumstances.umask)
             os.utime(source / name, (1_700_000_000 - circumstances.age,) * 2)
-        environment = {**os.environ, **circumstances.variables, "SOURCE_DATE_EPOCH": _git("log", "-1", "--format=%ct").strip()}
+        time = _git("log", "-1", "--format=%ct").strip()
+        environment = {**os.environ, **circumstances.variables, "SOURCE_DATE_EPOCH": time}
         done = subprocess.run(  # noqa: S603 - our own words
             [sys.executable, "-m", "hatchling", "build", "-d", str(out)],
             cwd=source, env=environment, capture_output=True, text=True, check=False,

@@ -29,6 +29,7 @@ GROUPS = {
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
     "image": ("tests/shipping/test_image.py",),
+    "shipping": ("tests/shipping/test_sbom.py", "tests/shipping/test_wheel.py"),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }

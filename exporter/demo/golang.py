@@ -1,4 +1,4 @@
-"""Programs built from Go modules into the repository's cache, or a user's, once; a build that was interrupted is taken up again.
+"""Programs built from Go modules into the repository's cache, or a user's, once; an interrupted build is taken up again.
 
 Any `go` will do, Debian's too, which is too old to compile most of them: it fetches, with checksums verified, the toolchain
 that does. Sources are as published; what a build reads beside them is named in its recipe.

@@ -1,4 +1,4 @@
-"""The audit of what is shipped: it fails for a known vulnerability, and never says "nothing found" where nothing was asked."""
+"""The audit of what is shipped: it fails for a known vulnerability, and where nothing was asked it does not say "none"."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def test_nothing_that_builds_is_shipped(image: Image, tmp_path: Path) -> None:
 
 def test_it_says_what_it_is(image: Image) -> None:
     labels = image.config["Labels"]
-    assert {name.rpartition(".")[2] for name in labels} >= {"title", "description", "licenses", "version", "revision", "name"}
+    told = {name.removeprefix("org.opencontainers.image.") for name in labels}
+    assert told >= {"title", "description", "licenses", "version", "revision", "base.name"}
     assert f'version = "{labels["org.opencontainers.image.version"]}"' in (ROOT / "pyproject.toml").read_text()
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.config["User"])
 

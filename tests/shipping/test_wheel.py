@@ -31,9 +31,7 @@ class Installed:
         """Run the command."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         command = [str(self.python.parent / "hafnium-exporter"), *words]
-        return subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.fixture(scope="module")

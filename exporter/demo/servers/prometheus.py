@@ -54,8 +54,7 @@ class PrometheusServer(WebServer):
         self, directory: Path, port: int | None, exporter: str, alertmanager: str | None, every: str | None = None
     ) -> None:
         super().__init__(directory, port)
-        self._addresses = exporter, alertmanager
-        self._every = every
+        self._config = prometheus_config(exporter, alertmanager, every, shipped(self.directory))
 
     @staticmethod
     def installed() -> bool:
@@ -64,8 +63,7 @@ class PrometheusServer(WebServer):
 
     def prepare(self) -> None:
         """Write its configuration."""
-        config = prometheus_config(*self._addresses, self._every, shipped(self.directory))
-        (self.directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+        (self.directory / "prometheus.yml").write_text(yaml.safe_dump(self._config))
 
     def command(self) -> Iterable[str | Path]:
         """Return the command line."""
@@ -109,9 +107,7 @@ class AlertmanagerServer(WebServer):
         ]  # fmt: skip
 
 
-def prometheus_config(
-    exporter: str, alertmanager: str | None, every: str | None, alerts: Path = ALERTS
-) -> dict[str, Any]:
+def prometheus_config(exporter: str, alertmanager: str | None, every: str | None, alerts: Path = ALERTS) -> dict[str, Any]:
     """Return the shipped configuration, of the folder `alerts`, with addresses replaced."""
     config: dict[str, Any] = yaml.safe_load((alerts / "prometheus.yml").read_text())
     config["rule_files"] = [str(alerts / "rules" / "*.yml")]
