@@ -29,6 +29,7 @@ GROUPS = {
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
     "faults": ("tests/demo/test_faults.py",),
+    "soak": ("tests/soak/test_soak.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
@@ -42,7 +43,7 @@ HEAVY = frozenset(
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/web/test_browser.py",
+    "tests/faults/", "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/web/test_browser.py",
     "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
