@@ -345,6 +345,7 @@ class App:
         self._sharing.publish()
         self._own.put(m.REFUSED, {(why,): float(number) for why, number in self._refused.items()})
         self._own.put(m.CLOSED, {(why,): float(number) for why, number in self._closed.items()})
+        self._own.put(m.TIME, {(): time.time()})
         self._own.put(m.LOG_DROPPED, {(): float(self._web.log_dropped())})
         return self._store.parts(openmetrics=openmetrics, of_services=of_services)
 

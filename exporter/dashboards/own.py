@@ -7,6 +7,8 @@ from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
 
 __all__ = ["itself", "probes"]
 
+_TIME = own("probe_exporter_time_seconds")
+
 
 def probes() -> Panels:
     """What attempts take and why they fail."""
@@ -138,6 +140,19 @@ def _work() -> Panels:
         graph(
             67, "File descriptors", "Open file descriptors of those allowed.", "percentunit",
             Query(ratio(own("process_open_fds"), own("process_max_fds")), "{{instance}}"), scale=Scale(red=0.8), top=1,
+        ),
+        graph(
+            290, "Tasks and threads", "Tasks of the event loop, and threads: a number that only grows is a leak.", "short",
+            Query(f"max by (instance) ({own('probe_exporter_tasks')})", "{{instance}} tasks"),
+            Query(f"max by (instance) ({own('probe_exporter_threads')})", "{{instance}} threads"),
+        ),
+        graph(
+            291, "Restarts", "How often the exporter was started anew within 15 minutes.", "short",
+            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[15m]))", "{{instance}}"),
+        ),
+        graph(
+            292, "Clock", "How far the exporter's clock is from Prometheus'.", "s",
+            Query(f"max by (instance) (abs(timestamp({_TIME}) - {_TIME}))", "{{instance}}"),
         ),
         graph(
             69, "Scrape", "How long joining a scrape took.", "s",

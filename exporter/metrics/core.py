@@ -150,6 +150,11 @@ CLOSED = counter(
     "reason",
     owner=_SELF,
 )
+TIME = gauge(
+    "probe_exporter_time_seconds",
+    "Unix time by the exporter's clock when the scrape was made: ages of what it tells are by this clock.",
+    owner=_SELF,
+)
 LOG_DROPPED = counter(
     "probe_exporter_log_lines_dropped_total",
     "Lines of the log that could not be written: nobody reads the pipe, or the disk is full.",
@@ -185,7 +190,7 @@ CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, OUTAGES, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
     DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
-    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, BUILD,
+    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, TIME, BUILD,
     RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip

@@ -205,7 +205,10 @@ class Scene:
         Raises:
             Wrong: That was not in time, or it ended.
         """
-        self.wait(self._is_right, seconds, "every verdict is right again")
+        try:
+            self.wait(self._is_right, seconds, "every verdict is right again")
+        except Wrong as error:
+            raise Wrong(f"{error}; {self._told()}") from None
         self.wait(lambda: self.daemon.status("/-/ready") == 200, seconds, "it is ready")
 
     def _is_right(self) -> bool:
@@ -214,6 +217,17 @@ class Scene:
             return False
         told = [scrape.values("probe_success", service=name) for name in (*WELL, DEAD)]
         return told == [[1], [1], [1], [1], [0]]
+
+    def _told(self) -> str:
+        """Say what it tells instead."""
+        scrape = self.watch.last
+        if scrape is None:
+            return "it was never scraped"
+        unknown = [
+            name.partition("{")[2] for service in (*WELL, DEAD) for name, _ in scrape.find("probe_unknown", service=service)
+        ]
+        lag = scrape.total("probe_exporter_loop_lag_seconds")
+        return f"{self.watch.scrapes} scrapes, unknown are {unknown}, the loop stood still for {lag:.2f} s"
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         """Wait for what takes less than these seconds on an idle machine.

@@ -15,10 +15,10 @@ _HEAD = """\
 <!-- Written by `make faults`. -->
 
 Every row is a fault of the exporter's own process, or of what it runs in: a daemon as shipped, with three actuators,
-a Valkey, and a port on which nobody listens. It is scraped five times a second from the start of the row to its end, and whatever the
-row does, each answer is held to what must always be true: a target that is up is never told down, the dead one never up, the
-exporter's own counters only grow, no defect is counted. Afterwards every verdict must be right again, SIGTERM must end it
-with exit code 0, and the log must hold no traceback. *Owed* is what must be seen beside that.
+a Valkey, and a port on which nobody listens. It is scraped five times a second from the start of the row to its end, and
+whatever the row does, each answer is held to what must always be true: a target that is up is never told down, the dead
+one never up, the exporter's own counters only grow, no defect is counted. Afterwards every verdict must be right again,
+SIGTERM must end it with exit code 0, and the log must hold no traceback. *Owed* is what must be seen beside that.
 
 `make faults ARGS="frozen clock-back"` runs some again, and leaves the other rows as they are; a new one is an entry in
 `tests/faults/rows/`. `make test` plays some of them, with shorter times. Rows run side by side on a machine that does

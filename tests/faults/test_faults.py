@@ -44,7 +44,7 @@ def test_what_is_wrong_makes_a_row_wrong(tmp_path: Path, fleet: Targets) -> None
         scene.wait(lambda: scene.value("probe_success", service=WELL[0]) == 0, 20, "it is down")
         scene.watched(2)
         scene.daemon.log_path.write_text("Traceback")
-        scene.holds(False, "and this is not so")
+        scene.holds(0, "and this is not so")
         return "lies"
 
     outcome = play(Fault("lie", "", "", lie), tmp_path, fleet)
