@@ -84,7 +84,7 @@ def parse_fields(source: str, answer: Answer) -> Mapping[str, str]:
 class FieldReader:
     """Reads those fields of an answer that are wanted, as `parse_fields` reads all.
 
-    Of the two hundred and fifty lines of INFO a sixth is wanted: to look for those takes a third of the time of splitting all.
+    Of the 250 lines of INFO a sixth is wanted: looking for those takes a third of the time of splitting all.
 
     Args:
         source: What is asked, for errors.
@@ -108,7 +108,7 @@ def _text(source: str, answer: Answer) -> str:
 
 
 def _any_of(names: Iterable[str]) -> str:
-    """Write an expression for any of the names. It branches by the next character: names one by one take ten times as long."""
+    """Write an expression for any of the names, which branches by the next character: one by one takes ten times as long."""
     tails: dict[str, list[str]] = {}
     for name in names:
         tails.setdefault(name[:1], []).append(name[1:])

@@ -14,7 +14,8 @@ _DATABASE = b":keys="
 """What each line of a database has, such as `db0:keys=3,expires=1`, and no other: so no line need be looked at."""
 
 OWN_FIELDS = frozenset({
-    "cluster_enabled", "keyspace_hits", "keyspace_misses", "master_link_status", "redis_mode", "role", "run_id", "server_mode",
+    "cluster_enabled", "keyspace_hits", "keyspace_misses", "master_link_status", "redis_mode", "role", "run_id",
+    "server_mode",
 })  # fmt: skip
 """Fields that `Info` itself has a use for."""
 

@@ -74,7 +74,7 @@ async def test_every_field_that_is_asked_for_is_read(role: str) -> None:
     record_info(Attempt(1.0, lambda error, _: pytest.fail(f"classified {error!r}")), info, LookupWindow())
     assert (info.is_sentinel, info.clustered, info.run) == (False, False, "")
     assert fields.names <= info_reader(FIELDS).names
-    assert OWN_FIELDS <= fields.names | FIELDS
+    assert fields.names | FIELDS >= OWN_FIELDS
 
 
 def shares(*readings: Lookups) -> list[float | None]:
