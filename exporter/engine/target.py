@@ -184,7 +184,8 @@ class TargetState:
         lag = self._engine.loop_lag
         lag.begin()
         try:
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
             self._running = True
             self._began = asyncio.get_running_loop().time()
             self._series.began()
@@ -202,7 +203,8 @@ class TargetState:
         finally:
             lag.end()
             self._running = False
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
 
     def missed(self, count: int = 1) -> None:
         """Count grid attempts that were not made."""
