@@ -1,4 +1,4 @@
-"""The dashboards: queries that Prometheus accepts, metrics that exist, limits as they are configured, links that lead somewhere."""
+"""The dashboards: queries that Prometheus takes, metrics that exist, limits as configured, links that lead somewhere."""
 
 from __future__ import annotations
 

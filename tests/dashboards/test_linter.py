@@ -1,4 +1,4 @@
-"""The rules of Grafana's dashboard-linter, all of them and without exclusions, as tests: the program is not to be had everywhere.
+"""The rules of Grafana's dashboard-linter, all of them and without exclusions, as tests.
 
 Of https://github.com/grafana/dashboard-linter/blob/main/docs/index.md; each test is named after its rule. They are as strict
 as the linter or stricter: of panels it asks some for certain types only.
@@ -15,8 +15,8 @@ from exporter.boards import Board
 from tests.dashboards.shipped import boards, panels, targets
 
 UNITS = {
-    "none", "short", "percent", "percentunit", "bytes", "bits", "Bps", "s", "ms", "dtdurations", "ops", "reqps", "rps", "wps",
-    "iops", "cps", "dateTimeAsIso", "bool", "string",
+    "none", "short", "percent", "percentunit", "bytes", "bits", "Bps", "s", "ms", "dtdurations", "ops", "reqps", "rps",
+    "wps", "iops", "cps", "dateTimeAsIso", "bool", "string",
 }  # fmt: skip
 """Of the linter's list of units, those that could be meant here."""
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^{}]*)\}(\[[^\]]*\])?")
