@@ -30,6 +30,7 @@ GROUPS = {
         "tests/demo/test_cluster.py",
         "tests/clients/kubernetes/test_control_plane.py",
     ),
+    "postgres": ("tests/probes/test_postgres_figures.py", "tests/probes/test_postgres_flyway_tool.py"),
     "kafka 4": ("tests/kafka/newer/",),
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
@@ -40,8 +41,8 @@ GROUPS = {
 
 HEAVY = frozenset(
     {
-        "boot_fleet", "apache_kafka", "deployers", "kafkas", "keycloak", "own_control_plane", "results_on_kubernetes",
-        "secured", "spring_fleet", "tools",
+        "boot_fleet", "apache_kafka", "deployers", "flyway_tool", "kafkas", "keycloak", "own_control_plane",
+        "results_on_kubernetes", "secured", "spring_fleet", "tools",
     }
 )  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
