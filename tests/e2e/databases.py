@@ -67,8 +67,9 @@ class Databases:
         )
 
     def join(self) -> None:
-        """Let it follow its primary again, as pg_basebackup wrote it down."""
-        self.cut[1].sql(f"ALTER SYSTEM SET primary_conninfo = '{_conninfo(*self.cut)}'", "SELECT pg_reload_conf()")
+        """Let it follow its primary again."""
+        standby = self.cut[1]
+        standby.sql(f"ALTER SYSTEM SET primary_conninfo = '{standby.conninfo}'", "SELECT pg_reload_conf()")
 
     def hold_up(self) -> None:
         """Let a standby receive all that its primary writes, and replay none of it."""
@@ -121,10 +122,6 @@ def _psql(server: PostgresServer, sql: str, database: str = PostgresServer.datab
         capture_output=True, text=True, timeout=60, check=True, env={"PGPASSWORD": server.superuser_password},
     )  # fmt: skip
     return done.stdout.strip()
-
-
-def _conninfo(primary: PostgresServer, standby: StandbyServer) -> str:
-    return f"host={primary.host} port={primary.port} user=postgres password={primary.superuser_password}"
 
 
 def _probed(*servers: PostgresServer) -> dict[str, Any]:

@@ -430,14 +430,16 @@ def wrapping(counter: str, **heard: str) -> Iterator[Entry]:
     ages = {what: of(f"probe_postgres_oldest_{what}_age", "postgres", target="a:1") for what in ("transaction", "multixact")}
     most = 10**9
     for entry in database(f"probe_postgres_oldest_{counter.rstrip('s')}_age", most, most + 1, 900, **heard):
-        limits = limit("probe_postgres_oldest_transaction_age", most, "postgres")
-        limits |= limit("probe_postgres_oldest_multixact_age", most, "postgres")
+        limits = {
+            **limit("probe_postgres_oldest_transaction_age", most, "postgres"),
+            **limit("probe_postgres_oldest_multixact_age", most, "postgres"),
+        }
         yield replace(
             entry,
             variant=f"of {counter}",
-            labels=entry.labels | {"counter": counter},
+            labels={**entry.labels, "counter": counter},
             beside={**limits, **{series: float(most) for series in ages.values() if series not in entry.good}},
-            heard=heard | {"summary": f"1G {counter} from its last freeze"},
+            heard={**heard, "summary": f"1G {counter} from its last freeze"},
         )
 
 
