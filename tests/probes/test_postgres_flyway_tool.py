@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ FAMILIES = (
 
 GOOD = "CREATE TABLE {0} (n int)"
 BROKEN = "CREATE TABLE {0} (n int); SELECT 1/0"
+BROKEN_ALONE = "VACUUM {0}"
+"""Of a table that there is not, and outside of transactions: nothing takes back that it was tried."""
 
 
 class Flyway:
@@ -49,15 +51,13 @@ class Flyway:
         self._server = server
         self._scripts = scripts
 
-    def write(self, name: str, sql: str, *, alone: bool = False) -> None:
-        """Write a script, which runs outside of a transaction if it is to be alone."""
+    def write(self, name: str, sql: str = GOOD) -> None:
+        """Write a script."""
         (self._scripts / f"{name}.sql").write_text(sql.format(name.lower()))
-        if alone:
-            (self._scripts / f"{name}.sql.conf").write_text("executeInTransaction=false\n")
 
     def remove(self, name: str) -> None:
-        for path in self._scripts.glob(f"{name}.sql*"):
-            path.unlink()
+        """Remove one."""
+        (self._scripts / f"{name}.sql").unlink()
 
     @property
     def versions(self) -> list[str]:
@@ -125,68 +125,79 @@ async def hold(
     return states(info)
 
 
-async def test_a_schema_is_told_as_flyway_tells_it(
-    tool: Flyway, own_postgres: PostgresServer, shared: SharedClients
-) -> None:
-    async def after(*arguments: str) -> Sequence[tuple[str, str]]:
+After = Callable[..., Awaitable[Sequence[tuple[str, str]]]]
+
+
+@pytest.fixture
+def after(tool: Flyway, own_postgres: PostgresServer, shared: SharedClients) -> After:
+    """Run commands, hold what comes of it against the probe, and return what `flyway info` says of it."""
+
+    async def run(*arguments: str) -> Sequence[tuple[str, str]]:
         return await hold(tool, own_postgres, shared, (await tool.run(*arguments, "info"))["info"])
 
-    tool.write("V1__a", GOOD)
-    tool.write("V2__b", GOOD)
-    assert await after("migrate") == [("1", "Success"), ("2", "Success")]
-    tool.write("V4__d", GOOD)
-    assert ("4", "Pending") in await after()
+    return run
+
+
+async def test_what_is_applied_pending_and_out_of_order(tool: Flyway, after: After) -> None:
+    tool.write("V1__a")
+    tool.write("V3__c")
+    assert await after("migrate") == [("1", "Success"), ("3", "Success")]
+    tool.write("V2__b")
+    tool.write("V4__d")
+    found = await after()
+    assert ("2", "Ignored") in found
+    assert ("4", "Pending") in found
+    assert ("2", "Out of Order") in await after("migrate", "-outOfOrder=true")
+
+
+async def test_what_failed_and_what_repair_mends(tool: Flyway, after: After) -> None:
+    tool.write("V1__a")
     await tool.run("migrate")
-    tool.write("V3__c", GOOD)
-    assert ("3", "Ignored") in await after()
-    assert ("3", "Out of Order") in await after("migrate", "-outOfOrder=true")
-
-    tool.write("V5__rolled_back", BROKEN)
-    assert not (await tool.run("migrate", "-outOfOrder=true"))["migrate"]["success"]
-    assert ("5", "Pending") in await after()  # nothing is left of it
-    tool.write("V5__rolled_back", BROKEN, alone=True)
-    assert not (await tool.run("migrate", "-outOfOrder=true"))["migrate"]["success"]
-    assert ("5", "Failed") in await after()
+    tool.write("V2__b", BROKEN)
+    assert not (await tool.run("migrate"))["migrate"]["success"]
+    assert ("2", "Pending") in await after()  # nothing is left of it
+    tool.write("V2__b", BROKEN_ALONE)
+    assert not (await tool.run("migrate"))["migrate"]["success"]
+    assert ("2", "Failed") in await after()
     repaired = (await tool.run("repair"))["repair"]
-    assert [each["version"] for each in repaired["migrationsRemoved"]] == ["5"]  # what it mends is what had failed
-    assert ("5", "Pending") in await after()
-    tool.remove("V5__rolled_back")
+    assert [each["version"] for each in repaired["migrationsRemoved"]] == ["2"]
+    assert ("2", "Pending") in await after()
 
-    tool.write("R__views", GOOD)
-    assert ("", "Pending") in await after()
-    assert ("", "Success") in await after("migrate", "-outOfOrder=true")
+
+async def test_what_only_the_scripts_tell_changes_nothing(tool: Flyway, after: After) -> None:
+    """A repeatable migration that has changed, and a checksum that does not match: neither is in the table."""
+    tool.write("V1__a")
+    tool.write("R__views")
+    assert ("", "Success") in await after("migrate")
     tool.write("R__views", "SELECT 1")
-    changed = await after()
-    assert {state for version, state in changed if not version} == {"Outdated", "Pending"}  # by the script: not in the table
-    again = await after("migrate", "-outOfOrder=true")
-    assert {state for version, state in again if not version} == {"Superseded", "Success"}
-
+    assert {state for version, state in await after() if not version} == {"Outdated", "Pending"}
+    assert {state for version, state in await after("migrate") if not version} == {"Superseded", "Success"}
     tool.write("V1__a", "SELECT 2")
-    validated = (await tool.run("validate", "-outOfOrder=true"))["validate"]
-    assert [each["errorDetails"]["errorCode"] for each in validated["invalidMigrations"]] == ["CHECKSUM_MISMATCH"]
-    assert ("1", "Success") in await after()  # `info` does not tell it either
-    await tool.run("repair")
-
-    tool.remove("V4__d")
-    assert ("4", "Future") in await after()
-    tool.write("V6__f", GOOD)
-    assert ("4", "Missing") in await after()
-    assert ("4", "Deleted") in await after("repair")
+    (validated,) = (await tool.run("validate"))["validate"]["invalidMigrations"]
+    assert validated["errorDetails"]["errorCode"] == "CHECKSUM_MISMATCH"
+    assert ("1", "Success") in await after()
 
 
-async def test_a_schema_that_began_with_a_baseline_is_told_as_flyway_tells_it(
-    tool: Flyway, own_postgres: PostgresServer, shared: SharedClients
-) -> None:
+async def test_what_a_program_does_not_know(tool: Flyway, after: After) -> None:
+    tool.write("V1__a")
+    tool.write("V2__b")
+    await tool.run("migrate")
+    tool.remove("V2__b")
+    assert ("2", "Future") in await after()
+    tool.write("V3__c")
+    assert ("2", "Missing") in await after()
+    assert ("2", "Deleted") in await after("repair")
+
+
+async def test_what_came_before_a_baseline(tool: Flyway, own_postgres: PostgresServer, after: After) -> None:
     async with superuser(own_postgres) as admin:
         await admin.execute(f"CREATE SCHEMA {SCHEMA}; CREATE TABLE {SCHEMA}.before (n int)")
     for name in ("V1__a", "V2__b", "V3__c"):
-        tool.write(name, GOOD)
-    info = (await tool.run("baseline", "-baselineVersion=2", "info"))["info"]
-    found = await hold(tool, own_postgres, shared, info)
-    assert [state for version, state in found if version == "3"] == ["Pending"]
+        tool.write(name)
+    found = await after("baseline", "-baselineVersion=2")
+    assert ("3", "Pending") in found
     assert "Baseline" in {state for _, state in found}
-    info = (await tool.run("migrate", "info"))["info"]
-    assert ("3", "Success") in await hold(tool, own_postgres, shared, info)
+    assert ("3", "Success") in await after("migrate")
 
 
 @pytest.fixture(scope="session")
