@@ -15,6 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 export TMPDIR := $(CURDIR)/.cache/tmp
 export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
 export XDG_CONFIG_HOME := $(CURDIR)/.cache/xdg
+# The theme's notice about MkDocs 2, which is not used here.
+export NO_MKDOCS_2_WARNING := 1
 # Most tests wait rather than work: more workers than cores.
 export WORKERS ?= 4
 PYTEST = mkdir -p $(TMPDIR) && PYTHON=$(BIN)/python scripts/test
@@ -61,7 +63,7 @@ e2e: $(STAMP) debian ## over fifty faults and the pages they lead to, as shipped
 	@$(BIN)/python -m tests.e2e $(ARGS)
 
 .PHONY: check
-check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date
+check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date, the site's links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -74,7 +76,20 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	$(BIN)/hafnium-exporter alerts build --check
 	$(BIN)/hafnium-exporter runbook check --config config/exporter.yml
 	$(BIN)/python -m exporter.docgen --check
+	$(BIN)/mkdocs build
 	$(BIN)/python -m shipping.audit
+
+.PHONY: site
+site: $(STAMP) ## the documentation as a site, in .cache/site; it opens from there
+	@$(BIN)/mkdocs build
+	@echo "file://$(CURDIR)/.cache/site/index.html"
+
+.PHONY: dist
+dist: wheel sbom ## everything that is released beside the image
+
+.PHONY: release
+release: $(STAMP) ## say what a release would be: VERSION=1.2.3; ARGS=--really makes it
+	@$(BIN)/python -m house.release $(VERSION) $(ARGS)
 
 .PHONY: generate
 generate: $(STAMP) ## write the metric reference, the JSON Schema, the alerts and the dashboards from code

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 GROUPS = {
     "demo": ("tests/demo/test_fleet.py",),
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
-    "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
+    "rules": (
+        "tests/alerts/test_cases.py",
+        "tests/alerts/test_kafka_broker.py",
+        "tests/alerts/test_pages.py",
+        "tests/alerts/test_versions.py",
+    ),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "control plane": (
         "tests/kubernetes/",
@@ -44,7 +49,8 @@ HEAVY = frozenset(
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/web/test_browser.py",
+    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
+    "tests/web/test_browser.py",
     "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
