@@ -9,6 +9,8 @@ from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
 
 __all__ = ["board"]
 
+_TIME = own("probe_exporter_time_seconds")
+
 
 def board() -> Content:
     """Return what it shows."""
@@ -53,6 +55,10 @@ def _there() -> Panels:
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
         ),
         graph(
+            291, "Restarts", "How often the exporter was started anew within 15 minutes.", "short",
+            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[15m]))", "{{instance}}"),
+        ),
+        graph(
             79, "Shards", "Shards of the services that are scraped, and that there are to be.", "short",
             Query(f'count(count_values("shard", {own("probe_exporter_shard")}))', "scraped"),
             Query(f"max({own('probe_exporter_shards')})", "to be"), size=Size.HALF,
@@ -80,6 +86,10 @@ def _on_time() -> Panels:
             64, "Event loop lag", "Longest stall of the event loop in the last 15 s.", "s",
             Query(f"max by (instance) ({own('probe_exporter_loop_lag_seconds')})", "{{instance}}"),
         ),
+        graph(
+            292, "Clock", "How far the exporter's clock is from Prometheus'.", "s",
+            Query(f"max by (instance) (abs(timestamp({_TIME}) - {_TIME}))", "{{instance}}"),
+        ),
     )  # fmt: skip
 
 
@@ -90,11 +100,14 @@ def _knowledge() -> Panels:
     return (
         graph(
             68, "Cannot tell", "Targets without a verdict, by the exporter's reason.", "short",
-            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})"), "{{reason}}"), size=Size.HALF,
+            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})", "reason"), "{{reason}}"), size=Size.HALF,
         ),
         graph(
             71, "Services that cannot be told", "Services and dependencies without a verdict, by reason.", "short",
-            Query(gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})"), "{{service}} {{reason}}"),
+            Query(
+                gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})", "service"),
+                "{{service}} {{reason}}",
+            ),
             size=Size.HALF,
         ),
         states(
@@ -113,7 +126,7 @@ def _knowledge() -> Panels:
         ),
         graph(
             74, "Age of the known instances", "Time since the last answer of a source that fails now.", "s",
-            Query(gone_is_zero(f"({answered}) and on (service) ({failing})"), "{{service}}"), size=Size.HALF,
+            Query(gone_is_zero(f"({answered}) and on (service) ({failing})", "service"), "{{service}}"), size=Size.HALF,
         ),
     )  # fmt: skip
 
@@ -137,11 +150,11 @@ def _attempts() -> Panels:
         ),
         graph(
             15, "Why attempts failed", "Grid attempts that failed, by the stage they reached and the reason.", "short",
-            Query(gone_is_zero(reasons), "{{service}} {{stage}} {{reason}}"),
+            Query(gone_is_zero(reasons, "service"), "{{service}} {{stage}} {{reason}}"),
         ),
         graph(
             18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
-            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total"))), "{{probe}} {{outcome}}"),
+            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total")), "probe"), "{{probe}} {{outcome}}"),
         ),
         graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",
@@ -201,5 +214,10 @@ def _cost() -> Panels:
         graph(
             69, "Scrape", "How long joining a scrape took.", "s",
             Query(f"max by (instance) ({own('probe_exporter_scrape_duration_seconds')})", "{{instance}}"),
+        ),
+        graph(
+            290, "Tasks and threads", "Tasks of the event loop, and threads: a number that only grows is a leak.", "short",
+            Query(f"max by (instance) ({own('probe_exporter_tasks')})", "{{instance}} tasks"),
+            Query(f"max by (instance) ({own('probe_exporter_threads')})", "{{instance}} threads"),
         ),
     )  # fmt: skip
