@@ -43,8 +43,7 @@ HEAVY = frozenset(
 
 LONG = (
     "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
-    "tests/web/test_browser.py",
-    "tests/ownership/test_exporters.py",
+    "tests/web/test_browser.py", "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 
