@@ -1,5 +1,5 @@
-"""What is generated from code: the references of metrics, causes and alerts, the JSON Schema of the configuration, the
-dashboards, the alerts, and what deploy/ has of them.
+"""What is generated from code: the references of metrics, causes, alerts and the command line, the JSON Schema of the
+configuration, the dashboards, the alerts, and what deploy/ has of them.
 
 Run as `python -m exporter.docgen` to write, with `--check` to report drift and exit 1.
 """
@@ -18,6 +18,7 @@ import click
 from exporter import __version__, concepts
 from exporter.alerts import build as alerts
 from exporter.alerts.reference import own_alerts, reference
+from exporter.cli import reference as cli
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
 from exporter.deployment import build as deployment
@@ -155,6 +156,7 @@ def files() -> dict[str, str]:
     """Return every generated file: path below the repository, and text."""
     makers: dict[str, Callable[[], str]] = {
         "docs/alerts.md": reference,
+        "docs/cli.md": lambda: cli.reference(_MARK),
         "docs/metrics.md": metric_reference,
         "docs/diagnosis.md": lambda: diagnosis_reference(_MARK),
         "config/exporter.schema.json": schema_text,

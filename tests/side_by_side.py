@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 GROUPS = {
     "demo": ("tests/demo/test_fleet.py",),
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
-    "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
+    "rules": (
+        "tests/alerts/test_cases.py",
+        "tests/alerts/test_kafka_broker.py",
+        "tests/alerts/test_pages.py",
+        "tests/alerts/test_versions.py",
+    ),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "control plane": (
         "tests/kubernetes/",

@@ -485,7 +485,9 @@ def part_failing(options: Options) -> Alert:
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
     blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
-    told = 'label_replace(ALERTS{alertname=~"Kafka(Writes|Canary)Failing",alertstate="firing"}, "part", "canary", "", "")'
+    broken = "KafkaPartitionsOffline|KafkaPartitionsUnderMinIsr|KafkaWritesFailing|KafkaBrokerDown"
+    told = f'label_replace(ALERTS{{alertname=~"{broken}|KafkaCanaryFailing",alertstate="firing"}}, "part", "canary", "", "")'
+    leaderless = f'sum by ({on}) (increase(probe_part_failures_total{{probe="kafka",reason="no_leader"}}[10m])) > 0'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -495,7 +497,8 @@ unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
 unless on ({on}) ({refused} unless on ({on}) {worked})
 unless on (part) {blind}
-unless on (service, part) {told}""",
+unless on (service, part) {told}
+unless on ({on}) ({leaderless} and on (service) ALERTS{{alertname=~"{broken}",alertstate="firing"}})""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -517,7 +520,8 @@ unless on (service, part) {told}""",
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
 application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
-KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing.""",
+KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing; and what a
+broker that is gone takes with it, the alerts of Kafka's brokers and partitions.""",
         disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 

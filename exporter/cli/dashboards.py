@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.verbs import Verb
+
 if TYPE_CHECKING:
     from exporter.dashboards.board import Names
 
@@ -18,7 +20,13 @@ def dashboards() -> None:
     """Make the Grafana dashboards."""
 
 
-@dashboards.command()
+@dashboards.command(
+    cls=Verb,
+    examples=(
+        ("dashboards build --out /etc/grafana/dashboards", "For Grafana's provisioning."),
+        ("dashboards build --check", "In CI: exit code 1 where a file differs from the code."),
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

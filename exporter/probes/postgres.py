@@ -133,6 +133,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             methods=settings.require_auth,
             binding=settings.channel_binding,
         )
+        self._traffic = pgbouncer.TrafficCounters()
         self._upkeep = servers.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: flyway.MigrationHistories | None = None
@@ -161,7 +162,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "pools") as part:
             pgbouncer.record_pools(part, await read_pools(session))
         async with self._part(attempt, "traffic") as part:
-            pgbouncer.record_traffic(part, await read_traffic(session))
+            self._traffic.record(part, await read_traffic(session))
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from hashlib import pbkdf2_hmac, sha256
 from secrets import token_urlsafe
 
-from scramp import ScramClient, ScramException
-
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["MAX_ITERATIONS", "MECHANISM", "MECHANISM_BOUND", "Binding", "KeptKeys", "ScramExchange"]
@@ -161,6 +159,8 @@ def _hashed(password: str, salt: bytes, iterations: int) -> Keys:
 
 def _prepared(password: str) -> bytes:
     """Return a password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it."""
+    from scramp import ScramClient, ScramException  # noqa: PLC0415 - slow to import, and few logins need it
+
     try:
         return bytes(ScramClient([MECHANISM], _USER, password).password)
     except ScramException:
