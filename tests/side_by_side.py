@@ -33,6 +33,8 @@ GROUPS = {
     "kafka 4": ("tests/kafka/newer/",),
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
+    "image": ("tests/shipping/test_image.py",),
+    "shipping": ("tests/shipping/test_sbom.py", "tests/shipping/test_wheel.py"),
     "faults": ("tests/demo/test_faults.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
@@ -40,8 +42,8 @@ GROUPS = {
 
 HEAVY = frozenset(
     {
-        "boot_fleet", "apache_kafka", "deployers", "kafkas", "keycloak", "own_control_plane", "results_on_kubernetes",
-        "secured", "spring_fleet", "tools",
+        "boot_fleet", "apache_kafka", "deployers", "image", "kafkas", "keycloak", "own_control_plane",
+        "results_on_kubernetes", "secured", "spring_fleet", "tools",
     }
 )  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""

