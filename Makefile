@@ -132,6 +132,16 @@ fuzz: $(STAMP) ## fuzz every parser of what others write, by coverage; ARGS="res
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m fuzz $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) debian ## the attempts of a day in 19 minutes: does anything grow, fall or stall? ARGS="--seconds 60"
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP) debian ## over ninety faults of the exporter itself, and what users see: docs/faults.md; ARGS="frozen killed"
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
   --no-emit-index-url
 

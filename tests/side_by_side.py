@@ -36,6 +36,7 @@ GROUPS = {
     "image": ("tests/shipping/test_image.py",),
     "shipping": ("tests/shipping/test_sbom.py", "tests/shipping/test_wheel.py"),
     "faults": ("tests/demo/test_faults.py",),
+    "soak": ("tests/soak/test_soak.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
@@ -49,7 +50,7 @@ HEAVY = frozenset(
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
+    "tests/faults/", "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
     "tests/web/test_browser.py", "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""

@@ -76,7 +76,11 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
 
     log = logging.getLogger("exporter")
     config = load(config_path)
-    lines = LogThread(log_level.upper())
+    try:
+        lines = LogThread(log_level.upper())
+    except OSError as error:
+        click.echo(error.strerror, err=True)
+        return 1
     web = WebOptions(web_config, lifecycle, lambda: lines.dropped)
 
     async def run() -> None:

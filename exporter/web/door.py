@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
 
@@ -58,10 +59,18 @@ class Doors:
         guard: Who may hold one.
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
+        defect: Is told of each unexpected exception.
     """
 
-    def __init__(self, guard: Guard, handlers: Callable[[], Handler], entrance: Callable[[], Entrance | None]) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        handlers: Callable[[], Handler],
+        entrance: Callable[[], Entrance | None],
+        defect: Defect = unforeseen,
+    ) -> None:
         self.guard = guard
+        self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
         self.handshakes = Handshakes()
@@ -179,8 +188,8 @@ class Door(asyncio.Protocol):
                 await self._give_to_loop(ssl=entrance.tls, ssl_handshake_timeout=HANDSHAKE, ssl_shutdown_timeout=_LAST_WORDS)
         except (OSError, EOFError) as error:  # TimeoutError is an OSError
             log.debug("%s: no connection: %s", self.host, error)
-        except Exception:
-            log.exception("a connection could not be opened, in a way that is not foreseen")
+        except Exception as error:
+            self._doors.defect("a connection could not be opened", error)
 
     def _opened(self, _opening: asyncio.Task[None]) -> None:
         self._opening = None

@@ -1,7 +1,7 @@
 """`config init` asks real Spring Boot applications of every version: it finds the actuator, and writes what works.
 
-`full` shows everything on one port; `hidden` shows little, on a management port of its own, at another path; `plain` was never
-set up for monitoring.
+`full` shows everything on one port; `hidden` shows little, on a management port of its own, at another path; `plain` was
+never set up for monitoring.
 """
 
 from __future__ import annotations

@@ -765,6 +765,8 @@ TRANSITIONS, OTHER_TRANSITIONS = (
 SHARD, OTHER_SHARD = (own("probe_exporter_shard").replace("x:9818", each) for each in ("x:9818", "y:9818"))
 SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
+STARTED, TIME = own("process_start_time_seconds"), own("probe_exporter_time_seconds")
+DROPPED = own("probe_exporter_log_lines_dropped_total")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
 RUN, IN_TIME = (
@@ -804,6 +806,17 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
             good={DEFECTS: Rising(0)}, bad={DEFECTS: Rising(0.01)}, fires=60,
             labels=of_exporter("warning", **OF_INSTANCE, where="scheduler"),
         ),
+    ),
+    "ExporterRestarting": (
+        Entry(
+            good={STARTED: 1000}, bad={STARTED: Growing(1, 1000)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE),
+        ),
+    ),
+    "ExporterClockWrong": (
+        Entry(good={TIME: Ahead(-29)}, bad={TIME: Ahead(-31)}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterLogLost": (
+        Entry(good={DROPPED: Rising(0)}, bad={DROPPED: Rising(0.1)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
     "ProbeLate": (
         Entry(
