@@ -103,16 +103,16 @@ def assemble(content: Content, names: Names) -> dashboard.Dashboard:
 
 
 def _lines(panels: Panels) -> Iterator[list[models.Panel]]:
-    """Yield what fits beside each other."""
-    line: list[models.Panel] = []
+    """Yield what fits beside each other. The last line is not left with one panel where the one before has three."""
+    lines: list[list[models.Panel]] = [[]]
     for builder in panels:
         panel = builder.build()
-        if line and sum(_size(each)[0] for each in (*line, panel)) > COLUMNS:
-            yield line
-            line = []
-        line.append(panel)
-    if line:
-        yield line
+        if lines[-1] and sum(_size(each)[0] for each in (*lines[-1], panel)) > COLUMNS:
+            lines.append([])
+        lines[-1].append(panel)
+    if len(lines) > 1 and len(lines[-2]) > len(lines[-1]) + 1:
+        lines[-1].insert(0, lines[-2].pop())
+    yield from filter(None, lines)
 
 
 def _size(panel: models.Panel) -> tuple[int, int]:

@@ -29,17 +29,17 @@ def certificates() -> Panels:
     return (
         graph(
             50, "Time left", "Time until the first certificate of the served chain expires; below zero it has expired.", "s",
-            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE), size=Size.HALF,
+            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE),
         ).min(-86400),
         states(
             51, "Verified", "Whether the served chain verifies for the name.",
             Query(f"min by (service, target) ({of('probe_tls_verified')})", "{{service}} {{target}}"),
-            texts=("Not verified", "Verified"), size=Size.HALF,
+            texts=("Not verified", "Verified"), size=Size.THIRD,
         ),
         states(
             52, "As in its Secret", "Whether the served certificate is the one in its Kubernetes Secret.",
             Query(f"min by (service, target, secret) ({of('probe_tls_secret_served')})", "{{target}} {{secret}}"),
-            texts=("Not reloaded", "Served"),
+            texts=("Not reloaded", "Served"), size=Size.THIRD,
         ),
     )  # fmt: skip
 

@@ -42,15 +42,18 @@ def _mended() -> Panels:
     return (
         table(
             311, "Outages", "Times that an instance was confirmed down within the time shown.", "none",
-            Query(times, "{{service}}"), columns=Columns(("service",), "outages"), size=Size.THIRD,
+            Query(times, "{{service}}"),
+            columns=Columns(("service",), "outages", none="No outage"), size=Size.THIRD,
         ),
         table(
             312, "Time down", "How long a service or dependency was down within the time shown, as Prometheus saw it.",
-            "dtdurations", Query(down, "{{service}}"), columns=Columns(("service",), "down for"), size=Size.THIRD,
+            "dtdurations", Query(down, "{{service}}"),
+            columns=Columns(("service",), "down for", none="Nothing was down"), size=Size.THIRD,
         ),
         table(
             313, "Time to mend", "Time down by outage of an instance: the mean time from page to resolve.",
-            "dtdurations", Query(f"({down}) / on (service) ({times})", "{{service}}"), columns=Columns(("service",), "mean"),
+            "dtdurations", Query(f"({down}) / on (service) ({times})", "{{service}}"),
+            columns=Columns(("service",), "mean", none="Nothing to mend"),
             size=Size.THIRD,
         ),
     )  # fmt: skip

@@ -100,11 +100,14 @@ def _knowledge() -> Panels:
     return (
         graph(
             68, "Cannot tell", "Targets without a verdict, by the exporter's reason.", "short",
-            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})"), "{{reason}}"), size=Size.HALF,
+            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})", "reason"), "{{reason}}"), size=Size.HALF,
         ),
         graph(
             71, "Services that cannot be told", "Services and dependencies without a verdict, by reason.", "short",
-            Query(gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})"), "{{service}} {{reason}}"),
+            Query(
+                gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})", "service"),
+                "{{service}} {{reason}}",
+            ),
             size=Size.HALF,
         ),
         states(
@@ -123,7 +126,7 @@ def _knowledge() -> Panels:
         ),
         graph(
             74, "Age of the known instances", "Time since the last answer of a source that fails now.", "s",
-            Query(gone_is_zero(f"({answered}) and on (service) ({failing})"), "{{service}}"), size=Size.HALF,
+            Query(gone_is_zero(f"({answered}) and on (service) ({failing})", "service"), "{{service}}"), size=Size.HALF,
         ),
     )  # fmt: skip
 
@@ -147,11 +150,11 @@ def _attempts() -> Panels:
         ),
         graph(
             15, "Why attempts failed", "Grid attempts that failed, by the stage they reached and the reason.", "short",
-            Query(gone_is_zero(reasons), "{{service}} {{stage}} {{reason}}"),
+            Query(gone_is_zero(reasons, "service"), "{{service}} {{stage}} {{reason}}"),
         ),
         graph(
             18, "Rechecks", "Attempts between grid attempts that confirm what the one before found, by outcome.", "ops",
-            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total"))), "{{probe}} {{outcome}}"),
+            Query(gone_is_zero(total("probe, outcome", of("probe_rechecks_total")), "probe"), "{{probe}} {{outcome}}"),
         ),
         graph(
             16, "Phases", "Where an attempt's time goes, averaged over targets.", "s",

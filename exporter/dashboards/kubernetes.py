@@ -104,7 +104,7 @@ def _around() -> Panels:
         graph(
             118, "Blind", "Services that the cluster says nothing of, by reason.", "short",
             Query(
-                gone_is_zero(f"count by (reason) ({of('probe_unknown', _CLUSTER)})"), "{{reason}}"
+                gone_is_zero(f"count by (reason) ({of('probe_unknown', _CLUSTER)})", "reason"), "{{reason}}"
             ),
         ),
     )  # fmt: skip

@@ -153,12 +153,14 @@ class Columns:
         value: Heading of the value.
         scale: Where the value is bad; it is written in that colour.
         decimals: Of the value; None leaves it to Grafana.
+        none: What is said where there is no row.
     """
 
     labels: Sequence[str]
     value: str = "value"
     scale: Scale | None = None
     decimals: int | None = None
+    none: str = "None"
 
     @property
     def headings(self) -> dict[str, str]:
@@ -170,7 +172,7 @@ def table(
     panel_id: int, title: str, description: str, unit: str, query: Query, *, columns: Columns, size: Size = Size.THIRD
 ) -> tables.Panel:
     """What is so now: a row for each series."""
-    panel = _dress(tables.Panel(), panel_id, title, description, unit, size)
+    panel = _dress(tables.Panel(), panel_id, title, description, unit, size).no_value(columns.none)
     panel.with_transformation(
         models.DataTransformerConfig(
             "organize",

@@ -134,7 +134,7 @@ def _replicas() -> Panels:
         graph(
             91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
             Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
-            Query(gone_is_zero(f"count by (service) ({lost})"), "{{service}} without a master"),
+            Query(gone_is_zero(f"count by (service) ({lost})", "service"), "{{service}} without a master"),
         ),
         graph(
             250, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",

@@ -99,7 +99,7 @@ def resources() -> Panels:
 def _verdict() -> Panels:
     return (
         graph(
-            330, "Instances", "Instances by verdict, of the probes that decide it.", "short",
+            330, "Instances by verdict", "How many are how, of the probes that decide the service's.", "short",
             Query(
                 f"sum by (service, verdict) (max by (service, verdict) ({of('probe_service_instances')}))",
                 "{{service}} {{verdict}}",

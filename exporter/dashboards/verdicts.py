@@ -76,7 +76,8 @@ def incidents() -> Panels:
             "been so, as the exporter knows. Services with one incident are one page.", "dtdurations",
             Query(f"{suspected} * on (service) group_left (incident) ({down}) or on (service) ({down})",
                   "{{service}} {{incident}} {{cause}} {{dependency}}"),
-            columns=Columns(("service", "incident", "cause", "dependency"), "down for"), size=Size.HALF,
+            columns=Columns(("service", "incident", "cause", "dependency"), "down for", none="Nothing is down"),
+            size=Size.HALF,
         ),
         alert_list(
             301, "Firing alerts", "Alerts that fire now, those that page first, with since when.", size=Size.HALF
@@ -95,21 +96,22 @@ def causes() -> Panels:
         graph(
             80, "What each incident takes down",
             "What is down because of it, itself included, by the cause that the page is named after.", "short",
-            Query(gone_is_zero(by_incident), "{{incident}}"),
+            Query(gone_is_zero(by_incident, "incident"), "{{incident}}"),
         ),
         graph(
             8, "Suspected causes",
             "Services that are down or slow, by likely cause: the end of a chain of dependencies, or a reason of their own.",
-            "short", Query(gone_is_zero(f"count by (cause, dependency) ({suspected})"), "{{cause}} {{dependency}}"),
+            "short", Query(gone_is_zero(f"count by (cause, dependency) ({suspected})", "cause"), "{{cause}} {{dependency}}"),
         ),
         graph(
             82, "Why groups are behind", "Consumer groups whose lag is above its limit, by likely cause.", "short",
-            Query(gone_is_zero(lagging), "{{cause}}"),
+            Query(gone_is_zero(lagging, "cause"), "{{cause}}"),
         ),
         table(
             81, "Evidence", "What speaks for each suspected cause now, and the value that was seen.", "short",
             Query(evidence, "{{service}} {{cause}} {{dependency}} {{evidence}}"),
-            columns=Columns(("service", "cause", "dependency", "evidence"), "seen"), size=Size.HALF,
+            columns=Columns(("service", "cause", "dependency", "evidence"), "seen", none="Nothing is suspected"),
+            size=Size.HALF,
         ),
         graph(
             90, "Flapping",
