@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import lowest, measured, over
 from exporter.alerts.texts import first
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 
 __all__ = ["groups"]
@@ -91,7 +92,7 @@ def not_reloaded(options: Options) -> Alert:
             + ": it was renewed, and what serves it has not loaded it."
         ),
         action="Reload or restart what serves it: kubectl rollout restart",
-        panel=52,
+        panel=Panel(Board.CERTIFICATES, 52),
         meaning="for 15 min what is served is not the certificate of its Secret: renewed and not reloaded",
         team=Team.SECOPS,
         comment="A kubelet takes a minute or two to bring a renewed Secret into a volume.",

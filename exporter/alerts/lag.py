@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity
 from exporter.alerts.promql import OWNER, firing, highest, limit, over, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 
 __all__ = [
@@ -138,7 +139,7 @@ def consumers_gone(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Start the consumers; leave a group that is not used any more out by the probe's groups.exclude",
-        panel=39,
+        panel=Panel(Board.KAFKA, 39),
         meaning="a consumer group with messages waiting has had no member for 10 min, and KafkaLagHigh does not fire",
         kinds=_KAFKA,
     )

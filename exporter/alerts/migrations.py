@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
 from exporter.alerts.promql import highest, over, stepping_back
 from exporter.alerts.texts import listed
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 
 __all__ = [
@@ -33,7 +34,7 @@ def migration_failed(options: Options) -> Alert:
             "{{ $labels.service }}. A service that is started now refuses to."
         ),
         action="Mend what the migration left behind, then flywayRepair and flywayMigrate",
-        panel=89,
+        panel=Panel(Board.POSTGRES, 89),
         meaning="Flyway's history has a failed migration, by the database or by a service",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -68,7 +69,7 @@ def migration_behind(options: Options) -> Alert:
             + "."
         ),
         action="Check migration status with flywayInfo, and run flywayMigrate",
-        panel=89,
+        panel=Panel(Board.POSTGRES, 89),
         meaning="a database has lacked for 10 min the highest migration of its service, or the version that is configured",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -109,7 +110,7 @@ def migration_future(options: Options) -> Alert:
             + "."
         ),
         action="Roll the service forward again, or the database back; bring flyway_expected up to date",
-        panel=214,
+        panel=Panel(Board.POSTGRES, 214),
         meaning="a schema has had for 10 min migrations above the version that is configured, as after a rollback",
         team=Team.DBA,
         labels={"incident": "migrations"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
 from exporter.alerts.promql import OWNER, firing, highest, over, stepping_back
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 from exporter.limits.model import Limit
 
@@ -14,6 +15,7 @@ __all__ = [
     "connections_high",
     "idle_connections",
     "lock_wait",
+    "pgbouncer_clients_high",
     "pgbouncer_waiting",
     "replication_broken",
     "replication_lag",
@@ -232,6 +234,36 @@ def pgbouncer_waiting(options: Options) -> Alert:
     )
 
 
+def pgbouncer_clients_high(options: Options) -> Alert:
+    """Build PgBouncerClientsHigh."""
+    clients = f"last_over_time(probe_pgbouncer_clients{{service=%q,target=%q}}[{options.bridge}])"
+    return Alert(
+        name=limits.PGBOUNCER_CLIENTS_RATIO.alert,
+        severity=Severity.WARNING,
+        expr=_over(limits.PGBOUNCER_CLIENTS_RATIO, options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the clients that pgbouncer ({{ $labels.target }}) lets in are connected, "
+            "for 5m. With none left it refuses new ones, whatever its pools and the database have left."
+        ),
+        cause="Clients: "
+        + listed(
+            f"topk(5, sum by (database, user) (max by (database, user, state) ({clients}))) > 0",
+            "$labels.service $labels.target",
+            "database",
+            "{{ .Value | humanize }} of {{ .Labels.user }} in {{ .Labels.database }}",
+            otherwise="unknown",
+        ),
+        action=limits.PGBOUNCER_CLIENTS_RATIO.action,
+        panel=limits.PGBOUNCER_CLIENTS_RATIO.panel,
+        meaning="the share of `max_client_conn` that is connected to pgbouncer is above its threshold for 5 min",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_pgbouncer_client_connections)", "there may be no pgbouncer"),),
+        kinds=_POSTGRES,
+    )
+
+
 def replication_broken(options: Options) -> Alert:
     """Build DatabaseReplicationBroken."""
     streams = 'probe_postgres_replicas{state="streaming"}'
@@ -251,7 +283,7 @@ def replication_broken(options: Options) -> Alert:
             "what it lacks."
         ),
         action="Look at the standby's log and its link to the primary",
-        panel=215,
+        panel=Panel(Board.POSTGRES, 215),
         meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
@@ -306,7 +338,7 @@ def slot_inactive(options: Options) -> Alert:
             + " of WAL, and all that is written from now on: until the disk is full."
         ),
         action="Bring its reader back, or drop the slot with pg_drop_replication_slot",
-        panel=223,
+        panel=Panel(Board.POSTGRES, 223),
         meaning="nobody has read from a replication slot for 10 min: WAL is kept for it without end",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_slot_active)", "a server may have no slots"),),
@@ -329,7 +361,7 @@ def archiving_failing(options: Options) -> Alert:
             "is full."
         ),
         action="Read why archive_command fails in the server's log: space, credentials or network of the archive",
-        panel=266,
+        panel=Panel(Board.POSTGRES, 266),
         meaning="the last try to archive WAL has failed, or archive_command has been empty, for 15 min",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "a server may archive nothing"),),
@@ -351,7 +383,7 @@ def vacuum_overdue(options: Options) -> Alert:
         ),
         cause="Dead rows are kept for: " + _held_back(options),
         action="Look for what keeps vacuum from its work: old transactions, slots, too few workers; then VACUUM the tables",
-        panel=222,
+        panel=Panel(Board.POSTGRES, 222),
         meaning="tables have had twice the dead rows at which autovacuum should have come, for 3 h",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -359,21 +391,27 @@ def vacuum_overdue(options: Options) -> Alert:
 
 
 def wraparound(options: Options) -> Alert:
-    """Build DatabaseWraparound."""
+    """Build DatabaseWraparound: of two counters that wrap, by the label `counter`."""
+    aged = (
+        f'label_replace(\n  {over(limit, options)},\n  "counter", "{counter}", "", ""\n)'
+        for counter, limit in (("transactions", limits.TRANSACTION_AGE), ("multixacts", limits.MULTIXACT_AGE))
+    )
     return Alert(
         name=limits.TRANSACTION_AGE.alert,
         severity=Severity.WARNING,
-        expr=_over(limits.TRANSACTION_AGE, options),
+        expr=stepping_back("\nor\n".join(aged), options),
         wait="15m",
-        summary="{{ $labels.service }} is {{ $value | humanize }} transactions from its last freeze",
+        summary="{{ $labels.service }} is {{ $value | humanize }} {{ $labels.counter }} from its last freeze",
         description=(
-            "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
-            "old. At about 2.1G the server takes no more writes."
+            "The oldest of the {{ $labels.counter }} of {{ $labels.service }} that is not frozen is {{ $value | humanize }} "
+            "{{ $labels.counter }} old. At about 2.1G the server takes "
+            '{{ if eq $labels.counter "multixacts" }}no row locks of several sessions at once any more: foreign keys fail'
+            "{{ else }}no more writes{{ end }}."
         ),
         cause="Dead rows are kept for: " + _held_back(options),
         action=limits.TRANSACTION_AGE.action,
         panel=limits.TRANSACTION_AGE.panel,
-        meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
+        meaning="the oldest transaction or multixact that is not frozen is older than its threshold, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
     )
@@ -393,7 +431,7 @@ def checksum_failures(options: Options) -> Alert:
             "damaged, on the disk or on the way from it."
         ),
         action="Find the table in the server's log, check the disk, and prepare to restore",
-        panel=219,
+        panel=Panel(Board.POSTGRES, 219),
         meaning="blocks with a wrong checksum were read within the last hour",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "a server may have no checksums"),),

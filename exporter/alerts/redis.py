@@ -7,6 +7,7 @@ from functools import partial
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import OWNER, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 
 __all__ = ["groups"]
@@ -125,7 +126,7 @@ def writes_refused(options: Options) -> Alert:
         ),
         cause="Memory in use: " + _USED + ". Policy: " + _policy(options),
         action="OOM: raise maxmemory or let keys go; MISCONF: mend its disk; READONLY: clients write to a replica",
-        panel=243,
+        panel=Panel(Board.REDIS, 243),
         meaning="a server has answered for 2 min with errors that lie with itself: OOM, MISCONF, NOREPLICAS, READONLY, "
         "CLUSTERDOWN, MASTERDOWN; not while the service is down",
         comment="The window is short: one refusal, as in a failover, is none two minutes later.",
@@ -180,7 +181,7 @@ def save_failing(options: Options) -> Alert:
             "since is lost if it ends. Unless it is told to go on, it refuses writes."
         ),
         action="Free its disk, or mend its folder's rights; its log says which",
-        panel=241,
+        panel=Panel(Board.REDIS, 241),
         meaning="the last snapshot, write or rewrite of the append-only file has failed for 1 min; not while the service is "
         "down",
     )
@@ -199,7 +200,7 @@ def replica_disconnected(options: Options) -> Alert:
             "serves is old, and a failover to it would lose data."
         ),
         action="Check the network between them and the replica's masterauth; read INFO replication on both",
-        panel=91,
+        panel=Panel(Board.REDIS, 91),
         meaning="a replica has not been connected to its master for 2 min",
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
     )
@@ -247,7 +248,7 @@ def replica_missing(options: Options) -> Alert:
             "more within the hour: the next failure may find none to take over."
         ),
         action="Start the replica, or mend its way to the master; if it was taken away, this ends within the hour",
-        panel=91,
+        panel=Panel(Board.REDIS, 91),
         meaning="a master has had fewer replicas for 5 min than within the last hour; after a failover, the new master "
         "counts alone",
     )
@@ -283,7 +284,7 @@ def split_brain(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Find the master that Sentinels' majority has, and REPLICAOF it on the other; keep the other's data first",
-        panel=251,
+        panel=Panel(Board.REDIS, 251),
         meaning="for 2 min a Sentinel reaches two masters of one name, or Sentinels tell clients of different ones",
         comment="A failover shows both for some scrapes. The window is short: the old address is soon forgotten.",
         disables=_of_sentinels("probe_redis_sentinel_masters_seen", "probe_redis_sentinel_master_address"),
@@ -304,7 +305,7 @@ def master_down(options: Options) -> Alert:
         ),
         cause=_sentinels(options),
         action="Bring the master back; SENTINEL CKQUORUM says whether a failover can be, SENTINEL FAILOVER forces one",
-        panel=252,
+        panel=Panel(Board.REDIS, 252),
         meaning="every Sentinel has held a master to be down for 1 min, and none took over",
         disables=_of_sentinels("probe_redis_sentinel_master_up"),
     )
@@ -324,7 +325,7 @@ def quorum_lost(options: Options) -> Alert:
         ),
         cause=_sentinels(options),
         action="Start the Sentinels that are gone, or SENTINEL RESET those that still know of ones that were taken away",
-        panel=252,
+        panel=Panel(Board.REDIS, 252),
         meaning="for 2 min no Sentinel reaches enough others for the quorum and the majority that a failover needs",
         disables=_of_sentinels("probe_redis_sentinel_quorum_ok"),
     )
@@ -370,7 +371,7 @@ def cluster_degraded(options: Options) -> Alert:
         + ". Nodes that refuse every key: "
         + _most("count(last_over_time(probe_redis_cluster_ok{{service=%q}}[{}]) == 0)", options, otherwise="none"),
         action="Read CLUSTER NODES, bring failed nodes back or forget them, and have each slot served",
-        panel=240,
+        panel=Panel(Board.REDIS, 240),
         meaning="a node has seen for 1 min that slots of its cluster are not served, that nodes have failed, or that it is "
         "cut off; not while the service is down",
         disables=tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, firing, highest, over, stepping_back
 from exporter.alerts.texts import CAUSE, causes, first, listed, newest
+from exporter.boards import Board, Panel
 from exporter.limits import entries as limits
 
 __all__ = ["groups"]
@@ -132,7 +133,7 @@ or
         description="{{ $labels.service }} is down" + known + "." + with_it,
         cause=causes(options),
         action="Page on-call, check pods",
-        panel=1,
+        panel=Panel(Board.FLEET, 1),
         meaning="a service's or dependency's confirmed verdict is down; held while none is known",
         labels={"incident": "{{ $labels.incident }}"},
         comment=_DOWN_COMMENT,
@@ -320,7 +321,7 @@ unless on (service) (
             otherwise="unknown",
         ),
         action="Look for restarts, probes that kill it, and what it shares a node with; pages of it come and go meanwhile",
-        panel=90,
+        panel=Panel(Board.INCIDENTS, 90),
         meaning="an instance went down three times within 15 min, whether a scrape saw it or not",
         comment="""\
 Counted by the exporter, also what begins and ends between two scrapes. What went down because of something else is the
@@ -353,7 +354,7 @@ def restarting(options: Options) -> Alert:
             "unknown",
         ),
         action="Read the log of the process before (in a cluster kubectl logs --previous), check memory limits and probes",
-        panel=84,
+        panel=Panel(Board.SERVICE, 84),
         meaning="an instance's process was restarted twice within 30 min; one restart is a deployment",
         kinds=_ACTUATOR,
     )

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -260,7 +261,7 @@ class Engine:
         wanted = Wanted(state.target, state.settings)
         probe = await asyncio.to_thread(self._make_probe, wanted)
         try:
-            return await run_probe(probe, state.timeout, self.lag.since)
+            return await run_probe(probe, state.timeout, self.lag.since, partial(self.defects.note, Where.PROBE))
         finally:
             await probe.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from exporter.boards import Board
 from exporter.engine.view import View
 from exporter.limits.model import Over, Unit
 from exporter.limits.words import said, sentence
@@ -28,7 +29,8 @@ class OverView(View):
     measured_at: float = Field(description="When it was measured, Unix seconds.")
     alert: str = Field(description="The alert that is about it.")
     section: str = Field(description="Anchor of that alert in the runbook.")
-    panel: int = Field(description="Panel of the fleet dashboard that shows it.")
+    board: Board = Field(description="Dashboard that shows it.")
+    panel: int = Field(description="Panel of that dashboard.")
     action: str = Field(description="What the runbook says to do.")
     probe: str | None = Field(description="Kind of the probe; null where it is about the service as a whole.")
     target: str | None = Field(description="The target; null where it is about the service as a whole.")
@@ -57,7 +59,8 @@ def over_view(over: Over, probe: str | None = None, target: str | None = None) -
         measured_at=over.at,
         alert=over.alert,
         section=over.section,
-        panel=limit.panel,
+        board=limit.panel.board,
+        panel=limit.panel.number,
         action=limit.action,
         probe=probe,
         target=target,

@@ -221,6 +221,7 @@ class ServiceState:
         if verdict is not self.told:
             self.told, self.since = verdict, time.time()
         known = verdict is not Verdict.UNKNOWN
+        owner.put(m.SERVICE_SINCE, {(): self.since})
         owner.put(m.SERVICE_UP, {(): float(verdict is Verdict.UP)} if known else {})
         owner.put(m.SERVICE_UNKNOWN, {} if known else {(self.unknown_reason.value,): 1.0})
         owner.put(m.SERVICE_INSTANCES, {(name,): float(count) for name, count in self.instances.items()})
@@ -271,7 +272,7 @@ class ServiceState:
 
     def withdraw(self) -> None:
         """Withdraw the verdict: when it could not be published."""
-        for family in (m.SERVICE_UP, m.SERVICE_UNKNOWN, m.SERVICE_INSTANCES):
+        for family in (m.SERVICE_UP, m.SERVICE_SINCE, m.SERVICE_UNKNOWN, m.SERVICE_INSTANCES):
             self._owner.drop(family)
         self._publish_incident(None)
 

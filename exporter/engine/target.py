@@ -190,11 +190,14 @@ class TargetState:
         lag = self._engine.loop_lag
         lag.begin()
         try:
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
             self._running = True
             self._began = asyncio.get_running_loop().time()
             self._series.began()
-            outcome = await run_probe(self.probe, self.timeout, lag.since)
+            unexpected: list[tuple[str, Exception]] = []
+            outcome = await run_probe(self.probe, self.timeout, lag.since, lambda *each: unexpected.append(each))
+            self._note_defects(outcome, unexpected)
             encoded = await self._series.encode(outcome)
             self._complete(outcome, lateness, recheck=recheck, encoded=encoded)
             self._series.ended()
@@ -206,7 +209,8 @@ class TargetState:
         finally:
             lag.end()
             self._running = False
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
 
     def missed(self, count: int = 1) -> None:
         """Count grid attempts that were not made."""
@@ -318,6 +322,13 @@ class TargetState:
         if isinstance(error, Exception):
             self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not be closed", error)
 
+    def _note_defects(self, outcome: Outcome, unexpected: list[tuple[str, Exception]]) -> None:
+        """Count what nobody knows, and what a client calls the exporter's own fault and has logged."""
+        for where, error in unexpected:
+            self._engine.defects.note(Where.PROBE, f"{where} raised what it must not", error)
+        if not unexpected and outcome.failure is not None and outcome.failure.reason is Reason.INTERNAL:
+            self._engine.defects.count(Where.PROBE)
+
     def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool, encoded: Encoded | None) -> None:
         failure = outcome.failure
         recent = Recent(
@@ -329,8 +340,6 @@ class TargetState:
             outcome.duration,
             recheck,
         )
-        if failure is not None and failure.reason is Reason.INTERNAL:
-            self._engine.defects.count(Where.PROBE)
         if outcome.verdict is Verdict.UP:
             self.last_success = outcome.finished_at
         believed = self.confirmed.believed

@@ -7,6 +7,7 @@ long something must hold (`for`), and whether it steps back behind a service tha
 from __future__ import annotations
 
 from exporter.actuator import recording as app
+from exporter.boards import Board, Panel
 from exporter.databases import flyway, pgbouncer, servers, sessions
 from exporter.kafka import families as kafka
 from exporter.limits.measures import Either, Gauge, Grown, Left, Ratio, Risen, Seen, Share, Total
@@ -33,8 +34,10 @@ __all__ = [
     "LONGEST_QUERY",
     "LONGEST_TRANSACTION",
     "MIGRATION_LOCK",
+    "MULTIXACT_AGE",
     "OPEN_TRANSACTION",
     "P99_SOURCES",
+    "PGBOUNCER_CLIENTS_RATIO",
     "PGBOUNCER_WAIT",
     "POOL_RATIO",
     "REDIS_CLIENTS_RATIO",
@@ -73,7 +76,7 @@ def _more_than_markers(seen: Seen, labels: LabelValues) -> bool:
 LATENCY_P99 = Limit(
     "latency_p99",
     alert="HighLatencyP99",
-    panel=12,
+    panel=Panel(Board.SERVICE, 12),
     action="Check database, scale up",
     what="p99 of requests",
     unit=Unit.SECONDS,
@@ -83,7 +86,7 @@ LATENCY_P99 = Limit(
 ERROR_RATIO = Limit(
     "error_ratio",
     alert="HighErrorRate",
-    panel=11,
+    panel=Panel(Board.SERVICE, 11),
     action="Read the service's log, check what it depends on, roll back a new version",
     what="share of requests that end in a server error",
     unit=Unit.RATIO,
@@ -93,7 +96,7 @@ ERROR_RATIO = Limit(
 HEAP_RATIO = Limit(
     "heap_ratio",
     alert="MemoryPressure",
-    panel=22,
+    panel=Panel(Board.SERVICE, 22),
     action="Check for leaks, scale up",
     what="heap in use",
     unit=Unit.RATIO,
@@ -105,7 +108,7 @@ HEAP_RATIO = Limit(
 POOL_RATIO = Limit(
     "pool_ratio",
     alert="ConnectionPoolExhausted",
-    panel=20,
+    panel=Panel(Board.SERVICE, 20),
     action="Check for slow queries and transactions that are left open, then for leaks; raise the pool's size last",
     what="connections of {pool} in use, with threads waiting",
     unit=Unit.RATIO,
@@ -116,7 +119,7 @@ POOL_RATIO = Limit(
 CERTIFICATE = Limit(
     "certificate",
     alert="CertificateExpiring",
-    panel=50,
+    panel=Panel(Board.CERTIFICATES, 50),
     action="Renew certificates",
     what="certificate still valid for",
     unit=Unit.SECONDS,
@@ -127,7 +130,7 @@ CERTIFICATE = Limit(
 CONNECTIONS_RATIO = Limit(
     "connections_ratio",
     alert="DatabaseConnectionsHigh",
-    panel=85,
+    panel=Panel(Board.POSTGRES, 85),
     action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
     what="connections in use",
     unit=Unit.RATIO,
@@ -136,7 +139,7 @@ CONNECTIONS_RATIO = Limit(
 IDLE_CONNECTIONS = Limit(
     "idle_connections",
     alert="DatabaseIdleConnections",
-    panel=33,
+    panel=Panel(Board.POSTGRES, 33),
     action="Kill idle connections, and find the pool that does not end them",
     what="connections idle for over an hour",
     unit=Unit.COUNT,
@@ -145,7 +148,7 @@ IDLE_CONNECTIONS = Limit(
 LONGEST_QUERY = Limit(
     "longest_query",
     alert="DatabaseSlowQuery",
-    panel=86,
+    panel=Panel(Board.POSTGRES, 86),
     action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
     what="age of the longest query",
     unit=Unit.SECONDS,
@@ -154,7 +157,7 @@ LONGEST_QUERY = Limit(
 LONGEST_TRANSACTION = Limit(
     "longest_transaction",
     alert="DatabaseTransactionOpen",
-    panel=86,
+    panel=Panel(Board.POSTGRES, 86),
     action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
     what="age of the oldest open transaction",
     unit=Unit.SECONDS,
@@ -163,7 +166,7 @@ LONGEST_TRANSACTION = Limit(
 LOCK_WAIT = Limit(
     "lock_wait",
     alert="DatabaseLockWait",
-    panel=211,
+    panel=Panel(Board.POSTGRES, 211),
     action="Find the session that others wait for with pg_blocking_pids, and end it if nobody needs it",
     what="longest wait for a lock",
     unit=Unit.SECONDS,
@@ -172,16 +175,25 @@ LOCK_WAIT = Limit(
 PGBOUNCER_WAIT = Limit(
     "pgbouncer_wait",
     alert="PgBouncerClientsWaiting",
-    panel=263,
+    panel=Panel(Board.POSTGRES, 263),
     action="Find who holds the pool's connections in pg_stat_activity, or RESUME what is paused",
     what="longest wait of {user} for a connection to {database}",
     unit=Unit.SECONDS,
     measure=Gauge(pgbouncer.LONGEST_WAIT, by=("database", "user")),
 )
+PGBOUNCER_CLIENTS_RATIO = Limit(
+    "pgbouncer_clients_ratio",
+    alert="PgBouncerClientsHigh",
+    panel=Panel(Board.POSTGRES, 270),
+    action="Find out who holds them with SHOW CLIENTS; lower the services' pools, or raise max_client_conn",
+    what="clients of pgbouncer, of max_client_conn",
+    unit=Unit.RATIO,
+    measure=Ratio(Gauge(pgbouncer.CLIENT_CONNECTIONS), Gauge(pgbouncer.MAX_CLIENT_CONNECTIONS)),
+)
 MIGRATION_LOCK = Limit(
     "migration_lock",
     alert="MigrationStuck",
-    panel=213,
+    panel=Panel(Board.POSTGRES, 213),
     action="Find what the migration waits for, and end one of the two sessions",
     what="time that Flyway's lock on schema {schema} has been held",
     unit=Unit.SECONDS,
@@ -190,7 +202,7 @@ MIGRATION_LOCK = Limit(
 REPLICATION_LAG = Limit(
     "replication_lag",
     alert="DatabaseReplicationLag",
-    panel=216,
+    panel=Panel(Board.POSTGRES, 216),
     action="Find what holds replay up: a conflict with a query, its disk, the network",
     what="age of what a standby shows",
     unit=Unit.SECONDS,
@@ -199,17 +211,27 @@ REPLICATION_LAG = Limit(
 TRANSACTION_AGE = Limit(
     "transaction_age",
     alert="DatabaseWraparound",
-    panel=218,
+    panel=Panel(Board.POSTGRES, 218),
     action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
     what="transactions since the oldest that is not frozen",
     unit=Unit.COUNT,
     measure=Gauge(servers.TRANSACTION_AGE),
     part="upkeep",
 )
+MULTIXACT_AGE = Limit(
+    "multixact_age",
+    alert="DatabaseWraparound",
+    panel=Panel(Board.POSTGRES, 218),
+    action=TRANSACTION_AGE.action,
+    what="multixacts since the oldest that is not frozen",
+    unit=Unit.COUNT,
+    measure=Gauge(servers.MULTIXACT_AGE),
+    part="upkeep",
+)
 HIT_RATIO = Limit(
     "hit_ratio",
     alert="RedisHitRateLow",
-    panel=35,
+    panel=Panel(Board.REDIS, 35),
     action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
     what="share of lookups that found their key",
     unit=Unit.RATIO,
@@ -220,7 +242,7 @@ HIT_RATIO = Limit(
 REDIS_MEMORY_RATIO = Limit(
     "redis_memory_ratio",
     alert="RedisMemoryHigh",
-    panel=87,
+    panel=Panel(Board.REDIS, 87),
     action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
     what="maxmemory in use",
     unit=Unit.RATIO,
@@ -229,7 +251,7 @@ REDIS_MEMORY_RATIO = Limit(
 REDIS_CLIENTS_RATIO = Limit(
     "redis_clients_ratio",
     alert="RedisClientsHigh",
-    panel=242,
+    panel=Panel(Board.REDIS, 242),
     action="Find out who holds them: CLIENT LIST by address and name; lower pools, end idle ones, raise maxclients",
     what="maxclients connected",
     unit=Unit.RATIO,
@@ -238,7 +260,7 @@ REDIS_CLIENTS_RATIO = Limit(
 REDIS_REPLICA_LAG = Limit(
     "redis_replica_lag",
     alert="RedisReplicaLagging",
-    panel=250,
+    panel=Panel(Board.REDIS, 250),
     action="Look at the replica's host: CPU, disk, network; read INFO replication on both",
     what="silence of replica {replica}",
     unit=Unit.SECONDS,
@@ -247,7 +269,7 @@ REDIS_REPLICA_LAG = Limit(
 CONSUMER_LAG = Limit(
     "consumer_lag",
     alert="KafkaLagHigh",
-    panel=37,
+    panel=Panel(Board.KAFKA, 37),
     action="Check consumers, DLQ",
     what="messages of {topic} that {group} has not read",
     unit=Unit.COUNT,
@@ -256,7 +278,7 @@ CONSUMER_LAG = Limit(
 CONSUMER_LAG_SECONDS = Limit(
     "consumer_lag_seconds",
     alert="KafkaLagOld",
-    panel=148,
+    panel=Panel(Board.KAFKA, 148),
     action="Check consumers, add some where there are more partitions than consumers",
     what="age of the oldest message of {topic} that {group} has not read",
     unit=Unit.SECONDS,
@@ -266,7 +288,7 @@ CONSUMER_LAG_SECONDS = Limit(
 OPEN_TRANSACTION = Limit(
     "open_transaction",
     alert="KafkaTransactionHung",
-    panel=150,
+    panel=Panel(Board.KAFKA, 150),
     action="Find the producer, let it end the transaction, or abort it",
     what="age of the oldest open transaction in {topic}",
     unit=Unit.SECONDS,
@@ -275,7 +297,7 @@ OPEN_TRANSACTION = Limit(
 DEAD_LETTERS = Limit(
     "dead_letters",
     alert="DeadLettersGrowing",
-    panel=88,
+    panel=Panel(Board.KAFKA, 88),
     action="Read the messages' headers for the exception, mend the consumer, then send them again",
     what="messages more in {topic} within 15 min",
     unit=Unit.COUNT,
@@ -284,7 +306,7 @@ DEAD_LETTERS = Limit(
 DEAD_LETTER_AGE = Limit(
     "dead_letter_age",
     alert="DeadLettersOld",
-    panel=151,
+    panel=Panel(Board.KAFKA, 151),
     action="Send them again, or delete them where nobody needs them",
     what="age of the oldest message of {topic} that nobody has seen to",
     unit=Unit.SECONDS,
@@ -293,8 +315,8 @@ DEAD_LETTER_AGE = Limit(
 
 LIMITS: tuple[Limit, ...] = (
     LATENCY_P99, ERROR_RATIO, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS, LONGEST_QUERY,
-    LONGEST_TRANSACTION, LOCK_WAIT, PGBOUNCER_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE, HIT_RATIO,
-    REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS, OPEN_TRANSACTION,
-    DEAD_LETTERS, DEAD_LETTER_AGE,
+    LONGEST_TRANSACTION, LOCK_WAIT, PGBOUNCER_WAIT, PGBOUNCER_CLIENTS_RATIO, MIGRATION_LOCK, REPLICATION_LAG,
+    TRANSACTION_AGE, MULTIXACT_AGE, HIT_RATIO, REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG,
+    CONSUMER_LAG_SECONDS, OPEN_TRANSACTION, DEAD_LETTERS, DEAD_LETTER_AGE,
 )  # fmt: skip
 """All of them, of one service those first that a person should see first. `availability` is none: it is about 30 days."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from exporter.boards import Panel
 from exporter.config.thresholds import THRESHOLDS
 from exporter.limits.measures import Measure, Seen
 from exporter.metrics.family import Family
@@ -36,7 +37,7 @@ class Limit:
     Attributes:
         threshold: The field of `config.thresholds.Thresholds`.
         alert: The rule that is about it.
-        panel: The panel of the fleet dashboard that shows it.
+        panel: The panel that shows it.
         action: What the runbook says to do, in a line.
         what: What is measured, for people, as in `heap in use`; labels of the measure are filled in: `{pool}`.
         unit: What it is in.
@@ -51,7 +52,7 @@ class Limit:
 
     threshold: str
     alert: str
-    panel: int
+    panel: Panel
     action: str
     what: str
     unit: Unit

@@ -48,6 +48,11 @@ SERVICE_UP = gauge(
     "all of them where a service has no vital one.",
     owner=_SERVICE,
 )
+SERVICE_SINCE = gauge(
+    "probe_service_verdict_since_timestamp_seconds",
+    "Unix time since when the service has its verdict, also an unknown one; the exporter's start where it has not changed.",
+    owner=_SERVICE,
+)
 SERVICE_INSTANCES = gauge(
     "probe_service_instances",
     "Instances of the service by verdict, of the probes that decide it.",
@@ -111,6 +116,10 @@ INCIDENT = gauge(
     owner=_SERVICE,
 )
 LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
+TASKS = gauge(
+    "probe_exporter_tasks", "Tasks of the event loop: they come and go with attempts and connections.", owner=_SELF
+)
+THREADS = gauge("probe_exporter_threads", "Threads that Python code runs in.", owner=_SELF)
 DEFECTS = counter(
     "probe_exporter_defects_total",
     "Unexpected exceptions, by the part of the exporter they were raised in; always a bug, told in the log.",
@@ -151,6 +160,11 @@ CLOSED = counter(
     "reason",
     owner=_SELF,
 )
+TIME = gauge(
+    "probe_exporter_time_seconds",
+    "Unix time by the exporter's clock when the scrape was made: ages of what it tells are by this clock.",
+    owner=_SELF,
+)
 LOG_DROPPED = counter(
     "probe_exporter_log_lines_dropped_total",
     "Lines of the log that could not be written: nobody reads the pipe, or the disk is full.",
@@ -184,10 +198,11 @@ MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.
 
 CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, OUTAGES, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
-    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
-    DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
-    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,
-    RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, STATE_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
+    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_SINCE, SERVICE_INSTANCES, SERVICE_UNKNOWN,
+    SERVICE_CURRENT, DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
+    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, TIME, BUILD,
+    RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, STATE_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD,
+    SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

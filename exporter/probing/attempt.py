@@ -88,7 +88,7 @@ class Attempt:
         """
         values = self.samples.get(family)
         if values is None:
-            values = self._values_of(family)
+            values = self._begin(family)
         if labels not in values:
             if len(labels) != len(family.labels):
                 raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
@@ -107,7 +107,9 @@ class Attempt:
                 continue
             if not {len(family.labels)}.issuperset(map(len, found)):
                 raise ValueError(f"{family.name} takes labels {family.labels}")
-            values = self._values_of(family)
+            values = self.samples.get(family)
+            if values is None:
+                values = self._begin(family)
             new = len(found.keys() - values.keys()) if values else len(found)
             room = max(0, self._max_series - self._count[0])
             if new > room:
@@ -115,12 +117,11 @@ class Attempt:
             self._take(new)
             values.update(zip(found, map(float, found.values()), strict=True))
 
-    def _values_of(self, family: Family) -> dict[LabelValues, float]:
-        if family.kind is Kind.HISTOGRAM and family.buckets:
+    def _begin(self, family: Family) -> dict[LabelValues, float]:
+        """Make room for a family's samples."""
+        if family.buckets and family.kind is Kind.HISTOGRAM:
             raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-        values = self.samples.get(family)
-        if values is None:
-            values = self.samples[family] = {}
+        values = self.samples[family] = {}
         return values
 
     def _take(self, series: int) -> None:
