@@ -368,14 +368,14 @@ async def test_a_service_page_says_why_and_where_the_cause_is(client: ClientSess
 async def test_causes_link_to_the_runbook_and_the_dashboard_that_are_configured(
     client: ClientSession, backend: FakeBackend
 ) -> None:
-    links = {"runbook": "https://runbooks.example/b.md", "dashboard": "https://grafana.example/d/fleet"}
+    links = {"runbook": "https://runbooks.example/b.md", "dashboard": "https://grafana.example/d/h-fleet"}
     backend.view = database_down()
     assert "https://" not in (await get(client)).text
     backend.view = database_down().model_copy(update=links)
     for path in ("/", "/services/postgres"):
         hrefs = list((await get(client, path)).attributes("href"))
         assert "https://runbooks.example/b.md#servicedown" in hrefs
-        assert "https://grafana.example/d/fleet?var-service=postgres" in hrefs
+        assert "https://grafana.example/d/h-fleet?var-service=postgres" in hrefs
 
 
 async def test_an_incident_of_what_no_probe_watches_has_a_card_too(client: ClientSession, backend: FakeBackend) -> None:
@@ -502,12 +502,12 @@ async def test_whether_it_is_the_prober_comes_first_when_it_is(client: ClientSes
 
 async def test_what_a_page_has_led_to_is_named(client: ClientSession, backend: FakeBackend) -> None:
     """Alert, incident, and where the runbook and the panel are."""
-    links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/fleet"}
+    links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/h-fleet"}
     backend.view = database_down().model_copy(update=links)
     page = await get(client)
     assert "Pages as ServiceDown Runbook Panel, incident postgres." in page.words
     assert 'href="https://runbooks.example/r.md#servicedown"' in page.text
-    assert 'href="https://grafana.example/d/fleet?var-service=postgres&amp;viewPanel=1"' in page.text
+    assert 'href="https://grafana.example/d/h-fleet?var-service=postgres&amp;viewPanel=1"' in page.text
 
 
 async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_when(
