@@ -20,6 +20,9 @@ __all__ = ["Badges"]
 
 _POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors {}"
 
+_REFRESH = "15"
+"""Seconds after which a page in a frame is loaded anew: it has no script, and must not show what was."""
+
 _LETTER = 7
 """Width of a letter, about; the text is fitted to it."""
 
@@ -58,7 +61,7 @@ class Badges:
             raise _nobody(name)
         now = self._backend.about().generated_at
         page = fill("embed.html", view=view, state=view.state, now=now)
-        return web.Response(text=page, content_type="text/html", headers=self._headers())
+        return web.Response(text=page, content_type="text/html", headers={**self._headers(), "Refresh": _REFRESH})
 
     async def _state(self, name: str) -> State:
         view = await self._backend.service(name, 0)

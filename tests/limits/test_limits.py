@@ -99,6 +99,11 @@ OF: Mapping[str, tuple[Series, ...]] = {
         {(pgbouncer.LONGEST_WAIT, ("db", "app")): 6.0, (pgbouncer.LONGEST_WAIT, ("db", "report")): 1.0},
         {(pgbouncer.LONGEST_WAIT, ("db", "app")): 5.0},
     ),
+    "pgbouncer_clients_ratio": (
+        {(pgbouncer.CLIENT_CONNECTIONS, ()): 99.0, (pgbouncer.MAX_CLIENT_CONNECTIONS, ()): 100.0},
+        {(pgbouncer.CLIENT_CONNECTIONS, ()): 9.0, (pgbouncer.MAX_CLIENT_CONNECTIONS, ()): 100.0},
+    ),
+    "multixact_age": ({(servers.MULTIXACT_AGE, ()): 1.9e9}, {(servers.MULTIXACT_AGE, ()): 2e6}),
     "migration_lock": ({(flyway.FLYWAY_LOCK_SECONDS, ("public",)): 301.0}, {(flyway.FLYWAY_LOCK_SECONDS, ("public",)): 1.0}),
     "replication_lag": (
         {(servers.LAG_SECONDS, ()): 61.0},
