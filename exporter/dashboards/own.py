@@ -147,8 +147,8 @@ def _work() -> Panels:
             Query(f"max by (instance) ({own('probe_exporter_threads')})", "{{instance}} threads"),
         ),
         graph(
-            291, "Restarts", "How often the exporter was started anew within 15 minutes.", "short",
-            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[15m]))", "{{instance}}"),
+            291, "Starts", "How often the exporter was started anew.", "short",
+            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[$__rate_interval]))", "{{instance}}"),
         ),
         graph(
             292, "Clock", "How far the exporter's clock is from Prometheus'.", "s",
