@@ -409,6 +409,7 @@ class App:
             "config_error": self._error,
             "runbook": self._config.links.runbook,
             "dashboard": self._config.links.dashboard,
+            "prober": self._engine.prober(),
             "sharing": SharingView(**asdict(part)) if part is not None else None,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, down, firing, highest, lowest
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
 
 __all__ = ["SELF", "groups"]
 
@@ -74,7 +75,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             cause="Not scraped: "
             + listed(f"max by (instance) ({up}) == 0", "", "instance", "{{ .Labels.instance }}", otherwise="unknown"),
             action="Check the exporter's pod and its log",
-            panel=60,
+            panel=Panel(Board.EXPORTER, 60),
             meaning="no exporter can be scraped for 1 min",
             labels=_ITSELF,
         ),
@@ -86,7 +87,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="An exporter of several cannot be scraped",
             description="Prometheus has not been able to scrape {{ $labels.instance }} for 5m; others of its job answer.",
             action="Check the exporter's pod and its log",
-            panel=60,
+            panel=Panel(Board.EXPORTER, 60),
             meaning="one exporter of several cannot be scraped for 5 min",
             labels=_ITSELF,
             comment="Exporters of one job watch the same: one that answers is enough. Others belong in a job of their own.",
@@ -99,7 +100,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="Prometheus knows no exporter: nothing is watched",
             description=f"There has been no scrape target of job {options.job} for 1m. {nothing}",
             action="Check Prometheus' targets and its configuration",
-            panel=60,
+            panel=Panel(Board.EXPORTER, 60),
             meaning="Prometheus has no target of its job for 1 min",
             labels=_ITSELF,
             comment="A target that discovery lost is not down, it is gone: `up == 0` does not see it.",
@@ -112,7 +113,7 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="The exporter probes nothing",
             description="The exporters of job {{ $labels.job }} have had no target for 2m. Nothing is watched now.",
             action="Check the exporter's configuration and its discovery",
-            panel=70,
+            panel=Panel(Board.EXPORTER, 70),
             meaning="it probes nothing for 2 min",
             labels=_ITSELF,
         ),
@@ -139,7 +140,7 @@ def _sharing(options: Options) -> tuple[Alert, ...]:
                 "verdicts. Pages of what was down stay open."
             ),
             action="Check whether the exporters reach the API server and may update their Lease",
-            panel=78,
+            panel=Panel(Board.EXPORTER, 78),
             meaning="exporters answer, and none has held their lease for 1 min",
             labels=_ITSELF,
             comment="One that could not renew in time exports nothing, since another may have taken over.",
@@ -155,7 +156,7 @@ def _sharing(options: Options) -> tuple[Alert, ...]:
                 "are to share a lease."
             ),
             action="Check that all exporters of the job name the same Lease, namespace and cluster",
-            panel=78,
+            panel=Panel(Board.EXPORTER, 78),
             meaning="several exporters of a job with a lease lead for 2 min",
             labels=_ITSELF,
             comment="Scrapes are not made at one moment: right after a change of hands two may seem to lead.",
@@ -177,7 +178,7 @@ def _sharing(options: Options) -> tuple[Alert, ...]:
                 otherwise="none that Prometheus knows",
             ),
             action="Check the exporters' pods, and that sharing.shards.count is the number of replicas",
-            panel=79,
+            panel=Panel(Board.EXPORTER, 79),
             meaning="fewer shards are scraped than there are to be, for 1 min",
             labels=_ITSELF,
         ),
@@ -195,7 +196,7 @@ def config_rejected(options: Options) -> Alert:
         summary="The exporter rejected its configuration",
         description="The exporter at {{ $labels.instance }} keeps its old configuration, since the last reload failed.",
         action="Run hafnium-exporter config validate",
-        panel=93,
+        panel=Panel(Board.EXPORTER, 93),
         meaning="the last reload failed, for 2 min",
         labels=_ITSELF,
     )
@@ -215,7 +216,7 @@ def web_config_rejected(options: Options) -> Alert:
             "configuration file, or what that names, cannot be used."
         ),
         action="Run hafnium-exporter config check-web",
-        panel=94,
+        panel=Panel(Board.EXPORTER, 94),
         meaning="the web configuration file, or a certificate or key of it, cannot be used, for 2 min",
         labels=_ITSELF,
     )
@@ -234,7 +235,7 @@ def defect() -> Alert:
             "15m: about {{ printf `%.0f` $value }}. They are always a bug."
         ),
         action='Report it with the exporter\'s log from "defect:" on',
-        panel=77,
+        panel=Panel(Board.EXPORTER, 77),
         meaning="an unexpected exception within 15 min: always a bug",
         labels=_ITSELF,
         comment="A bug is for those who mend it, not for those who are on call: what it costs of verdicts other alerts say.",
@@ -254,7 +255,7 @@ def restarting(options: Options) -> Alert:
             "begin anew, and what was about to be confirmed is not."
         ),
         action="Read why it ended: its log, `kubectl describe pod` (OOMKilled, a failing probe), `journalctl`",
-        panel=291,
+        panel=Panel(Board.EXPORTER, 291),
         meaning="it was started anew three times within 15 min",
         labels=_ITSELF,
         comment="Up for long enough between two ends, ExporterDown never sees it.",
@@ -282,7 +283,7 @@ def clock_wrong(options: Options) -> Alert:
             "have expired is told by the exporter's clock."
         ),
         action="Check time synchronization (NTP) of both machines",
-        panel=292,
+        panel=Panel(Board.EXPORTER, 292),
         meaning="its clock and Prometheus' are over 30 s apart, for 2 min",
         labels=_ITSELF,
         comment="Ages of what it tells are wrong by as much, so ProbeStale steps back.",
@@ -302,7 +303,7 @@ def log_lost() -> Alert:
             "the last 15m. It goes on probing; what it would have said of its own faults is lost."
         ),
         action="Check the disk that its log is on, and who reads its standard error",
-        panel=95,
+        panel=Panel(Board.EXPORTER, 95),
         meaning="lines of its log were lost within 15 min: a full disk, a pipe that nobody reads",
         labels=_ITSELF,
     )
@@ -335,7 +336,7 @@ def _schedule(options: Options) -> tuple[Alert, ...]:
             + first("max(probe_exporter_loop_lag_seconds)", "", "{{ .Value | humanizeDuration }}", "an unknown time")
             + " at the longest, lately.",
             action="Check the exporter's CPU, its caps and slow targets",
-            panel=61,
+            panel=Panel(Board.EXPORTER, 61),
             meaning="over a tenth of the runs are over 5 s late or not made, for 2 min",
             comment="""\
 Of all due runs, the share that started over 5s late or not at all. Those missed while the exporter was frozen or gone were
@@ -384,7 +385,7 @@ def probe_unknown(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Check the exporter's own network, credentials and load",
-        panel=68,
+        panel=Panel(Board.EXPORTER, 68),
         meaning="a target has had no verdict for 5 min",
         comment="The reason may change meanwhile, so it is not in the labels. A verdict known now ends it at once.",
         disables=(
@@ -420,7 +421,7 @@ unless on () (max(last_over_time(probe_exporter_targets[{recent}])) == 0)""",
             otherwise="unknown",
         ),
         action="Check the name or source of the service's instances, and the exporter's log",
-        panel=71,
+        panel=Panel(Board.EXPORTER, 71),
         meaning="a service has had no verdict for 5 min, and no target of it says why",
         labels=_OF_ALL,
         comment="""\
@@ -459,7 +460,7 @@ def discovery_failing(options: Options) -> Alert:
             + " are still probed; new ones are not seen."
         ),
         action="Check the name server that the exporter asks, and the exporter's log",
-        panel=72,
+        panel=Panel(Board.EXPORTER, 72),
         meaning="the source of a service's instances, once known, has not answered for 5 min",
         labels=_OF_ALL,
         comment="""\
@@ -486,7 +487,7 @@ def targets_not_current(options: Options) -> Alert:
             "for: a probe of it cannot be made, as where a certificate file is missing or broken."
         ),
         action="Read why in the exporter's log, and mend the file that it names",
-        panel=75,
+        panel=Panel(Board.EXPORTER, 75),
         meaning="for 5 min a probe that is asked for cannot be made",
         labels=_OF_ALL,
         comment="A probe could not be made for a target that is asked for: it is not probed, or by the settings of before.",
@@ -540,7 +541,7 @@ unless on () ({_clock(options)})
         ),
         cause=_FAILURES,
         action=_CHECK,
-        panel=92,
+        panel=Panel(Board.EXPORTER, 92),
         meaning="a target has not succeeded for 15 min or four intervals",
         comment="""\
 Also one instance of several being down, and probes that do not decide a service's verdict; not a pod of which
@@ -555,7 +556,9 @@ def part_failing(options: Options) -> Alert:
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
     blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
-    told = 'label_replace(ALERTS{alertname=~"Kafka(Writes|Canary)Failing",alertstate="firing"}, "part", "canary", "", "")'
+    broken = "KafkaPartitionsOffline|KafkaPartitionsUnderMinIsr|KafkaWritesFailing|KafkaBrokerDown"
+    told = f'label_replace(ALERTS{{alertname=~"{broken}|KafkaCanaryFailing",alertstate="firing"}}, "part", "canary", "", "")'
+    leaderless = f'sum by ({on}) (increase(probe_part_failures_total{{probe="kafka",reason="no_leader"}}[10m])) > 0'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -565,7 +568,8 @@ unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
 unless on ({on}) ({refused} unless on ({on}) {worked})
 unless on (part) {blind}
-unless on (service, part) {told}""",
+unless on (service, part) {told}
+unless on ({on}) ({leaderless} and on (service) ALERTS{{alertname=~"{broken}",alertstate="firing"}})""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -580,14 +584,15 @@ unless on (service, part) {told}""",
             otherwise="unknown",
         ),
         action=_CHECK,
-        panel=17,
+        panel=Panel(Board.EXPORTER, 17),
         meaning="a part of a probe that does not decide the verdict fails for 10 min; not where an application has no such "
         "endpoint",
         comment="""\
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
 application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
-KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing.""",
+KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing; and what a
+broker that is gone takes with it, the alerts of Kafka's brokers and partitions.""",
         disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 
@@ -613,7 +618,7 @@ unless on (service, probe, target) last_over_time(probe_last_success_timestamp_s
         ),
         cause=_FAILURES,
         action="Check the target's address and credentials in the configuration",
-        panel=92,
+        panel=Panel(Board.EXPORTER, 92),
         meaning="a target has not succeeded once in 15 min",
         comment="""\
 No success to grow old: ProbeStale cannot see it. A new pod that never answers is what a rollout is stuck for.""",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
+from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "broker_down",
@@ -35,6 +37,8 @@ _CANARY = "probe_kafka_canary_success"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 _MIN_ISR = "probe_kafka_under_min_isr_partitions"
+_PAGES = ("KafkaPartitionsOffline", "KafkaPartitionsUnderMinIsr", "KafkaWritesFailing")
+"""Alerts that page for what a missing broker does to the cluster."""
 
 
 def _missing(options: Options) -> str:
@@ -62,7 +66,7 @@ def partitions_offline(options: Options) -> Alert:
         ),
         cause=_missing(options),
         action="Page on-call, start the brokers that hold them",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions of the cluster, internal ones too, have had no leader for 1 min",
         kinds=_KAFKA,
     )
@@ -82,7 +86,7 @@ def under_min_isr(options: Options) -> Alert:
         ),
         cause=_missing(options),
         action="Page on-call, start the brokers that hold the other replicas",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions of the cluster, internal ones too, have had fewer replicas in sync than `min.insync.replicas` "
         "for 2 min, so that writes with acks=all are refused",
         kinds=_KAFKA,
@@ -91,14 +95,15 @@ def under_min_isr(options: Options) -> Alert:
 
 def broker_down(options: Options) -> Alert:
     """Build KafkaBrokerDown."""
+    expr = stepping_back(f"{lowest(_UP, options.recent, 'broker')} == 0", options)
     return Alert(
         name="KafkaBrokerDown",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{lowest(_UP, options.recent, 'broker')} == 0", options),
-        wait="2m",
+        expr="\n".join([expr, *map(firing, _PAGES)]),
+        wait="3m",
         summary="Broker {{ $labels.broker }} of {{ $labels.service }} does not answer",
         description=(
-            "Broker {{ $labels.broker }} of {{ $labels.service }}, which holds replicas, has not answered for 2m"
+            "Broker {{ $labels.broker }} of {{ $labels.service }}, which holds replicas, has not answered for 3m"
             + first(
                 f"max(last_over_time({_UNDER}{{service=%q}}[{options.bridge}]))",
                 "$labels.service",
@@ -107,9 +112,12 @@ def broker_down(options: Options) -> Alert:
             + ". The cluster goes on with fewer copies of what it is given."
         ),
         action="Start the broker, or move its replicas to others",
-        panel=140,
-        meaning="a broker that metadata lists or that holds replicas has not answered for 2 min",
-        comment="A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas.",
+        panel=Panel(Board.KAFKA, 140),
+        meaning="a broker that metadata lists or that holds replicas has not answered for 3 min, and no page says what that "
+        "does to the cluster",
+        comment="""\
+A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas. It waits for a minute
+longer than pages do: replicas that are lost with a broker are out of sync some 10 to 30 s after it is gone.""",
         kinds=_KAFKA,
     )
 
@@ -120,7 +128,7 @@ def under_replicated(options: Options) -> Alert:
     return Alert(
         name="KafkaUnderReplicated",
         severity=Severity.WARNING,
-        expr="\n".join([expr, *map(firing, ("KafkaBrokerDown", "KafkaPartitionsOffline", "KafkaPartitionsUnderMinIsr"))]),
+        expr="\n".join([expr, *map(firing, ("KafkaBrokerDown", *_PAGES))]),
         wait="10m",
         summary="{{ $labels.service }} has {{ $value | humanize }} partitions that lack a replica",
         description=(
@@ -128,7 +136,7 @@ def under_replicated(options: Options) -> Alert:
             "for 10m, while all brokers answer: a replica does not keep up, or cannot write."
         ),
         action="Check disks and network of the brokers, and whether a reassignment is under way",
-        panel=141,
+        panel=Panel(Board.KAFKA, 141),
         meaning="partitions have lacked a replica in sync for 10 min, and no broker is missing",
         kinds=_KAFKA,
     )
@@ -172,7 +180,7 @@ def consumers_stuck(options: Options) -> Alert:
             around="Topics that stand still: {}",
         ),
         action="Look for an exception that comes again and again in its log, then for threads that hang",
-        panel=142,
+        panel=Panel(Board.KAFKA, 142),
         meaning="a group with members has committed nothing of some partitions for the probe's window (5 min) although "
         "messages came, or has been rebalancing for over a minute; and KafkaLagHigh does not fire",
         comment="Whatever the lag: on a quiet topic one message that cannot be handled holds up all that come after it.",
@@ -201,7 +209,7 @@ def offsets_ahead(options: Options) -> Alert:
             + ": the topic was made anew or has lost messages, and what comes now is skipped until the offset is reached."
         ),
         action="Reset the group's offsets while its consumers are stopped",
-        panel=142,
+        panel=Panel(Board.KAFKA, 142),
         meaning="a group has committed offsets beyond the end of a topic for 2 min",
         disables=(Disable(f"promql/series({_VERDICT})", "no group may be ahead"),),
         kinds=_KAFKA,
@@ -211,12 +219,12 @@ def offsets_ahead(options: Options) -> Alert:
 def lag_old(options: Options) -> Alert:
     """Build KafkaLagOld."""
     by = f"{OWNER}, group, topic"
-    old = above(highest(_AGE, options.recent, "group", "topic"), f"{_AGE}_limit", options)
+    old = over(limits.CONSUMER_LAG_SECONDS, options)
     newest, partitions = (highest(name, options.recent, "group", "topic") for name in (_TOPIC_LAG, _COMMITTED))
     expr = stepping_back(f"{old}\nand on ({by}) {newest} > {partitions}", options)
     others = "\n".join(firing(name, "service", "group") for name in ("KafkaLagHigh", "ConsumersStuck", "ConsumersGone"))
     return Alert(
-        name="KafkaLagOld",
+        name=limits.CONSUMER_LAG_SECONDS.alert,
         severity=Severity.WARNING,
         expr=f"{expr}\n{others}",
         wait="5m",
@@ -227,8 +235,8 @@ def lag_old(options: Options) -> Alert:
             "not read is {{ $value | humanizeDuration }} old."
         ),
         cause=lag_causes(options),
-        action="Check consumers, add some where there are more partitions than consumers",
-        panel=148,
+        action=limits.CONSUMER_LAG_SECONDS.action,
+        panel=limits.CONSUMER_LAG_SECONDS.panel,
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
         "partition waits, and no other alert of the group fires",
         comment="The marker of a transaction stays behind a commit for ever: one message a partition is no lag.",
@@ -250,7 +258,7 @@ def messages_lost(options: Options) -> Alert:
         ),
         cause=lag_causes(options),
         action="Raise the topic's retention, then start the consumers",
-        panel=149,
+        panel=Panel(Board.KAFKA, 149),
         meaning="messages have been deleted before a group committed them, for 2 min",
         comment="An abandoned group loses all that comes: delete it, or leave it out by the probe's groups.exclude.",
         kinds=_KAFKA,
@@ -259,9 +267,9 @@ def messages_lost(options: Options) -> Alert:
 
 def transaction_hung(options: Options) -> Alert:
     """Build KafkaTransactionHung."""
-    old = above(highest(_OPEN, options.recent, "topic"), f"{_OPEN}_limit", options)
+    old = over(limits.OPEN_TRANSACTION, options)
     return Alert(
-        name="KafkaTransactionHung",
+        name=limits.OPEN_TRANSACTION.alert,
         severity=Severity.WARNING,
         expr=stepping_back(old, options),
         wait="2m",
@@ -284,8 +292,8 @@ def transaction_hung(options: Options) -> Alert:
             otherwise="No group lags",
             around="Groups that lag on it: {}",
         ),
-        action="Find the producer, let it end the transaction, or abort it",
-        panel=150,
+        action=limits.OPEN_TRANSACTION.action,
+        panel=limits.OPEN_TRANSACTION.panel,
         meaning="a transaction has been open for longer than its threshold for 2 min",
         comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
         disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
@@ -319,7 +327,7 @@ def writes_failing(options: Options) -> Alert:
         ),
         cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
         action="Page on-call, check the brokers' disks and replicas in sync",
-        panel=157,
+        panel=Panel(Board.KAFKA, 157),
         meaning="the canary could not be written and read again in any partition of its topic for 2 min",
         comment="Only where a canary is wanted. Rights that are missing, and a topic that is, are ProbePartFailing's.",
         disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
@@ -333,19 +341,20 @@ def canary_failing(options: Options) -> Alert:
     return Alert(
         name="KafkaCanaryFailing",
         severity=Severity.WARNING,
-        expr=f"{expr}\n{firing('KafkaWritesFailing')}",
-        wait="3m",
+        expr="\n".join([expr, *map(firing, (*_PAGES, "KafkaBrokerDown"))]),
+        wait="4m",
         hold="2m",
         summary="Canary {{ $labels.partition }} of {{ $labels.service }} is not written or not read again",
         description=(
-            "For 3m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
+            "For 4m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
             "and given it back; other partitions have: what its broker leads, or its replicas, are in trouble."
         ),
         cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
         action="Check the broker that leads the partition, and its replicas in sync",
-        panel=157,
-        meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
-        "could in others",
+        panel=Panel(Board.KAFKA, 157),
+        meaning="the canary could not be written and read again in a partition of its topic for 4 min, while it "
+        "could in others; no broker is missing, and no page says more",
+        comment="It waits for longer than KafkaBrokerDown, which says why the partitions of a broker that is gone fail.",
         disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
         kinds=_KAFKA,
     )

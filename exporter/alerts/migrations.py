@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
-from exporter.alerts.promql import above, highest, stepping_back
+from exporter.alerts.promql import highest, over, stepping_back
 from exporter.alerts.texts import listed
+from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "migration_behind",
@@ -32,7 +34,7 @@ def migration_failed(options: Options) -> Alert:
             "{{ $labels.service }}. A service that is started now refuses to."
         ),
         action="Mend what the migration left behind, then flywayRepair and flywayMigrate",
-        panel=89,
+        panel=Panel(Board.POSTGRES, 89),
         meaning="Flyway's history has a failed migration, by the database or by a service",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -67,7 +69,7 @@ def migration_behind(options: Options) -> Alert:
             + "."
         ),
         action="Check migration status with flywayInfo, and run flywayMigrate",
-        panel=89,
+        panel=Panel(Board.POSTGRES, 89),
         meaning="a database has lacked for 10 min the highest migration of its service, or the version that is configured",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -108,7 +110,7 @@ def migration_future(options: Options) -> Alert:
             + "."
         ),
         action="Roll the service forward again, or the database back; bring flyway_expected up to date",
-        panel=214,
+        panel=Panel(Board.POSTGRES, 214),
         meaning="a schema has had for 10 min migrations above the version that is configured, as after a rollback",
         team=Team.DBA,
         labels={"incident": "migrations"},
@@ -123,9 +125,9 @@ def migration_stuck(options: Options) -> Alert:
     """Build MigrationStuck."""
     family = "probe_postgres_flyway_lock_seconds"
     return Alert(
-        name="MigrationStuck",
+        name=limits.MIGRATION_LOCK.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(highest(family, options.recent, "schema"), f"{family}_limit", options), options),
+        expr=stepping_back(over(limits.MIGRATION_LOCK, options), options),
         wait="1m",
         summary="A migration in {{ $labels.service }} has held Flyway's lock for {{ $value | humanizeDuration }}",
         description=(
@@ -141,8 +143,8 @@ def migration_stuck(options: Options) -> Alert:
             "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }})",
             otherwise="unknown",
         ),
-        action="Find what the migration waits for, and end one of the two sessions",
-        panel=213,
+        action=limits.MIGRATION_LOCK.action,
+        panel=limits.MIGRATION_LOCK.panel,
         meaning="Flyway's lock on a schema has been held for longer than its threshold",
         team=Team.DBA,
         labels={"incident": "migrations"},

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from exporter.boards import Panel
+
 __all__ = ["Alert", "Disable", "Group", "Options", "Severity", "Team", "duration"]
 
 
@@ -45,7 +47,7 @@ class Options:
     """What a user chooses.
 
     Attributes:
-        name: Of the fleet: prefix of rule groups and objects, `group` of PagerDuty events.
+        name: Of the fleet: prefix of rule groups, objects and dashboards, `group` of PagerDuty events.
         job: Job of the exporter in Prometheus.
         scrape_interval: Of that job, seconds; the windows that bridge lost scrapes follow.
         runbook_url: Address of the page of docs/runbook.md; an alert adds the anchor of its section.
@@ -125,7 +127,7 @@ class Alert:
         summary: Template of the title: what, and why in a few words.
         description: Template: what was seen, in figures for people.
         action: What the runbook says to do.
-        panel: Panel of the fleet dashboard that shows it; None where none does.
+        panel: Panel that shows it; None where none does.
         meaning: For docs/alerts.md: when it fires.
         cause: Template: why, with evidence at the time of firing.
         team: Whose it is, where no series says otherwise.
@@ -144,7 +146,7 @@ class Alert:
     summary: str
     description: str
     action: str
-    panel: int | None
+    panel: Panel | None
     meaning: str
     cause: str = ""
     team: Team = Team.ON_CALL

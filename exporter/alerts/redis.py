@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
-from exporter.alerts.promql import OWNER, above, below, highest, lowest, ratio, stepping_back
+from exporter.alerts.promql import OWNER, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = ["groups"]
 
@@ -51,12 +53,9 @@ _USED = first(
 
 def hit_rate_low(options: Options) -> Alert:
     """Build RedisHitRateLow."""
-    hits, misses = (
-        f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
-    )
-    low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
+    low = over(limits.HIT_RATIO, options)
     return _alert(
-        name="RedisHitRateLow",
+        name=limits.HIT_RATIO.alert,
         severity=Severity.WARNING,
         expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
         wait="5m",
@@ -66,8 +65,8 @@ def hit_rate_low(options: Options) -> Alert:
             "key within 15m; the rest falls on what is behind the cache."
         ),
         cause="Evicted within 15m: " + _EVICTED + ". Memory in use: " + _USED,
-        action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
-        panel=35,
+        action=limits.HIT_RATIO.action,
+        panel=limits.HIT_RATIO.panel,
         meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
         "anything is down, nor 15 min after",
         comment="""\
@@ -78,11 +77,10 @@ While a database is down nothing is put into the cache, and what was in it runs 
 
 def memory_high(options: Options) -> Alert:
     """Build RedisMemoryHigh."""
-    used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
     return _alert(
-        name="RedisMemoryHigh",
+        name=limits.REDIS_MEMORY_RATIO.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_MEMORY_RATIO, options), options),
         wait="5m",
         summary="{{ $labels.service }} is short of memory: {{ $value | humanizePercentage }} of maxmemory",
         description=(
@@ -90,8 +88,8 @@ def memory_high(options: Options) -> Alert:
             "At the limit it evicts keys, or refuses writes, as its policy says."
         ),
         cause="Evicted within 15m: " + _EVICTED + ". Policy: " + _policy(options),
-        action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
-        panel=87,
+        action=limits.REDIS_MEMORY_RATIO.action,
+        panel=limits.REDIS_MEMORY_RATIO.panel,
         meaning="the share of maxmemory in use is above its threshold for 5 min",
     )
 
@@ -128,7 +126,7 @@ def writes_refused(options: Options) -> Alert:
         ),
         cause="Memory in use: " + _USED + ". Policy: " + _policy(options),
         action="OOM: raise maxmemory or let keys go; MISCONF: mend its disk; READONLY: clients write to a replica",
-        panel=243,
+        panel=Panel(Board.REDIS, 243),
         meaning="a server has answered for 2 min with errors that lie with itself: OOM, MISCONF, NOREPLICAS, READONLY, "
         "CLUSTERDOWN, MASTERDOWN; not while the service is down",
         comment="The window is short: one refusal, as in a failover, is none two minutes later.",
@@ -138,11 +136,10 @@ def writes_refused(options: Options) -> Alert:
 
 def clients_high(options: Options) -> Alert:
     """Build RedisClientsHigh."""
-    used, most = (highest(f"probe_redis_{which}_clients", options.recent, "target") for which in ("connected", "max"))
     return _alert(
-        name="RedisClientsHigh",
+        name=limits.REDIS_CLIENTS_RATIO.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_redis_clients_ratio_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_CLIENTS_RATIO, options), options),
         wait="5m",
         summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
         description=(
@@ -163,8 +160,8 @@ def clients_high(options: Options) -> Alert:
             "{{ .Value | humanize }}",
             "unknown",
         ),
-        action="Find out who holds them: CLIENT LIST by address and name; lower pools, end idle ones, raise maxclients",
-        panel=242,
+        action=limits.REDIS_CLIENTS_RATIO.action,
+        panel=limits.REDIS_CLIENTS_RATIO.panel,
         meaning="the share of maxclients that is connected is above its threshold for 5 min",
     )
 
@@ -184,7 +181,7 @@ def save_failing(options: Options) -> Alert:
             "since is lost if it ends. Unless it is told to go on, it refuses writes."
         ),
         action="Free its disk, or mend its folder's rights; its log says which",
-        panel=241,
+        panel=Panel(Board.REDIS, 241),
         meaning="the last snapshot, write or rewrite of the append-only file has failed for 1 min; not while the service is "
         "down",
     )
@@ -203,7 +200,7 @@ def replica_disconnected(options: Options) -> Alert:
             "serves is old, and a failover to it would lose data."
         ),
         action="Check the network between them and the replica's masterauth; read INFO replication on both",
-        panel=91,
+        panel=Panel(Board.REDIS, 91),
         meaning="a replica has not been connected to its master for 2 min",
         disables=(Disable("promql/series(probe_redis_master_link_up)", "a master has none"),),
     )
@@ -211,11 +208,10 @@ def replica_disconnected(options: Options) -> Alert:
 
 def replica_lagging(options: Options) -> Alert:
     """Build RedisReplicaLagging."""
-    lag = highest("probe_redis_replica_lag_seconds", options.recent, "target", "replica")
     return _alert(
-        name="RedisReplicaLagging",
+        name=limits.REDIS_REPLICA_LAG.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(lag, "probe_redis_replica_lag_seconds_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_REPLICA_LAG, options), options),
         wait="30s",
         summary="A replica of {{ $labels.service }} lags: nothing heard of it for {{ $value | humanizeDuration }}",
         description=(
@@ -229,8 +225,8 @@ def replica_lagging(options: Options) -> Alert:
             "{{ .Value | humanize1024 }}B",
             "an unknown number of bytes",
         ),
-        action="Look at the replica's host: CPU, disk, network; read INFO replication on both",
-        panel=250,
+        action=limits.REDIS_REPLICA_LAG.action,
+        panel=limits.REDIS_REPLICA_LAG.panel,
         meaning="a master has not heard of a connected replica for longer than its threshold",
         disables=(Disable("promql/series(probe_redis_replica_lag_seconds)", "a master without replicas has none"),),
     )
@@ -252,7 +248,7 @@ def replica_missing(options: Options) -> Alert:
             "more within the hour: the next failure may find none to take over."
         ),
         action="Start the replica, or mend its way to the master; if it was taken away, this ends within the hour",
-        panel=91,
+        panel=Panel(Board.REDIS, 91),
         meaning="a master has had fewer replicas for 5 min than within the last hour; after a failover, the new master "
         "counts alone",
     )
@@ -288,7 +284,7 @@ def split_brain(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Find the master that Sentinels' majority has, and REPLICAOF it on the other; keep the other's data first",
-        panel=251,
+        panel=Panel(Board.REDIS, 251),
         meaning="for 2 min a Sentinel reaches two masters of one name, or Sentinels tell clients of different ones",
         comment="A failover shows both for some scrapes. The window is short: the old address is soon forgotten.",
         disables=_of_sentinels("probe_redis_sentinel_masters_seen", "probe_redis_sentinel_master_address"),
@@ -309,7 +305,7 @@ def master_down(options: Options) -> Alert:
         ),
         cause=_sentinels(options),
         action="Bring the master back; SENTINEL CKQUORUM says whether a failover can be, SENTINEL FAILOVER forces one",
-        panel=252,
+        panel=Panel(Board.REDIS, 252),
         meaning="every Sentinel has held a master to be down for 1 min, and none took over",
         disables=_of_sentinels("probe_redis_sentinel_master_up"),
     )
@@ -329,7 +325,7 @@ def quorum_lost(options: Options) -> Alert:
         ),
         cause=_sentinels(options),
         action="Start the Sentinels that are gone, or SENTINEL RESET those that still know of ones that were taken away",
-        panel=252,
+        panel=Panel(Board.REDIS, 252),
         meaning="for 2 min no Sentinel reaches enough others for the quorum and the majority that a failover needs",
         disables=_of_sentinels("probe_redis_sentinel_quorum_ok"),
     )
@@ -375,7 +371,7 @@ def cluster_degraded(options: Options) -> Alert:
         + ". Nodes that refuse every key: "
         + _most("count(last_over_time(probe_redis_cluster_ok{{service=%q}}[{}]) == 0)", options, otherwise="none"),
         action="Read CLUSTER NODES, bring failed nodes back or forget them, and have each slot served",
-        panel=240,
+        panel=Panel(Board.REDIS, 240),
         meaning="a node has seen for 1 min that slots of its cluster are not served, that nodes have failed, or that it is "
         "cut off; not while the service is down",
         disables=tuple(

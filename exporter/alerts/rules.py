@@ -7,11 +7,10 @@ from typing import Any
 
 from exporter.alerts import certificates, data, exporter, redis, services, slo, workloads
 from exporter.alerts.model import Alert, Group, Options, Severity
+from exporter.alerts.texts import first
+from exporter.boards import Panel
 
-__all__ = ["DASHBOARD_UID", "FILES", "alerts", "files", "rule"]
-
-DASHBOARD_UID = "hafnium-fleet"
-"""Of the dashboard that alerts link to. It is not imported: making rules needs no library of dashboards."""
+__all__ = ["FILES", "alerts", "files", "rule"]
 
 FILES = {
     "services": services,
@@ -75,6 +74,25 @@ def _annotations(alert: Alert, options: Options) -> dict[str, str]:
     made["action"] = alert.action
     made["runbook_url"] = f"{options.runbook_url}#{alert.anchor}"
     if alert.panel is not None:
-        of = "" if "service" in alert.labels else "var-service={{ $labels.service }}&"
-        made["dashboard"] = f"{options.grafana_url.rstrip('/')}/d/{DASHBOARD_UID}?{of}viewPanel={alert.panel}"
+        made["dashboard"] = _dashboard(alert, alert.panel, options)
     return made
+
+
+_BEFORE = 3600
+"""Seconds that are shown before an alert began."""
+
+
+def _dashboard(alert: Alert, panel: Panel, options: Options) -> str:
+    """Return the address of a panel, of the alert's service, from an hour before the alert began until now.
+
+    When it began is not among what a template is given: Prometheus writes it down with the first evaluation that finds it.
+    """
+    own = "service" in alert.labels
+    began = "" if own else ",service=%q"
+    moment = first(
+        f'1000 * ((min(ALERTS_FOR_STATE{{alertname="{alert.name}"{began}}}) or vector(time())) - {_BEFORE})',
+        "" if own else "$labels.service",
+        '{{ printf "%.0f" .Value }}',
+    )
+    where = f"{options.grafana_url.rstrip('/')}/d/{panel.board.uid(options.name)}"
+    return f"{where}?{'' if own else 'var-service={{ $labels.service }}&'}from={moment}&to=now&viewPanel={panel.number}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, firing, limit
 from exporter.alerts.texts import causes, first
+from exporter.boards import Board, Panel
 
 __all__ = ["groups"]
 
@@ -86,7 +87,7 @@ def burn(options: Options) -> Alert:
         description=_description("at this rate the budget of 30 days is gone within 5 days at most", options),
         cause=causes(options),
         action="Roll back a new version, check what it depends on",
-        panel=83,
+        panel=Panel(Board.SLO, 83),
         meaning="a service that is up spends its budget of failed requests 14.4 times too fast over 1 h and 5 min, or "
         "6 times over 6 h and 30 min",
         comment=_COMMENT,
@@ -106,7 +107,7 @@ def burn_slow(options: Options) -> Alert:
         description=_description("at this rate the budget of 30 days does not last", options),
         cause=causes(options),
         action="Find out which requests fail, and mend that within days",
-        panel=83,
+        panel=Panel(Board.SLO, 83),
         meaning="the same, 3 times too fast over 1 d and 2 h, or just too fast over 3 d and 6 h",
         comment=_COMMENT,
         disables=_DISABLES,

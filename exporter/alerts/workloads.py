@@ -6,6 +6,7 @@ from exporter.alerts.exporter import SELF
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, highest, stepping_back
 from exporter.alerts.texts import first, listed
+from exporter.boards import Board, Panel
 
 __all__ = ["groups"]
 
@@ -88,7 +89,7 @@ def crash_looping(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Read the log of the process before: kubectl logs --previous",
-        panel=110,
+        panel=Panel(Board.KUBERNETES, 110),
         meaning="a container waits in CrashLoopBackOff, seen at least every 5 min, for 5 min",
         comment="Between two back-offs a container runs for a moment: the window holds what was seen before.",
         disables=_absent("probe_kubernetes_containers_waiting", "no container waits"),
@@ -116,7 +117,7 @@ def oom_killed(options: Options) -> Alert:
             + "."
         ),
         action="Increase memory limits, look for a leak",
-        panel=112,
+        panel=Panel(Board.KUBERNETES, 112),
         meaning="a container was killed for its memory within 15 min, also where no scrape saw it",
         comment="Counted by the exporter from every change of a pod: what is killed and started between two scrapes counts.",
         kinds=_KINDS,
@@ -136,7 +137,7 @@ def not_starting(options: Options) -> Alert:
         description="For 5m containers of {{ $labels.service }} could not be made: no image, or something that they need.",
         cause=_pods(reasons, options),
         action="Look at the pod's events: kubectl describe pod",
-        panel=110,
+        panel=Panel(Board.KUBERNETES, 110),
         meaning="a container's image cannot be had, or the container cannot be made, for 5 min",
         disables=_absent("probe_kubernetes_containers_waiting", "no container waits"),
         kinds=_KINDS,
@@ -157,7 +158,7 @@ def unschedulable(options: Options) -> Alert:
         ),
         cause=_pods("Unschedulable", options),
         action="Look at what the scheduler says: kubectl describe pod; free or add nodes",
-        panel=111,
+        panel=Panel(Board.KUBERNETES, 111),
         meaning="the scheduler finds no node for a pod for 5 min",
         disables=_absent("probe_kubernetes_pods_unschedulable", "every pod has a node"),
         kinds=_KINDS,
@@ -192,7 +193,7 @@ def rollout_stuck(options: Options) -> Alert:
             otherwise="no pod says why",
         ),
         action="Check what its new pods say, then kubectl rollout undo",
-        panel=113,
+        panel=Panel(Board.KUBERNETES, 113),
         meaning="a Deployment has made no progress for its progressDeadlineSeconds",
         kinds=_KINDS,
     )
@@ -219,7 +220,7 @@ def quota_blocks(options: Options) -> Alert:
             otherwise="none",
         ),
         action="Check the namespace's quota: kubectl describe resourcequota",
-        panel=114,
+        panel=Panel(Board.KUBERNETES, 114),
         meaning="pods of a Deployment cannot be created for 2 min: its quota is used up, or admission refuses them",
         disables=_absent("probe_kubernetes_replica_failure", "pods can be created"),
         kinds=_KINDS,
@@ -246,7 +247,7 @@ def autoscaler_at_limit(options: Options) -> Alert:
             + "."
         ),
         action="Update HPA limits, or find what the load is",
-        panel=115,
+        panel=Panel(Board.KUBERNETES, 115),
         meaning="an autoscaler has wanted more replicas than its maximum for 15 min",
         kinds=_KINDS,
     )
@@ -265,7 +266,7 @@ def autoscaler_unable(options: Options) -> Alert:
             "keeps the replicas that it has, whatever the load."
         ),
         action="Read its conditions: kubectl describe hpa; check metrics-server",
-        panel=116,
+        panel=Panel(Board.KUBERNETES, 116),
         meaning="an autoscaler cannot scale for 10 min, as without metrics",
         disables=_absent("probe_kubernetes_autoscaler_unable", "it can scale"),
         kinds=_KINDS,
@@ -291,7 +292,7 @@ def node_pressure(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Look at the node: kubectl describe node",
-        panel=117,
+        panel=Panel(Board.KUBERNETES, 117),
         meaning="a node that pods of the fleet run on is not ready or under pressure for 3 min",
         labels=_ITSELF | {"service": "kubernetes", "incident": "kubernetes"},
         comment="One for each node, whatever runs there.",
@@ -321,7 +322,7 @@ def blind(options: Options) -> Alert:
             otherwise="unknown",
         ),
         action="Check the API server, and what the exporter's service account may do",
-        panel=118,
+        panel=Panel(Board.KUBERNETES, 118),
         meaning="the API server cannot be asked, or refuses, for 3 min",
         labels=_ITSELF,
         comment="One for the cluster, in place of one for each service; the reason may change meanwhile.",

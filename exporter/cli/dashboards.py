@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from exporter.cli.extras import require
+from exporter.cli.verbs import Verb
+
+if TYPE_CHECKING:
+    from exporter.dashboards.board import Names
 
 __all__ = ["dashboards"]
 
@@ -14,7 +21,13 @@ def dashboards() -> None:
     """Make the Grafana dashboards."""
 
 
-@dashboards.command()
+@dashboards.command(
+    cls=Verb,
+    examples=(
+        ("dashboards build --out /etc/grafana/dashboards", "For Grafana's provisioning."),
+        ("dashboards build --check", "In CI: exit code 1 where a file differs from the code."),
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -22,23 +35,52 @@ def dashboards() -> None:
     show_default=True,
     help="Folder of the JSON files.",
 )
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Configuration of the exporter: leaves out dashboards of probes that it has none of, and takes the address of the "
+    "runbook from its `links` where none is given.",
+)
+@click.option("--name", help="Of the fleet, as for `alerts build`: addresses and titles begin with it.  [default: hafnium]")
+@click.option("--runbook-url", help="Address of the page of docs/runbook.md, to which every dashboard links.")
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a file differs from the code.")
 @click.pass_context
-def build(context: click.Context, out: Path, check: bool) -> None:
-    """Write every dashboard's JSON."""
+def build(
+    context: click.Context, out: Path, config_path: Path | None, name: str | None, runbook_url: str | None, check: bool
+) -> None:
+    """Write every dashboard's JSON.
+
+    Thresholds are not here: they are `thresholds` in the exporter's configuration, exported, and drawn from there.
+    """
+    require("grafana_foundation_sdk", "dashboards", "dashboards are made of Grafana's own types")
     from exporter.dashboards import build as dashboard_files
 
+    names = _names(config_path, name, runbook_url)
     if not check:
         try:
-            files = dashboard_files.write(out)
+            files = dashboard_files.write(out, names)
         except OSError as error:
             raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
         for path in files:
             click.echo(f"wrote {path}")
         return
-    drift = dashboard_files.check(out)
+    drift = dashboard_files.check(out, names)
     for line in drift:
         click.echo(line, err=True)
     if drift:
         click.echo("run: hafnium-exporter dashboards build", err=True)
         context.exit(1)
+
+
+def _names(path: Path | None, name: str | None, runbook_url: str | None) -> Names:
+    from exporter.config.loader import load
+    from exporter.dashboards.board import Names
+
+    kinds = None
+    if path is not None:
+        config = load(path)
+        kinds = frozenset(kind for member in config.everything.values() for kind in member.probe_settings)
+        runbook_url = runbook_url or config.links.runbook
+    chosen = {"fleet": name, "kinds": kinds, "runbook_url": runbook_url}
+    return Names(**{key: value for key, value in chosen.items() if value is not None})  # type: ignore[arg-type] # by its key

@@ -1,74 +1,38 @@
-"""Kafka: the cluster, consumer groups, dead letters."""
+"""The Kafka dashboard: consumer groups, dead letters, the cluster."""
 
 from __future__ import annotations
 
+from exporter.boards import Board
+from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
-from exporter.dashboards.panels import Panels, Query, Size, graph, states, table
+from exporter.dashboards.panels import Columns, Panels, Query, Size, graph, states, table
 from exporter.dashboards.promql import of
 from exporter.metrics import limits
 
-__all__ = ["kafka"]
+__all__ = ["board", "lag"]
 
 
-def kafka() -> Panels:
-    """Brokers, partitions, groups and dead letters."""
-    return (*_cluster(), *_canary(), *_groups(), *_members(), *_ages())
-
-
-def _cluster() -> Panels:
-    return (
-        states(
-            140, "Kafka brokers", "Brokers that have answered, and those that have not.",
-            Query(f"min by (service, broker) ({of('probe_kafka_broker_up')})", "{{service}} {{broker}}"),
+def board() -> Content:
+    """Return what it shows."""
+    return Content(
+        Board.KAFKA,
+        "Kafka",
+        "Consumer groups with their lag in messages and in time and what they do, dead letters, brokers and partitions.",
+        (
+            Row(109, "Consumer groups", (*lag(), *_groups())),
+            Row(381, "Dead letters", _letters()),
+            Row(382, "Cluster", _cluster()),
+            Row(383, "Canary", _canary()),
         ),
-        table(
-            147, "Kafka brokers' addresses", "Where each listens, and its rack.", "short",
-            Query(f"max by (service, broker, address, rack) ({of('probe_kafka_broker_address')})", "{{broker}}"),
-            columns=("service", "broker", "address", "rack"), size=Size.HALF,
-        ),
-        graph(
-            146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",
-            Query(f"max by (service, broker) ({of('probe_kafka_broker_answer_seconds')})", "{{service}} {{broker}}"),
-        ),
-        graph(
-            141, "Kafka partitions that are not whole",
-            "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
-            "have; of how many. Topics of which it is not known how many replicas writes want.", "short",
-            Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
-            Query(f"max by (service) ({of('probe_kafka_under_min_isr_partitions')})", "{{service}} refusing writes"),
-            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}} topics not known"),
-            Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
-            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"),
-        ),
-        graph(
-            143, "Commits that stand still", "Longest time without a commit of a topic although messages came.", "s",
-            Query(
-                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_seconds')})",
-                "{{group}} {{topic}}",
-            ),
-        ),
-    )  # fmt: skip
+        kinds=frozenset({"kafka"}),
+    )
 
 
-def _canary() -> Panels:
-    return (
-        states(
-            157, "Kafka canary", "Partitions of the canary's topic that took a record and gave it back, and that did not.",
-            Query(f"min by (service, partition) ({of('probe_kafka_canary_success')})", "{{service}} {{partition}}"),
-        ),
-        graph(
-            158, "Times of the Kafka canary",
-            "Until all replicas in sync of each leader's partitions had the record, until it was read again, and both.", "s",
-            Query(
-                f"max by (service, broker, stage) ({of('probe_kafka_canary_seconds')})", "{{service}} {{broker}} {{stage}}"
-            ),
-            size=Size.HALF,
-        ),
-    )  # fmt: skip
+_BY_TOPIC = "max by (service, group, topic)"
 
 
-def _groups() -> Panels:
-    letters = of("probe_kafka_dlq_messages")
+def lag() -> Panels:
+    """Return what groups have not read, in messages and in time."""
     return (
         graph(
             37, "Kafka lag", "Messages that a consumer group has not yet read of a topic.", "short",
@@ -76,36 +40,32 @@ def _groups() -> Panels:
             limit(limits.CONSUMER_LAG),
         ),
         graph(
-            38, "Kafka dead letters", "Messages in dead-letter topics.", "short",
-            Query(f"max by (service, topic) ({letters})", "{{topic}}"),
-        ),
-        graph(
-            88, "Growth of dead letters", "Messages that came to a dead-letter topic within 15 minutes.", "short",
-            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{topic}}"),
-            limit(limits.DEAD_LETTERS),
-        ),
-        table(
-            142, "What consumer groups do",
-            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
-            Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
-            columns=("service", "group", "verdict"), size=Size.HALF,
-        ),
-        table(
-            145, "Who coordinates", "The broker that keeps a group's commits, and how partitions are shared out.", "short",
-            Query(
-                f"max by (service, group, coordinator, assignor) ({of('probe_kafka_consumer_group_coordinator')})",
-                "{{group}}",
-            ),
-            columns=("service", "group", "coordinator", "assignor"), size=Size.HALF,
+            148, "Kafka lag in time", "Age of the oldest message of a topic that a consumer group has not read.", "s",
+            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_topic_lag_seconds')})", "{{group}} {{topic}}"),
+            limit(limits.CONSUMER_LAG_SECONDS),
         ),
     )  # fmt: skip
 
 
-def _members() -> Panels:
+def _groups() -> Panels:
+    """Return what groups do, and what keeps them from it."""
     return (
+        table(
+            142, "What consumer groups do",
+            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
+            Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
+            columns=Columns(("service", "group", "verdict")), size=Size.HALF,
+        ),
         graph(
             39, "Kafka consumers", "Members of each consumer group.", "short",
             Query(f"max by (service, group) ({of('probe_kafka_consumer_group_members')})", "{{group}}"),
+        ),
+        graph(
+            143, "Commits that stand still", "Longest time without a commit of a topic although messages came.", "s",
+            Query(
+                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_seconds')})",
+                "{{group}} {{topic}}",
+            ),
         ),
         graph(
             144, "Partitions that stand still, or were never committed",
@@ -124,22 +84,70 @@ def _members() -> Panels:
                 "{{group}} {{topic}} committed",
             ),
         ),
-    )  # fmt: skip
-
-
-def _ages() -> Panels:
-    by_topic = "max by (service, group, topic)"
-    return (
-        graph(
-            148, "Kafka lag in time", "Age of the oldest message of a topic that a consumer group has not read.", "s",
-            Query(f"{by_topic} ({of('probe_kafka_consumer_group_topic_lag_seconds')})", "{{group}} {{topic}}"),
-            limit(limits.CONSUMER_LAG_SECONDS),
-        ),
         graph(
             149, "Kafka retention", "Messages deleted before a group read them, and left before the first unread one is.",
             "short",
-            Query(f"{by_topic} ({of('probe_kafka_consumer_group_lost_messages')})", "{{group}} {{topic}} lost"),
-            Query(f"{by_topic} ({of('probe_kafka_consumer_group_retention_margin')})", "{{group}} {{topic}} margin"),
+            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_lost_messages')})", "{{group}} {{topic}} lost"),
+            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_retention_margin')})", "{{group}} {{topic}} margin"),
+        ),
+        table(
+            145, "Who coordinates", "The broker that keeps a group's commits, and how partitions are shared out.", "short",
+            Query(
+                f"max by (service, group, coordinator, assignor) ({of('probe_kafka_consumer_group_coordinator')})",
+                "{{group}}",
+            ),
+            columns=Columns(("service", "group", "coordinator", "assignor")), size=Size.HALF,
+        ),
+    )  # fmt: skip
+
+
+def _letters() -> Panels:
+    """Return what was put aside."""
+    letters = of("probe_kafka_dlq_messages")
+    return (
+        graph(
+            38, "Kafka dead letters", "Messages in dead-letter topics.", "short",
+            Query(f"max by (service, topic) ({letters})", "{{topic}}"),
+        ),
+        graph(
+            88, "Growth of dead letters", "Messages that came to a dead-letter topic within 15 minutes.", "short",
+            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{topic}}"),
+            limit(limits.DEAD_LETTERS),
+        ),
+        graph(
+            151, "Age of dead letters", "Age of the oldest dead letter of a topic, and of the oldest that is unread.", "s",
+            Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
+            Query(f"max by (service, topic) ({of('probe_kafka_dlq_unread_seconds')})", "{{topic}} unread"),
+            limit(limits.DEAD_LETTER_AGE),
+        ),
+    )  # fmt: skip
+
+
+def _cluster() -> Panels:
+    """Return brokers and partitions."""
+    return (
+        states(
+            140, "Kafka brokers", "Brokers that have answered, and those that have not.",
+            Query(f"min by (service, broker) ({of('probe_kafka_broker_up')})", "{{service}} {{broker}}"),
+        ),
+        table(
+            147, "Kafka brokers' addresses", "Where each listens, and its rack.", "short",
+            Query(f"max by (service, broker, address, rack) ({of('probe_kafka_broker_address')})", "{{broker}}"),
+            columns=Columns(("service", "broker", "address", "rack")), size=Size.HALF,
+        ),
+        graph(
+            146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",
+            Query(f"max by (service, broker) ({of('probe_kafka_broker_answer_seconds')})", "{{service}} {{broker}}"),
+        ),
+        graph(
+            141, "Kafka partitions that are not whole",
+            "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
+            "have; of how many. Topics of which it is not known how many replicas writes want.", "short",
+            Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
+            Query(f"max by (service) ({of('probe_kafka_under_min_isr_partitions')})", "{{service}} refusing writes"),
+            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}} topics not known"),
+            Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
+            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"),
         ),
         graph(
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
@@ -147,10 +155,22 @@ def _ages() -> Panels:
                   "{{topic}}/{{partition}}"),
             limit(limits.OPEN_TRANSACTION),
         ),
+    )  # fmt: skip
+
+
+def _canary() -> Panels:
+    """Return how the canary flies."""
+    return (
+        states(
+            157, "Kafka canary", "Partitions of the canary's topic that took a record and gave it back, and that did not.",
+            Query(f"min by (service, partition) ({of('probe_kafka_canary_success')})", "{{service}} {{partition}}"),
+        ),
         graph(
-            151, "Age of dead letters", "Age of the oldest dead letter of a topic, and of the oldest that is unread.", "s",
-            Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
-            Query(f"max by (service, topic) ({of('probe_kafka_dlq_unread_seconds')})", "{{topic}} unread"),
-            limit(limits.DEAD_LETTER_AGE),
+            158, "Times of the Kafka canary",
+            "Until all replicas in sync of each leader's partitions had the record, until it was read again, and both.", "s",
+            Query(
+                f"max by (service, broker, stage) ({of('probe_kafka_canary_seconds')})", "{{service}} {{broker}} {{stage}}"
+            ),
+            size=Size.HALF,
         ),
     )  # fmt: skip

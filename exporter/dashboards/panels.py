@@ -1,6 +1,6 @@
 """The house style of panels: each has an id, a title, a description, a unit and the dashboard's data source.
 
-Ids are given, not counted: alerts link to panels by them.
+Ids are given, not counted: alerts link to panels by them. A panel that is on several dashboards has one id on all of them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,50 @@ from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, timeseries
 from grafana_foundation_sdk.builders import table as tables
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-__all__ = ["DASHBOARD_UID", "DATASOURCE", "Panels", "Query", "Scale", "Size", "graph", "number", "states", "table"]
+from exporter.dashboards.palette import BAD, GOOD, PLAIN, WARN
 
-DASHBOARD_UID = "hafnium-fleet"
+__all__ = [
+    "DATASOURCE",
+    "Columns",
+    "Made",
+    "Panels",
+    "Query",
+    "Scale",
+    "Size",
+    "alert_list",
+    "chosen",
+    "graph",
+    "number",
+    "states",
+    "table",
+]
+
 DATASOURCE = common_models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-
-GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 
 LIMIT = " limit"
 """How the legend of a query ends that draws a threshold."""
 
-Panels = Sequence[timeseries.Panel | stat.Panel | statetimeline.Panel | tables.Panel]
+
+Model = TypeVar("Model")
+
+
+class Made(Builder[Model]):
+    """What is made already, where the SDK asks for a builder of it."""
+
+    def __init__(self, made: Model) -> None:
+        self._made = made
+
+    def build(self) -> Model:
+        """Return it as the SDK's builders do."""
+        return self._made
+
+
+Panels = Sequence[timeseries.Panel | stat.Panel | statetimeline.Panel | tables.Panel | Made[models.Panel]]
 AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, statetimeline.Panel, tables.Panel)
 
 
@@ -45,28 +74,30 @@ class Size(Enum):
     THIRD = (8, 8)
     HALF = (12, 8)
     WIDE = (24, 9)
+    LOW = (24, 5)
+    TALL = (24, 12)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Where a value turns yellow and red. With `falling`, low values are the bad ones.
+    """Where a value is to be looked at, and where it is bad. With `falling`, low values are the bad ones.
 
     Attributes:
-        yellow: Bound of yellow, in the panel's unit.
-        red: Bound of red, in the panel's unit.
+        warn: From where on it is to be looked at, in the panel's unit.
+        bad: From where on it is bad, in the panel's unit.
         falling: Whether values below the bounds are bad.
     """
 
-    yellow: float | None = None
-    red: float | None = None
+    warn: float | None = None
+    bad: float | None = None
     falling: bool = False
 
     def build(self) -> dashboard.ThresholdsConfig:
         """Make Grafana's thresholds: a colour holds from its bound upwards."""
         if self.falling:
-            bounds = [(None, RED), (self.red, YELLOW if self.yellow is not None else GREEN), (self.yellow, GREEN)]
+            bounds = [(None, BAD), (self.bad, WARN if self.warn is not None else GOOD), (self.warn, GOOD)]
         else:
-            bounds = [(None, GREEN), (self.yellow, YELLOW), (self.red, RED)]
+            bounds = [(None, GOOD), (self.warn, WARN), (self.bad, BAD)]
         steps = [models.Threshold(value=at, color=color) for at, color in bounds if at is not None or color == bounds[0][1]]
         return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
@@ -106,28 +137,58 @@ def graph(
 def _line_of_a_limit() -> list[models.DynamicConfigValue]:
     """Draw dashed and red, and leave it out of legend and tooltip: eight services with one limit are one line."""
     return [
-        models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": RED}),
+        models.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": BAD}),
         models.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [10, 10]}),
         models.DynamicConfigValue("custom.fillOpacity", 0),
         models.DynamicConfigValue("custom.hideFrom", {"legend": True, "tooltip": True, "viz": False}),
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns of a table: labels, and then the value.
+
+    Attributes:
+        labels: Of the series, in this order.
+        value: Heading of the value.
+        scale: Where the value is bad; it is written in that colour.
+        decimals: Of the value; None leaves it to Grafana.
+        none: What is said where there is no row.
+    """
+
+    labels: Sequence[str]
+    value: str = "value"
+    scale: Scale | None = None
+    decimals: int | None = None
+    none: str = "None"
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Headings by what Prometheus calls each, in order."""
+        return {name: name.capitalize() for name in self.labels} | {"Value": self.value.capitalize()}
+
+
 def table(
-    panel_id: int, title: str, description: str, unit: str, query: Query, *, columns: Sequence[str], size: Size = Size.WIDE
+    panel_id: int, title: str, description: str, unit: str, query: Query, *, columns: Columns, size: Size = Size.THIRD
 ) -> tables.Panel:
-    """What is so now: a row for each series, its labels as columns, then its value."""
-    panel = _dress(tables.Panel(), panel_id, title, description, unit, size)
+    """What is so now: a row for each series."""
+    panel = _dress(tables.Panel(), panel_id, title, description, unit, size).no_value(columns.none)
     panel.with_transformation(
         models.DataTransformerConfig(
             "organize",
             options={
                 "excludeByName": {"Time": True},
-                "indexByName": {name: at for at, name in enumerate((*columns, "Value"))},
-                "renameByName": {name: name.capitalize() for name in columns},
+                "indexByName": {name: at for at, name in enumerate(columns.headings)},
+                "renameByName": columns.headings,
             },
         )
     )
+    if columns.scale is not None:
+        panel.thresholds(columns.scale.build())
+        coloured = models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
+        panel.override_by_name(columns.headings["Value"], [coloured])
+    if columns.decimals is not None:
+        panel.decimals(columns.decimals)
     return _ask(panel, (query,))
 
 
@@ -139,7 +200,7 @@ def number(
     panel.graph_mode(common_models.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
     if scale is None:
-        panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(BLUE))
+        panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(PLAIN))
     else:
         panel.thresholds(scale.build())
     return _ask(panel, (query,))
@@ -154,16 +215,16 @@ def states(
     texts: tuple[str, str] = ("Down", "Up"),
     size: Size = Size.HALF,
 ) -> statetimeline.Panel:
-    """States over time: 0 is bad, 1 is good, 2 is unknown. A gap means that nothing was measured."""
+    """States over time, by word and colour: 0 is bad, 1 is good, 2 is unknown. A gap means that nothing was measured."""
     panel = _dress(statetimeline.Panel(), panel_id, title, description, "short", size)
-    named = ((texts[0], RED), (texts[1], GREEN), ("Unknown", YELLOW))
+    named = ((texts[0], BAD), (texts[1], GOOD), ("Unknown", WARN))
     options = {
         str(value): models.ValueMappingResult(text=text, color=color, index=value)
         for value, (text, color) in enumerate(named)
     }
     panel.mappings([models.ValueMap(options=options)])
     panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
-    panel.show_value(common_models.VisibilityMode.NEVER).merge_values(merge_values=True).row_height(0.85)
+    panel.show_value(common_models.VisibilityMode.AUTO).merge_values(merge_values=True).row_height(0.85)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_models.LegendDisplayMode.LIST)
@@ -181,20 +242,58 @@ def _dress(panel: AnyPanel, panel_id: int, title: str, description: str, unit: s
 
 
 def _ask(panel: AnyPanel, queries: tuple[Query, ...]) -> AnyPanel:
-    """Add the queries, and a link that drills down where they name a service."""
+    """Add the queries."""
     for index, query in enumerate(queries):
         asked = prometheus.Dataquery().expr(query.expr).legend_format(query.legend).ref_id(chr(ord("A") + index))
         if isinstance(panel, tables.Panel):
             asked.format(prometheus_models.PromQueryFormat.TABLE)
         panel.with_target(asked.instant() if isinstance(panel, stat.Panel | tables.Panel) else asked.range())
-    if any("{{service}}" in query.legend for query in queries):
-        panel.data_links([_drill_down()])
     return panel
 
 
-def _drill_down() -> dashboard.DashboardLink:
-    link = dashboard.DashboardLink("Only this service")
-    link.type(models.DashboardLinkType.LINK).url(
-        f"/d/{DASHBOARD_UID}?var-service=${{__field.labels.service}}&${{datasource:queryparam}}&${{__url_time_range}}"
+def alert_list(panel_id: int, title: str, description: str, *, size: Size, alone: bool = False) -> Made[models.Panel]:
+    """Firing alerts of the chosen services, and of the exporter itself, as Grafana lists them, with since when.
+
+    It is no query: series of alerts have neither `job` nor `instance`, by which every query here selects.
+
+    Args:
+        panel_id: Its id.
+        title: Its title.
+        description: What it shows.
+        size: Its place.
+        alone: Only their number.
+    """
+    width, height = size.value
+    options = {
+        "alertInstanceLabelFilter": '{service=~"$service|", alertname!="Watchdog"}',
+        "alertName": "",
+        "dashboardAlerts": False,
+        "datasource": "",
+        "groupBy": [],
+        "groupMode": "default",
+        "maxItems": 50,
+        "showInactiveAlerts": False,
+        "sortOrder": 3,  # by importance
+        "stateFilter": {"error": True, "firing": True, "noData": False, "normal": False, "pending": False},
+        "viewMode": "stat" if alone else "list",
+    }
+    panel = models.Panel(
+        type_val="alertlist",
+        id_val=panel_id,
+        title=title,
+        description=description,
+        datasource=DATASOURCE,
+        grid_pos=models.GridPos(w=width, h=height),
+        options=options,
     )
-    return link
+    return Made(panel)
+
+
+def chosen(panels: Panels, *ids: int) -> Panels:
+    """Take some panels of another dashboard, in this order.
+
+    Raises:
+        KeyError: There is none of that id.
+    """
+    by_id = {panel.build().id_val: panel for panel in panels}
+    return tuple(by_id[each] for each in ids)

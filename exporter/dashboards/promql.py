@@ -31,6 +31,12 @@ def ratio(part: str, whole: str) -> str:
     return f"{part} / ({whole} > 0)"
 
 
-def gone_is_zero(query: str) -> str:
-    """Show 0 where nothing matches: for counts of what is absent on a good day."""
-    return f"{query} or on () vector(0)"
+def gone_is_zero(query: str, label: str = "") -> str:
+    """Show 0 where nothing matches: for counts of what is absent on a good day.
+
+    Args:
+        query: The count.
+        label: Label of it that the legend names; it is `none` where nothing matches, for a line with no name is none.
+    """
+    zero = f'label_replace(vector(0), "{label}", "none", "", "")' if label else "vector(0)"
+    return f"{query} or on () {zero}"

@@ -1,24 +1,38 @@
-"""Redis and Valkey: memory, keys, clients, replicas, clusters."""
+"""The Redis dashboard: memory, commands, clients, persistence, replicas, Sentinels, clusters; Valkey too."""
 
 from __future__ import annotations
 
+from exporter.boards import Board
+from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
 from exporter.dashboards.promql import gone_is_zero, of, ratio, total
 from exporter.metrics import limits
 
-__all__ = ["redis"]
+__all__ = ["board"]
 
 _OK = 'state="ok"'
 
 
-def redis() -> Panels:
-    """What they say of memory, keys, clients, replicas and clusters."""
+def board() -> Content:
+    """Return what it shows."""
+    return Content(
+        Board.REDIS,
+        "Redis",
+        "Memory and what it costs to run short of it, commands, clients, saves, replicas, Sentinels, clusters.",
+        (
+            Row(391, "Memory", _memory()),
+            Row(392, "Commands and clients", _commands()),
+            Row(393, "Persistence", _persistence()),
+            Row(394, "Replicas, Sentinels, clusters", _replicas()),
+        ),
+        kinds=frozenset({"redis"}),
+    )
+
+
+def _memory() -> Panels:
+    """Return what is in use, and what was lost to that."""
     used, most = of("probe_redis_memory_used_bytes"), of("probe_redis_memory_max_bytes")
-    clients = of("probe_redis_connected_clients")
-    usable = of("probe_redis_sentinel_sentinels", 'state="usable"')
-    addresses = of("probe_redis_sentinel_master_address")
-    lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
     return (
         graph(
             87, "Redis memory in use", "Memory in use, of maxmemory; nothing where none is set.", "percentunit",
@@ -34,38 +48,34 @@ def redis() -> Panels:
             ),
         ),
         graph(
-            35, "Redis hits", "Share of key lookups that hit.", "percentunit",
-            Query(f"min by (service, target) ({of('probe_redis_hit_ratio')})", "{{service}} {{target}}"),
-            limit(limits.HIT_RATIO), top=1,
-        ),
-        graph(
             36, "Redis evictions and refusals", "Keys evicted for want of memory, and connections refused.", "ops",
             Query(total("service", of("probe_redis_evicted_keys_total")), "{{service}} evicted"),
             Query(total("service", of("probe_redis_rejected_connections_total")), "{{service}} refused"),
         ),
         graph(
-            91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
-            Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
-            Query(gone_is_zero(f"count by (service) ({lost})"), "{{service}} without a master"),
+            245, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
+            Query(
+                f"max by (service, target) ({of('probe_redis_memory_fragmentation_ratio')})", "{{service}} {{target}}"
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _commands() -> Panels:
+    """Return what is asked, by whom, and with what success."""
+    clients = of("probe_redis_connected_clients")
+    return (
+        graph(
+            35, "Redis hits", "Share of key lookups that hit.", "percentunit",
+            Query(f"min by (service, target) ({of('probe_redis_hit_ratio')})", "{{service}} {{target}}"),
+            limit(limits.HIT_RATIO), top=1,
         ),
         graph(
-            240, "Redis Cluster", "Slots that nobody serves, and nodes that failed, as the node sees it that sees most.",
-            "short",
-            Query(
-                f"16384 - min by (service) ({of('probe_redis_cluster_slots', _OK)})", "{{service}} slots not served"
-            ),
-            Query(f"max by (service, state) ({of('probe_redis_cluster_failed_nodes')})", "{{service}} nodes {{state}}"),
-            Query(
-                f"count by (service) ({of('probe_redis_cluster_ok')} == 0)", "{{service}} nodes that refuse every key"
-            ),
-        ),
-        states(
-            241, "Redis persistence", "Whether the last save, or write of the append-only file, worked.",
-            Query(
-                f"min by (service, target, operation) ({of('probe_redis_persistence_success')})",
-                "{{service}} {{target}} {{operation}}",
-            ),
-            texts=("Failed", "Worked"), size=Size.THIRD,
+            246, "Redis commands", "Commands, new connections, slow commands a second; clients that wait in one.", "short",
+            Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
+            Query(total("service", of("probe_redis_connections_received_total")), "{{service}} connections/s"),
+            Query(total("service", of("probe_redis_slow_commands_total")), "{{service}} slow/s"),
+            Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
         ),
         graph(
             242, "Redis clients", "Clients connected, of those that the server takes.", "percentunit",
@@ -77,6 +87,29 @@ def redis() -> Panels:
             Query(total("service, error", of("probe_redis_error_replies_total")), "{{service}} {{error}}"),
         ),
         graph(
+            248, "Redis CPU", "Cores that a server uses: near 1, its commands wait for each other.", "none",
+            Query(total("service, target", of("probe_redis_cpu_seconds_total")), "{{service}} {{target}}"),
+        ),
+        graph(
+            247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
+            Query(f"max by (service, operation) ({of('probe_redis_canary_seconds')})", "{{service}} {{operation}}"),
+            Query(f"max by (service, event) ({of('probe_redis_latency_event_seconds')})", "{{service}} {{event}}"),
+        ),
+    )  # fmt: skip
+
+
+def _persistence() -> Panels:
+    """Return whether what is written would outlive a restart."""
+    return (
+        states(
+            241, "Redis persistence", "Whether the last save, or write of the append-only file, worked.",
+            Query(
+                f"min by (service, target, operation) ({of('probe_redis_persistence_success')})",
+                "{{service}} {{target}} {{operation}}",
+            ),
+            texts=("Failed", "Worked"), size=Size.THIRD,
+        ),
+        graph(
             244, "Redis since the last save", "Time since the last save that worked, where something was written.", "s",
             Query(
                 f"max by (service, target) (time() - {of('probe_redis_rdb_last_save_timestamp_seconds')} "
@@ -85,17 +118,23 @@ def redis() -> Panels:
             ),
         ),
         graph(
-            245, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
-            Query(
-                f"max by (service, target) ({of('probe_redis_memory_fragmentation_ratio')})", "{{service}} {{target}}"
-            ),
+            249, "Redis saves", "Time that the last save took, and that the server stood still for its fork.", "s",
+            Query(f"max by (service, target) ({of('probe_redis_rdb_last_save_seconds')})", "{{service}} {{target}} save"),
+            Query(f"max by (service, target) ({of('probe_redis_latest_fork_seconds')})", "{{service}} {{target}} fork"),
         ),
+    )  # fmt: skip
+
+
+def _replicas() -> Panels:
+    """Return who follows whom."""
+    usable = of("probe_redis_sentinel_sentinels", 'state="usable"')
+    addresses = of("probe_redis_sentinel_master_address")
+    lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
+    return (
         graph(
-            246, "Redis commands", "Commands, new connections, slow commands a second; clients that wait in one.", "short",
-            Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
-            Query(total("service", of("probe_redis_connections_received_total")), "{{service}} connections/s"),
-            Query(total("service", of("probe_redis_slow_commands_total")), "{{service}} slow/s"),
-            Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
+            91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
+            Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
+            Query(gone_is_zero(f"count by (service) ({lost})", "service"), "{{service}} without a master"),
         ),
         graph(
             250, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",
@@ -124,17 +163,14 @@ def redis() -> Panels:
             Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
         ),
         graph(
-            248, "Redis CPU", "Cores that a server uses: near 1, its commands wait for each other.", "none",
-            Query(total("service, target", of("probe_redis_cpu_seconds_total")), "{{service}} {{target}}"),
-        ),
-        graph(
-            249, "Redis saves", "Time that the last save took, and that the server stood still for its fork.", "s",
-            Query(f"max by (service, target) ({of('probe_redis_rdb_last_save_seconds')})", "{{service}} {{target}} save"),
-            Query(f"max by (service, target) ({of('probe_redis_latest_fork_seconds')})", "{{service}} {{target}} fork"),
-        ),
-        graph(
-            247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
-            Query(f"max by (service, operation) ({of('probe_redis_canary_seconds')})", "{{service}} {{operation}}"),
-            Query(f"max by (service, event) ({of('probe_redis_latency_event_seconds')})", "{{service}} {{event}}"),
+            240, "Redis Cluster", "Slots that nobody serves, and nodes that failed, as the node sees it that sees most.",
+            "short",
+            Query(
+                f"16384 - min by (service) ({of('probe_redis_cluster_slots', _OK)})", "{{service}} slots not served"
+            ),
+            Query(f"max by (service, state) ({of('probe_redis_cluster_failed_nodes')})", "{{service}} nodes {{state}}"),
+            Query(
+                f"count by (service) ({of('probe_redis_cluster_ok')} == 0)", "{{service}} nodes that refuse every key"
+            ),
         ),
     )  # fmt: skip

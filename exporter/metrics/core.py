@@ -48,6 +48,11 @@ SERVICE_UP = gauge(
     "all of them where a service has no vital one.",
     owner=_SERVICE,
 )
+SERVICE_SINCE = gauge(
+    "probe_service_verdict_since_timestamp_seconds",
+    "Unix time since when the service has its verdict, also an unknown one; the exporter's start where it has not changed.",
+    owner=_SERVICE,
+)
 SERVICE_INSTANCES = gauge(
     "probe_service_instances",
     "Instances of the service by verdict, of the probes that decide it.",
@@ -188,8 +193,8 @@ MAX_FDS = gauge("process_max_fds", "Most file descriptors the exporter may open.
 
 CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, OUTAGES, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
-    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_INSTANCES, SERVICE_UNKNOWN, SERVICE_CURRENT,
-    DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
+    MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_SINCE, SERVICE_INSTANCES, SERVICE_UNKNOWN,
+    SERVICE_CURRENT, DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
     LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, TIME, BUILD,
     RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,

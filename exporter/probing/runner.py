@@ -38,6 +38,7 @@ class Outcome:
         phases: Seconds by phase.
         samples: Facts learnt, also those before a failure.
         parts: Optional parts that ran, and how they failed.
+        asked: When parts were asked of which an earlier attempt is told; Unix seconds.
     """
 
     verdict: Verdict
@@ -47,6 +48,7 @@ class Outcome:
     phases: Mapping[Stage, float] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
     parts: Mapping[str, Failure | None] = field(default_factory=dict)
+    asked: Mapping[str, float] = field(default_factory=dict)
 
 
 Unexpected = Callable[[str, Exception], None]
@@ -103,6 +105,7 @@ async def run_probe(
         phases=attempt.phases,
         samples=attempt.samples,
         parts={name: found.bare() if found is not None else None for name, found in attempt.parts.items()},
+        asked=attempt.asked,
     )
 
 

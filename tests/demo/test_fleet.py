@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import re
 import resource
 import subprocess
@@ -21,9 +20,9 @@ import redis
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from exporter.dashboards.build import render
 from exporter.demo.fleet import Options
 from exporter.demo.servers.springboot import SERVICES
+from tests.dashboards.shipped import substituted, targets
 from tests.demo.running import RunningFleet, running
 from tests.waiting import until
 
@@ -252,13 +251,7 @@ def test_the_quick_check_says_that_all_is_well_for_less_than_three_seconds_of_cp
 
 
 def queries() -> dict[str, str]:
-    board = json.loads(render()["hafnium-fleet.json"])
-    found = {}
-    for panel in board["panels"]:
-        for part in panel.get("targets", ()):
-            text = part["expr"].replace("$__rate_interval", "2m").replace("$__range", "5m")
-            found[f"{panel['id']}{part['refId']}"] = re.sub(r"\$(\w+)", ".+", text)
-    return found
+    return {name: substituted(target["expr"]) for name, (_, _, target) in targets().items()}
 
 
 WITH_DATA = (

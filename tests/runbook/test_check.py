@@ -32,7 +32,8 @@ def files(tmp_path: Path) -> Files:
     """A copy of what is shipped, to be spoilt."""
     shutil.copytree(ROOT / "alerts", tmp_path / "alerts")
     (tmp_path / "grafana").mkdir()
-    shutil.copy(ROOT / "grafana" / "hafnium-fleet.json", tmp_path / "grafana")
+    for path in (ROOT / "grafana").glob("*.json"):
+        shutil.copy(path, tmp_path / "grafana")
     shutil.copy(SHIPPED.runbook, tmp_path / "runbook.md")
     alerts = tmp_path / "alerts"
     return Files(
@@ -106,7 +107,7 @@ def test_links_within_the_runbook_lead_somewhere() -> None:
     assert set(re.findall(r"\]\(#([\w-]+)\)", SHIPPED.runbook.read_text())) <= anchors
 
 
-BOARD = "hafnium-fleet.json"
+BOARD = "hafnium-redis.json"
 TABLE = "| ServiceDown | Critical |"
 DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
     "the table has an alert that no rule makes": (
@@ -176,15 +177,15 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
     ),
     "a panel is gone": (
         lambda f: board(f, lambda made: made.update(panels=[p for p in made["panels"] if p["id"] != 87])),  # type: ignore[attr-defined]
-        r"redis\.yml:\d+: RedisMemoryHigh: .*hafnium-fleet\.json has no panel 87", "",
+        r"redis\.yml:\d+: RedisMemoryHigh: .*hafnium-redis\.json has no panel 87", "",
     ),
     "a panel shows another thing": (
-        lambda f: edit_rule(f, "RedisMemoryHigh", "viewPanel=87", "viewPanel=88"),
-        r"RedisMemoryHigh: panel 88 \(Growth of dead letters\) of .*hafnium-fleet\.json shows nothing that it asks for", "",
+        lambda f: edit_rule(f, "RedisMemoryHigh", "viewPanel=87", "viewPanel=91"),
+        r"RedisMemoryHigh: panel 91 \(Redis replicas\) of .*hafnium-redis\.json shows nothing that it asks for", "",
     ),
     "the dashboard has another uid": (
         lambda f: board(f, lambda made: made.update(uid="other")),
-        r"ServiceDown: there is no dashboard hafnium-fleet", "",
+        r"RedisMemoryHigh: there is no dashboard hafnium-redis", "",
     ),
     "the address of the dashboard is relative": (
         lambda f: edit_rule(f, "ServiceDown", "dashboard: http://grafana:3000", "dashboard: "),
@@ -192,7 +193,7 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
     ),
     "a panel asks for what nothing exports": (
         lambda f: edit(f.dashboards / BOARD, "probe_redis_rejected_connections_total", "probe_redis_rejected"),
-        r"hafnium-fleet\.json:\d+: panel 36 \(Redis evictions and refusals\): nothing exports probe_redis_rejected", "",
+        r"hafnium-redis\.json:\d+: panel 36 \(Redis evictions and refusals\): nothing exports probe_redis_rejected", "",
     ),
     "a rule asks for what nothing exports": (
         lambda f: edit_rule(f, "ServiceDown", "probe_service_up", "probe_service_ok"),

@@ -381,6 +381,27 @@ async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> No
         await _status(f"https://127.0.0.1:{address.port}", ssl.create_default_context())
 
 
+@pytest.mark.parametrize("requests", [0, 1, 3], ids=["none", "one", "three"])
+@pytest.mark.parametrize("held", [False, True], ids=["at-once", "in-time"])
+async def test_who_has_said_all_is_answered_and_then_closed(
+    backend: FakeBackend, address: Address, requests: int, held: bool
+) -> None:
+    """As `nc -N` and shell scripts do. The seat of who asks nothing is free at once, not after the time of an idle one."""
+    backend.hold = asyncio.Event() if held else None
+    async with Raw(address) as client:
+        asked = "GET /probe?service=identity&probe=actuator HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        await client.send(asked * requests)
+        client.finish()
+        if backend.hold is not None and requests:
+            while not backend.runs:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * door._ENDING)
+            backend.hold.set()
+        answer = await client.read()
+    assert answer.count(b"HTTP/1.1 200 OK") == requests
+    assert answer.count(b"probe_success 1\n") == requests
+
+
 class _Silent(asyncio.Protocol):
     """An HTTP server's side that does nothing."""
 

@@ -1,19 +1,28 @@
-"""What the cluster says of the services: pods, rollouts, autoscalers, quotas, nodes."""
+"""The Kubernetes dashboard: what the cluster says of the services: pods, rollouts, autoscalers, quotas, nodes."""
 
 from __future__ import annotations
 
+from exporter.boards import Board
+from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Panels, Query, graph
 from exporter.dashboards.promql import gone_is_zero, of, ratio, total
 
-__all__ = ["workloads"]
+__all__ = ["board", "pods"]
 
 
-def workloads() -> Panels:
-    """Pods and what they lack, then what stands around them."""
-    return (*_pods(), *_around())
+def board() -> Content:
+    """Return what it shows."""
+    return Content(
+        Board.KUBERNETES,
+        "Kubernetes",
+        "What the cluster says of the services: pods and what they lack, rollouts, autoscalers, quotas, nodes.",
+        (Row(108, "Pods", pods()), Row(376, "Around them", _around())),
+        kinds=frozenset({"kubernetes"}),
+    )
 
 
-def _pods() -> Panels:
+def pods() -> Panels:
+    """Pods and what they lack."""
     desired = of("probe_kubernetes_replicas", 'state="desired"')
     kills = f"increase({of('probe_kubernetes_oom_kills_total')}[15m])"
     used, most = (
@@ -95,7 +104,7 @@ def _around() -> Panels:
         graph(
             118, "Blind", "Services that the cluster says nothing of, by reason.", "short",
             Query(
-                gone_is_zero(f"count by (reason) ({of('probe_unknown', _CLUSTER)})"), "{{reason}}"
+                gone_is_zero(f"count by (reason) ({of('probe_unknown', _CLUSTER)})", "reason"), "{{reason}}"
             ),
         ),
     )  # fmt: skip

@@ -1,27 +1,38 @@
-"""What the services need: databases, caches, brokers, certificates."""
+"""The PostgreSQL dashboard: connections, sessions, migrations, statements, replication, upkeep, pgbouncer."""
 
 from __future__ import annotations
 
+from exporter.boards import Board
+from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
 from exporter.dashboards.promql import of, ratio, total
-from exporter.dashboards.redis import redis
 from exporter.metrics import limits
 
-__all__ = ["certificates", "dependencies"]
+__all__ = ["board"]
 
 
-def dependencies() -> Panels:
-    """What services say of it, and what it says itself."""
-    components = states(
-        30, "Components", "What each service says of its components: the view from inside.",
-        Query(f"min by (service, component) ({of('probe_actuator_component_up')})", "{{service}} {{component}}"),
-        size=Size.WIDE,
-    )  # fmt: skip
-    return (components, *_postgres(), *redis())
+def board() -> Content:
+    """Return what it shows."""
+    return Content(
+        Board.POSTGRES,
+        "PostgreSQL and Flyway",
+        "Connections and who holds them, sessions that wait, migrations, statements, replication, upkeep, pgbouncer.",
+        (
+            Row(104, "Connections", _connections()),
+            Row(384, "Transactions and locks", _sessions()),
+            Row(385, "Flyway migrations", _migrations()),
+            Row(386, "Statements", _statements()),
+            Row(387, "Replication", _replication()),
+            Row(388, "Upkeep", _upkeep()),
+            Row(389, "pgbouncer", _pgbouncer()),
+        ),
+        kinds=frozenset({"postgres"}),
+    )
 
 
-def _postgres() -> Panels:
+def _connections() -> Panels:
+    """Return how many there are, and who holds them."""
     used = f"sum by (service, target) ({of('probe_postgres_connections')})"
     most = f"max by (service, target) ({of('probe_postgres_usable_connections')})"
     return (
@@ -45,6 +56,12 @@ def _postgres() -> Panels:
             Query(f"max by (service) ({of('probe_postgres_idle_connections_over_1h')})", "{{service}}"),
             limit(limits.IDLE_CONNECTIONS),
         ),
+    )  # fmt: skip
+
+
+def _sessions() -> Panels:
+    """Return what is under way, and what waits."""
+    return (
         graph(
             86, "PostgreSQL transactions and queries", "Age of the longest transaction and query under way.", "s",
             Query(f"max by (service) ({of('probe_postgres_longest_transaction_seconds')})", "{{service}} transaction"),
@@ -70,46 +87,18 @@ def _postgres() -> Panels:
                 "{{service}} behind {{application}}, {{state}}",
             ),
         ),
-        *_replication(),
-        *_statements(),
-        *_pgbouncer(),
-        *_archive(),
         graph(
-            218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
-            "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
-            limit(limits.TRANSACTION_AGE),
+            268, "PostgreSQL sessions that did not end well", "Abandoned, ended by an error or killed; conflicts of replay.",
+            "ops",
+            Query(total("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
+            Query(total("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
         ),
-        graph(
-            219, "PostgreSQL deadlocks and damage", "Deadlocks, and blocks with a wrong checksum.", "ops",
-            Query(total("service", of("probe_postgres_deadlocks_total")), "{{service}} deadlocks"),
-            Query(total("service", of("probe_postgres_checksum_failures_total")), "{{service}} checksums"),
-        ),
-        graph(
-            220, "PostgreSQL buffers", "Share of blocks found in shared buffers.", "percentunit",
-            Query(
-                ratio(
-                    total("service", of("probe_postgres_blocks_hit_total")),
-                    f"({total('service', of('probe_postgres_blocks_hit_total'))}"
-                    f" + {total('service', of('probe_postgres_blocks_read_total'))})",
-                ),
-                "{{service}}",
-            ),
-            top=1,
-        ),
-        graph(
-            221, "PostgreSQL size and temporary files", "Size of the database, and what queries write beside it per second.",
-            "bytes",
-            Query(f"max by (service) ({of('probe_postgres_database_size_bytes')})", "{{service}}"),
-            Query(total("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
-        ),
-        graph(
-            222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
-            Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
-            Query(
-                f"max by (service, holder) ({of('probe_postgres_vacuum_held_back_transactions')})",
-                "{{service}} held back by {{holder}}, transactions",
-            ),
-        ),
+    )  # fmt: skip
+
+
+def _migrations() -> Panels:
+    """Return what Flyway has done, and has not."""
+    return (
         graph(
             89, "Migrations behind or failed",
             "Flyway migrations that failed, by the application and by the table, and databases that lack the newest.",
@@ -148,7 +137,33 @@ def _postgres() -> Panels:
     )  # fmt: skip
 
 
+_FAILED = 'state="FAILED"'
+
+
+def _statements() -> Panels:
+    """Of all statements that are told, by what they are."""
+    what = "service, target, user, database, queryid"
+    text = f"max by ({what}, statement) ({of('probe_postgres_statement_text')})"
+    seconds, calls = (total(what, of(f"probe_postgres_statement_{figure}_total")) for figure in ("seconds", "calls"))
+    told = f" * on ({what}) group_left (statement) {text}"
+    return (
+        graph(
+            260, "PostgreSQL statements: time", "Sessions that a statement keeps busy: seconds that it runs in a second.",
+            "none", Query(f"topk(10, {seconds}{told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            261, "PostgreSQL statements: how long each takes", "Mean time of a call, of the statements that cost most.", "s",
+            Query(f"topk(10, {seconds} / ({calls} > 0){told})", "{{service}} {{statement}}"),
+        ),
+        graph(
+            262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
+            Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
+        ),
+    )  # fmt: skip
+
+
 def _replication() -> Panels:
+    """Return standbys, their lag, and what is kept for them."""
     streaming = 'state="streaming"'
     return (
         graph(
@@ -180,54 +195,78 @@ def _replication() -> Panels:
     )  # fmt: skip
 
 
-def _statements() -> Panels:
-    """Of all statements that are told, by what they are."""
-    what = "service, target, user, database, queryid"
-    text = f"max by ({what}, statement) ({of('probe_postgres_statement_text')})"
-    seconds, calls = (total(what, of(f"probe_postgres_statement_{figure}_total")) for figure in ("seconds", "calls"))
-    told = f" * on ({what}) group_left (statement) {text}"
+def _upkeep() -> Panels:
+    """Return what grows, wears out or was damaged."""
     return (
         graph(
-            260, "PostgreSQL statements: time", "Sessions that a statement keeps busy: seconds that it runs in a second.",
-            "none", Query(f"topk(10, {seconds}{told})", "{{service}} {{statement}}"),
+            218, "PostgreSQL wraparound", "Age of the oldest transaction and multixact that is not frozen, of 2^31.",
+            "short",
+            Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}} transactions"),
+            limit(limits.TRANSACTION_AGE, what="transactions"),
+            Query(f"max by (service) ({of('probe_postgres_oldest_multixact_age')})", "{{service}} multixacts"),
+            limit(limits.MULTIXACT_AGE, what="multixacts"),
         ),
         graph(
-            261, "PostgreSQL statements: how long each takes", "Mean time of a call, of the statements that cost most.", "s",
-            Query(f"topk(10, {seconds} / ({calls} > 0){told})", "{{service}} {{statement}}"),
+            222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
+            Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
+            Query(
+                f"max by (service, holder) ({of('probe_postgres_vacuum_held_back_transactions')})",
+                "{{service}} held back by {{holder}}, transactions",
+            ),
         ),
-        graph(
-            262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
-            Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
-        ),
-    )  # fmt: skip
-
-
-def _archive() -> Panels:
-    return (
         graph(
             266, "PostgreSQL archive", "1 while archiving fails, and files that reach the archive per second.", "none",
             Query(f"max by (service) ({of('probe_postgres_wal_archive_failing')})", "{{service}} fails"),
             Query(total("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
         ),
         graph(
-            267, "PostgreSQL rows", "Rows that are read and written, per second.", "ops",
-            Query(total("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
+            219, "PostgreSQL deadlocks and damage", "Deadlocks, and blocks with a wrong checksum.", "ops",
+            Query(total("service", of("probe_postgres_deadlocks_total")), "{{service}} deadlocks"),
+            Query(total("service", of("probe_postgres_checksum_failures_total")), "{{service}} checksums"),
         ),
         graph(
-            268, "PostgreSQL sessions that did not end well", "Abandoned, ended by an error or killed; conflicts of replay.",
-            "ops",
-            Query(total("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
-            Query(total("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
+            220, "PostgreSQL buffers", "Share of blocks found in shared buffers.", "percentunit",
+            Query(
+                ratio(
+                    total("service", of("probe_postgres_blocks_hit_total")),
+                    f"({total('service', of('probe_postgres_blocks_hit_total'))}"
+                    f" + {total('service', of('probe_postgres_blocks_read_total'))})",
+                ),
+                "{{service}}",
+            ),
+            top=1,
+        ),
+        graph(
+            221, "PostgreSQL size and temporary files", "Size of the database, and what queries write beside it per second.",
+            "bytes",
+            Query(f"max by (service) ({of('probe_postgres_database_size_bytes')})", "{{service}}"),
+            Query(total("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
+        ),
+        graph(
+            267, "PostgreSQL rows", "Rows that are read and written, per second.", "ops",
+            Query(total("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
         ),
     )  # fmt: skip
 
 
 def _pgbouncer() -> Panels:
+    """Return clients and servers of its pools."""
     return (
         graph(
             263, "pgbouncer: clients that wait", "How long the longest wait for a server connection has been going on.", "s",
             Query(f"max by (service, database) ({of('probe_pgbouncer_longest_wait_seconds')})", "{{service}} {{database}}"),
             limit(limits.PGBOUNCER_WAIT),
+        ),
+        graph(
+            270, "pgbouncer: clients, of max_client_conn", "Clients that are connected, of those that are let in.",
+            "percentunit",
+            Query(
+                "max by (service) ("
+                + ratio(of("probe_pgbouncer_client_connections"), of("probe_pgbouncer_max_client_connections"))
+                + ")",
+                "{{service}}",
+            ),
+            limit(limits.PGBOUNCER_CLIENTS_RATIO), top=1,
         ),
         graph(
             264, "pgbouncer: clients", "Clients of the pools, and how many are let in.", "short",
@@ -242,29 +281,5 @@ def _pgbouncer() -> Panels:
                 f"sum by (service, database, state) ({of('probe_pgbouncer_servers')})", "{{service}} {{database}} {{state}}"
             ),
             Query(f"max by (service, database) ({of('probe_pgbouncer_pool_size')})", "{{service}} {{database}} size"),
-        ),
-    )  # fmt: skip
-
-
-_FAILED = 'state="FAILED"'
-
-
-def certificates() -> Panels:
-    """How long they last, and whether they verify."""
-    left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
-    return (
-        graph(
-            50, "Time left", "Time until the first certificate of the served chain expires; below zero it has expired.", "s",
-            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE), size=Size.HALF,
-        ).min(-86400),
-        states(
-            51, "Verified", "Whether the served chain verifies for the name.",
-            Query(f"min by (service, target) ({of('probe_tls_verified')})", "{{service}} {{target}}"),
-            texts=("Not verified", "Verified"), size=Size.HALF,
-        ),
-        states(
-            52, "As in its Secret", "Whether the served certificate is the one in its Kubernetes Secret.",
-            Query(f"min by (service, target, secret) ({of('probe_tls_secret_served')})", "{{target}} {{secret}}"),
-            texts=("Not reloaded", "Served"),
         ),
     )  # fmt: skip

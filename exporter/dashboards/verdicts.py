@@ -1,21 +1,18 @@
-"""What comes first: verdicts, incidents, and why."""
+"""What is up, what is down, since when and why: what several dashboards begin with."""
 
 from __future__ import annotations
 
-from exporter.dashboards.panels import Panels, Query, Scale, Size, graph, number, states, table
+from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, alert_list, graph, number, states, table
 from exporter.dashboards.promql import gone_is_zero, of
 from exporter.metrics.limits import CERTIFICATE
 
-__all__ = ["causes", "verdicts"]
-
-ALERTS = 'ALERTS{alertstate="firing", alertname!="Watchdog", service=~"$service|"}'
+__all__ = ["causes", "incidents", "numbers", "timeline"]
 
 
-def verdicts() -> Panels:
-    """How everything is."""
+def timeline() -> Panels:
+    """Verdicts over time."""
     up, unknown = of("probe_service_up"), of("probe_service_unknown")
     return (
-        *_numbers(up, unknown),
         states(
             1, "Services and dependencies",
             "The confirmed verdict over all instances. Unknown: the exporter cannot tell. Gap: the exporter was not there.",
@@ -24,51 +21,73 @@ def verdicts() -> Panels:
     )  # fmt: skip
 
 
-def _numbers(up: str, unknown: str) -> Panels:
+def numbers() -> Panels:
+    """How many are how."""
+    up, unknown = of("probe_service_up"), of("probe_service_unknown")
     left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
     due = f"({left}) < on (service) group_left () max by (service) ({of(CERTIFICATE.name)})"
     return (
         number(
-            2, "Up", "Services and dependencies that are up.", "short",
-            Query(gone_is_zero(f"count(min by (service) ({up}) == 1)"), "up"),
-        ),
-        number(
             3, "Down", "Services and dependencies with too few instances up.", "short",
-            Query(gone_is_zero(f"count(min by (service) ({up}) == 0)"), "down"), scale=Scale(red=1),
+            Query(gone_is_zero(f"count(min by (service) ({up}) == 0)"), "down"), scale=Scale(bad=1),
         ),
         number(
             9, "Incidents", "Causes that something is down for: each is one page, however much it takes down.", "short",
-            Query(gone_is_zero(f"count(count by (incident) ({of('probe_incident')}))"), "incidents"), scale=Scale(red=1),
+            Query(gone_is_zero(f"count(count by (incident) ({of('probe_incident')}))"), "incidents"), scale=Scale(bad=1),
         ),
+        alert_list(6, "Alerts", "Alerts firing now, without the Watchdog.", size=Size.TILE, alone=True),
         number(
             4, "Unknown", "Services and dependencies of which the exporter cannot tell whether they are up.", "short",
-            Query(gone_is_zero(f"count(count by (service) ({unknown}))"), "unknown"), scale=Scale(yellow=1),
+            Query(gone_is_zero(f"count(count by (service) ({unknown}))"), "unknown"), scale=Scale(warn=1),
         ),
         number(
             5, "Failing", "Targets whose confirmed verdict is down, also where enough others are up.", "short",
             Query(
                 gone_is_zero(f"count(min by (service, probe, target) ({of('probe_success')}) == 0)"), "failing"
             ),
-            scale=Scale(yellow=1),
+            scale=Scale(warn=1),
         ),
         number(
-            6, "Alerts", "Alerts firing now, without the Watchdog.", "short",
-            Query(gone_is_zero(f"count({ALERTS})"), "alerts"), scale=Scale(yellow=1),
+            2, "Up", "Services and dependencies that are up.", "short",
+            Query(gone_is_zero(f"count(min by (service) ({up}) == 1)"), "up"),
         ),
         number(
             7, "Next certificate", "Time until the first certificate expires; below zero it has expired.", "s",
-            Query(f"min({of('probe_ssl_earliest_cert_expiry')}) - time()", "left"), scale=Scale(red=0, falling=True),
+            Query(f"min({of('probe_ssl_earliest_cert_expiry')}) - time()", "left"), scale=Scale(bad=0, falling=True),
         ),
         number(
             19, "To be renewed", "Certificates with less time left than the configuration wants.", "short",
-            Query(gone_is_zero(f"count({due})"), "due"), scale=Scale(yellow=1),
+            Query(gone_is_zero(f"count({due})"), "due"), scale=Scale(warn=1),
+        ),
+    )  # fmt: skip
+
+
+def incidents() -> Panels:
+    """What is down now, since when and why, and what that fires."""
+    # One exporter may have renamed an incident a scrape before another: of two names of a service one is shown.
+    named = f"topk by (service) (1, max by (service, incident) ({of('probe_incident')}))"
+    since = f"(time() - max by (service) ({of('probe_service_verdict_since_timestamp_seconds')}))"
+    down = f"{named} * on (service) group_left () {since}"
+    suspected = f"max by (service, cause, dependency) ({of('probe_suspected_cause')})"
+    return (
+        table(
+            300, "What is down, for how long, and why",
+            "Each service and dependency that is down: its incident, the likely causes, and for how long the verdict has "
+            "been so, as the exporter knows. Services with one incident are one page.", "dtdurations",
+            Query(f"{suspected} * on (service) group_left (incident) ({down}) or on (service) ({down})",
+                  "{{service}} {{incident}} {{cause}} {{dependency}}"),
+            columns=Columns(("service", "incident", "cause", "dependency"), "down for", none="Nothing is down"),
+            size=Size.HALF,
+        ),
+        alert_list(
+            301, "Firing alerts", "Alerts that fire now, those that page first, with since when.", size=Size.HALF
         ),
     )  # fmt: skip
 
 
 def causes() -> Panels:
     """Why something is down, slow or behind, and since when it comes and goes."""
-    incidents = f"count by (incident) (max by (service, incident) ({of('probe_incident')}))"
+    by_incident = f"count by (incident) (max by (service, incident) ({of('probe_incident')}))"
     evidence = f"max by (service, cause, dependency, evidence) ({of('probe_suspected_cause_evidence')})"
     lagging = f"count by (cause) (max by (service, group, cause) ({of('probe_suspected_lag_cause')}))"
     outages = of("probe_outages_total")
@@ -77,21 +96,22 @@ def causes() -> Panels:
         graph(
             80, "What each incident takes down",
             "What is down because of it, itself included, by the cause that the page is named after.", "short",
-            Query(gone_is_zero(incidents), "{{incident}}"),
+            Query(gone_is_zero(by_incident, "incident"), "{{incident}}"),
         ),
         graph(
             8, "Suspected causes",
             "Services that are down or slow, by likely cause: the end of a chain of dependencies, or a reason of their own.",
-            "short", Query(gone_is_zero(f"count by (cause, dependency) ({suspected})"), "{{cause}} {{dependency}}"),
+            "short", Query(gone_is_zero(f"count by (cause, dependency) ({suspected})", "cause"), "{{cause}} {{dependency}}"),
         ),
         graph(
             82, "Why groups are behind", "Consumer groups whose lag is above its limit, by likely cause.", "short",
-            Query(gone_is_zero(lagging), "{{cause}}"),
+            Query(gone_is_zero(lagging, "cause"), "{{cause}}"),
         ),
         table(
             81, "Evidence", "What speaks for each suspected cause now, and the value that was seen.", "short",
             Query(evidence, "{{service}} {{cause}} {{dependency}} {{evidence}}"),
-            columns=("service", "cause", "dependency", "evidence"), size=Size.HALF,
+            columns=Columns(("service", "cause", "dependency", "evidence"), "seen", none="Nothing is suspected"),
+            size=Size.HALF,
         ),
         graph(
             90, "Flapping",

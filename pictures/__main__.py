@@ -1,0 +1,78 @@
+"""`make pictures`: every dashboard during faults, drawn without Grafana, into docs/pictures/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from exporter.dashboards.build import render
+from pictures.data import Source, drawn
+
+ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+WIDTH, ROW, TOP = 1600, 40, 90
+SERVICES = {"service": "signals|case|identity"}
+"""Services that are chosen on a dashboard that is about few."""
+
+
+@click.command()
+@click.option("--prometheus", required=True, help="Address of a Prometheus that scrapes the exporter.")
+@click.option("--minutes", default=15.0, show_default=True, help="How far back is looked.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "pictures", help="Folder of the pictures.")
+@click.argument("boards", nargs=-1)
+def main(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) -> None:
+    """Draw BOARDS, or all."""
+    out.mkdir(parents=True, exist_ok=True)
+    end = time.time() // 15 * 15
+    for name, text in render().items():
+        board = name.removesuffix(".json").partition("-")[2]
+        if boards and board not in boards:
+            continue
+        chosen = {"service": SERVICES["service"]} if board == "service" else {}
+        page = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
+        path = out / f"{board}.png"
+        _photograph(_page(page), path, max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in page["panels"]) * ROW + TOP)
+        empty = [p["title"] for p in page["panels"] if p["type"] not in ("row", "alertlist") and not p["series"]]
+        click.echo(f"{path}: {len(page['panels'])} panels, without data: {', '.join(empty) or 'none'}")
+
+
+def _page(page: dict[str, object]) -> str:
+    uplot = HERE / "uplot"
+    text = (HERE / "page.html").read_text("utf-8")
+    parts = {
+        "__TITLE__": str(page["title"]),
+        "__CSS__": (uplot / "uPlot.min.css").read_text("utf-8"),
+        "__UPLOT__": (uplot / "uPlot.iife.min.js").read_text("utf-8"),
+        "__DATA__": json.dumps(page).replace("</", "<\\/"),
+    }
+    for mark, part in parts.items():
+        text = text.replace(mark, part)
+    return text
+
+
+def _photograph(page: str, path: Path, height: int) -> None:
+    """Take a picture of a page.
+
+    Raises:
+        SystemExit: Chromium made none.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "page.html").write_text(page, "utf-8")
+        command = [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile", f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
+            f"file://{folder}/page.html",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode or not path.is_file():
+        sys.exit(f"chromium made no picture: {done.stderr}")
+
+
+if __name__ == "__main__":
+    main()
