@@ -66,7 +66,8 @@ def _photograph(page: str, path: Path, height: int) -> None:
         (Path(folder) / "page.html").write_text(page, "utf-8")
         command = [
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile", f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
+            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile", f"--screenshot={path.absolute()}",
+            "--virtual-time-budget=4000",
             f"file://{folder}/page.html",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
