@@ -76,8 +76,6 @@ class Repository:
         """Have `make` end with a code from now on."""
         wheel = f'[ "$1" = dist ] && exec {sys.executable} -m shipping.wheel dist'
         self.make.write_text(f'#!/bin/sh\necho "$@" >> {self.calls}\n{wheel}\nexit {code}\n')
-            f'#!/bin/sh\necho "$@" >> {self.calls}\n[ "$1" = dist ] && exec {sys.executable} -m shipping.wheel dist\nexit {code}\n'
-        )
         self.make.chmod(self.make.stat().st_mode | stat.S_IXUSR)
 
     def git(self, *arguments: str) -> str:
