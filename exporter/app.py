@@ -67,6 +67,9 @@ TAKE_OVER_WITHIN = 3.0
 """Seconds within which an exporter that takes over has begun to probe all: nobody has since the one before it ended."""
 
 
+MOST_NAMED = 50
+"""Names that a refusal lists."""
+
 STATE_PATIENCE = 10.0
 """Seconds that a read or a write of the history is waited for."""
 
@@ -172,6 +175,8 @@ class App:
         except TimeoutError:
             path = self._config.server.state_file
             log.warning("%s could not be read within %g s: the history begins anew", path, STATE_PATIENCE)
+        except Exception as error:  # a comfort, for which probing is not to end
+            self._engine.defects.note(Where.HISTORY, "the history could not be read", error)
 
     async def _keep_state(self) -> None:
         """Write the history down every minute, for ever."""
@@ -180,16 +185,34 @@ class App:
             await self._write_state()
 
     async def _write_state(self) -> None:
-        if self._state_file is None:
+        state_file = self._state_file
+        if state_file is None:
             return
         try:
             async with asyncio.timeout(STATE_PATIENCE):
-                await self._state_file.write(await self._engine.dump())
+                await state_file.write(await self._engine.dump())
         except (Unwritten, TimeoutError) as error:
-            log.warning("the history could not be written to %s: %s", self._config.server.state_file, error or "it hangs")
-            self._own.put(m.STATE_OK, {(): 0.0})
+            log.warning("the history could not be written to %s: %s", state_file.path, str(error) or "it hangs")
+            written = False
+        except Exception as error:
+            self._engine.defects.note(Where.HISTORY, "the history could not be written", error)
+            written = False
         else:
-            self._own.put(m.STATE_OK, {(): 1.0})
+            written = True
+        if self._state_file is state_file:  # a reload may have named another meanwhile
+            self._own.put(m.STATE_OK, {(): float(written)})
+
+    def _move_state(self, path: Path | None) -> None:
+        """Keep the history in another file from now on, or in none; what is remembered stays."""
+        before = self._state_file
+        if (before.path if before is not None else None) == path:
+            return
+        if before is not None:
+            before.close()
+            log.info("the history is not written to %s any more", before.path)
+        self._state_file = StateFile(path) if path is not None else None
+        if path is None:
+            self._own.put(m.STATE_OK, {})
 
     async def _open_way(self) -> FollowedFile | None:
         if self._web.config_file is None:
@@ -333,6 +356,7 @@ class App:
             await self._engine.settled()
             if _addresses(config) != _addresses(self._config):
                 log.warning("changes of server.listen and server.health_listen take effect at the next start")
+            self._move_state(config.server.state_file)
             self._config = config
             self._loaded_at = time.time()
             self._error = None
@@ -437,10 +461,11 @@ class App:
     def _target(self, service: str, probe: str, target: str | None) -> TargetState:
         states = self._engine.find(service, probe, target)
         if not states:
-            known = ", ".join(f"{name}/{kind}" for name, kind in self._engine.known())
-            raise UnknownTarget(f"no such target; configured: {known}")
+            known = [f"{name}/{kind}" for name, kind in self._engine.known()]
+            mine = "this exporter probes" if self._sharing.part is not None else "configured"
+            raise UnknownTarget(f"no such target; {mine}: {_some(known)}")
         if len(states) > 1:
-            raise UnknownTarget(f"choose one with target=: {', '.join(state.target.name for state in states)}")
+            raise UnknownTarget(f"choose one with target=: {_some([state.target.name for state in states])}")
         return states[0]
 
     async def _on_demand_run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -474,6 +499,12 @@ class App:
     def _note_load(self) -> None:
         self._own.put(m.RELOAD_OK, {(): 1.0})
         self._own.put(m.RELOAD_TIME, {(): self._loaded_at})
+
+
+def _some(names: list[str]) -> str:
+    """List names; of thousands the first, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "nothing") + more
 
 
 def _addresses(config: Config) -> tuple[Address, Address | None]:

@@ -42,6 +42,8 @@ class Where(StrEnum):
     """A reload raised something else than an error of the configuration."""
     WEB = "web"
     """A connection, a request or the web configuration was dealt with in a way that is not foreseen."""
+    HISTORY = "history"
+    """The history could not be read or written for no fault of its file's."""
     LOOP = "loop"
     """A task or callback that nobody waits for raised."""
 

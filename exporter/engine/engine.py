@@ -14,6 +14,7 @@ from exporter.config.models import Config, Instances, Limits
 from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
+from exporter.engine.asked import Asked
 from exporter.engine.defects import Defects, Where
 from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
@@ -99,6 +100,7 @@ class Engine:
         self._diagnostician = Diagnostician(
             lambda: self._reconciler.services, self._scheduler.hasten, self.defects, self._note_change
         )
+        self._asked = Asked()
         self._spared = 0
         self._troubled_at = -inf
         self.changes = 0
@@ -257,7 +259,10 @@ class Engine:
             return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
 
     async def attempt_on_demand(self, state: TargetState) -> Outcome:
-        """Probe a target now, and return what it came to; likewise."""
+        """Probe a target now, and return what it came to; likewise. It waits for its turn: see `Asked`."""
+        return await self._asked.attempt(state.key, partial(self._attempt_on_demand, state))
+
+    async def _attempt_on_demand(self, state: TargetState) -> Outcome:
         wanted = Wanted(state.target, state.settings)
         probe = await asyncio.to_thread(self._make_probe, wanted)
         try:

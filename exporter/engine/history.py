@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from exporter.verdict import Reason, Stage, Verdict
 
-__all__ = ["BYTES", "MOST_FAILURES", "WINDOWS", "Failed", "History", "Sum", "Window"]
+__all__ = ["BYTES", "MOST_DETAIL", "MOST_FAILURES", "WINDOWS", "Failed", "History", "Sum", "Window"]
 
 MOST_FAILURES = 20
 
@@ -47,6 +47,10 @@ _COUNTS, _TIMES = 3, 2
 """Of a bucket: attempts that were up, down and unknown; seconds of those that were up, together and the longest."""
 
 _MOST_COUNTED = 65_535
+
+_MOST_BACK = 3
+"""So many attempts in a row from before all that a ring holds, and the clock was set back: it begins anew. One alone is a
+clock that was wrong for a moment."""
 
 BYTES = sum(window.buckets for window in WINDOWS) * (_COUNTS * 2 + _TIMES * 4)
 """Of the buckets of one target."""
@@ -110,18 +114,23 @@ class Sum(NamedTuple):
 class _Ring:
     """Buckets of one window; the newest is known by its number since 1970."""
 
-    __slots__ = ("counts", "newest", "times", "window")
+    __slots__ = ("back", "counts", "newest", "times", "window")
 
     def __init__(self, window: Window) -> None:
         self.window = window
         self.newest = 0
+        self.back = 0
         self.counts = array("H", bytes(2 * _COUNTS * window.buckets))
         self.times = array("f", bytes(4 * _TIMES * window.buckets))
 
     def add(self, at: float, verdict: Verdict, seconds: float) -> None:
         bucket = int(at // self.window.width)
         if bucket <= self.newest - self.window.buckets:
-            return  # of a clock that was set back by more than there is room for
+            self.back += 1
+            if self.back < _MOST_BACK:
+                return
+            self.newest = 0  # what was counted by the clock that went wrong is given up: it would hold all else out
+        self.back = 0
         self.turn(bucket)
         place = bucket % self.window.buckets
         count = place * _COUNTS + _PLACES[verdict]

@@ -28,6 +28,7 @@ class OverView(View):
     since: float = Field(description="When it was first found over the limit, and ever since; Unix seconds.")
     measured_at: float = Field(description="When it was measured, Unix seconds.")
     alert: str = Field(description="The alert that is about it.")
+    unless: str = Field(description="When it does not alert although the value is over its limit, for people; mostly empty.")
     section: str = Field(description="Anchor of that alert in the runbook.")
     board: Board = Field(description="Dashboard that shows it.")
     panel: int = Field(description="Panel of that dashboard.")
@@ -58,6 +59,7 @@ def over_view(over: Over, probe: str | None = None, target: str | None = None) -
         since=over.since,
         measured_at=over.at,
         alert=over.alert,
+        unless=limit.unless,
         section=over.section,
         board=limit.panel.board,
         panel=limit.panel.number,

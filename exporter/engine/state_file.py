@@ -1,7 +1,8 @@
 """The history in a file, so that it survives a restart: replaced as a whole, bounded, written beside the event loop.
 
-Its first line says what it is and of which version; each other line is one target. A file that is none of ours, of another
-version, too large, cut off or damaged is told of and left unread: the history then begins anew, and so does the file.
+Its first line says what it is and of which version; each other line is one target. One that is cut off or damaged is told of
+and left unread: the history then begins anew, and so does the file. What is none of ours, or of another version, is neither
+read nor replaced: it is somebody's. One exporter writes a file at a time: whoever holds the lock beside it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -19,8 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from exporter.engine.history import Failed, History
+from exporter.engine.history import MOST_DETAIL, Failed, History
 from exporter.engine.rollup import Key
+from exporter.reading import read_regular
 from exporter.verdict import Reason, Stage, Verdict
 
 __all__ = ["EVERY", "MOST_BYTES", "BadState", "StateFile", "Unwritten"]
@@ -34,6 +38,12 @@ MOST_BYTES = 64 << 20
 """Of the file: some 20,000 targets. What does not fit is left out, and told."""
 
 _FORMAT, _VERSION = "hafnium-exporter history", 1
+
+_MOST_HEAD = 1000
+"""Bytes of a first line of ours, and far more."""
+
+_END_OF_TIME = 253_402_300_800.0
+"""The year 10,000: no calendar goes further, and no clock is as wrong as that."""
 
 _STAGES, _REASONS = {str(stage.value): stage for stage in Stage}, {str(reason.value): reason for reason in Reason}
 
@@ -56,8 +66,15 @@ class StateFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._under_way = False
+        self._lock: int | None = None
+
+    def close(self) -> None:
+        """Let another exporter write the file. One that is under way ends as it would."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     async def load(self) -> dict[Key, History]:
         """Return what the file holds; nothing where there is none yet, or it cannot be used, which is told in the log."""
@@ -66,7 +83,7 @@ class StateFile:
         except FileNotFoundError:
             return {}
         except (BadState, OSError) as error:
-            log.warning("the history in %s is left unread, and begins anew: %s", self._path, error)
+            log.warning("the history in %s is left unread, and begins anew: %s", self.path, error)
             return {}
 
     async def write(self, entries: Iterable[tuple[Key, tuple[list[tuple[int, bytes, bytes]], list[Failed]]]]) -> None:
@@ -90,35 +107,32 @@ class StateFile:
 
         try:
             left_out = await _apart(write)
-        except OSError as error:
+        except (BadState, OSError) as error:
             raise Unwritten(str(error)) from error
         if left_out:
             raise Unwritten(f"of {left_out} targets there was no room in {MOST_BYTES >> 20} MiB")
 
     def _read(self) -> dict[Key, History]:
-        with self._path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_regular(self.path, MOST_BYTES)
         if len(content) > MOST_BYTES:
             raise BadState(f"it is larger than {MOST_BYTES >> 20} MiB")
         head, *lines = content.split(b"\n")
-        try:
-            said = json.loads(head)
-        except (ValueError, RecursionError):
-            said = None
-        if not isinstance(said, dict) or said.get("format") != _FORMAT:
-            raise BadState("it is no file of this exporter; give server.state_file a path of its own")
-        if said.get("version") != _VERSION:
-            raise BadState(f"it is of version {str(said.get('version'))[:20]}, and this exporter reads {_VERSION}")
+        _check_head(head)
         if lines[-2:] != [b'"end"', b""]:
             raise BadState("it is cut off")
         return dict(_entry(line) for line in lines[:-2])
 
     def _write(self, entries: Iterable[tuple[Key, tuple[list[tuple[int, bytes, bytes]], list[Failed]]]]) -> int:
         """Write beside the file and put it in its place; return how many entries there was no room for."""
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        path = Path(os.path.realpath(self.path))  # of a link what it leads to is replaced, in its own file system
+        _check_replaceable(path)
+        self._take_lock(path)
+        beside = path.with_name(f".{path.name}.new")
         left_out, size = 0, 1000
+        with contextlib.suppress(FileNotFoundError):
+            beside.unlink()  # of a writer that was killed
         try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
                 file.write(_line({"format": _FORMAT, "version": _VERSION}))
                 for key, (rings, failures) in entries:
                     line = _line({"key": key, "rings": list(map(_ring, rings)), "failures": list(map(_failed, failures))})
@@ -130,12 +144,51 @@ class StateFile:
                 file.write(b'"end"\n')
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(self._path)
+            beside.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise
         return left_out
+
+    def _take_lock(self, path: Path) -> None:
+        """See to it that nobody else writes. The system lets go of the lock when the process ends, however it does."""
+        if self._lock is not None:
+            return
+        lock = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise BadState("another exporter keeps its history there: each needs a file of its own") from None
+        except OSError as error:
+            os.close(lock)
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise
+        else:
+            self._lock = lock
+
+
+def _check_head(head: bytes) -> None:
+    """Find out whether a file is ours, and of our version, by its first line."""
+    try:
+        said = json.loads(head)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise BadState("it is no file of this exporter; give server.state_file a path of its own")
+    if said.get("version") != _VERSION:
+        raise BadState(f"it is of version {str(said.get('version'))[:20]}, and this exporter reads {_VERSION}: move it away")
+
+
+def _check_replaceable(path: Path) -> None:
+    """See to it that nothing of somebody else's is replaced. What is empty is nothing: a machine that lost its power."""
+    try:
+        head = read_regular(path, _MOST_HEAD)
+    except FileNotFoundError:
+        return
+    if head:
+        _check_head(head.partition(b"\n")[0])
 
 
 async def _apart(work: Callable[[], T]) -> T:
@@ -190,16 +243,20 @@ def _entry(line: bytes) -> tuple[Key, History]:
         rings = [(int(newest), base64.b64decode(counts), base64.b64decode(times)) for newest, counts, times in said["rings"]]
         failures = [_failure(*items) for items in said["failures"]]
         return (service, probe, target), History.loaded(rings, failures)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as error:
+    except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError, binascii.Error) as error:
         raise BadState(f"it is damaged ({type(error).__name__})") from error
 
 
 def _failure(first: Any, last: Any, count: Any, verdict: Any, stage: Any, reason: Any, detail: Any) -> Failed:
     known = stage if stage is None else _STAGES[stage], reason if reason is None else _REASONS[reason]
-    return Failed(float(first), float(last), int(count), Verdict(verdict), *known, _text(detail))
+    first, last = float(first), float(last)
+    if not 0 <= first <= last < _END_OF_TIME:
+        raise ValueError("a time that is none")
+    return Failed(first, last, int(count), Verdict(verdict), *known, _text(detail)[:MOST_DETAIL])
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
+    value.encode()  # half a character, which no page could be made of, is a ValueError
     return value

@@ -274,6 +274,7 @@ CONSUMER_LAG = Limit(
     what="messages of {topic} that {group} has not read",
     unit=Unit.COUNT,
     measure=Gauge(kafka.TOPIC_LAG, by=("group", "topic"), per_target=False),
+    unless="unless it is drained within 30 min at the present rate",
 )
 CONSUMER_LAG_SECONDS = Limit(
     "consumer_lag_seconds",

@@ -23,6 +23,10 @@ LOOK = 1.0
 BEAT = 15.0
 """Seconds of silence after which a line is sent all the same, so that a connection which is gone is found out."""
 
+LIFE = 900.0
+"""Seconds after which a stream ends, and the page asks again: whoever may not see pages any more is told nothing any more,
+and the place of one that is gone without a word is free."""
+
 _HEADERS: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-store"}
 
 
@@ -63,10 +67,11 @@ class Events:
         self._open += 1
         try:
             yield b"retry: 5000\n\n"
-            known, silent = self._backend.edition, 0.0
-            while not self._ending.is_set():
+            known, silent, ends = self._backend.edition, 0.0, asyncio.get_running_loop().time() + LIFE
+            while not self._ending.is_set() and asyncio.get_running_loop().time() < ends:
                 try:
-                    await asyncio.wait_for(self._ending.wait(), LOOK)
+                    async with asyncio.timeout(LOOK):
+                        await self._ending.wait()
                 except TimeoutError:
                     silent += LOOK
                 if self._backend.edition != known:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from exporter.engine.history import BYTES, MOST_FAILURES, WINDOWS, History
 from exporter.engine.history_views import history_view
 from exporter.engine.state_file import StateFile, Unwritten
 from exporter.verdict import Reason, Stage, Verdict
+from tests.waiting import SLACK
 
 HOUR, DAY, WEEK = WINDOWS
 NOW = 1_800_000_000.0
@@ -90,8 +94,27 @@ def test_what_was_before_a_pause_is_not_taken_for_what_came_after() -> None:
 def test_a_clock_that_is_set_back_breaks_nothing(away: float) -> None:
     history = filled()
     history.count(NOW + away, Verdict.UP, 0.01)
-    assert history.sum(HOUR, NOW).up >= 58
+    assert history.sum(HOUR, NOW).up >= 58, "of one attempt by a wrong clock nothing is lost"
     assert history_view(history, NOW + away).windows
+
+
+@pytest.mark.parametrize("away", [-86_400.0, -90 * 86_400.0])
+def test_a_clock_that_was_ahead_does_not_stop_the_history_until_it_is_then(away: float) -> None:
+    """A machine that started with its clock a day ahead, before it was set: from then on it counts what is."""
+    history = History.loaded(*filled().dump())
+    for n in range(30):
+        history.count(NOW + away + n * 60, Verdict.UP, 0.01)
+    assert history.sum(HOUR, NOW + away + 1800).up >= 26
+
+
+def test_what_was_lost_to_a_clock_that_went_wrong_twice_is_nothing() -> None:
+    """One wrong attempt now and then is not three in a row."""
+    history = filled()
+    for n in range(10):
+        history.count(NOW - 90 * 86_400, Verdict.DOWN, 0.01)
+        history.count(NOW + n, Verdict.UP, 0.01)
+    assert history.sum(HOUR, NOW).up >= 58
+    assert history.sum(WEEK, NOW).down == 10
 
 
 async def test_it_survives_a_restart(tmp_path: Path) -> None:
@@ -99,7 +122,8 @@ async def test_it_survives_a_restart(tmp_path: Path) -> None:
     history = filled()
     await file.write([(KEY, history.dump())])
     await file.write([(KEY, history.dump())])
-    assert names(tmp_path) == ["history.json"]
+    assert sorted(names(tmp_path)) == [".history.json.lock", "history.json"]
+    file.close()
     found = await StateFile(tmp_path / "history.json").load()
     assert history_view(found[KEY], NOW) == history_view(history, NOW)
 
@@ -122,6 +146,12 @@ async def test_no_file_yet_is_nothing_to_tell(tmp_path: Path, caplog: pytest.Log
         (lambda content: content.replace(b'"key":["vault"', b'"key":[7', 1), "damaged"),
         (lambda content: content.replace(b'"connect_refused"', b'"nonsense"', 1), "damaged"),
         (lambda content: content.replace(b'"rings":[[', b'"rings":[[-', 1), "damaged"),
+        (lambda content: content.replace(b'"rings":[[', b'"rings":[[1e999, "", ""],[', 1), "damaged"),
+        (lambda content: content.replace(b'"refused at 7740"', b'"\\ud800"', 1), "damaged"),
+        (lambda content: content.replace(b'"failures":[[', b'"failures":[[NaN,', 1), "damaged"),
+        (lambda content: re.sub(rb'"failures":\[\[[0-9.]+,[0-9.]+', b'"failures":[[NaN,NaN', content), "damaged"),
+        (lambda content: re.sub(rb'"failures":\[\[[0-9.]+,[0-9.]+', b'"failures":[[0,1e300', content), "damaged"),
+        (lambda content: re.sub(rb'"failures":\[\[([0-9.]+,[0-9.]+),10', rb'"failures":[[\1,Infinity', content), "damaged"),
     ],
 )  # fmt: skip
 async def test_a_file_that_cannot_be_used_is_told_and_left_unread(
@@ -135,6 +165,83 @@ async def test_a_file_that_cannot_be_used_is_told_and_left_unread(
     with caplog.at_level(logging.WARNING):
         assert await StateFile(path).load() == {}
     assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"root:x:0:0\n", b"\x80" * 5000, b'{"format":"hafnium-exporter history","version":2}\n"end"\n']
+)
+async def test_what_is_somebody_elses_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    """A path that was mistyped, or a file of a newer exporter that was rolled back."""
+    path = tmp_path / "history.json"
+    path.write_bytes(content)
+    with pytest.raises(Unwritten, match=r"no file of this exporter|version 2"):
+        await StateFile(path).write([(KEY, filled().dump())])
+    assert path.read_bytes() == content
+
+
+async def test_one_that_was_cut_off_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "history.json"
+    for content in (b"", b'{"format":"hafnium-exporter history","version":1}\n{"key":["va'):
+        path.write_bytes(content)
+        file = StateFile(path)
+        await file.write([(KEY, filled().dump())])
+        file.close()
+        assert KEY in await StateFile(path).load()
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("put", [_fifo, Path.mkdir, _circle, _endless])
+async def test_what_is_no_file_is_neither_waited_for_nor_replaced(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    path = tmp_path / "history.json"
+    put(path)
+    before = path.lstat()
+    async with asyncio.timeout(10 * SLACK):
+        assert await StateFile(path).load() == {}
+        with pytest.raises(Unwritten):
+            await StateFile(path).write([])
+    assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not Path("/dev/.zero.lock").exists()
+
+
+async def test_of_a_link_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "history.json"
+    path.symlink_to("disk/kept.json")
+    await StateFile(path).write([(KEY, filled().dump())])
+    assert path.is_symlink()
+    assert KEY in await StateFile(tmp_path / "disk/kept.json").load()
+
+
+async def test_a_link_laid_where_it_writes_is_not_followed(tmp_path: Path) -> None:
+    """In a folder that others may write to."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".history.json.new").symlink_to("precious")
+    await StateFile(tmp_path / "history.json").write([(KEY, filled().dump())])
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert KEY in await StateFile(tmp_path / "history.json").load()
+
+
+async def test_two_exporters_with_one_file_are_told_and_harm_neither(tmp_path: Path) -> None:
+    """Both are process 1, each of its container, and share a volume: the second writes once the first has gone."""
+    first, second = StateFile(tmp_path / "history.json"), StateFile(tmp_path / "history.json")
+    await first.write([(KEY, filled().dump())])
+    with pytest.raises(Unwritten, match="another exporter"):
+        await second.write([])
+    assert KEY in await second.load()
+    first.close()
+    await second.write([])
+    assert await second.load() == {}
 
 
 async def test_a_folder_that_is_not_there_is_told_and_harms_nothing(tmp_path: Path) -> None:
