@@ -1,4 +1,4 @@
-"""Attempts on demand: who asks for the same one at the same time shares it; of a target there is one a second at the most."""
+"""Attempts on demand: who asks for the same one at the same time shares it; of a target there is one a second at most."""
 
 from __future__ import annotations
 

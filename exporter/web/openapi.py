@@ -47,7 +47,28 @@ def document(
         ),
         "/api/v1/targets": _get("listTargets", "Targets, filtered.", targets, error, _filters(), missing=True),
         "/api/v1/incidents": _get("listIncidents", "What is down, by cause: each is one page.", incidents, error),
-    }
+        "/events": _other(
+            "get", "listen", "Server-sent events: `change` where what was asked for before is out of date.",
+            "text/event-stream", statuses=("503",),
+        ),
+        "/badge/{name}.svg": _other(
+            "get", "getBadge", "How one service or dependency is, as a picture.", "image/svg+xml", [name],
+            statuses=("404", "503"),
+        ),
+        "/embed/{name}": _other(
+            "get", "getEmbed", "The same with since when, as a page to be framed.", "text/html", [name],
+            statuses=("404", "503"),
+        ),
+        "/probe/now": {
+            "post": {
+                **_other(
+                    "post", "probeNow", "Run one configured probe now, at most once a second a target; a page for people.",
+                    "text/html", statuses=("404", "503"),
+                )["post"],
+                "requestBody": _form("service", "probe", optional=("target",)),
+            }
+        },
+    }  # fmt: skip
     return json.dumps(
         {
             "openapi": "3.1.0",
@@ -92,6 +113,40 @@ def _get(
     responses["503"] = _response("Too many requests at once.", error)
     get = {"operationId": operation, "summary": summary, "parameters": parameters or [], "responses": responses}
     return {"get": get}
+
+
+_REFUSALS = {
+    "403": "Whoever asks may not, or the page that has them ask.",
+    "404": "Nothing has that name.",
+    "503": "Too many at once; Retry-After says when to ask again.",
+}
+
+
+def _other(
+    method: str,
+    operation: str,
+    summary: str,
+    content_type: str,
+    parameters: list[dict[str, Any]] | None = None,
+    *,
+    statuses: tuple[str, ...],
+) -> dict[str, Any]:
+    """Describe what answers with something else than JSON; its refusals are text."""
+    answer = {"description": "What was asked for.", "content": {content_type: {"schema": {"type": "string"}}}}
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    refusals = {status: {"description": _REFUSALS[status], "content": text} for status in ("403", *statuses)}
+    responses = {"200": answer, **refusals}
+    return {method: {"operationId": operation, "summary": summary, "parameters": parameters or [], "responses": responses}}
+
+
+def _form(*required: str, optional: tuple[str, ...]) -> dict[str, Any]:
+    """Describe the fields of a form."""
+    schema = {
+        "type": "object",
+        "required": [*required],
+        "properties": {n: {"type": "string"} for n in (*required, *optional)},
+    }
+    return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
 
 
 def _response(description: str, model: type[BaseModel]) -> dict[str, Any]:

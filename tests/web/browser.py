@@ -131,6 +131,13 @@ class Browser:
         found: dict[str, Any] = await self.evaluate(_MEASURE)
         return found
 
+    async def click(self, selector: str) -> None:
+        """Click on the first that a selector finds, and wait for the page that comes of it."""
+        self._loaded.clear()
+        await self.evaluate(f"document.querySelector({selector!r}).click()")
+        async with asyncio.timeout(_DEADLINE):
+            await self._loaded.wait()
+
     async def evaluate(self, expression: str) -> Any:
         """Return what an expression comes to on the page."""
         answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)

@@ -151,6 +151,8 @@ async def test_the_description_is_true(client: ClientSession, backend: FakeBacke
     document = await get(client, "/openapi.json")
     name = backend.view.services[0].name
     for path, item in document["paths"].items():
+        if not path.startswith("/api/"):
+            continue
         for status, query in (("200", ""), ("400", "?nonsense=1"), ("404", "")):
             if status in item["get"]["responses"]:
                 schema = item["get"]["responses"][status]["content"]["application/json"]["schema"]
@@ -166,3 +168,21 @@ async def test_a_wrong_answer_would_be_noticed(client: ClientSession, backend: F
     wrong = (await backend.fleet()).model_dump(mode="json")
     wrong["services"][0]["targets"][0]["verdict"] = "broken"
     assert not validator.is_valid(wrong)
+
+
+async def test_the_description_of_what_is_no_json_is_true(client: ClientSession, backend: FakeBackend) -> None:
+    """Every endpoint for pages, pictures and streams that it names answers as it says."""
+    document = await get(client, "/openapi.json")
+    others = {path: item for path, item in document["paths"].items() if not path.startswith("/api/")}
+    assert set(others) == {"/events", "/badge/{name}.svg", "/embed/{name}", "/probe/now"}
+    service = backend.view.services[0]
+    known = {"service": service.name, "probe": "actuator", "target": service.targets[0].target}
+    for name, status in ((service.name, "200"), ("nobody", "404")):
+        for path, item in others.items():
+            ((method, described),) = item.items()
+            if status not in described["responses"]:
+                continue
+            data = {**known, "service": name} if "requestBody" in described else None
+            async with client.request(method, path.replace("{name}", name), data=data) as answer:
+                assert str(answer.status) == status, path
+                assert [answer.content_type] == list(described["responses"][status]["content"]), path

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from exporter.engine.limit_views import over_view
 from exporter.engine.prober import Blindness
+from exporter.engine.views import FleetView
 from exporter.limits.entries import HEAP_RATIO
 from exporter.limits.model import Over
 from exporter.values import Address
@@ -218,3 +219,51 @@ async def test_a_page_that_is_open_follows_and_keeps_what_is_unfolded_and_where_
     assert await browser.evaluate("document.querySelector('details.folded').open")
     assert await browser.evaluate("document.activeElement.id") == "q"
     assert browser.complaints == []
+
+
+async def test_a_page_whose_exporter_hangs_says_on_a_phone_too_that_it_is_old_and_of_when(
+    browser: Browser, address: Address, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-open, or stopped: nothing is refused, nothing answers; the page must not go on saying that it is live."""
+    backend.view = database_down()
+    await browser.visit(f"http://{address}/", width=390, height=844, dark=False)
+    clock = await browser.evaluate("document.querySelector('.clock time').textContent")
+    go, fleet = asyncio.Event(), backend.fleet
+
+    async def hang() -> FleetView:
+        await go.wait()
+        return await fleet()
+
+    monkeypatch.setattr(backend, "fleet", hang)
+    async with asyncio.timeout(120):
+        while (says := f"The exporter does not answer: what is shown is of {clock}") not in await browser.first_screen():
+            await asyncio.sleep(0.2)
+    assert await browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    go.set()
+    async with asyncio.timeout(120):
+        while says in await browser.first_screen():
+            await asyncio.sleep(0.2)
+
+
+async def test_whoever_marks_a_command_to_copy_it_keeps_it_and_a_key_stays_where_it_is(
+    browser: Browser, address: Address, backend: FakeBackend
+) -> None:
+    backend.view = database_down()
+    await browser.visit(f"http://{address}/", width=1300, dark=False)
+    await browser.evaluate("document.querySelector('.problem a').focus(); window.was = document.activeElement.href")
+    backend.view = database_down()
+    await browser.evaluate("window.old = document.querySelector('main'); null")
+    async with asyncio.timeout(60):
+        while await browser.evaluate("document.contains(window.old)"):
+            await asyncio.sleep(0.1)
+    assert await browser.evaluate("document.activeElement.href === window.was"), "the focus is on the same link"
+    await browser.evaluate("getSelection().selectAllChildren(document.querySelector('.steps li')); null")
+    backend.view = healthy_fleet()
+    async with asyncio.timeout(60):
+        while "Waits while you mark" not in await browser.evaluate("document.querySelector('[data-live]').textContent"):
+            await asyncio.sleep(0.1)
+    assert await browser.evaluate("getSelection().toString()")
+    await browser.evaluate("getSelection().removeAllRanges()")
+    async with asyncio.timeout(60):
+        while "down" in await browser.evaluate("document.querySelector('h1').textContent"):
+            await asyncio.sleep(0.1)
