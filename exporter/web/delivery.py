@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _PIECE = 262_144
 """Bytes of a large body that are sent in one go."""
 
-_CHEAP = frozenset({"/", "/metrics", "/events", *HEALTH})
+_CHEAP = frozenset({"/", "/metrics", "/events", "/probe/now", *HEALTH})
 """Answers that are made once for all who ask at the same moment, cost nothing, or are counted elsewhere: never too many."""
 
 _HEADERS = {

@@ -26,7 +26,9 @@ class ServerLimits:
         shutdown: How long requests under way may take to end, and as long again to be cancelled.
         line: Longest request line and longest header.
         headers: Most headers of a request.
-        body: Longest body of a request; no endpoint reads one.
+        body: Longest body of a request; `/probe/now` alone reads one.
+        forms: Forms that are being read at once; more get 503.
+        form: How long the body of one may take to come.
     """
 
     connections: int = 512
@@ -42,3 +44,5 @@ class ServerLimits:
     line: int = 8190
     headers: int = 100
     body: int = 65_536
+    forms: int = 16
+    form: float = 3.0

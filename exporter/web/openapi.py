@@ -63,7 +63,7 @@ def document(
             "post": {
                 **_other(
                     "post", "probeNow", "Run one configured probe now, at most once a second a target; a page for people.",
-                    "text/html", statuses=("404", "503"),
+                    "text/html", statuses=("400", "404", "408", "415", "503"),
                 )["post"],
                 "requestBody": _form("service", "probe", optional=("target",)),
             }
@@ -116,6 +116,9 @@ def _get(
 
 
 _REFUSALS = {
+    "400": "It is no form.",
+    "408": "It did not come in time.",
+    "415": "It is of another type.",
     "403": "Whoever asks may not, or the page that has them ask.",
     "404": "Nothing has that name.",
     "503": "Too many at once; Retry-After says when to ask again.",

@@ -15,6 +15,7 @@ from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
 from exporter.web.charts import bars, strip
 from exporter.web.filter import Filter
+from exporter.web.form import Forms
 from exporter.web.on_demand import OnDemand
 from exporter.web.refusal import Refusal, quoted
 from exporter.web.shared import Body, SharedAnswer
@@ -48,12 +49,14 @@ class Pages:
         backend: The daemon.
         worker: Where templates are filled: thousands of targets take longer than the event loop may be held.
         on_demand: Runs probes.
+        forms: Reads forms.
     """
 
-    def __init__(self, backend: Backend, worker: Worker, on_demand: OnDemand) -> None:
+    def __init__(self, backend: Backend, worker: Worker, on_demand: OnDemand, forms: Forms) -> None:
         self._backend = backend
         self._worker = worker
         self._on_demand = on_demand
+        self._forms = forms
         self._one_at_a_time = asyncio.Lock()
         self._status = {refresh: self._shared_status(refresh) for refresh in (0, REFRESH)}
         self._summary: tuple[Hashable, float, tuple[FleetView, Summary]] | None = None
@@ -92,8 +95,8 @@ class Pages:
 
     async def probe_now(self, request: web.Request) -> web.Response:
         """Run one configured probe now, and show what it came to."""
-        form = await request.post()
-        service, probe, target = (str(form.get(name, "")) for name in ("service", "probe", "target"))
+        form = await self._forms.read(request)
+        service, probe, target = (form.get(name, "") for name in ("service", "probe", "target"))
         found = await self._on_demand.run(lambda: self._backend.probe_now(service, probe, target or None))
         about = self._backend.about()
         values = {

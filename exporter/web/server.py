@@ -22,6 +22,7 @@ from exporter.web.delivery import AnswerMiddleware
 from exporter.web.door import Doors, Handler
 from exporter.web.events import Events
 from exporter.web.exposition import Exposition
+from exporter.web.form import Forms
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.listener import Listener
@@ -57,7 +58,8 @@ def make_app(
     middleware = AnswerMiddleware(worker, limits, gate, doors, headers, access.defect)
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
     on_demand = OnDemand(backend, limits)
-    exposition, api, pages = Exposition(backend, on_demand, worker), Api(backend, worker), Pages(backend, worker, on_demand)
+    exposition, api = Exposition(backend, on_demand, worker), Api(backend, worker)
+    pages = Pages(backend, worker, on_demand, Forms(limits))
     events = Events(backend, limits)
     badges = Badges(backend, lambda: access.server().embed_in)
     operations = Operations(backend, lifecycle=access.lifecycle)

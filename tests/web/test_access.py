@@ -164,9 +164,11 @@ async def test_another_sites_page_has_nothing_done(backend: FakeBackend, headers
     async with serving(backend) as client:
         for method, path in (("POST", "/-/reload"), ("GET", "/probe")):
             assert await _status(client, method, path, headers=sent) == status
+        async with client.post("/probe/now", data={"service": "identity", "probe": "actuator"}, headers=sent) as answer:
+            assert answer.status == status
         for path in ("/", "/metrics", "/api/v1/services"):
             assert await _status(client, "GET", path, headers=sent) == 200
-    assert (backend.reloads, len(backend.runs)) == ((1, 1) if status == 200 else (0, 0))
+    assert (backend.reloads, len(backend.runs)) == ((1, 2) if status == 200 else (0, 0))
 
 
 async def test_requests_are_as_many_as_the_file_allows(backend: FakeBackend) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -78,6 +79,9 @@ async def test_a_page_that_is_old_has_no_finding_either(browser: Browser, addres
     backend.view = database_down()
     for width, dark in WINDOWS:
         await browser.visit(f"http://{address}/", width=width, dark=dark)
+        async with asyncio.timeout(60):  # once it is live it says nothing until something happens
+            while await browser.evaluate("document.querySelector('[data-live]').textContent") != "Live":
+                await asyncio.sleep(0.05)
         await browser.evaluate("document.querySelector('[data-live]').textContent = 'The exporter does not answer'")
         await browser.evaluate("document.body.classList.add('stale')")
         assert "The exporter does not answer" in await browser.first_screen()

@@ -28,6 +28,8 @@ __all__ = ["FAULTS"]
 Spoil = Callable[[Path], None]
 """Puts something else in a file's place."""
 
+_HISTORY = "probing goes on, told, and it is left as it is"
+
 _LOADED = "probe_exporter_config_last_reload_successful"
 
 
@@ -409,6 +411,32 @@ _BOMB = b"a: &a [1,1,1,1,1,1,1,1,1]\n" + b"".join(
     b"%c: &%c [%s]\n" % (97 + n, 97 + n, b",".join([b"*%c" % (96 + n)] * 9)) for n in range(1, 12)
 )
 
+
+def _history(spoil: Spoil) -> Callable[[Scene], str]:
+    """Start with something else in the place of the file that keeps the history."""
+
+    def act(scene: Scene) -> str:
+        kept = scene.folder / "history.json"
+        kept.write_bytes(b"mine\n")
+        spoil(kept)
+        before = kept.lstat()
+        server = {"listen": f"127.0.0.1:{scene.daemon.port}", "state_file": str(kept)}
+        scene.start(config=scene.targets.config(server=server))
+        scene.says("is left unread")
+        scene.wait(lambda: scene.value("probe_exporter_state_file_last_write_successful") == 0, 90, "it is told")
+        scene.says("the history could not be written")
+        after = kept.lstat()
+        scene.holds((after.st_ino, after.st_mode) == (before.st_ino, before.st_mode), "it was replaced")
+        scene.settled()
+        return "every verdict right; told at the start and after a minute, and left as it is"
+
+    return act
+
+
+def _as_it_is(_path: Path) -> None:
+    """Leave it."""
+
+
 FAULTS = (
     Fault("start-no-file", "there is no configuration at the start", _LINE, _starts_not(_gone, "exporter.yml")),
     Fault("start-folder", "the configuration is a folder", _LINE, _starts_not(_folder, "exporter.yml")),
@@ -441,6 +469,9 @@ FAULTS = (
     Fault("secret-rotated", "the password is another, and its file follows later", f"{_UNKNOWN}; then up, without a reload",
           _secret_rotated, quick=True),
     Fault("secret-open", "others may read and write the password's file", "a warning with its name", _secret_open),
+    Fault("history-foreign", "somebody else's file is in the history's place", _HISTORY, _history(_as_it_is)),
+    Fault("history-pipe", "a FIFO is in the history's place", _HISTORY, _history(_pipe)),
+    Fault("history-folder", "a folder is in the history's place", _HISTORY, _history(_folder)),
     Fault("web-half", "the web configuration is written halfway", "what was read stays in use, told",
           _web(_written(b"http_server_config: {headers: "))),
     Fault("web-gone", "the web configuration has gone", "the same", _web(_gone)),
