@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,19 +31,21 @@ def main(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) ->
     """Draw BOARDS, or all."""
     out.mkdir(parents=True, exist_ok=True)
     end = time.time() // 15 * 15
+    pages: dict[str, dict[str, Any]] = {}
     for name, text in render().items():
         board = name.removesuffix(".json").partition("-")[2]
         if boards and board not in boards:
             continue
         chosen = {"service": SERVICES["service"]} if board == "service" else {}
-        page = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
+        pages[board] = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
+    for board, page in pages.items():
         path = out / f"{board}.png"
         _photograph(_page(page), path, max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in page["panels"]) * ROW + TOP)
         empty = [p["title"] for p in page["panels"] if p["type"] not in ("row", "alertlist") and not p["series"]]
         click.echo(f"{path}: {len(page['panels'])} panels, without data: {', '.join(empty) or 'none'}")
 
 
-def _page(page: dict[str, object]) -> str:
+def _page(page: dict[str, Any]) -> str:
     uplot = HERE / "uplot"
     text = (HERE / "page.html").read_text("utf-8")
     parts = {
@@ -66,7 +69,8 @@ def _photograph(page: str, path: Path, height: int) -> None:
         (Path(folder) / "page.html").write_text(page, "utf-8")
         command = [
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile", f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
+            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile",
+            f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
             f"file://{folder}/page.html",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -75,7 +75,6 @@ class Size(Enum):
     HALF = (12, 8)
     WIDE = (24, 9)
     LOW = (24, 5)
-    TALL = (24, 12)
 
 
 @dataclass(frozen=True, slots=True)

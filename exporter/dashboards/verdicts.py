@@ -117,7 +117,14 @@ def causes() -> Panels:
             90, "Flapping",
             "Within 15 minutes: how often each service's verdict changed as Prometheus saw it, and how often an instance "
             "went down, seen or not.", "short",
-            Query(f"max by (service) (changes({of('probe_service_up')}[15m]))", "{{service}} changed"),
-            Query(f"sum by (service, target) (increase({outages}[15m]))", "{{service}} {{target}} down"), size=Size.HALF,
+            Query(
+                gone_is_zero(f"max by (service) (changes({of('probe_service_up')}[15m])) > 0", "service"),
+                "{{service}} changed",
+            ),
+            Query(
+                gone_is_zero(f"sum by (service, target) (increase({outages}[15m])) > 0", "service"),
+                "{{service}} {{target}} down",
+            ),
+            size=Size.HALF,
         ),
     )  # fmt: skip

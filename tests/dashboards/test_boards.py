@@ -120,7 +120,7 @@ def test_windows_follow_the_time_that_is_looked_at(name: str) -> None:
     _, panel = panels()[name]
     asked = re.sub(r'"[^"]*"', "", " ".join(target["expr"] for target in panel.get("targets", ())))
     windows = set(re.findall(r"\[([^\]]*)\]", asked))
-    assert windows <= FIXED.get(panel["id"], {"$__rate_interval", "$__range"})
+    assert windows <= FIXED.get(panel["id"], {"$__rate_interval", "$__range", "$__range:15s"})
 
 
 def test_every_threshold_of_the_configuration_is_drawn_where_its_value_is() -> None:
