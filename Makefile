@@ -15,6 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 export TMPDIR := $(CURDIR)/.cache/tmp
 export XDG_CACHE_HOME := $(CURDIR)/.cache/xdg
 export XDG_CONFIG_HOME := $(CURDIR)/.cache/xdg
+# The theme's notice about MkDocs 2, which is not used here.
+export NO_MKDOCS_2_WARNING := 1
 # Most tests wait rather than work: more workers than cores.
 export WORKERS ?= 4
 PYTEST = mkdir -p $(TMPDIR) && PYTHON=$(BIN)/python scripts/test
@@ -61,7 +63,7 @@ e2e: $(STAMP) debian ## over fifty faults and the pages they lead to, as shipped
 	@$(BIN)/python -m tests.e2e $(ARGS)
 
 .PHONY: check
-check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date
+check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated files up to date, the site's links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -74,6 +76,21 @@ check: $(STAMP) debian ## ruff, mypy strict, import layers, promtool, generated 
 	$(BIN)/hafnium-exporter alerts build --check
 	$(BIN)/hafnium-exporter runbook check --config config/exporter.yml
 	$(BIN)/python -m exporter.docgen --check
+	$(BIN)/mkdocs build
+	$(BIN)/python -m shipping.audit
+
+.PHONY: site
+site: $(STAMP) ## the documentation as a site, in .cache/site; it opens from there
+	@$(BIN)/mkdocs build
+	@echo "file://$(CURDIR)/.cache/site/index.html"
+
+.PHONY: dist
+dist: $(STAMP) ## wheel and source, in dist/
+	@$(BIN)/python -m hatchling build -d dist
+
+.PHONY: release
+release: $(STAMP) ## say what a release would be: VERSION=1.2.3; ARGS=--really makes it
+	@$(BIN)/python -m house.release $(VERSION) $(ARGS)
 
 .PHONY: generate
 generate: $(STAMP) ## write the metric reference, the JSON Schema, the alerts and the dashboards from code
@@ -94,18 +111,54 @@ bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: wheel
+wheel: $(STAMP) ## the wheel and the sdist, made twice and compared, into dist/
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m shipping.wheel dist
+
+.PHONY: sbom
+sbom: $(STAMP) ## what is shipped, in CycloneDX, and its licences, into dist/
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m shipping.sbom dist
+
+ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
+IMAGE ?= hafnium-exporter
+BASE ?= $(shell sed -n 's/^ARG BASE=//p' Dockerfile)
+
+.PHONY: image
+image: ## the image, by docker, podman or buildah; IMAGE=name:tag BASE=other@sha256:...
+	@[ -n "$(ENGINE)" ] || { echo "no docker, podman or buildah here" >&2; exit 1; }
+	@[[ "$(BASE)" =~ @sha256:[0-9a-f]{64}$$ ]] || { echo "BASE=$(BASE) is not pinned: it must end in @sha256:..." >&2; exit 1; }
+	@$(ENGINE) build --build-arg BASE=$(BASE) --build-arg REVISION=$(shell git rev-parse HEAD) --tag $(IMAGE) \
+	  $(if $(filter buildah,$(ENGINE)),--format docker) .
+
+.PHONY: image-check
+image-check: $(STAMP) debian ## the image, built without an engine on a Debian, and run read-only and without rights
+	@$(PYTEST) tests/shipping/test_image.py
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## fuzz every parser of what others write, by coverage; ARGS="resp yaml --seconds 600"
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m fuzz $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) debian ## the attempts of a day in 19 minutes: does anything grow, fall or stall? ARGS="--seconds 60"
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP) debian ## over ninety faults of the exporter itself, and what users see: docs/faults.md; ARGS="frozen killed"
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-  --no-emit-index-url pyproject.toml scripts/build-requirements.in
+  --no-emit-index-url
 
 .PHONY: lock
-lock: ## resolve both locks anew (needs uv)
-	$(COMPILE) --all-extras --output-file requirements.lock
-	$(COMPILE) --constraint requirements.lock --output-file requirements.serve.lock
+lock: ## resolve the locks anew (needs uv): all, what is shipped, what builds it
+	$(COMPILE) pyproject.toml scripts/build-requirements.in --all-extras --output-file requirements.lock
+	$(COMPILE) pyproject.toml --constraint requirements.lock --output-file requirements.serve.lock
+	echo hatchling | $(COMPILE) - --constraint requirements.lock --output-file requirements.build.lock
 
 .PHONY: clean
 clean: ## remove everything that was made here

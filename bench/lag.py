@@ -38,6 +38,9 @@ ROUNDS = 3
 
 INTERVAL = 20.0
 
+SCRAPES = 20
+"""Scrapes that are measured, one after the other, while no attempt is under way."""
+
 _LAG = re.compile(
     r'^probe_kafka_consumer_group_lag\{[^}]*group="([^"]*)",topic="([^"]*)",partition="([^"]*)"\} (\S+)$', re.MULTILINE
 )
@@ -78,7 +81,8 @@ class LagCost:
         size: How much there was.
         lags: Lags that the daemon exports.
         equal: Whether they are all those that the tool prints, and the same.
-        cpu: CPU seconds of a round, the whole daemon.
+        attempt: CPU seconds of an attempt, the whole daemon, while nobody scrapes.
+        scrape: CPU seconds of a scrape, the whole daemon, while no attempt is under way.
         wall: Seconds that an attempt takes.
         peak: Resident MiB of the daemon at the highest.
         tool_cpu: CPU seconds of the tool.
@@ -88,11 +92,17 @@ class LagCost:
     size: Size
     lags: int
     equal: bool
-    cpu: float
+    attempt: float
+    scrape: float
     wall: float
     peak: float
     tool_cpu: float
     tool_wall: float
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of a round: an attempt and a scrape. A peer that reads as it is scraped does both at once."""
+        return self.attempt + self.scrape
 
     @property
     def ratio(self) -> float:
@@ -112,9 +122,12 @@ def measure_lag(folder: Path, size: Size) -> LagCost:
     with kafka_cluster(folder / f"kafka-{size.groups}", 1) as cluster:
         asyncio.run(_fill(cluster, size))
         with _daemon(folder, cluster) as (pid, listen):
-            before, spent = _wait_for_rounds(listen, 1), cpu_seconds(pid)
-            after = _wait_for_rounds(listen, 1 + ROUNDS)
+            before = _wait_for_rounds(listen, 1)
+            spent = cpu_seconds(pid)
+            time.sleep(ROUNDS * INTERVAL)
             cpu = cpu_seconds(pid) - spent
+            after = _rounds(listen)
+            scrape = _cost_of_scrapes(pid, listen)
             peak = int(_PEAK.findall(Path(f"/proc/{pid}/status").read_text())[0]) / 1024
             lags = {(group, topic, number): float(lag) for group, topic, number, lag in _LAG.findall(_scrape(listen))}
         used, began = _children(), time.monotonic()
@@ -125,7 +138,8 @@ def measure_lag(folder: Path, size: Size) -> LagCost:
         size=size,
         lags=len(lags),
         equal=lags == theirs,
-        cpu=cpu / rounds,
+        attempt=cpu / rounds,
+        scrape=scrape,
         wall=(after["sum"] - before["sum"]) / rounds,
         peak=peak,
         tool_cpu=tool_cpu,
@@ -203,17 +217,40 @@ def _scrape(listen: int) -> str:
         return str(answer.read().decode())
 
 
+def _rounds(listen: int) -> Mapping[str, float]:
+    """Return how many attempts are done, and the seconds that they took."""
+    found = {"count": 0.0, "sum": 0.0}
+    for what, value in _RUNS.findall(_scrape(listen)):
+        found[what] += float(value)
+    return found
+
+
 def _wait_for_rounds(listen: int, count: int) -> Mapping[str, float]:
-    """Wait until so many attempts are done; return how many, and the seconds that they took."""
+    """Wait until so many attempts are done, and return as `_rounds` does."""
     deadline = time.monotonic() + 3 * INTERVAL * (count + 1)
     while time.monotonic() < deadline:
-        found = {"count": 0.0, "sum": 0.0}
-        for what, value in _RUNS.findall(_scrape(listen)):
-            found[what] += float(value)
+        found = _rounds(listen)
         if found["count"] >= count:
             return found
         time.sleep(1)
     raise RuntimeError(f"{found['count']:.0f} attempts are done, and not {count}")
+
+
+def _cost_of_scrapes(pid: int, listen: int) -> float:
+    """Return the CPU seconds of a scrape, of those between two attempts.
+
+    Raises:
+        RuntimeError: They take so long that an attempt always comes between.
+    """
+    for _ in range(ROUNDS):
+        rounds = _wait_for_rounds(listen, int(_rounds(listen)["count"]) + 1)  # one has just ended
+        spent = cpu_seconds(pid)
+        for _ in range(SCRAPES):
+            _scrape(listen)
+        cost = (cpu_seconds(pid) - spent) / SCRAPES
+        if _rounds(listen) == rounds:
+            return cost
+    raise RuntimeError(f"{SCRAPES} scrapes take longer than the {INTERVAL:g} s between two attempts")
 
 
 def print_lag(costs: list[LagCost]) -> None:
@@ -225,7 +262,9 @@ def print_lag(costs: list[LagCost]) -> None:
         )
         same = "the same as" if cost.equal else "NOT the same as"
         click.echo(f"  lags               {cost.lags:8,}      {same} kafka-consumer-groups prints")
-        click.echo(f"  hafnium-exporter   {cost.cpu:8.2f} s    CPU of a round, whole daemon; {cost.wall:.2f} s long")
+        click.echo(f"  hafnium-exporter   {cost.cpu:8.2f} s    CPU of a round, whole daemon: an attempt and a scrape")
+        click.echo(f"  an attempt         {cost.attempt:8.2f} s    CPU, while nobody scrapes; {cost.wall:.2f} s long")
+        click.echo(f"  a scrape           {cost.scrape:8.3f} s    CPU, while no attempt is under way")
         click.echo(f"  the tool           {cost.tool_cpu:8.2f} s    CPU; {cost.tool_wall:.2f} s long")
         click.echo(f"  ratio              {cost.ratio:8.2f}      at most {MAX_RATIO}")
         click.echo(f"  at its highest     {cost.peak:8.0f} MiB  at most {MAX_MEMORY_MIB}")

@@ -149,7 +149,14 @@ class App:
             return None
         self._own.put(m.WEB_RELOAD_OK, {(): 1.0})
         path = self._web.config_file
-        return await asyncio.to_thread(FollowedFile, path, lambda ok: self._own.put(m.WEB_RELOAD_OK, {(): float(ok)}))
+
+        def told(ok: bool) -> None:
+            self._own.put(m.WEB_RELOAD_OK, {(): float(ok)})
+
+        return await asyncio.to_thread(FollowedFile, path, told, self._web_defect)
+
+    def _web_defect(self, what: str, error: Exception) -> None:
+        self._engine.defects.note(Where.WEB, what, error)
 
     async def _open_doors(self, stack: AsyncExitStack) -> None:
         way = self._way
@@ -158,6 +165,7 @@ class App:
             server=lambda: self._config.server,
             turned=partial(_count, self._refused),
             closed=partial(_count, self._closed),
+            defect=self._web_defect,
             lifecycle=self._web.lifecycle,
         )
         if way is not None:
@@ -168,7 +176,7 @@ class App:
         log.info("listening on %s: %s", self._listen, spoken)
         health = self._config.server.health_listen
         if health is not None:
-            await stack.enter_async_context(serve_health(self, health))
+            await stack.enter_async_context(serve_health(self, health, defect=self._web_defect))
             log.info("listening on %s: health alone", health)
 
     async def _answer_those_who_wait(self) -> None:
@@ -337,6 +345,7 @@ class App:
         self._sharing.publish()
         self._own.put(m.REFUSED, {(why,): float(number) for why, number in self._refused.items()})
         self._own.put(m.CLOSED, {(why,): float(number) for why, number in self._closed.items()})
+        self._own.put(m.TIME, {(): time.time()})
         self._own.put(m.LOG_DROPPED, {(): float(self._web.log_dropped())})
         return self._store.parts(openmetrics=openmetrics, of_services=of_services)
 
@@ -394,6 +403,7 @@ class App:
             "config_error": self._error,
             "runbook": self._config.links.runbook,
             "dashboard": self._config.links.dashboard,
+            "prober": self._engine.prober(),
             "sharing": SharingView(**asdict(part)) if part is not None else None,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import queue
@@ -54,6 +55,9 @@ class LogThread:
         level: The least level that is written.
         descriptor: Where to: a file descriptor, since a stream's lock would be held while it waits, also at the end of
             the process.
+
+    Raises:
+        OSError: No thread can be started.
     """
 
     def __init__(self, level: int | str, descriptor: int = 2) -> None:
@@ -63,10 +67,13 @@ class LogThread:
         self._descriptor = descriptor
         self._lost = 0
         self._ended = Event()
+        try:
+            Thread(target=self._write, name="log", daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, f"no thread can be started to write the log: {error}") from None
         root = logging.getLogger()
         root.setLevel(level)
         root.addHandler(self._handler)
-        Thread(target=self._write, name="log", daemon=True).start()
 
     @property
     def dropped(self) -> int:

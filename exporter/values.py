@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from exporter.parsing import DURATION_PATTERN, Address, format_duration, is_host, parse_address, parse_duration
+from exporter.reading import read_regular
 
 __all__ = [
     "LABEL_NAME",
@@ -103,14 +105,21 @@ DnsName = Annotated[str, AfterValidator(_check_dns_name)]
 """A name that can be looked up, absolute or not."""
 
 
+MOST_OF_SECRET = 1 << 20
+"""Bytes of a secret: no password or token comes near."""
+
+
 def read_secret(path: Path) -> str:
     """Read a secret from a file, without its final newline. Blocking: call it from a thread.
 
     Raises:
-        OSError: The file cannot be read.
+        OSError: The file cannot be read, is no regular file, or is larger than any secret.
         ValueError: The file is empty or not UTF-8.
     """
-    secret = path.read_text("utf-8").rstrip("\r\n")
+    raw = read_regular(path, MOST_OF_SECRET)
+    if len(raw) > MOST_OF_SECRET:
+        raise OSError(errno.EFBIG, "it is too large for a secret")
+    secret = raw.decode().rstrip("\r\n")
     if not secret:
         raise ValueError(f"{path}: the secret file is empty")
     return secret

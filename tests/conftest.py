@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fixtures.valkeys",
     "tests.fixtures.control_plane",
     "tests.fixtures.deployers",
+    "tests.fixtures.image",
     "tests.fixtures.keycloak",
     "tests.fixtures.springboot",
     "tests.conformance.subjects",

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 GROUPS = {
     "demo": ("tests/demo/test_fleet.py",),
     "jvm": ("tests/conformance/", "tests/auth/test_keycloak.py", "tests/probes/test_oidc.py"),
-    "rules": ("tests/alerts/test_cases.py", "tests/alerts/test_pages.py", "tests/alerts/test_versions.py"),
+    "rules": (
+        "tests/alerts/test_cases.py",
+        "tests/alerts/test_kafka_broker.py",
+        "tests/alerts/test_pages.py",
+        "tests/alerts/test_versions.py",
+    ),
     "simulator": ("tests/springboot/test_endpoints.py", "tests/springboot/test_faults.py"),
     "control plane": (
         "tests/kubernetes/",
@@ -28,22 +33,25 @@ GROUPS = {
     "kafka 4": ("tests/kafka/newer/",),
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
+    "image": ("tests/shipping/test_image.py",),
+    "shipping": ("tests/shipping/test_sbom.py", "tests/shipping/test_wheel.py"),
     "faults": ("tests/demo/test_faults.py",),
+    "soak": ("tests/soak/test_soak.py",),
     "e2e": ("tests/e2e/test_matrix.py",),
 }
 """Tests that one worker runs, by how their names begin; the group that takes longest comes first."""
 
 HEAVY = frozenset(
     {
-        "boot_fleet", "apache_kafka", "deployers", "kafkas", "keycloak", "own_control_plane", "results_on_kubernetes",
-        "secured", "spring_fleet", "tools",
+        "boot_fleet", "apache_kafka", "deployers", "image", "kafkas", "keycloak", "own_control_plane",
+        "results_on_kubernetes", "secured", "spring_fleet", "tools",
     }
 )  # fmt: skip
 """Fixtures that take seconds of CPU to start, or minutes to build: only for tests of a group."""
 
 LONG = (
-    "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/web/test_browser.py",
-    "tests/ownership/test_exporters.py",
+    "tests/faults/", "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
+    "tests/web/test_browser.py", "tests/ownership/test_exporters.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 

@@ -128,6 +128,8 @@ class MigrationReader:
             self._question.done()
             self._found = await self._ask(attempt, turn)
             self._samples = samples_of(self._found) if isinstance(self._found, list) else {}
+        elif self._found is not None:
+            attempt.note_asked("flyway", self._question.at)
         self._question.passed()
         match self._found:
             case None:  # not asked yet; not exposed, or not to us: nothing that could be mended here

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
-from exporter.alerts.promql import below, lowest
+from exporter.alerts.promql import lowest, measured, over
 from exporter.alerts.texts import first
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = ["groups"]
 
 _KINDS = frozenset({"tls", "actuator", "oidc"})
-_LIMIT = "probe_ssl_cert_validity_seconds_limit"
+_LIMIT = limits.CERTIFICATE.family.name
 _KEPT = "The hour's window holds the fact while the endpoint is down."
 
 
@@ -19,16 +20,12 @@ def groups(options: Options) -> tuple[Group, ...]:
     return (Group("certificates", (expiring(options), expired(options), not_reloaded(options))),)
 
 
-def _left() -> str:
-    return f"({lowest('probe_ssl_earliest_cert_expiry', '1h', 'target')} - time())"
-
-
 def expiring(options: Options) -> Alert:
     """Build CertificateExpiring."""
     return Alert(
-        name="CertificateExpiring",
+        name=limits.CERTIFICATE.alert,
         severity=Severity.WARNING,
-        expr=below(f"({_left()} >= 0)", _LIMIT, options),
+        expr=over(limits.CERTIFICATE, options, f"({measured(limits.CERTIFICATE.measure, options)} >= 0)"),
         wait="5m",
         summary="The certificate of {{ $labels.service }} expires in {{ $value | humanizeDuration }}",
         description=(
@@ -41,8 +38,8 @@ def expiring(options: Options) -> Alert:
             )
             + ". One that was renewed on disk and not loaded counts as the old one, since that is served."
         ),
-        action="Renew certificates",
-        panel=Panel(Board.CERTIFICATES, 50),
+        action=limits.CERTIFICATE.action,
+        panel=limits.CERTIFICATE.panel,
         meaning="a served certificate has less time left than its threshold",
         team=Team.SECOPS,
         comment=f"{_KEPT} One that has expired is the next rule's, so that nothing stops in between.",
@@ -50,12 +47,12 @@ def expiring(options: Options) -> Alert:
     )
 
 
-def expired(_options: Options) -> Alert:
+def expired(options: Options) -> Alert:
     """Build CertificateExpired."""
     return Alert(
-        name="CertificateExpired",
+        name=limits.CERTIFICATE.spent,
         severity=Severity.CRITICAL,
-        expr=f"{_left()} < 0",
+        expr=f"{measured(limits.CERTIFICATE.measure, options)} < 0",
         wait="1m",
         summary="The certificate of {{ $labels.service }} has expired",
         description=(
@@ -67,8 +64,8 @@ def expired(_options: Options) -> Alert:
             )
             + ": clients that check it refuse to connect."
         ),
-        action="Renew certificates",
-        panel=Panel(Board.CERTIFICATES, 50),
+        action=limits.CERTIFICATE.action,
+        panel=limits.CERTIFICATE.panel,
         meaning="a served certificate has expired; in one page with ServiceDown where clients are refused",
         team=Team.SECOPS,
         comment=_KEPT,

@@ -38,6 +38,9 @@ def groups(options: Options) -> tuple[Group, ...]:
                 config_rejected(options),
                 web_config_rejected(options),
                 defect(),
+                restarting(options),
+                clock_wrong(),
+                log_lost(),
                 *_schedule(options),
                 watchdog(),
             ),
@@ -236,6 +239,70 @@ def defect() -> Alert:
         meaning="an unexpected exception within 15 min: always a bug",
         labels=_ITSELF,
         comment="A bug is for those who mend it, not for those who are on call: what it costs of verdicts other alerts say.",
+    )
+
+
+def restarting(options: Options) -> Alert:
+    """Build ExporterRestarting."""
+    return Alert(
+        name="ExporterRestarting",
+        severity=Severity.WARNING,
+        expr=f'max by (job, instance) (changes(process_start_time_seconds{{job="{options.job}"}}[15m])) > 2',
+        wait="0s",
+        summary="The exporter starts again and again",
+        description=(
+            "The exporter at {{ $labels.instance }} has been started anew {{ $value }} times within 15m. Each time verdicts "
+            "begin anew, and what was about to be confirmed is not."
+        ),
+        action="Read why it ended: its log, `kubectl describe pod` (OOMKilled, a failing probe), `journalctl`",
+        panel=Panel(Board.EXPORTER, 291),
+        meaning="it was started anew three times within 15 min",
+        labels=_ITSELF,
+        comment="Up for long enough between two ends, ExporterDown never sees it.",
+    )
+
+
+CLOCK = "abs(timestamp(probe_exporter_time_seconds) - probe_exporter_time_seconds) > 30"
+"""That the clock of an exporter is not Prometheus'."""
+
+
+def clock_wrong() -> Alert:
+    """Build ExporterClockWrong."""
+    return Alert(
+        name="ExporterClockWrong",
+        severity=Severity.WARNING,
+        expr=f"max by (job, instance) ({CLOCK})",
+        wait="2m",
+        summary="The exporter's clock is not Prometheus'",
+        description=(
+            "The clocks of the exporter at {{ $labels.instance }} and of Prometheus have been "
+            "{{ $value | humanizeDuration }} apart for 2m. Verdicts do not hang on it, but for certificates: whether they "
+            "have expired is told by the exporter's clock."
+        ),
+        action="Check time synchronization (NTP) of both machines",
+        panel=Panel(Board.EXPORTER, 292),
+        meaning="its clock and Prometheus' are over 30 s apart, for 2 min",
+        labels=_ITSELF,
+        comment="Ages of what it tells are wrong by as much, so ProbeStale steps back.",
+    )
+
+
+def log_lost() -> Alert:
+    """Build ExporterLogLost."""
+    return Alert(
+        name="ExporterLogLost",
+        severity=Severity.WARNING,
+        expr="sum by (job, instance) (increase(probe_exporter_log_lines_dropped_total[15m])) > 0",
+        wait="1m",
+        summary="The exporter cannot write its log",
+        description=(
+            "About {{ printf `%.0f` $value }} lines of the log of the exporter at {{ $labels.instance }} were lost within "
+            "the last 15m. It goes on probing; what it would have said of its own faults is lost."
+        ),
+        action="Check the disk that its log is on, and who reads its standard error",
+        panel=Panel(Board.EXPORTER, 95),
+        meaning="lines of its log were lost within 15 min: a full disk, a pipe that nobody reads",
+        labels=_ITSELF,
     )
 
 
@@ -460,6 +527,7 @@ def stale(options: Options) -> Alert:
         expr=f"""\
 time() - {last}
   > on (service, probe, target) group_left () {most}
+unless on () ({CLOCK})
 {_said_already(options)}
 {_said_of_pod()}""",
         wait="1m",
@@ -474,7 +542,7 @@ time() - {last}
         meaning="a target has not succeeded for 15 min or four intervals",
         comment="""\
 Also one instance of several being down, and probes that do not decide a service's verdict; not a pod of which
-PodCrashLooping or PodNotStarting tells.""",
+PodCrashLooping or PodNotStarting tells, nor while an exporter's clock is wrong, by which ages are.""",
         disables=(_NO_PROBLEM,),
     )
 
@@ -485,7 +553,9 @@ def part_failing(options: Options) -> Alert:
     refused = f'sum by ({on}) (increase(probe_part_failures_total{{probe="actuator",reason="http_status"}}[10m])) > 0'
     worked = f"max by ({on}) (max_over_time(probe_part_success[1d])) == 1"
     blind = f'label_replace(group(last_over_time({_BLIND}[{options.recent}])), "part", "secret", "", "")'
-    told = 'label_replace(ALERTS{alertname=~"Kafka(Writes|Canary)Failing",alertstate="firing"}, "part", "canary", "", "")'
+    broken = "KafkaPartitionsOffline|KafkaPartitionsUnderMinIsr|KafkaWritesFailing|KafkaBrokerDown"
+    told = f'label_replace(ALERTS{{alertname=~"{broken}|KafkaCanaryFailing",alertstate="firing"}}, "part", "canary", "", "")'
+    leaderless = f'sum by ({on}) (increase(probe_part_failures_total{{probe="kafka",reason="no_leader"}}[10m])) > 0'
     return Alert(
         name="ProbePartFailing",
         severity=Severity.WARNING,
@@ -495,7 +565,8 @@ unless on (service) ({down(options)})
 {firing("ProbeUnknown", "service", "probe", "target")}
 unless on ({on}) ({refused} unless on ({on}) {worked})
 unless on (part) {blind}
-unless on (service, part) {told}""",
+unless on (service, part) {told}
+unless on ({on}) ({leaderless} and on (service) ALERTS{{alertname=~"{broken}",alertstate="firing"}})""",
         wait="10m",
         summary="Part {{ $labels.part }} of a probe of {{ $labels.service }} fails",
         description=(
@@ -517,7 +588,8 @@ unless on (service, part) {told}""",
 What a part tells is missing meanwhile, and rules over it are blind: lag of a group that cannot be read, a pool's
 connections. An actuator endpoint that answers with an HTTP error, and has not worked within a day, is one that the
 application does not have: no incident, since nobody would ever end it. That the API server does not tell a Secret is said by
-KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing.""",
+KubernetesBlind; of a Kafka canary that is not written or not read, KafkaWritesFailing and KafkaCanaryFailing; and what a
+broker that is gone takes with it, the alerts of Kafka's brokers and partitions.""",
         disables=(Disable("promql/series(probe_part_failures_total)", "there is none while all parts work"), _NOT_BLIND),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, highest, lowest, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "broker_down",
@@ -36,6 +37,8 @@ _CANARY = "probe_kafka_canary_success"
 _OFFLINE = "probe_kafka_offline_partitions"
 _UNDER = "probe_kafka_under_replicated_partitions"
 _MIN_ISR = "probe_kafka_under_min_isr_partitions"
+_PAGES = ("KafkaPartitionsOffline", "KafkaPartitionsUnderMinIsr", "KafkaWritesFailing")
+"""Alerts that page for what a missing broker does to the cluster."""
 
 
 def _missing(options: Options) -> str:
@@ -92,14 +95,15 @@ def under_min_isr(options: Options) -> Alert:
 
 def broker_down(options: Options) -> Alert:
     """Build KafkaBrokerDown."""
+    expr = stepping_back(f"{lowest(_UP, options.recent, 'broker')} == 0", options)
     return Alert(
         name="KafkaBrokerDown",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{lowest(_UP, options.recent, 'broker')} == 0", options),
-        wait="2m",
+        expr="\n".join([expr, *map(firing, _PAGES)]),
+        wait="3m",
         summary="Broker {{ $labels.broker }} of {{ $labels.service }} does not answer",
         description=(
-            "Broker {{ $labels.broker }} of {{ $labels.service }}, which holds replicas, has not answered for 2m"
+            "Broker {{ $labels.broker }} of {{ $labels.service }}, which holds replicas, has not answered for 3m"
             + first(
                 f"max(last_over_time({_UNDER}{{service=%q}}[{options.bridge}]))",
                 "$labels.service",
@@ -109,8 +113,11 @@ def broker_down(options: Options) -> Alert:
         ),
         action="Start the broker, or move its replicas to others",
         panel=Panel(Board.KAFKA, 140),
-        meaning="a broker that metadata lists or that holds replicas has not answered for 2 min",
-        comment="A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas.",
+        meaning="a broker that metadata lists or that holds replicas has not answered for 3 min, and no page says what that "
+        "does to the cluster",
+        comment="""\
+A cluster that is down as a whole has its own page. One that was taken out for good holds no replicas. It waits for a minute
+longer than pages do: replicas that are lost with a broker are out of sync some 10 to 30 s after it is gone.""",
         kinds=_KAFKA,
     )
 
@@ -121,7 +128,7 @@ def under_replicated(options: Options) -> Alert:
     return Alert(
         name="KafkaUnderReplicated",
         severity=Severity.WARNING,
-        expr="\n".join([expr, *map(firing, ("KafkaBrokerDown", "KafkaPartitionsOffline", "KafkaPartitionsUnderMinIsr"))]),
+        expr="\n".join([expr, *map(firing, ("KafkaBrokerDown", *_PAGES))]),
         wait="10m",
         summary="{{ $labels.service }} has {{ $value | humanize }} partitions that lack a replica",
         description=(
@@ -212,12 +219,12 @@ def offsets_ahead(options: Options) -> Alert:
 def lag_old(options: Options) -> Alert:
     """Build KafkaLagOld."""
     by = f"{OWNER}, group, topic"
-    old = above(highest(_AGE, options.recent, "group", "topic"), f"{_AGE}_limit", options)
+    old = over(limits.CONSUMER_LAG_SECONDS, options)
     newest, partitions = (highest(name, options.recent, "group", "topic") for name in (_TOPIC_LAG, _COMMITTED))
     expr = stepping_back(f"{old}\nand on ({by}) {newest} > {partitions}", options)
     others = "\n".join(firing(name, "service", "group") for name in ("KafkaLagHigh", "ConsumersStuck", "ConsumersGone"))
     return Alert(
-        name="KafkaLagOld",
+        name=limits.CONSUMER_LAG_SECONDS.alert,
         severity=Severity.WARNING,
         expr=f"{expr}\n{others}",
         wait="5m",
@@ -228,8 +235,8 @@ def lag_old(options: Options) -> Alert:
             "not read is {{ $value | humanizeDuration }} old."
         ),
         cause=lag_causes(options),
-        action="Check consumers, add some where there are more partitions than consumers",
-        panel=Panel(Board.KAFKA, 148),
+        action=limits.CONSUMER_LAG_SECONDS.action,
+        panel=limits.CONSUMER_LAG_SECONDS.panel,
         meaning="the oldest unread message of a topic has been older than its threshold for 5 min, more than one message a "
         "partition waits, and no other alert of the group fires",
         comment="The marker of a transaction stays behind a commit for ever: one message a partition is no lag.",
@@ -260,9 +267,9 @@ def messages_lost(options: Options) -> Alert:
 
 def transaction_hung(options: Options) -> Alert:
     """Build KafkaTransactionHung."""
-    old = above(highest(_OPEN, options.recent, "topic"), f"{_OPEN}_limit", options)
+    old = over(limits.OPEN_TRANSACTION, options)
     return Alert(
-        name="KafkaTransactionHung",
+        name=limits.OPEN_TRANSACTION.alert,
         severity=Severity.WARNING,
         expr=stepping_back(old, options),
         wait="2m",
@@ -285,8 +292,8 @@ def transaction_hung(options: Options) -> Alert:
             otherwise="No group lags",
             around="Groups that lag on it: {}",
         ),
-        action="Find the producer, let it end the transaction, or abort it",
-        panel=Panel(Board.KAFKA, 150),
+        action=limits.OPEN_TRANSACTION.action,
+        panel=limits.OPEN_TRANSACTION.panel,
         meaning="a transaction has been open for longer than its threshold for 2 min",
         comment="Brokers end what a producer leaves open; what they have lost sight of stays open until somebody aborts it.",
         disables=(Disable(f"promql/series({_OPEN})", "there is none while no transaction is open"),),
@@ -334,19 +341,20 @@ def canary_failing(options: Options) -> Alert:
     return Alert(
         name="KafkaCanaryFailing",
         severity=Severity.WARNING,
-        expr=f"{expr}\n{firing('KafkaWritesFailing')}",
-        wait="3m",
+        expr="\n".join([expr, *map(firing, (*_PAGES, "KafkaBrokerDown"))]),
+        wait="4m",
         hold="2m",
         summary="Canary {{ $labels.partition }} of {{ $labels.service }} is not written or not read again",
         description=(
-            "For 3m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
+            "For 4m partition {{ $labels.partition }} of the canary's topic ({{ $labels.service }}) has not taken a record "
             "and given it back; other partitions have: what its broker leads, or its replicas, are in trouble."
         ),
         cause=f"The canary: {_why_canary(options)}. {_missing(options)}",
         action="Check the broker that leads the partition, and its replicas in sync",
         panel=Panel(Board.KAFKA, 157),
-        meaning="the canary could not be written and read again in a partition of its topic for 3 min, while it "
-        "could in others",
+        meaning="the canary could not be written and read again in a partition of its topic for 4 min, while it "
+        "could in others; no broker is missing, and no page says more",
+        comment="It waits for longer than KafkaBrokerDown, which says why the partitions of a broker that is gone fail.",
         disables=(Disable(f"promql/series({_CANARY})", "there is none where no canary is wanted"),),
         kinds=_KAFKA,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, highest, limit, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, limit, over, stepping_back
 from exporter.alerts.texts import first, lag_causes, listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "consumers_gone",
@@ -27,26 +28,27 @@ def lag_high(options: Options) -> Alert:
     """Build KafkaLagHigh."""
     by = f"{OWNER}, group, topic"
 
-    def over(function: str, after: str) -> str:
+    def held(function: str, after: str) -> str:
         return f"max by ({by}) ({function}({_LAG}{after}))"
 
     newest = highest(_LAG, options.recent, "group", "topic")
-    tenth = f"0.1 * {limit(f'{_LAG}_limit', options)}"
+    most = limit(limits.CONSUMER_LAG.family.name, options)
+    tenth = f"0.1 * {most}"
     grown = f"max by ({by}) (delta({_LAG}[5m]))"
     produced = f"max by (service, topic) (sum by (service, topic, job, instance) (delta({_END}[5m])))"
     known = f"and on ({by}) last_over_time({_LAG}[{options.recent}] offset 4m)"
     expr = f"""\
 (
-  {newest} > on (service) group_left () ({limit(f"{_LAG}_limit", options)})
-  and {over("min_over_time", "[4m]")} > on (service) group_left () ({limit(f"{_LAG}_limit", options)})
-  and {over("predict_linear", "[5m], 1800")} > 0
+  {newest} > on (service) group_left () ({most})
+  and {held("min_over_time", "[4m]")} > on (service) group_left () ({most})
+  and {held("predict_linear", "[5m], 1800")} > 0
   {known}
 )
 or
 (
   {newest} > on (service) group_left () ({tenth})
-  and {over("min_over_time", "[5m]")} > on (service) group_left () ({tenth})
-  and {over("min_over_time", "[5m]")} > {over("max_over_time", "[5m] offset 10m")}
+  and {held("min_over_time", "[5m]")} > on (service) group_left () ({tenth})
+  and {held("min_over_time", "[5m]")} > {held("max_over_time", "[5m] offset 10m")}
 )
 or
 (
@@ -57,11 +59,11 @@ or
 or
 (
   {newest} > 0
-  and on ({by}) {over("delta", "[2m]")} > 0
+  and on ({by}) {held("delta", "[2m]")} > 0
   and on (service, group) max by (service, group) (max_over_time({_MEMBERS}[2m])) == 0
 )"""
     return Alert(
-        name="KafkaLagHigh",
+        name=limits.CONSUMER_LAG.alert,
         severity=Severity.WARNING,
         expr=stepping_back(expr, options),
         wait="1m",
@@ -81,8 +83,8 @@ or
         )
         + ". Dead letters: "
         + _dead_letters(options),
-        action="Check consumers, DLQ",
-        panel=Panel(Board.KAFKA, 37),
+        action=limits.CONSUMER_LAG.action,
+        panel=limits.CONSUMER_LAG.panel,
         meaning="a group's lag on a topic is above its threshold for 5 min and not drained within 30 min as it goes; "
         "or above a tenth of it, and rises steadily, or nothing is read for 5 min; or it grows for 2 min without members",
         comment="""\
@@ -161,10 +163,10 @@ def dead_letters(options: Options) -> Alert:
   )
 )
   > on (service) group_left ()
-{limit("probe_kafka_dlq_messages_increase_limit", options)}
+{limit(limits.DEAD_LETTERS.family.name, options)}
 """
     return Alert(
-        name="DeadLettersGrowing",
+        name=limits.DEAD_LETTERS.alert,
         severity=Severity.WARNING,
         expr=expr,
         wait="1m",
@@ -174,8 +176,8 @@ def dead_letters(options: Options) -> Alert:
             "consumers could not handle them, and nobody will try again."
         ),
         cause="Dead letters held: " + _dead_letters(options),
-        action="Read the messages' headers for the exception, mend the consumer, then send them again",
-        panel=Panel(Board.KAFKA, 88),
+        action=limits.DEAD_LETTERS.action,
+        panel=limits.DEAD_LETTERS.panel,
         meaning="a dead-letter topic grew within 15 min by more than its threshold",
         comment="A topic that is new holds what it grew by: it is made with its first message.",
         disables=(Disable(f"promql/series({_DLQ})", "there is none before the first dead letter"),),
@@ -185,9 +187,9 @@ def dead_letters(options: Options) -> Alert:
 
 def dead_letters_old(options: Options) -> Alert:
     """Build DeadLettersOld."""
-    old = above(highest(_DLQ_UNREAD, options.recent, "topic"), f"{_DLQ_AGE}_limit", options)
+    old = over(limits.DEAD_LETTER_AGE, options)
     return Alert(
-        name="DeadLettersOld",
+        name=limits.DEAD_LETTER_AGE.alert,
         severity=Severity.WARNING,
         expr=stepping_back(old, options),
         wait="10m",
@@ -198,8 +200,8 @@ def dead_letters_old(options: Options) -> Alert:
             "{{ $value | humanizeDuration }} old: nobody has seen to it, and retention will delete it unread."
         ),
         cause="Dead letters held: " + _dead_letters(options),
-        action="Send them again, or delete them where nobody needs them",
-        panel=Panel(Board.KAFKA, 151),
+        action=limits.DEAD_LETTER_AGE.action,
+        panel=limits.DEAD_LETTER_AGE.panel,
         meaning="the oldest message of a dead-letter topic that no consumer group has read has been older than its "
         "threshold for 10 min",
         comment="A topic keeps what was sent again: who reads it as a group, or deletes what is done with, ends this.",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
-from exporter.alerts.promql import above, highest, stepping_back
+from exporter.alerts.promql import highest, over, stepping_back
 from exporter.alerts.texts import listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = [
     "migration_behind",
@@ -124,9 +125,9 @@ def migration_stuck(options: Options) -> Alert:
     """Build MigrationStuck."""
     family = "probe_postgres_flyway_lock_seconds"
     return Alert(
-        name="MigrationStuck",
+        name=limits.MIGRATION_LOCK.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(highest(family, options.recent, "schema"), f"{family}_limit", options), options),
+        expr=stepping_back(over(limits.MIGRATION_LOCK, options), options),
         wait="1m",
         summary="A migration in {{ $labels.service }} has held Flyway's lock for {{ $value | humanizeDuration }}",
         description=(
@@ -142,8 +143,8 @@ def migration_stuck(options: Options) -> Alert:
             "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }})",
             otherwise="unknown",
         ),
-        action="Find what the migration waits for, and end one of the two sessions",
-        panel=Panel(Board.POSTGRES, 213),
+        action=limits.MIGRATION_LOCK.action,
+        panel=limits.MIGRATION_LOCK.panel,
         meaning="Flyway's lock on a schema has been held for longer than its threshold",
         team=Team.DBA,
         labels={"incident": "migrations"},

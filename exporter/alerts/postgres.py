@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Options, Severity, Team
-from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, over, stepping_back
 from exporter.alerts.texts import first, listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
+from exporter.limits.model import Limit
 
 __all__ = [
     "archiving_failing",
@@ -13,6 +15,7 @@ __all__ = [
     "connections_high",
     "idle_connections",
     "lock_wait",
+    "pgbouncer_clients_high",
     "pgbouncer_waiting",
     "replication_broken",
     "replication_lag",
@@ -28,15 +31,10 @@ _POSTGRES = frozenset({"postgres"})
 
 def connections_high(options: Options) -> Alert:
     """Build DatabaseConnectionsHigh."""
-    used = (
-        f"max by ({OWNER}, target) (sum by ({OWNER}, target, job, instance) "
-        f"(last_over_time(probe_postgres_connections[{options.recent}])))"
-    )
-    most = highest("probe_postgres_usable_connections", options.recent, "target")
     return Alert(
-        name="DatabaseConnectionsHigh",
+        name=limits.CONNECTIONS_RATIO.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_postgres_connections_ratio_limit", options), options),
+        expr=_over(limits.CONNECTIONS_RATIO, options),
         wait="5m",
         summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
         description=(
@@ -47,8 +45,8 @@ def connections_high(options: Options) -> Alert:
         + _connections(options)
         + ". Held by: "
         + _holders("probe_postgres_client_connections", options, "state"),
-        action="Find out who holds them: pg_stat_activity by application_name; end idle ones, lower pool sizes",
-        panel=Panel(Board.POSTGRES, 85),
+        action=limits.CONNECTIONS_RATIO.action,
+        panel=limits.CONNECTIONS_RATIO.panel,
         meaning="the share in use of the sessions that ordinary roles may have is above its threshold for 5 min",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -90,24 +88,23 @@ def _held_back(options: Options) -> str:
     )
 
 
-def _over(family: str, options: Options) -> str:
-    """Hold a gauge of a database against its threshold."""
-    return stepping_back(above(highest(family, options.recent, "target"), f"{family}_limit", options), options)
+def _over(limit: Limit, options: Options) -> str:
+    """Hold what a limit measures of a database against it."""
+    return stepping_back(over(limit, options), options)
 
 
 def idle_connections(options: Options) -> Alert:
     """Build DatabaseIdleConnections."""
-    family = "probe_postgres_idle_connections_over_1h"
     return Alert(
-        name="DatabaseIdleConnections",
+        name=limits.IDLE_CONNECTIONS.alert,
         severity=Severity.WARNING,
-        expr=_over(family, options),
+        expr=_over(limits.IDLE_CONNECTIONS, options),
         wait="15m",
         summary="{{ $labels.service }} keeps {{ $value | humanize }} connections that nobody has used for an hour",
         description="{{ $value | humanize }} sessions of {{ $labels.service }} have been idle for over an hour, for 15m.",
         cause="Held by: " + _holders("probe_postgres_client_idle_connections_over_1h", options),
-        action="Kill idle connections, and find the pool that does not end them",
-        panel=Panel(Board.POSTGRES, 33),
+        action=limits.IDLE_CONNECTIONS.action,
+        panel=limits.IDLE_CONNECTIONS.panel,
         meaning="more sessions than the threshold have been idle for over an hour, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -116,11 +113,10 @@ def idle_connections(options: Options) -> Alert:
 
 def transaction_open(options: Options) -> Alert:
     """Build DatabaseTransactionOpen."""
-    family = "probe_postgres_longest_transaction_seconds"
     return Alert(
-        name="DatabaseTransactionOpen",
+        name=limits.LONGEST_TRANSACTION.alert,
         severity=Severity.WARNING,
-        expr=_over(family, options),
+        expr=_over(limits.LONGEST_TRANSACTION, options),
         wait="1m",
         summary="A transaction of {{ $labels.service }} has been open for {{ $value | humanizeDuration }}",
         description=(
@@ -128,8 +124,8 @@ def transaction_open(options: Options) -> Alert:
             "its locks, and keeps vacuum from cleaning up."
         ),
         cause="Connections: " + _connections(options),
-        action="Look it up in pg_stat_activity by xact_start, and end it with pg_terminate_backend if nobody needs it",
-        panel=Panel(Board.POSTGRES, 86),
+        action=limits.LONGEST_TRANSACTION.action,
+        panel=limits.LONGEST_TRANSACTION.panel,
         meaning="the oldest open transaction is older than its threshold",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -138,16 +134,15 @@ def transaction_open(options: Options) -> Alert:
 
 def slow_query(options: Options) -> Alert:
     """Build DatabaseSlowQuery."""
-    family = "probe_postgres_longest_query_seconds"
     return Alert(
-        name="DatabaseSlowQuery",
+        name=limits.LONGEST_QUERY.alert,
         severity=Severity.WARNING,
-        expr=f"{_over(family, options)}\n{firing('DatabaseLockWait', 'service', 'target')}",
+        expr=f"{_over(limits.LONGEST_QUERY, options)}\n{firing('DatabaseLockWait', 'service', 'target')}",
         wait="1m",
         summary="A query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}",
         description="The longest query of {{ $labels.service }} has been running for {{ $value | humanizeDuration }}.",
-        action="Check database slow queries: pg_stat_activity by query_start, then its plan and its locks",
-        panel=Panel(Board.POSTGRES, 86),
+        action=limits.LONGEST_QUERY.action,
+        panel=limits.LONGEST_QUERY.panel,
         meaning="the longest running query is older than its threshold, and DatabaseLockWait does not fire",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -156,12 +151,11 @@ def slow_query(options: Options) -> Alert:
 
 def lock_wait(options: Options) -> Alert:
     """Build DatabaseLockWait."""
-    family = "probe_postgres_longest_lock_wait_seconds"
     held = f"last_over_time(probe_postgres_%s{{service=%%q,target=%%q}}[{options.bridge}])"
     return Alert(
-        name="DatabaseLockWait",
+        name=limits.LOCK_WAIT.alert,
         severity=Severity.WARNING,
-        expr=_over(family, options),
+        expr=_over(limits.LOCK_WAIT, options),
         wait="1m",
         summary="Sessions of {{ $labels.service }} wait for a lock, for {{ $value | humanizeDuration }}",
         description=(
@@ -189,8 +183,8 @@ def lock_wait(options: Options) -> Alert:
             "{{ .Labels.application }} (user {{ .Labels.user }}, {{ .Labels.state }}): {{ .Value | humanize }}",
             otherwise="unknown",
         ),
-        action="Find the session that others wait for with pg_blocking_pids, and end it if nobody needs it",
-        panel=Panel(Board.POSTGRES, 211),
+        action=limits.LOCK_WAIT.action,
+        panel=limits.LOCK_WAIT.panel,
         meaning="a session has waited for a lock for longer than its threshold",
         team=Team.DBA,
         kinds=_POSTGRES,
@@ -201,11 +195,10 @@ def pgbouncer_waiting(options: Options) -> Alert:
     """Build PgBouncerClientsWaiting."""
     family = "probe_pgbouncer_longest_wait_seconds"
     told = f"last_over_time(probe_pgbouncer_%s{{service=%%q,target=%%q%s}}[{options.bridge}])"
-    longest = highest(family, options.recent, "target", "database", "user")
     return Alert(
-        name="PgBouncerClientsWaiting",
+        name=limits.PGBOUNCER_WAIT.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(longest, f"{family}_limit", options), options),
+        expr=_over(limits.PGBOUNCER_WAIT, options),
         wait="1m",
         summary=(
             "Clients of {{ $labels.service }} wait for a connection to {{ $labels.database }}, for "
@@ -232,11 +225,41 @@ def pgbouncer_waiting(options: Options) -> Alert:
             "{{ .Labels.database }}",
             otherwise="none",
         ),
-        action="Find who holds the pool's connections in pg_stat_activity, or RESUME what is paused",
-        panel=Panel(Board.POSTGRES, 263),
+        action=limits.PGBOUNCER_WAIT.action,
+        panel=limits.PGBOUNCER_WAIT.panel,
         meaning="a client has waited for a connection of pgbouncer for longer than its threshold",
         team=Team.DBA,
         disables=(Disable(f"promql/series({family})", "there may be no pgbouncer"),),
+        kinds=_POSTGRES,
+    )
+
+
+def pgbouncer_clients_high(options: Options) -> Alert:
+    """Build PgBouncerClientsHigh."""
+    clients = f"last_over_time(probe_pgbouncer_clients{{service=%q,target=%q}}[{options.bridge}])"
+    return Alert(
+        name=limits.PGBOUNCER_CLIENTS_RATIO.alert,
+        severity=Severity.WARNING,
+        expr=_over(limits.PGBOUNCER_CLIENTS_RATIO, options),
+        wait="5m",
+        summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
+        description=(
+            "{{ $value | humanizePercentage }} of the clients that pgbouncer ({{ $labels.target }}) lets in are connected, "
+            "for 5m. With none left it refuses new ones, whatever its pools and the database have left."
+        ),
+        cause="Clients: "
+        + listed(
+            f"topk(5, sum by (database, user) (max by (database, user, state) ({clients}))) > 0",
+            "$labels.service $labels.target",
+            "database",
+            "{{ .Value | humanize }} of {{ .Labels.user }} in {{ .Labels.database }}",
+            otherwise="unknown",
+        ),
+        action=limits.PGBOUNCER_CLIENTS_RATIO.action,
+        panel=limits.PGBOUNCER_CLIENTS_RATIO.panel,
+        meaning="the share of `max_client_conn` that is connected to pgbouncer is above its threshold for 5 min",
+        team=Team.DBA,
+        disables=(Disable("promql/series(probe_pgbouncer_client_connections)", "there may be no pgbouncer"),),
         kinds=_POSTGRES,
     )
 
@@ -271,21 +294,18 @@ def replication_broken(options: Options) -> Alert:
 def replication_lag(options: Options) -> Alert:
     """Build DatabaseReplicationLag."""
     family = "probe_postgres_replication_lag_seconds"
-    on_standby = highest(family, options.recent, "target")
-    on_primary = highest("probe_postgres_replica_lag_seconds", options.recent, "target")
-    either = f"(\n  {on_standby}\n  or\n  {on_primary}\n)"
     return Alert(
-        name="DatabaseReplicationLag",
+        name=limits.REPLICATION_LAG.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(either, f"{family}_limit", options), options),
+        expr=_over(limits.REPLICATION_LAG, options),
         wait="5m",
         summary="A standby of {{ $labels.service }} is {{ $value | humanizeDuration }} behind",
         description=(
             "Seen from {{ $labels.target }}, a standby of {{ $labels.service }} has been {{ $value | humanizeDuration }} "
             "behind its primary, for 5m: what is read from it is that old."
         ),
-        action="Find what holds replay up: a conflict with a query, its disk, the network",
-        panel=Panel(Board.POSTGRES, 216),
+        action=limits.REPLICATION_LAG.action,
+        panel=limits.REPLICATION_LAG.panel,
         meaning="what a standby shows has been older than its threshold for 5 min, as itself or its primary sees it",
         team=Team.DBA,
         disables=(
@@ -371,21 +391,27 @@ def vacuum_overdue(options: Options) -> Alert:
 
 
 def wraparound(options: Options) -> Alert:
-    """Build DatabaseWraparound."""
+    """Build DatabaseWraparound: of two counters that wrap, by the label `counter`."""
+    aged = (
+        f'label_replace(\n  {over(limit, options)},\n  "counter", "{counter}", "", ""\n)'
+        for counter, limit in (("transactions", limits.TRANSACTION_AGE), ("multixacts", limits.MULTIXACT_AGE))
+    )
     return Alert(
-        name="DatabaseWraparound",
+        name=limits.TRANSACTION_AGE.alert,
         severity=Severity.WARNING,
-        expr=_over("probe_postgres_oldest_transaction_age", options),
+        expr=stepping_back("\nor\n".join(aged), options),
         wait="15m",
-        summary="{{ $labels.service }} is {{ $value | humanize }} transactions from its last freeze",
+        summary="{{ $labels.service }} is {{ $value | humanize }} {{ $labels.counter }} from its last freeze",
         description=(
-            "The oldest transaction of {{ $labels.service }} that is not frozen is {{ $value | humanize }} transactions "
-            "old. At about 2.1G the server takes no more writes."
+            "The oldest of the {{ $labels.counter }} of {{ $labels.service }} that is not frozen is {{ $value | humanize }} "
+            "{{ $labels.counter }} old. At about 2.1G the server takes "
+            '{{ if eq $labels.counter "multixacts" }}no row locks of several sessions at once any more: foreign keys fail'
+            "{{ else }}no more writes{{ end }}."
         ),
         cause="Dead rows are kept for: " + _held_back(options),
-        action="End what keeps vacuum from freezing: old transactions, slots, prepared transactions; then VACUUM FREEZE",
-        panel=Panel(Board.POSTGRES, 218),
-        meaning="the oldest transaction that is not frozen is older than its threshold, for 15 min",
+        action=limits.TRANSACTION_AGE.action,
+        panel=limits.TRANSACTION_AGE.panel,
+        meaning="the oldest transaction or multixact that is not frozen is older than its threshold, for 15 min",
         team=Team.DBA,
         kinds=_POSTGRES,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity, Team
-from exporter.alerts.promql import OWNER, above, below, highest, lowest, ratio, stepping_back
+from exporter.alerts.promql import OWNER, highest, lowest, over, stepping_back
 from exporter.alerts.texts import first, listed
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = ["groups"]
 
@@ -52,12 +53,9 @@ _USED = first(
 
 def hit_rate_low(options: Options) -> Alert:
     """Build RedisHitRateLow."""
-    hits, misses = (
-        f"max by ({OWNER}, target) (increase(probe_redis_keyspace_{which}_total[15m]))" for which in ("hits", "misses")
-    )
-    low = below(f"{hits}\n  / ({hits} + {misses} > 100)", "probe_redis_hit_ratio_limit", options)
+    low = over(limits.HIT_RATIO, options)
     return _alert(
-        name="RedisHitRateLow",
+        name=limits.HIT_RATIO.alert,
         severity=Severity.WARNING,
         expr=f"{stepping_back(low, options)}\nunless on () max_over_time(probe_incident[15m])",
         wait="5m",
@@ -67,8 +65,8 @@ def hit_rate_low(options: Options) -> Alert:
             "key within 15m; the rest falls on what is behind the cache."
         ),
         cause="Evicted within 15m: " + _EVICTED + ". Memory in use: " + _USED,
-        action="Verify Redis cache hit rate: look for evictions, a restart that emptied it, and keys that expire too soon",
-        panel=Panel(Board.REDIS, 35),
+        action=limits.HIT_RATIO.action,
+        panel=limits.HIT_RATIO.panel,
         meaning="the share of lookups that found their key is below its threshold over 15 min, of at least 100; not while "
         "anything is down, nor 15 min after",
         comment="""\
@@ -79,11 +77,10 @@ While a database is down nothing is put into the cache, and what was in it runs 
 
 def memory_high(options: Options) -> Alert:
     """Build RedisMemoryHigh."""
-    used, most = (highest(f"probe_redis_memory_{which}_bytes", options.recent, "target") for which in ("used", "max"))
     return _alert(
-        name="RedisMemoryHigh",
+        name=limits.REDIS_MEMORY_RATIO.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_redis_memory_used_ratio_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_MEMORY_RATIO, options), options),
         wait="5m",
         summary="{{ $labels.service }} is short of memory: {{ $value | humanizePercentage }} of maxmemory",
         description=(
@@ -91,8 +88,8 @@ def memory_high(options: Options) -> Alert:
             "At the limit it evicts keys, or refuses writes, as its policy says."
         ),
         cause="Evicted within 15m: " + _EVICTED + ". Policy: " + _policy(options),
-        action="Find what fills it with redis-cli --bigkeys; raise maxmemory, or let keys expire",
-        panel=Panel(Board.REDIS, 87),
+        action=limits.REDIS_MEMORY_RATIO.action,
+        panel=limits.REDIS_MEMORY_RATIO.panel,
         meaning="the share of maxmemory in use is above its threshold for 5 min",
     )
 
@@ -139,11 +136,10 @@ def writes_refused(options: Options) -> Alert:
 
 def clients_high(options: Options) -> Alert:
     """Build RedisClientsHigh."""
-    used, most = (highest(f"probe_redis_{which}_clients", options.recent, "target") for which in ("connected", "max"))
     return _alert(
-        name="RedisClientsHigh",
+        name=limits.REDIS_CLIENTS_RATIO.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(ratio(used, most), "probe_redis_clients_ratio_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_CLIENTS_RATIO, options), options),
         wait="5m",
         summary="{{ $labels.service }} runs out of connections: {{ $value | humanizePercentage }} are taken",
         description=(
@@ -164,8 +160,8 @@ def clients_high(options: Options) -> Alert:
             "{{ .Value | humanize }}",
             "unknown",
         ),
-        action="Find out who holds them: CLIENT LIST by address and name; lower pools, end idle ones, raise maxclients",
-        panel=Panel(Board.REDIS, 242),
+        action=limits.REDIS_CLIENTS_RATIO.action,
+        panel=limits.REDIS_CLIENTS_RATIO.panel,
         meaning="the share of maxclients that is connected is above its threshold for 5 min",
     )
 
@@ -212,11 +208,10 @@ def replica_disconnected(options: Options) -> Alert:
 
 def replica_lagging(options: Options) -> Alert:
     """Build RedisReplicaLagging."""
-    lag = highest("probe_redis_replica_lag_seconds", options.recent, "target", "replica")
     return _alert(
-        name="RedisReplicaLagging",
+        name=limits.REDIS_REPLICA_LAG.alert,
         severity=Severity.WARNING,
-        expr=stepping_back(above(lag, "probe_redis_replica_lag_seconds_limit", options), options),
+        expr=stepping_back(over(limits.REDIS_REPLICA_LAG, options), options),
         wait="30s",
         summary="A replica of {{ $labels.service }} lags: nothing heard of it for {{ $value | humanizeDuration }}",
         description=(
@@ -230,8 +225,8 @@ def replica_lagging(options: Options) -> Alert:
             "{{ .Value | humanize1024 }}B",
             "an unknown number of bytes",
         ),
-        action="Look at the replica's host: CPU, disk, network; read INFO replication on both",
-        panel=Panel(Board.REDIS, 250),
+        action=limits.REDIS_REPLICA_LAG.action,
+        panel=limits.REDIS_REPLICA_LAG.panel,
         meaning="a master has not heard of a connected replica for longer than its threshold",
         disables=(Disable("promql/series(probe_redis_replica_lag_seconds)", "a master without replicas has none"),),
     )

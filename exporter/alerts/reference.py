@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from exporter.alerts import routes, rules
 from exporter.alerts.kubernetes import SECRET
 from exporter.alerts.model import Alert, Options
 
-__all__ = ["reference"]
+__all__ = ["own_alerts", "reference"]
 
 _INTRO = """\
 # Alerts
@@ -68,8 +70,7 @@ def reference(options: Options | None = None) -> str:
     parts = [_INTRO]
     for name, groups in rules.files(chosen).items():
         parts.append(f"## {_SUBJECTS[name]}")
-        rows = [_row(alert) for group in groups for alert in group.alerts]
-        parts.append("\n".join(("| alert | severity | team | fires when | what to do |", "|---|---|---|---|---|", *rows)))
+        parts.append(_table(alert for group in groups for alert in group.alerts))
     receivers = [receiver["name"] for receiver in routes.alertmanager(chosen)["receivers"]]
     keys = ", ".join(f"`{name}-key`" for name in receivers if name != routes.WATCHDOG)
     parts.append(
@@ -83,6 +84,15 @@ def reference(options: Options | None = None) -> str:
         )
     )
     return "\n\n".join(parts) + "\n"
+
+
+def own_alerts() -> str:
+    """Return the table of alerts over the exporter itself."""
+    return _table(alert for group in rules.files(Options())["exporter"] for alert in group.alerts) + "\n"
+
+
+def _table(alerts: Iterable[Alert]) -> str:
+    return "\n".join(("| alert | severity | team | fires when | what to do |", "|---|---|---|---|---|", *map(_row, alerts)))
 
 
 def _row(alert: Alert) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from exporter.alerts.model import Alert, Disable, Group, Options, Severity
-from exporter.alerts.promql import OWNER, above, firing, highest, ratio, stepping_back
+from exporter.alerts.promql import OWNER, firing, highest, over, stepping_back
 from exporter.alerts.texts import CAUSE, causes, first, listed, newest
 from exporter.boards import Board, Panel
+from exporter.limits import entries as limits
 
 __all__ = ["groups"]
 
@@ -149,13 +150,12 @@ _ACTUATOR = frozenset({"actuator"})
 def high_latency(options: Options) -> Alert:
     """Build HighLatencyP99."""
     p99 = "probe_http_server_request_p99_seconds"
-    sources = "\n    or ignoring (source) ".join(
-        f'last_over_time({p99}{{source="{source}"}}[{options.recent}])' for source in ("histogram", "quantile", "own")
+    slow = over(limits.LATENCY_P99, options)
+    traffic = (
+        f"sum by (service, target) (increase(probe_http_server_requests_total[{options.rate}])) < {limits.LEAST_REQUESTS}"
     )
-    slow = above(f"max by ({OWNER}, target) (\n    {sources}\n)", f"{p99}_limit", options)
-    traffic = f"sum by (service, target) (increase(probe_http_server_requests_total[{options.rate}])) < 10"
     return Alert(
-        name="HighLatencyP99",
+        name=limits.LATENCY_P99.alert,
         severity=Severity.WARNING,
         expr=f"{stepping_back(slow, options)}\nunless on (service, target) ({traffic})",
         wait="5m",
@@ -165,8 +165,8 @@ def high_latency(options: Options) -> Alert:
             "{{ $value | humanizeDuration }}" + _above(f"{p99}_limit", "humanizeDuration", options) + " for 5m."
         ),
         cause=causes(options),
-        action="Check database, scale up",
-        panel=Panel(Board.SERVICE, 12),
+        action=limits.LATENCY_P99.action,
+        panel=limits.LATENCY_P99.panel,
         meaning="an instance's p99 is above its threshold for 5 min, with at least 10 requests in 5 min",
         comment="""\
 The best source that the instance offers, so that one which gets a histogram does not count twice. Of next to no requests
@@ -187,12 +187,9 @@ def _above(family: str, humanised: str, options: Options) -> str:
 
 def memory_pressure(options: Options) -> Alert:
     """Build MemoryPressure."""
-    used, most = (
-        highest(f'probe_jvm_memory_{which}_bytes{{area="heap"}}', options.recent, "target") for which in ("used", "max")
-    )
-    full = above(ratio(used, most), "probe_jvm_memory_used_ratio_limit", options)
+    full = over(limits.HEAP_RATIO, options)
     return Alert(
-        name="MemoryPressure",
+        name=limits.HEAP_RATIO.alert,
         severity=Severity.WARNING,
         expr=stepping_back(full, options),
         wait="5m",
@@ -209,8 +206,8 @@ def memory_pressure(options: Options) -> Alert:
             "{{ .Value | humanizePercentage }}",
             "unknown",
         ),
-        action="Check for leaks, scale up",
-        panel=Panel(Board.SERVICE, 22),
+        action=limits.HEAP_RATIO.action,
+        panel=limits.HEAP_RATIO.panel,
         meaning="an instance's heap is fuller than its threshold for 5 min",
         comment="Heap right after a collection counts: the sawtooth of a healthy heap dips below the line and resets `for`.",
         kinds=_ACTUATOR,
@@ -219,12 +216,10 @@ def memory_pressure(options: Options) -> Alert:
 
 def high_error_rate(options: Options) -> Alert:
     """Build HighErrorRate."""
-    failed = f'sum by ({OWNER}) (rate(probe_http_server_requests_total{{outcome="SERVER_ERROR"}}[{options.rate}]))'
-    every = f"sum by ({OWNER}) (rate(probe_http_server_requests_total[{options.rate}]))"
-    often = above(ratio(failed, every), "probe_http_server_error_ratio_limit", options)
+    often = over(limits.ERROR_RATIO, options)
     enough = f'increase(probe_http_server_requests_total{{outcome="SERVER_ERROR"}}[{options.rate}])'
     return Alert(
-        name="HighErrorRate",
+        name=limits.ERROR_RATIO.alert,
         severity=Severity.WARNING,
         expr=(
             f"{stepping_back(often, options)}\nand on (service) sum by (service) ({enough}) > 5\n{firing('ErrorBudgetBurn')}"
@@ -237,8 +232,8 @@ def high_error_rate(options: Options) -> Alert:
             + " for 5m, though it is up."
         ),
         cause=causes(options) + _components_down(options),
-        action="Read the service's log, check what it depends on, roll back a new version",
-        panel=Panel(Board.SERVICE, 11),
+        action=limits.ERROR_RATIO.action,
+        panel=limits.ERROR_RATIO.panel,
         meaning="the share of server errors is above its threshold for 5 min; not while ErrorBudgetBurn pages for it",
         disables=(
             Disable(
@@ -261,15 +256,10 @@ def _components_down(options: Options) -> str:
 
 def pool_exhausted(options: Options) -> Alert:
     """Build ConnectionPoolExhausted."""
-    full = above(
-        highest("probe_hikari_saturation_ratio", options.recent, "target", "pool"),
-        "probe_hikari_saturation_ratio_limit",
-        options,
-        ">=",
-    )
+    full = over(limits.POOL_RATIO, options)
     waiting = highest('probe_hikari_connections{state="pending"}', options.recent, "target", "pool")
     return Alert(
-        name="ConnectionPoolExhausted",
+        name=limits.POOL_RATIO.alert,
         severity=Severity.WARNING,
         expr=f"{stepping_back(full, options)}\nand on (service, target, pool) {waiting} > 0",
         wait="2m",
@@ -295,8 +285,8 @@ def pool_exhausted(options: Options) -> Alert:
         )
         + ". Suspected: "
         + causes(options),
-        action="Check for slow queries and transactions that are left open, then for leaks; raise the pool's size last",
-        panel=Panel(Board.SERVICE, 20),
+        action=limits.POOL_RATIO.action,
+        panel=limits.POOL_RATIO.panel,
         meaning="a connection pool is in use to its threshold and threads wait, for 2 min",
         comment="A pool that is all in use and that nobody waits for is of the right size.",
         kinds=_ACTUATOR,

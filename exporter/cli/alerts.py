@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from exporter.cli.options import seconds
+from exporter.cli.verbs import Verb
 
 __all__ = ["alerts"]
 
@@ -17,7 +18,14 @@ def alerts() -> None:
     """Make the alerting rules and routes."""
 
 
-@alerts.command()
+@alerts.command(
+    cls=Verb,
+    examples=(
+        ("alerts build", "Into alerts/, for the names of this repository."),
+        ("alerts build --output rules --config exporter.yml --job probes", "For one's own fleet and Prometheus."),
+        ("alerts build --check", "In CI: exit code 1 where a file differs from the code."),
+    ),
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -33,7 +41,7 @@ def alerts() -> None:
     "`team` names a receiver, and takes the addresses of runbook and Grafana from its `links` where none are given.",
 )
 @click.option("--job", help="Job of the exporter in Prometheus.  [default: hafnium-exporter]")
-@click.option("--scrape-interval", callback=seconds, help="Of that job.  [default: 15s]")
+@click.option("--scrape-interval", metavar="DURATION", callback=seconds, help="Of that job.  [default: 15s]")
 @click.option("--runbook-url", help="Address of the page of docs/runbook.md; each alert adds the anchor of its section.")
 @click.option("--grafana-url", help="Address of Grafana.  [default: http://grafana:3000]")
 @click.option("--dead-mans-switch", help="Where the Watchdog is sent: what raises the alarm when it stops.")

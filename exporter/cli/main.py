@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import click
 
 from exporter.cli.lazy import LazyGroup
+from exporter.cli.verbs import PROGRAM
 from exporter.config.errors import ConfigError
 
 __all__ = ["main"]
@@ -17,8 +19,17 @@ BAD_USAGE = 3
 
 _VERBS = {
     verb: f"exporter.cli.{verb}:{verb}"
-    for verb in ("serve", "check", "explain", "config", "alerts", "dashboards", "demo", "runbook")
+    for verb in ("check", "explain", "serve", "config", "alerts", "dashboards", "runbook", "demo", "completion")
 }
+
+
+def _colour() -> bool | None:
+    """Say whether to colour whatever the output is: as https://no-color.org and FORCE_COLOR ask for it; else as it is."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return False if os.environ.get("TERM") == "dumb" else None
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: Any) -> None:
@@ -29,18 +40,36 @@ def _version(context: click.Context, _option: click.Parameter, wanted: Any) -> N
         context.exit()
 
 
-@click.group(cls=LazyGroup, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "color": _colour()}
+
+
+@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=_CONTEXT)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
 def cli() -> None:
-    """Probe a Spring Boot fleet and what it depends on; export the truth to Prometheus."""
+    """Probe a Spring Boot fleet and what it depends on; export the truth to Prometheus.
+
+    \b
+    To begin:
+      hafnium-exporter demo                                an embedded fleet, and something to break
+      hafnium-exporter check http://localhost:8081         one application, without a configuration
+      hafnium-exporter config init http://localhost:8081   a configuration of it, annotated
+      hafnium-exporter check                               the quick health check of what is configured
+      hafnium-exporter explain case                        what is wrong with a service, why, and what to do
+      hafnium-exporter serve                               the daemon: metrics, status page, JSON API
+
+    Each verb has examples: hafnium-exporter VERB --help.
+
+    Exit codes: 0 ok; 3 bad usage, a configuration that cannot be used, or what cannot be reached; 130 Ctrl-C. `check` and
+    `explain` add 1 degraded, 2 down, 3 unknown; what compares (`--check`, `runbook check`) exits 1 where something differs.
+    """
 
 
 def main() -> None:
     """Run the command line; errors of usage and configuration are one clear message and exit code 3."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = BAD_USAGE

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.verbs import Verb
+
 __all__ = ["runbook"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -17,7 +19,13 @@ def runbook() -> None:
     """Hold the runbook against alerts and dashboards."""
 
 
-@runbook.command()
+@runbook.command(
+    cls=Verb,
+    examples=(
+        ("runbook check", "Of this repository's files."),
+        ("runbook check --runbook ops/runbook.md --rules ops/rules --config exporter.yml", "Of one's own."),
+    ),
+)
 @click.option("--runbook", "page", type=_FILE, default=Path("docs/runbook.md"), show_default=True, help="The page.")
 @click.option("--rules", type=_FOLDER, default=Path("alerts/rules"), show_default=True, help="Folder of Prometheus' rules.")
 @click.option(

@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from exporter.cli.options import config_option
+from exporter.cli.verbs import Verb
 from exporter.parsing import Address, parse_address
 
 __all__ = ["serve"]
@@ -39,7 +40,14 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        ("serve", "With config/exporter.yml; the status page is where the configuration says, by default on port 9818."),
+        ("serve --config exporter.yml --listen 127.0.0.1:9818", "For this machine alone."),
+        ("serve --web.config.file web.yml", "With TLS and users, as Prometheus' exporters have them."),
+    ),
+)
 @config_option
 @click.option("--listen", callback=_address, help="Listen on host:port instead of where the configuration says.")
 @click.option(
@@ -49,7 +57,10 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
     help="TLS, users and headers of the endpoints, in the format of exporter-toolkit; followed as it changes.",
 )
 @click.option("--web.enable-lifecycle", "lifecycle", is_flag=True, help="Let POST /-/reload reload the configuration.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True,
+    help="What is logged: this, and what is worse.",
+)  # fmt: skip
 def serve(config_path: Path, listen: Address | None, web_config: Path | None, lifecycle: bool, log_level: str) -> int:
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
     _open_standard_streams()
@@ -65,7 +76,11 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
 
     log = logging.getLogger("exporter")
     config = load(config_path)
-    lines = LogThread(log_level.upper())
+    try:
+        lines = LogThread(log_level.upper())
+    except OSError as error:
+        click.echo(error.strerror, err=True)
+        return 1
     web = WebOptions(web_config, lifecycle, lambda: lines.dropped)
 
     async def run() -> None:

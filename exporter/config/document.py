@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import yaml
 from yaml.reader import ReaderError
 
 from exporter.config.errors import ConfigError, Problem
+from exporter.reading import read_regular
 
 __all__ = ["Document", "Fault", "Location", "Place", "parse_document", "read_document", "read_text"]
 
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str:
     """
     name = str(path)
     try:
-        raw = _read(path)
+        raw = read_regular(path, MAX_BYTES)
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         _refuse(name, _place_in(error.object[: error.start].decode("utf-8", "replace")), "is not UTF-8 text")
@@ -97,18 +97,6 @@ def read_text(path: Path) -> str:
     if len(raw) > MAX_BYTES:
         _refuse(name, (0, 0), f"is larger than {MAX_BYTES} bytes")
     return text
-
-
-def _read(path: Path) -> bytes:
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "it is not a regular file")
-        return file.read(MAX_BYTES + 1)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer, as a named pipe would have it."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse_document(text: str, name: str, environment: Mapping[str, str]) -> Document:

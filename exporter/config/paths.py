@@ -19,7 +19,7 @@ from pydantic import BaseModel, SecretStr
 from exporter.config.document import Location
 from exporter.config.models import Config, ProbesSettings
 
-__all__ = ["HIDDEN", "closest", "dotted", "known_keys"]
+__all__ = ["HIDDEN", "closest", "description_at", "dotted", "known_keys"]
 
 HIDDEN = "…"
 _GROUPS = (("services",), ("dependencies",))
@@ -47,6 +47,13 @@ def known_keys(location: Location) -> list[str]:
     """Return the keys that the model at a path has."""
     model = _model_in(_annotation_at(location))
     return list(model.model_fields) if model else []
+
+
+def description_at(location: Location) -> str:
+    """Return what the model says of the setting at a path; empty where it says nothing."""
+    model = _model_in(_annotation_at(location[:-1]))
+    field = model.model_fields.get(str(location[-1])) if model else None
+    return (field.description or "") if field else ""
 
 
 def closest(word: str, known: Collection[str]) -> str | None:

@@ -35,10 +35,14 @@ class Thresholds(Settings):
     longest_transaction: Duration = Field(300.0, description="Age of the oldest open transaction of PostgreSQL.")
     lock_wait: Duration = Field(30.0, description="Time that a session of PostgreSQL has waited for a lock.")
     pgbouncer_wait: Duration = Field(5.0, description="Time that a client of pgbouncer has waited for a server connection.")
+    pgbouncer_clients_ratio: Ratio = Field(0.8, description="Share of pgbouncer's max_client_conn that is connected.")
     migration_lock: Duration = Field(300.0, description="Time that Flyway's lock on a schema has been held.")
     replication_lag: Duration = Field(60.0, description="Age of what a standby of PostgreSQL shows.")
     transaction_age: int = Field(
         1_000_000_000, ge=0, le=2_000_000_000, description="Transactions of PostgreSQL since the oldest that is not frozen."
+    )
+    multixact_age: int = Field(
+        1_000_000_000, ge=0, le=2_000_000_000, description="Multixacts of PostgreSQL since the oldest that is not frozen."
     )
     hit_ratio: Ratio = Field(0.8, description="Share of lookups of Redis that found their key.")
     redis_memory_ratio: Ratio = Field(0.9, description="Share of Redis' maxmemory that is in use.")
@@ -68,9 +72,11 @@ THRESHOLDS: Mapping[str, tuple[Family, Set[str]]] = {
     "longest_transaction": (limits.LONGEST_TRANSACTION, {"postgres"}),
     "lock_wait": (limits.LOCK_WAIT, {"postgres"}),
     "pgbouncer_wait": (limits.PGBOUNCER_WAIT, {"postgres"}),
+    "pgbouncer_clients_ratio": (limits.PGBOUNCER_CLIENTS_RATIO, {"postgres"}),
     "migration_lock": (limits.MIGRATION_LOCK, {"postgres"}),
     "replication_lag": (limits.REPLICATION_LAG, {"postgres"}),
     "transaction_age": (limits.TRANSACTION_AGE, {"postgres"}),
+    "multixact_age": (limits.MULTIXACT_AGE, {"postgres"}),
     "hit_ratio": (limits.HIT_RATIO, {"redis"}),
     "redis_memory_ratio": (limits.REDIS_MEMORY_RATIO, {"redis"}),
     "redis_clients_ratio": (limits.REDIS_CLIENTS_RATIO, {"redis"}),

@@ -9,6 +9,8 @@ from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
 
 __all__ = ["board"]
 
+_TIME = own("probe_exporter_time_seconds")
+
 
 def board() -> Content:
     """Return what it shows."""
@@ -53,6 +55,10 @@ def _there() -> Panels:
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
         ),
         graph(
+            291, "Restarts", "How often the exporter was started anew within 15 minutes.", "short",
+            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[15m]))", "{{instance}}"),
+        ),
+        graph(
             79, "Shards", "Shards of the services that are scraped, and that there are to be.", "short",
             Query(f'count(count_values("shard", {own("probe_exporter_shard")}))', "scraped"),
             Query(f"max({own('probe_exporter_shards')})", "to be"), size=Size.HALF,
@@ -79,6 +85,10 @@ def _on_time() -> Panels:
         graph(
             64, "Event loop lag", "Longest stall of the event loop in the last 15 s.", "s",
             Query(f"max by (instance) ({own('probe_exporter_loop_lag_seconds')})", "{{instance}}"),
+        ),
+        graph(
+            292, "Clock", "How far the exporter's clock is from Prometheus'.", "s",
+            Query(f"max by (instance) (abs(timestamp({_TIME}) - {_TIME}))", "{{instance}}"),
         ),
     )  # fmt: skip
 
@@ -204,5 +214,10 @@ def _cost() -> Panels:
         graph(
             69, "Scrape", "How long joining a scrape took.", "s",
             Query(f"max by (instance) ({own('probe_exporter_scrape_duration_seconds')})", "{{instance}}"),
+        ),
+        graph(
+            290, "Tasks and threads", "Tasks of the event loop, and threads: a number that only grows is a leak.", "short",
+            Query(f"max by (instance) ({own('probe_exporter_tasks')})", "{{instance}} tasks"),
+            Query(f"max by (instance) ({own('probe_exporter_threads')})", "{{instance}} threads"),
         ),
     )  # fmt: skip

@@ -199,9 +199,12 @@ def _upkeep() -> Panels:
     """Return what grows, wears out or was damaged."""
     return (
         graph(
-            218, "PostgreSQL transactions since the last freeze", "Age of the oldest that is not frozen, in transactions.",
-            "short", Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}}"),
-            limit(limits.TRANSACTION_AGE),
+            218, "PostgreSQL wraparound", "Age of the oldest transaction and multixact that is not frozen, of 2^31.",
+            "short",
+            Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}} transactions"),
+            limit(limits.TRANSACTION_AGE, what="transactions"),
+            Query(f"max by (service) ({of('probe_postgres_oldest_multixact_age')})", "{{service}} multixacts"),
+            limit(limits.MULTIXACT_AGE, what="multixacts"),
         ),
         graph(
             222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
@@ -253,6 +256,17 @@ def _pgbouncer() -> Panels:
             263, "pgbouncer: clients that wait", "How long the longest wait for a server connection has been going on.", "s",
             Query(f"max by (service, database) ({of('probe_pgbouncer_longest_wait_seconds')})", "{{service}} {{database}}"),
             limit(limits.PGBOUNCER_WAIT),
+        ),
+        graph(
+            270, "pgbouncer: clients, of max_client_conn", "Clients that are connected, of those that are let in.",
+            "percentunit",
+            Query(
+                "max by (service) ("
+                + ratio(of("probe_pgbouncer_client_connections"), of("probe_pgbouncer_max_client_connections"))
+                + ")",
+                "{{service}}",
+            ),
+            limit(limits.PGBOUNCER_CLIENTS_RATIO), top=1,
         ),
         graph(
             264, "pgbouncer: clients", "Clients of the pools, and how many are let in.", "short",

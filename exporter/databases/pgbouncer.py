@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
+from operator import add
 
 from exporter.clients.postgres.pgbouncer import Database, Pool, Pooler, Traffic
 from exporter.metrics.family import counter, gauge
 from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
 
-__all__ = ["LONGEST_WAIT", "MAX_TOLD_APART", "PGBOUNCER", "record_pools", "record_traffic"]
+__all__ = ["LONGEST_WAIT", "MAX_TOLD_APART", "PGBOUNCER", "TrafficCounters", "record_pools"]
 
 MAX_TOLD_APART = 50
 """Pools, and databases, that are told apart."""
@@ -98,13 +99,42 @@ def _record_databases(part: Attempt, databases: Iterable[Database]) -> None:
             part.record(MAX_CONNECTIONS, database.max_connections, database.name)
 
 
-def record_traffic(part: Attempt, found: Mapping[str, Traffic]) -> None:
-    """Record what databases have counted: the first of them by their names, and the rest together."""
-    totals: dict[str, tuple[float, ...]] = {}
-    for name in sorted(found):
-        who = name if len(totals) < MAX_TOLD_APART else OTHERS
-        counted = astuple(found[name])
-        totals[who] = tuple(map(sum, zip(totals.get(who, (0.0,) * len(counted)), counted, strict=True)))
-    for name, figures in totals.items():
-        for family, value in zip(_COUNTED, figures, strict=True):
-            part.record(family, value, name)
+class TrafficCounters:
+    """What databases have counted, by their names as far as they are told apart, and of the rest together.
+
+    Counters must not fall, and must not jump by what was counted before. So a database that is told stays so as long as it
+    is there, whatever comes; and the rest has what each of them has counted since the first attempt, whether or not it is
+    gone. It begins at 0 with the exporter: what is gone by then would else be missing from it, as if all had begun anew.
+    """
+
+    def __init__(self) -> None:
+        self._told: tuple[str, ...] = ()
+        self._before: Mapping[str, tuple[float, ...]] | None = None
+        self._others: tuple[float, ...] | None = None
+
+    def record(self, part: Attempt, found: Mapping[str, Traffic]) -> None:
+        """Record them, having taken in what was found."""
+        now: dict[str, tuple[float, ...]] = {name: astuple(traffic) for name, traffic in found.items()}
+        stay = tuple(name for name in self._told if name in now)
+        come = sorted(now.keys() - set(stay))
+        self._told = (*stay, *come[: MAX_TOLD_APART - len(stay)])
+        for name in come[MAX_TOLD_APART - len(stay) :]:
+            grown = _grown(now[name] if self._before is None else self._before.get(name), now[name])
+            self._others = grown if self._others is None else tuple(map(add, self._others, grown))
+        self._before = now
+        for name in self._told:
+            _record_counted(part, name, now[name])
+        if self._others is not None:
+            _record_counted(part, OTHERS, self._others)
+
+
+def _grown(before: tuple[float, ...] | None, now: tuple[float, ...]) -> tuple[float, ...]:
+    """Return by how much counters have grown: since they began, where they were not there or have begun anew."""
+    if before is None:
+        return now
+    return tuple(new - old if new >= old else new for old, new in zip(before, now, strict=True))
+
+
+def _record_counted(part: Attempt, name: str, figures: Iterable[float]) -> None:
+    for family, value in zip(_COUNTED, figures, strict=True):
+        part.record(family, value, name)

@@ -212,6 +212,8 @@ class UpkeepReader:
             self._found = await self._ask(attempt, session)
             if not session.closed:  # else it was not the question that failed
                 self._question.done()
+        else:
+            attempt.note_asked("upkeep", self._question.at)
         self._question.passed()
         match self._found:
             case Upkeep() as found:

@@ -111,6 +111,8 @@ class StatementsReader:
             self._failure = attempt.parts["statements"]
             if not session.closed:  # else it was not the question that failed
                 self._question.done()
+        else:
+            attempt.note_asked("statements", self._question.at)
         self._question.passed()
         async with attempt.part("statements") as part:
             self._record(part)

@@ -1,4 +1,4 @@
-"""Programs built from Go modules into the repository's cache, once; a build that was interrupted is taken up again.
+"""Programs built from Go modules into the repository's cache, or a user's, once; an interrupted build is taken up again.
 
 Any `go` will do, Debian's too, which is too old to compile most of them: it fetches, with checksums verified, the toolchain
 that does. Sources are as published; what a build reads beside them is named in its recipe.
@@ -22,7 +22,9 @@ from exporter.demo.processes import bound
 
 __all__ = ["CACHE", "TOOLCHAIN", "BuildError", "Go", "Recipe", "built", "is_built"]
 
-CACHE = Path(__file__).parents[2] / ".cache" / "go"
+_CHECKOUT = Path(__file__).parents[2]
+_USERS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hafnium-exporter"
+CACHE = (_CHECKOUT / ".cache" if (_CHECKOUT / "pyproject.toml").is_file() else _USERS) / "go"
 TOOLCHAIN = "golang.org/toolchain@v0.0.1-go1.24.9.linux-{architecture}"
 PATIENCE = 3600.0
 """Seconds that one command may take: with one slow core for everything, the longest needs a quarter of it."""

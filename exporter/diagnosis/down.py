@@ -19,6 +19,7 @@ from exporter.diagnosis.facts import (
     migration_lock,
     most,
     pool_pressed,
+    pooler_full,
     pooler_waits,
 )
 from exporter.diagnosis.graph import Reach, roots
@@ -215,12 +216,16 @@ def _waits(database: Member) -> Generator[Suspicion, None, None]:
         yield Suspicion(causes.LOCK_HELD, database.name, Confidence.MEDIUM, waits)
     if waits := pooler_waits(database):
         yield Suspicion(causes.POOLER_EXHAUSTED, database.name, Confidence.MEDIUM, waits)
+    if full := pooler_full(database):
+        yield Suspicion(causes.POOLER_FULL, database.name, Confidence.MEDIUM, (full,))
 
 
 def _cut_off(dependency: Member, components: tuple[Evidence, ...]) -> Suspicion:
-    """Say why a service cannot reach what answers the exporter: it has the services wait, or it is not known."""
+    """Say why a service cannot reach what answers the exporter: it has services wait, lets none in, or it is not known."""
     if waits := pooler_waits(dependency):
         return Suspicion(causes.POOLER_EXHAUSTED, dependency.name, Confidence.HIGH, most((*waits, *components)))
+    if full := pooler_full(dependency):
+        return Suspicion(causes.POOLER_FULL, dependency.name, Confidence.HIGH, most((full, *components)))
     return Suspicion(causes.DEPENDENCY_UNREACHABLE, dependency.name, Confidence.MEDIUM, most(components))
 
 

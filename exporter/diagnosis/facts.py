@@ -30,13 +30,15 @@ __all__ = [
     "migration_lock",
     "most",
     "pool_pressed",
+    "pooler_full",
     "pooler_waits",
 ]
 
 FACTS: frozenset[Family] = frozenset({
     COMPONENT_UP, app.REQUEST_P99, app.CONNECTIONS, app.SATURATION, app.MEMORY_USED, app.MEMORY_MAX, app.GC_RATIO,
     app.CACHE_HIT_RATIO, sessions.LONGEST_QUERY, sessions.LONGEST_LOCK_WAIT, sessions.BLOCKED, sessions.BLOCKING,
-    pgbouncer.LONGEST_WAIT, pgbouncer.CLIENTS, pgbouncer.PAUSED, flyway.FLYWAY_LOCK_SECONDS,
+    pgbouncer.LONGEST_WAIT, pgbouncer.CLIENTS, pgbouncer.PAUSED, pgbouncer.CLIENT_CONNECTIONS,
+    pgbouncer.MAX_CLIENT_CONNECTIONS, flyway.FLYWAY_LOCK_SECONDS,
     kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES, kafka.DLQ_GROUP,
     r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE, r.POLICY, r.MEMORY_USED, r.MEMORY_MAX,
     kafka.TOPIC_LAG_SECONDS, kafka.COMMITTED, kafka.LOST, kafka.OPEN_MESSAGES, kafka.OPEN_SECONDS, kafka.CANARY,
@@ -166,6 +168,15 @@ def pooler_waits(member: Member) -> tuple[Evidence, ...]:
     if paused is not None and paused.value > 0:
         found.append(_of(member, pgbouncer.PAUSED, "database {database} is paused", paused))
     return tuple(found)
+
+
+def pooler_full(member: Member) -> Evidence | None:
+    """Return how many clients a pgbouncer has, where it lets no more in; its console is open all the same."""
+    for used in member.readings(pgbouncer.CLIENT_CONNECTIONS):
+        most = member.highest(pgbouncer.MAX_CLIENT_CONNECTIONS, target=used.labels.get("target", ""))
+        if most is not None and used.value >= most.value > 0:
+            return _of(member, pgbouncer.CLIENT_CONNECTIONS, f"clients connected, of {most.value:g} that are let in", used)
+    return None
 
 
 def migration_lock(member: Member) -> Evidence | None:

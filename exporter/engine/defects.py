@@ -40,6 +40,8 @@ class Where(StrEnum):
     """The likely causes could not be worked out."""
     RELOAD = "reload"
     """A reload raised something else than an error of the configuration."""
+    WEB = "web"
+    """A connection, a request or the web configuration was dealt with in a way that is not foreseen."""
     LOOP = "loop"
     """A task or callback that nobody waits for raised."""
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -19,6 +20,7 @@ from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
 from exporter.engine.lag import LoopLag
 from exporter.engine.ownership import Ownership
+from exporter.engine.prober import ProberView, prober_view
 from exporter.engine.reconciler import Reconciler
 from exporter.engine.rollup import Key, State
 from exporter.engine.scheduler import FIRST_WITHIN, Scheduler
@@ -221,7 +223,7 @@ class Engine:
         wanted = Wanted(state.target, state.settings)
         probe = await asyncio.to_thread(self._make_probe, wanted)
         try:
-            outcome = await run_probe(probe, state.timeout, self.lag.since)
+            outcome = await run_probe(probe, state.timeout, self.lag.since, partial(self.defects.note, Where.PROBE))
         finally:
             await probe.close()
         try:
@@ -230,6 +232,11 @@ class Engine:
             self.defects.note(Where.TARGET, f"an attempt on demand on {state.target} could not be told", error)
             failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
             return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
+
+    def prober(self) -> ProberView:
+        """Return whether what is seen may be the prober's own doing."""
+        descriptors = self._descriptors
+        return prober_view(self._reconciler.services.values(), self.lag.recent(), descriptors.kept, descriptors.limit)
 
     @property
     def names(self) -> list[str]:

@@ -6,10 +6,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from exporter.config.errors import ConfigError
 from exporter.config.models import Config, MemberSettings, ServiceSettings
 from exporter.diagnosis.diagnose import examine_whole
 from exporter.diagnosis.facts import FACTS
@@ -18,159 +19,76 @@ from exporter.diagnosis.incidents import Condition, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Reading, Snapshot
 from exporter.discovery import source_of
 from exporter.discovery.source import Discovered, Source
+from exporter.engine.checked import CheckResult, ServiceResult, TargetResult
 from exporter.engine.quorum import count_instances, deciding_kinds, service_verdict
 from exporter.engine.targets import Wanted, build, wanted_targets
 from exporter.metrics.core import DURATION
 from exporter.metrics.family import Family
 from exporter.metrics.store import LabelValues
-from exporter.probing.probe import SharedClients, Target
+from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
-__all__ = ["CheckResult", "FleetDiagnosis", "ServiceResult", "TargetResult", "check_fleet", "diagnose_fleet"]
+__all__ = ["FleetDiagnosis", "Progress", "check_fleet", "diagnose_fleet", "restricted"]
+
+M = TypeVar("M", bound=MemberSettings)
 
 _RECHECK_AFTER = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class TargetResult:
-    """One target's outcome."""
+class Progress(Protocol):
+    """Is told how far a check has come."""
 
-    target: Target
-    outcome: Outcome
-    vital: bool
+    def __call__(self, done: int, known: int) -> None:
+        """Take in that so many targets are done, of so many that are known by now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceResult:
-    """What a service came to.
+def restricted(config: Config, names: Collection[str], kinds: Collection[str] = ()) -> Config:
+    """Return a configuration of fewer services, dependencies and probes; what has no probe left is not in it.
 
-    Attributes:
-        name: Its name.
-        is_service: Whether it is a service of the fleet, and not a dependency of it.
-        verdict: Its verdict.
-        targets: What its targets came to.
-        instances: Its instances by verdict, each by the worst of the probes that decide.
-        undiscovered: Why it is not known which instances there are; None where it is.
-        unsized: Why it is not known how many there should be; None where it is, or was not asked for.
+    Args:
+        config: The whole.
+        names: Those wanted; empty means all.
+        kinds: The kinds of probes wanted; empty means all.
     """
 
-    name: str
-    is_service: bool
-    verdict: Verdict
-    targets: tuple[TargetResult, ...]
-    instances: Mapping[Verdict, int] = field(default_factory=dict)
-    undiscovered: Failure | None = None
-    unsized: Failure | None = None
+    def fewer(members: Mapping[str, M]) -> dict[str, M]:
+        found = {name: member for name, member in members.items() if not names or name in names}
+        return {name: _with_kinds(member, kinds) for name, member in found.items() if _has(member, kinds)}
 
-    @property
-    def up(self) -> int:
-        """Instances that are up."""
-        return self.instances.get(Verdict.UP, 0)
-
-    @property
-    def total(self) -> int:
-        """Instances there are."""
-        return sum(self.instances.values())
-
-    @property
-    def degraded(self) -> bool:
-        """Up as a whole, with something wrong."""
-        return self.verdict is Verdict.UP and bool(self.notes)
-
-    @property
-    def notes(self) -> list[str]:
-        """What is wrong, in words."""
-        notes = ["no instances"] if not self.targets else []
-        if self.undiscovered is not None:
-            notes = [f"instances not known: {self.undiscovered}"]
-        elif self.unsized is not None:
-            notes.append(f"how many instances there should be is not known: {self.unsized}")
-        for item in self.targets:
-            if item.outcome.failure is not None:
-                notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
-            notes += [f"{item.target.probe} {part}: {failure}" for part, failure in item.outcome.parts.items() if failure]
-        return notes
+    return config.model_copy(update={"services": fewer(config.services), "dependencies": fewer(config.dependencies)})
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What the fleet came to."""
-
-    services: tuple[ServiceResult, ...]
-    seconds: float
-
-    @property
-    def verdict(self) -> Verdict:
-        """Down if a service or dependency is down, else unknown if one is unknown, else up."""
-        found = {service.verdict for service in self.services}
-        return next((v for v in (Verdict.DOWN, Verdict.UNKNOWN) if v in found), Verdict.UP)
-
-    @property
-    def exit_code(self) -> int:
-        """0 ok, 1 degraded, 2 down, 3 unknown."""
-        if self.verdict is Verdict.UP:
-            return int(any(service.degraded for service in self.services))
-        return 2 if self.verdict is Verdict.DOWN else 3
-
-    @property
-    def summary(self) -> str:
-        """One line."""
-        bad = [s.name for s in self.services if s.verdict is not Verdict.UP or s.degraded]
-        return f"{len(self.services) - len(bad)} of {len(self.services)} ok" + (f"; look at {', '.join(bad)}" if bad else "")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            "verdict": self.verdict.value,
-            "exit_code": self.exit_code,
-            "seconds": round(self.seconds, 3),
-            "services": [
-                {
-                    "name": service.name,
-                    "kind": "service" if service.is_service else "dependency",
-                    "verdict": service.verdict.value,
-                    "degraded": service.degraded,
-                    "notes": service.notes,
-                    "targets": [_target_dict(item) for item in service.targets],
-                }
-                for service in self.services
-            ],
-        }
+def _has(member: MemberSettings, kinds: Collection[str]) -> bool:
+    return not kinds or any(kind in kinds for kind in member.probe_settings)
 
 
-def _target_dict(item: TargetResult) -> dict[str, Any]:
-    failure = item.outcome.failure
-    return {
-        "probe": item.target.probe,
-        "target": item.target.name,
-        "verdict": item.outcome.verdict.value,
-        "stage": failure.stage.value if failure else None,
-        "reason": failure.reason.value if failure else None,
-        "detail": failure.detail if failure else "",
-        "duration_seconds": round(item.outcome.duration, 6),
-    }
+def _with_kinds(member: M, kinds: Collection[str]) -> M:
+    unwanted = {kind: None for kind in member.probe_settings if kinds and kind not in kinds}
+    return member.model_copy(update={"probes": member.probes.model_copy(update=unwanted)}) if unwanted else member
 
 
-async def check_fleet(config: Config, only: Collection[str], timeout: float) -> CheckResult:
-    """Probe every target once, and those that are down once more.
+async def check_fleet(
+    config: Config, only: Collection[str], timeout: float, progress: Progress = lambda done, known: None
+) -> CheckResult:
+    """Probe every target once, and those that are down once more; say what takes what down.
 
     Args:
         config: What to probe.
         only: Names to restrict it to; empty means all.
         timeout: Seconds for a target, its second attempt included; an attempt also keeps to its configured deadline.
+        progress: Is told how far it has come.
     """
     loop = asyncio.get_running_loop()
     started = loop.time()
     shared = SharedClients.open()
-    slots = asyncio.Semaphore(config.limits.max_in_flight)
+    check = _Check(shared, timeout, asyncio.Semaphore(config.limits.max_in_flight), progress)
     names = [name for name in (*config.services, *config.dependencies) if not only or name in only]
     try:
-        tasks = (_check_service(name, config.everything[name], shared, timeout, slots) for name in names)
-        services = await asyncio.gather(*tasks)
+        services = await asyncio.gather(*(check.service(name, config.everything[name]) for name in names))
     finally:
         await shared.close()
-    return CheckResult(tuple(services), loop.time() - started)
+    return _diagnosed(config, CheckResult(tuple(services), loop.time() - started))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,29 +108,40 @@ class FleetDiagnosis:
     incident: str | None
 
 
-async def diagnose_fleet(config: Config, service: str, timeout: float) -> FleetDiagnosis:
+async def diagnose_fleet(
+    config: Config, service: str, timeout: float, progress: Progress = lambda done, known: None
+) -> FleetDiagnosis:
     """Probe a service, all that needs it and all that any of these needs, once as `check_fleet` does, and diagnose them.
 
     Args:
         config: What to probe.
         service: Name of a service or dependency of it.
         timeout: Seconds for a target, its second attempt included.
+        progress: Is told how far it has come.
 
     Raises:
         KeyError: There is none of that name.
     """
     everything = config.everything
-    around = Surroundings({name: settings.needs for name, settings in everything.items()})
+    around = _around(config)
     dependents = {service, *around.needed_by(service)}
     names = dependents.union(*(around.needs(each) for each in dependents)) & everything.keys()
     everything[service]
-    result = await check_fleet(config, names, timeout)
+    result = await check_fleet(config, names, timeout, progress)
+    return FleetDiagnosis(service, result, result.diagnoses, result.incidents.get(service))
+
+
+def _around(config: Config) -> Surroundings:
+    return Surroundings({name: settings.needs for name, settings in config.everything.items()})
+
+
+def _diagnosed(config: Config, result: CheckResult) -> CheckResult:
     now = time.time()
-    members = {each.name: _member(each, everything[each.name], now) for each in result.services}
+    members = {each.name: _member(each, config.everything[each.name], now) for each in result.services}
     findings = examine_whole(Snapshot(now, members))
     conditions = {name: Condition(member.verdict, since=-inf) for name, member in members.items()}
-    chosen = step(0.0, {}, conditions, findings.roots, around)
-    return FleetDiagnosis(service, result, findings.diagnoses, incidents_of(chosen, conditions).get(service))
+    incidents = incidents_of(step(0.0, {}, conditions, findings.roots, _around(config)), conditions)
+    return replace(result, diagnoses=findings.diagnoses, incidents=incidents)
 
 
 def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Member:
@@ -242,21 +171,77 @@ def _member(result: ServiceResult, settings: MemberSettings, now: float) -> Memb
     )
 
 
-async def _check_service(
-    name: str, settings: MemberSettings, shared: SharedClients, timeout: float, slots: asyncio.Semaphore
-) -> ServiceResult:
-    source = source_of(settings.instances, shared)
-    await shared.clusters.prepare()
-    found = await _discover(source, timeout)
-    wanted = wanted_targets(name, settings, found.instances)
-    results = await asyncio.gather(*(_check_target(item, shared, timeout, slots) for item in wanted))
-    tallies: dict[str, Counter[Verdict]] = {}
-    for item in results:
-        tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
-    verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
-    instances = count_instances(settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results))
-    is_service = isinstance(settings, ServiceSettings)
-    return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized)
+class _Check:
+    """One check under way.
+
+    Args:
+        shared: What probes share.
+        timeout: Seconds for a target.
+        slots: What may be in flight at once.
+        progress: Is told how far it has come.
+    """
+
+    def __init__(self, shared: SharedClients, timeout: float, slots: asyncio.Semaphore, progress: Progress) -> None:
+        self._shared = shared
+        self._timeout = timeout
+        self._slots = slots
+        self._progress = progress
+        self._done = self._known = 0
+
+    async def service(self, name: str, settings: MemberSettings) -> ServiceResult:
+        """Probe the targets of a service."""
+        source = source_of(settings.instances, self._shared)
+        await self._shared.clusters.prepare()
+        found = await _discover(source, self._timeout)
+        wanted = list(wanted_targets(name, settings, found.instances))
+        self._told(known=len(wanted))
+        results = await asyncio.gather(*map(self._target, wanted))
+        tallies: dict[str, Counter[Verdict]] = {}
+        for item in results:
+            tallies.setdefault(item.target.probe, Counter())[item.outcome.verdict] += 1
+        verdict = service_verdict(settings, tallies, complete=found.complete, desired=found.desired) or Verdict.UNKNOWN
+        instances = count_instances(
+            settings, ((each.target.probe, each.target.name, each.outcome.verdict) for each in results)
+        )
+        is_service = isinstance(settings, ServiceSettings)
+        limits = settings.limits
+        return ServiceResult(name, is_service, verdict, tuple(results), instances, found.failure, found.unsized, limits)
+
+    async def _target(self, wanted: Wanted) -> TargetResult:
+        try:
+            probe = await asyncio.to_thread(build, wanted, self._shared)
+        except ConfigError as error:  # a file that the settings name: the others can be probed
+            self._told(done=1)
+            return TargetResult(wanted.target, _not_built(error))
+        await self._shared.clusters.prepare()
+        try:
+            async with self._slots:
+                outcome = await self._twice(probe, wanted.settings.timeout)
+        finally:
+            await probe.close()
+        self._told(done=1)
+        return TargetResult(wanted.target, outcome)
+
+    async def _twice(self, probe: Probe[Any], patience: float) -> Outcome:
+        """Run a probe, and once more where it came out down."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        outcome = await run_probe(probe, min(self._timeout, patience))
+        left = deadline - loop.time() - _RECHECK_AFTER
+        if outcome.verdict is Verdict.DOWN and left > _RECHECK_AFTER:  # one that timed out has had its time
+            await asyncio.sleep(_RECHECK_AFTER)
+            outcome = await run_probe(probe, min(left, patience))
+        return outcome
+
+    def _told(self, *, done: int = 0, known: int = 0) -> None:
+        self._done += done
+        self._known += known
+        self._progress(self._done, self._known)
+
+
+def _not_built(error: ConfigError) -> Outcome:
+    failure = Failure(Stage.INTERNAL, Reason.NOT_BUILT, "; ".join(problem.message for problem in error.problems))
+    return Outcome(failure.verdict, failure, time.time(), 0.0)
 
 
 async def _discover(source: Source, timeout: float) -> Discovered:
@@ -278,21 +263,3 @@ async def _discover(source: Source, timeout: float) -> Discovered:
     except TimeoutError:
         return Discovered((), Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"no instances within {timeout:g} s"))
     return found
-
-
-async def _check_target(wanted: Wanted, shared: SharedClients, timeout: float, slots: asyncio.Semaphore) -> TargetResult:
-    target, settings = wanted
-    probe = await asyncio.to_thread(build, wanted, shared)
-    await shared.clusters.prepare()
-    loop = asyncio.get_running_loop()
-    try:
-        async with slots:
-            deadline = loop.time() + timeout
-            outcome = await run_probe(probe, min(timeout, settings.timeout))
-            left = deadline - loop.time() - _RECHECK_AFTER
-            if outcome.verdict is Verdict.DOWN and left > _RECHECK_AFTER:  # one that timed out has had its time
-                await asyncio.sleep(_RECHECK_AFTER)
-                outcome = await run_probe(probe, min(left, settings.timeout))
-    finally:
-        await probe.close()
-    return TargetResult(target, outcome, probe.vital)

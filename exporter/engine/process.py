@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import threading
 from itertools import count
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -23,7 +24,7 @@ _GIVE_BACK_EVERY = 3
 
 
 async def watch_process(store: Store, lag: LoopLag, period: float = 10.0) -> None:
-    """Sample CPU, memory, descriptors and the loop's stalls, and return memory that is free, for ever."""
+    """Sample CPU, memory, descriptors, tasks, threads and the loop's stalls, and return memory that is free, for ever."""
     owner = store.owner({})
     owner.put(m.BUILD, {(__version__, platform.python_version()): 1.0})
     registry = CollectorRegistry()
@@ -35,4 +36,6 @@ async def watch_process(store: Store, lag: LoopLag, period: float = 10.0) -> Non
             if sample.name in _FAMILIES:
                 owner.put(_FAMILIES[sample.name], {(): sample.value})
         owner.put(m.LOOP_LAG, {(): lag.recent()})
+        owner.put(m.TASKS, {(): float(len(asyncio.all_tasks()))})
+        owner.put(m.THREADS, {(): float(threading.active_count())})
         await asyncio.sleep(period)

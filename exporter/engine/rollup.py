@@ -46,24 +46,27 @@ class Rollup:
 
     Attributes:
         failed_parts: Optional parts that failed, of targets that are up.
+        over_limits: What is over a limit, of targets that are up.
     """
 
     def __init__(self) -> None:
         self.failed_parts = 0
+        self.over_limits = 0
         self._kinds: dict[str, _Kind] = {}
-        self._places: dict[Key, tuple[_Group, int]] = {}
+        self._places: dict[Key, tuple[_Group, int, int]] = {}
 
-    def put(self, key: Key, standing: Standing, failed_parts: int) -> None:
+    def put(self, key: Key, standing: Standing, failed_parts: int, over_limits: int = 0) -> None:
         """Take in a target, or that it has changed. Within a group, those that have been in it for longest come first."""
-        group = _group(standing, failed_parts)
-        parts = failed_parts if group is State.DEGRADED else 0
-        before, parts_before = self._places.get(key, (group, 0))
+        group = _group(standing, failed_parts + over_limits)
+        parts, over = (failed_parts, over_limits) if group is State.DEGRADED else (0, 0)
+        before, parts_before, over_before = self._places.get(key, (group, 0, 0))
         kind = self._kinds.setdefault(key[1], _Kind())
         if before is not group:
             del kind.groups[before][key]
         kind.groups[group].setdefault(key)
         self.failed_parts += parts - parts_before
-        self._places[key] = group, parts
+        self.over_limits += over - over_before
+        self._places[key] = group, parts, over
 
     def completed(self, key: Key, seconds: float) -> None:
         """Take in that an attempt on a target has ended, and how long it took. Of a target that is none of its, nothing."""
@@ -72,8 +75,9 @@ class Rollup:
 
     def remove(self, key: Key) -> None:
         """Let go of a target."""
-        group, parts = self._places.pop(key)
+        group, parts, over = self._places.pop(key)
         self.failed_parts -= parts
+        self.over_limits -= over
         kind = self._kinds[key[1]]
         del kind.groups[group][key]
         kind.forget(key)
@@ -173,7 +177,7 @@ class _Kind:
             self._slowest = None
 
 
-def _group(standing: Standing, failed_parts: int) -> _Group:
+def _group(standing: Standing, troubles: int) -> _Group:
     if standing.reason is Reason.NOT_YET_PROBED:
         return _PENDING
-    return state_of(standing.verdict, troubled=failed_parts > 0)
+    return state_of(standing.verdict, troubled=troubles > 0)

@@ -14,6 +14,8 @@ from exporter.discovery.source import Discovered
 from exporter.engine.quorum import counting_kinds, deciding_kinds, service_verdict, worst
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
+from exporter.limits.model import Over
+from exporter.limits.pool import Pool
 from exporter.metrics import core as m
 from exporter.metrics.store import LabelValues, Store
 from exporter.verdict import Reason, Verdict
@@ -36,6 +38,7 @@ class ServiceState:
         since: When its verdict last changed, Unix seconds.
         told: Its verdict as it was published last.
         deciding: The kinds of probe that decide it.
+        limits: Its thresholds, of those that its probes have a use for.
 
     Args:
         name: Its name.
@@ -54,6 +57,8 @@ class ServiceState:
         self.since = time.time()
         self.told = Verdict.UNKNOWN
         self.deciding = deciding_kinds(settings)
+        self.limits = settings.limits
+        self._pool = Pool()
         self._counting = counting_kinds(settings)
         self._diagnoses: tuple[Diagnosis, ...] = ()
         self._incident: str | None = None
@@ -122,7 +127,12 @@ class ServiceState:
     @property
     def state(self) -> State:
         """How it is, for people: up with anything wrong is degraded."""
-        return state_of(self.verdict, troubled=self.rollup.troubled)
+        return state_of(self.verdict, troubled=self.rollup.troubled or bool(self.over))
+
+    @property
+    def over(self) -> tuple[Over, ...]:
+        """What of it as a whole is over a limit; `TargetState.over` has what of a target is."""
+        return self._pool.over
 
     @property
     def instances(self) -> dict[str, int]:
@@ -133,6 +143,11 @@ class ServiceState:
     def reasons_down(self) -> dict[Reason, int]:
         """Why its targets are down that decide, and how many; that there is no instance, where there is none."""
         return dict(self._reasons[Verdict.DOWN]) or {Reason.NO_INSTANCES: 1}
+
+    @property
+    def reasons_unknown(self) -> dict[Reason, int]:
+        """Why its targets are unknown that decide, and how many."""
+        return dict(self._reasons[Verdict.UNKNOWN])
 
     @property
     def unknown_reason(self) -> Reason:
@@ -157,6 +172,9 @@ class ServiceState:
             self._recount()
         if before.labels != settings.labels:
             self._owner.relabel(self._labels)
+        self.limits = settings.limits
+        for state in self.targets.values():
+            state.thresholds = self.limits
         self._publish_limits()
 
     def move(self, store: Store) -> None:
@@ -169,24 +187,28 @@ class ServiceState:
     def add(self, state: TargetState) -> None:
         """Take in a target, and count it."""
         self.targets[state.key] = state
+        state.thresholds = self.limits
         self.changed(state)
 
     def remove(self, key: Key) -> TargetState:
         """Let go of a target, and count it no more."""
         self._count(key, None)
         self.rollup.remove(key)
+        self._pool.put(key, {})
         return self.targets.pop(key)
 
     def changed(self, state: TargetState) -> None:
         """Take in that the standing of a target, or the number of its failed parts, has changed."""
         if self.targets.get(state.key) is state:
             self._count(state.key, state.standing)
-            self.rollup.put(state.key, state.standing, state.failed_parts)
+            self.rollup.put(state.key, state.standing, state.failed_parts, len(state.over))
 
     def completed(self, state: TargetState) -> None:
         """Take in that an attempt on a target has ended."""
         if state.last is not None and self.targets.get(state.key) is state:
             self.rollup.completed(state.key, state.last.recent.duration)
+            self._pool.put(state.key, state.pooled)
+            self._pool.judge(state.last.recent.finished_at, self.limits)
 
     def publish(self) -> Verdict:
         """Publish the verdict, and what it stands on; return it."""
@@ -252,11 +274,6 @@ class ServiceState:
     def close(self) -> None:
         """Withdraw its series."""
         self._owner.close()
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """Its thresholds, of those that its probes have a use for."""
-        return self.settings.limits
 
     def _publish_limits(self) -> None:
         limits = self.limits

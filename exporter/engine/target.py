@@ -15,6 +15,8 @@ from exporter.engine.defects import Defects, Where
 from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
 from exporter.engine.target_series import ProbeSeries, TargetSeries, samples_of, times, verdict_samples
+from exporter.limits.judge import Judge
+from exporter.limits.model import Over
 from exporter.metrics.family import Family
 from exporter.metrics.store import Encoded, LabelValues, Store
 from exporter.probing.probe import Probe, Scope, Target
@@ -58,6 +60,8 @@ class LastAttempt(NamedTuple):
     recent: Recent
     phases: dict[str, float]
     parts: dict[str, str | None]
+    asked: Mapping[str, float]
+    """When parts were asked of which an earlier attempt is told, Unix seconds."""
     levels: Mapping[str, float]
     """The highest that was measured of what a diagnosis looks at, by the names of `diagnosis.facts.LEVELS`."""
     began: float
@@ -86,7 +90,8 @@ class TargetState:
         probe: The probe; owned from here on.
         engine: What it is handed of the engine.
         shared_series: Series shared with the other targets of this probe.
-        changed: Called with itself and the standing before, when its standing or the number of its failed parts has changed.
+        changed: Called with itself and the standing before, when its standing, the number of its failed parts, or what of it
+            is over a limit has changed.
         completed: Called with itself when an attempt has ended and is published.
     """
 
@@ -109,10 +114,13 @@ class TargetState:
         """Whether an attempt has ended, one that ended in a defect included."""
         self.last_success: float | None = None
         self.recents: deque[Recent] = deque(maxlen=RECENTS)
+        self.thresholds: Mapping[str, float] = {}
+        """Of its service, by name: what the next attempt is held against."""
+        self._judge = Judge(self.target.probe)
         self._engine = engine
         self._changed = changed
         self._on_completed = completed
-        self._noted = (self.standing, self.failed_parts)
+        self._noted = self._to_note
         self._successor: tuple[Probe[Any], bool] | None = None
         self._running = False
         self._began = -math.inf
@@ -161,16 +169,29 @@ class TargetState:
         """Optional parts of the last attempt that failed."""
         return sum(found is not None for found in self.last.parts.values()) if self.last is not None else 0
 
+    @property
+    def over(self) -> tuple[Over, ...]:
+        """What of it is over a limit, by the last attempts."""
+        return self._judge.over
+
+    @property
+    def pooled(self) -> Mapping[str, tuple[float, float]]:
+        """What limits of its service as a whole are judged by: its part of a part and a whole, by threshold."""
+        return self._judge.pooled
+
     async def run(self, *, lateness: float, recheck: bool) -> bool:
         """Make one attempt and publish it; return whether a recheck is wanted."""
         lag = self._engine.loop_lag
         lag.begin()
         try:
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
             self._running = True
             self._began = asyncio.get_running_loop().time()
             self._series.began()
-            outcome = await run_probe(self.probe, self.timeout, lag.since)
+            unexpected: list[tuple[str, Exception]] = []
+            outcome = await run_probe(self.probe, self.timeout, lag.since, lambda *each: unexpected.append(each))
+            self._note_defects(outcome, unexpected)
             encoded = await self._series.encode(outcome)
             self._complete(outcome, lateness, recheck=recheck, encoded=encoded)
             self._series.ended()
@@ -182,7 +203,8 @@ class TargetState:
         finally:
             lag.end()
             self._running = False
-            await self._take_over()
+            if self._successor is not None:
+                await self._take_over()
 
     def missed(self, count: int = 1) -> None:
         """Count grid attempts that were not made."""
@@ -234,6 +256,7 @@ class TargetState:
         """Withdraw everything if no attempt has completed for too long: never a frozen value."""
         if now > self._believed_until and self.confirmed.reason is not Reason.STALE:
             self.confirmed.stale()
+            self._judge.forget()
             self._publish_verdict_or_nothing()
             self._note_change()
 
@@ -293,6 +316,13 @@ class TargetState:
         if isinstance(error, Exception):
             self._engine.defects.note(Where.PROBE, f"the probe of {self.target} could not be closed", error)
 
+    def _note_defects(self, outcome: Outcome, unexpected: list[tuple[str, Exception]]) -> None:
+        """Count what nobody knows, and what a client calls the exporter's own fault and has logged."""
+        for where, error in unexpected:
+            self._engine.defects.note(Where.PROBE, f"{where} raised what it must not", error)
+        if not unexpected and outcome.failure is not None and outcome.failure.reason is Reason.INTERNAL:
+            self._engine.defects.count(Where.PROBE)
+
     def _complete(self, outcome: Outcome, lateness: float, *, recheck: bool, encoded: Encoded | None) -> None:
         failure = outcome.failure
         recent = Recent(
@@ -304,8 +334,6 @@ class TargetState:
             outcome.duration,
             recheck,
         )
-        if failure is not None and failure.reason is Reason.INTERNAL:
-            self._engine.defects.count(Where.PROBE)
         if outcome.verdict is Verdict.UP:
             self.last_success = outcome.finished_at
         believed = self.confirmed.believed
@@ -319,8 +347,9 @@ class TargetState:
         self.shared_series.observe(outcome, lateness)
         phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
-        self.last = LastAttempt(recent, phases, parts, levels(outcome.samples), self._began)
+        self.last = LastAttempt(recent, phases, parts, outcome.asked, levels(outcome.samples), self._began)
         self.recents.append(recent)
+        self._judge.take(outcome, self.thresholds, self.interval)
         self._note_end()
         self._tell(self._on_completed)
         self._note_change()
@@ -334,6 +363,7 @@ class TargetState:
         self._engine.defects.note(Where.TARGET, f"an attempt on {self.target} could not be judged or published", error)
         self._note_end()
         self.confirmed.feed(Verdict.UNKNOWN, Reason.INTERNAL)
+        self._judge.forget()
         try:
             self._series.ended()
         finally:
@@ -356,13 +386,18 @@ class TargetState:
     def _note_change(self) -> None:
         """Tell of what has changed. The listener's failure is not the target's: its verdict stands."""
         noted, now = self._noted, self.standing
-        self._noted = (now, self.failed_parts)
+        self._noted = self._to_note
         if noted == self._noted:
             return
-        before, _ = noted
+        before = noted[0]
         if before.verdict is not now.verdict or self.since is None:
             self.since = time.time()
         self._tell(lambda state: self._changed(state, before))
+
+    @property
+    def _to_note(self) -> tuple[Standing, int, tuple[tuple[str, LabelValues], ...]]:
+        over = tuple((each.limit.threshold, each.labels) for each in self.over)
+        return self.standing, self.failed_parts, over
 
     def _tell(self, listener: Callable[[TargetState], None]) -> None:
         try:

@@ -114,7 +114,7 @@ class TargetSeries:
 
     async def encode(self, outcome: Outcome) -> Encoded | None:
         """Encode what an attempt learnt in a thread, where it is so much that it would hold up the event loop."""
-        if all(len(values) <= LARGE for values in outcome.samples.values()):
+        if max(map(len, outcome.samples.values()), default=0) <= LARGE:
             return None
         return await asyncio.to_thread(self._owner.encode, outcome.samples)
 

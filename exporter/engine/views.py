@@ -11,6 +11,8 @@ from pydantic import Field
 
 from exporter.diagnosis.model import Diagnosis
 from exporter.engine.diagnosis_views import DiagnosisView, diagnosis_views
+from exporter.engine.limit_views import OverView, over_view
+from exporter.engine.prober import ProberView
 from exporter.engine.rollup import Key, State, state_of
 from exporter.engine.service import ServiceState
 from exporter.engine.target import Recent, TargetState
@@ -61,7 +63,9 @@ class TargetSummary(View):
     probe: str = Field(description="Kind of the probe.")
     target: str = Field(description="host:port, or the service's name where the probe covers it as a whole.")
     verdict: Verdict = Field(description="The confirmed verdict.")
-    state: State = Field(description="The verdict, or degraded: up, but a part of the last attempt failed.")
+    state: State = Field(
+        description="The verdict, or degraded: up, but a part of the last attempt failed, or something is over its limit."
+    )
     confirmed_since: float | None = Field(description="When the verdict last changed, Unix seconds.")
     stage: str | None = Field(description="Stage of the last attempt's failure.")
     reason: str | None = Field(description="Reason of the last attempt's failure, or why the verdict is unknown.")
@@ -72,6 +76,11 @@ class TargetSummary(View):
     next_run: float | None = Field(description="When the next attempt is due, Unix seconds.")
     duration: float | None = Field(description="Seconds the last attempt took.")
     parts: dict[str, str | None] = Field(description="Optional parts of the last attempt: null, or how it failed.")
+    parts_asked: dict[str, float] = Field(
+        description="When those parts were asked that the last attempt did not ask: what is told of them is of then. Unix "
+        "seconds."
+    )
+    over: list[OverView] = Field(description="What is over its limit.")
 
 
 class TargetView(TargetSummary):
@@ -88,7 +97,9 @@ class _Service(View):
     name: str = Field(description="Its name.")
     kind: Literal["service", "dependency"] = Field(description="Whether it is of the fleet, or shared by it.")
     verdict: Verdict = Field(description="The verdict over all its instances.")
-    state: State = Field(description="The verdict, or degraded: up, but something is wrong with a target.")
+    state: State = Field(
+        description="The verdict, or degraded: up, but something is wrong with a target, or it is slow or behind."
+    )
     reason: str | None = Field(description="Why the verdict is unknown, where it is.")
     since: float = Field(description="When the verdict last changed, Unix seconds.")
     incident: str | None = Field(
@@ -102,6 +113,8 @@ class _Service(View):
     states: dict[str, int] = Field(description="Targets by state.")
     pending: int = Field(description="Targets that have not been probed yet; their state is unknown.")
     failed_parts: int = Field(description="Optional parts that failed, of targets that are up.")
+    over_limits: int = Field(description="How much is over a limit, of targets that are up and of the service as a whole.")
+    over: list[OverView] = Field(description="What is over its limit, of the service as a whole and of its worst targets.")
     probes: dict[str, State] = Field(description="How each kind of probe finds its targets.")
     duration: float | None = Field(description="Seconds that the slowest of the targets' last attempts took.")
     last_run: float | None = Field(description="When the target was probed whose last attempt is the oldest, Unix seconds.")
@@ -147,6 +160,7 @@ class About(View):
     runbook: str | None = Field(description="Address of the runbook, where one is configured.")
     dashboard: str | None = Field(description="Address of the fleet dashboard, where one is configured.")
     sharing: SharingView | None = Field(description="What this exporter is to others; null where it works alone.")
+    prober: ProberView = Field(description="Whether what is seen may be the exporter's own doing.")
 
 
 class FleetView(About):
@@ -229,6 +243,8 @@ def _summary_fields(state: TargetState, next_run: float | None) -> dict[str, Any
         "next_run": next_run,
         "duration": recent.duration if recent else None,
         "parts": last.parts if last else {},
+        "parts_asked": dict(last.asked) if last else {},
+        "over": _overs(state),
     }
 
 
@@ -240,7 +256,7 @@ def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> di
         "name": service.name,
         "kind": "service" if service.is_service else "dependency",
         "verdict": verdict,
-        "state": service.state,
+        "state": State.DEGRADED if service.state is State.UP and suspected.diagnoses else service.state,
         "reason": service.unknown_reason if verdict is Verdict.UNKNOWN else None,
         "since": service.since,
         "incident": suspected.incident,
@@ -251,12 +267,18 @@ def _service_fields(service: ServiceState, due: Due, suspected: Suspected) -> di
         "states": rollup.states,
         "pending": rollup.pending,
         "failed_parts": rollup.failed_parts,
+        "over_limits": rollup.over_limits + len(service.over),
+        "over": [*map(over_view, service.over), *(view for state in worst for view in _overs(state))],
         "probes": rollup.probes,
         "duration": rollup.slowest,
         "last_run": min((state.last.recent.finished_at for state in stalest if state.last), default=None),
         "next_run": min(filter(None, (due(state.key) for state in (*stalest, *worst))), default=None),
         "recents": next((_attempt_views(state) for state in worst if state.recents), []),
     }
+
+
+def _overs(state: TargetState) -> list[OverView]:
+    return [over_view(over, state.target.probe, state.target.name) for over in state.over]
 
 
 def _worst(service: ServiceState) -> list[TargetState]:

@@ -112,7 +112,9 @@ def samples_of_offsets(reading: Reading, most: int) -> Samples:
             ends = reading.ends.get(topic, {})
             known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
             left = group.left.get(topic, {})  # by a broker that counts what was acknowledged out of order
-            lag = [left.get(number, ends[number] - commit) for number, commit in known.items()]
+            lag = [ends[number] - commit for number, commit in known.items()]
+            if left:
+                lag = [left.get(number, behind) for number, behind in zip(known, lag, strict=True)]
             if most and len(lags) <= most:  # past it the part fails, and more are not recorded
                 lags.update(zip(_labels(known, name, topic), lag, strict=True))
                 if group.kind == SHARE:
@@ -142,12 +144,13 @@ def _samples_of_retention(reading: Reading) -> Samples:
         unread = {partition.topic for partition in group.partition_errors}
         for topic, commits in group.commits.items():
             beginnings, ends = reading.beginnings.get(topic, {}), reading.ends.get(topic, {})
-            if topic in unread or not commits.keys() <= beginnings.keys() & ends.keys():
+            if topic in unread or not (commits.keys() <= beginnings.keys() and commits.keys() <= ends.keys()):
                 continue
-            lost[name, topic] = sum(max(0, beginnings[number] - commit) for number, commit in commits.items())
-            left = [max(0, commit - beginnings[number]) for number, commit in commits.items() if commit < ends[number]]
+            kept = [(commit - beginnings[number], commit < ends[number]) for number, commit in commits.items()]
+            lost[name, topic] = -sum(margin for margin, _ in kept if margin < 0)
+            left = [margin for margin, waits in kept if waits]
             if left:
-                margins[name, topic] = min(left)
+                margins[name, topic] = max(0, min(left))
     return {k.LOST: lost, k.MARGIN: margins}
 
 
@@ -191,13 +194,12 @@ def samples_of_ages(reading: Reading, ages: Ages, now: float, most: int) -> Samp
         unread = {partition.topic for partition in group.partition_errors}
         for topic, commits in group.commits.items():
             ends = reading.ends.get(topic, {})
-            found = {
-                number: ages.age(now, Partition(topic, number), commit) if number in ends else None
-                for number, commit in commits.items()
-            }
+            whole = commits.keys() <= ends.keys() and topic not in unread
+            waiting = {number: commit for number, commit in commits.items() if number in ends and commit < ends[number]}
+            found = ages.of_topic(now, topic, waiting) if waiting else {}
             known = [age for age in found.values() if age is not None]
-            if known and len(known) == len(found) and topic not in unread:
-                by_topic[name, topic] = max(known)
+            if commits and whole and len(known) == len(waiting):
+                by_topic[name, topic] = max(known, default=0.0)
             if most and len(by_partition) <= most:
                 by_partition.update({(name, topic, str(number)): age for number, age in found.items() if age})
     return {k.TOPIC_LAG_SECONDS: by_topic, **_samples_of_transactions(reading, ages, now), k.LAG_SECONDS: by_partition}

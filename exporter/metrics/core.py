@@ -116,6 +116,10 @@ INCIDENT = gauge(
     owner=_SERVICE,
 )
 LOOP_LAG = gauge("probe_exporter_loop_lag_seconds", "Longest stall of the event loop in the last 15 s.", owner=_SELF)
+TASKS = gauge(
+    "probe_exporter_tasks", "Tasks of the event loop: they come and go with attempts and connections.", owner=_SELF
+)
+THREADS = gauge("probe_exporter_threads", "Threads that Python code runs in.", owner=_SELF)
 DEFECTS = counter(
     "probe_exporter_defects_total",
     "Unexpected exceptions, by the part of the exporter they were raised in; always a bug, told in the log.",
@@ -149,6 +153,11 @@ CLOSED = counter(
     "Connections of the exporter's clients that were closed because all were taken: `taken_back` from one that was idle or "
     "did not read, or `turned_away` as they came.",
     "reason",
+    owner=_SELF,
+)
+TIME = gauge(
+    "probe_exporter_time_seconds",
+    "Unix time by the exporter's clock when the scrape was made: ages of what it tells are by this clock.",
     owner=_SELF,
 )
 LOG_DROPPED = counter(
@@ -186,7 +195,7 @@ CORE: tuple[Family, ...] = (
     SUCCESS, UNKNOWN, DURATION, PHASE, LATENCY, FAILURES, RECHECKS, OUTAGES, LAST_RUN, LAST_SUCCESS, INTERVAL, LATENESS,
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_SINCE, SERVICE_INSTANCES, SERVICE_UNKNOWN,
     SERVICE_CURRENT, DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
-    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, BUILD,
+    LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, TIME, BUILD,
     RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip

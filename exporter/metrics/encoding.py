@@ -27,12 +27,13 @@ def format_value(value: float) -> bytes:
     return b"+Inf" if value > 0 else b"-Inf"
 
 
-_FLAG_ENDS = {0.0: b" 0\n", 1.0: b" 1\n"}
+_SMALL_ENDS = {float(number): b" %d" % number for number in range(101)}
+"""Flags, counts and what never happens: most of all values. Writing one takes four times as long as finding it here."""
 
 
 def value_end(value: float) -> bytes:
-    """Write what ends a sample line: a space, the value, the line's end. No other value ends a line like that."""
-    return _FLAG_ENDS.get(value) or b" %b\n" % format_value(value)
+    """Write what ends a sample line: a space and the value. No other value ends a line like that."""
+    return _SMALL_ENDS.get(value) or b" %b" % format_value(value)
 
 
 def escape(value: str) -> str:
@@ -51,5 +52,5 @@ def label_pairs(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def sample_prefix(name: str, labels: str) -> bytes:
-    """Write everything of a sample line before its value."""
-    return f"{name}{{{labels}}} ".encode() if labels else f"{name} ".encode()
+    """Write everything of a sample line before the space and its value."""
+    return f"{name}{{{labels}}}".encode() if labels else name.encode()

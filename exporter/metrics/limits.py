@@ -35,12 +35,18 @@ LOCK_WAIT = _limit(
 PGBOUNCER_WAIT = _limit(
     "probe_pgbouncer_longest_wait_seconds_limit", "wait for a connection of pgbouncer above which a pool is exhausted."
 )
+PGBOUNCER_CLIENTS_RATIO = _limit(
+    "probe_pgbouncer_clients_ratio_limit", "share of max_client_conn above which connections run out."
+)
 MIGRATION_LOCK = _limit(
     "probe_postgres_flyway_lock_seconds_limit", "time that Flyway's lock is held above which a migration is stuck."
 )
 REPLICATION_LAG = _limit("probe_postgres_replication_lag_seconds_limit", "age of what a standby shows above which it lags.")
 TRANSACTION_AGE = _limit(
     "probe_postgres_oldest_transaction_age_limit", "transactions since the oldest not frozen above which wraparound is near."
+)
+MULTIXACT_AGE = _limit(
+    "probe_postgres_oldest_multixact_age_limit", "multixacts since the oldest not frozen above which wraparound is near."
 )
 HIT_RATIO = _limit("probe_redis_hit_ratio_limit", "share of lookups that find their key below which a cache serves badly.")
 REDIS_MEMORY_RATIO = _limit("probe_redis_memory_used_ratio_limit", "share of maxmemory above which it runs out.")
@@ -56,8 +62,8 @@ DEAD_LETTER_AGE = _limit("probe_kafka_dlq_oldest_seconds_limit", "age above whic
 
 LIMITS: tuple[Family, ...] = (
     LATENCY_P99, ERROR_RATIO, AVAILABILITY, HEAP_RATIO, POOL_RATIO, CERTIFICATE, CONNECTIONS_RATIO, IDLE_CONNECTIONS,
-    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, PGBOUNCER_WAIT, MIGRATION_LOCK, REPLICATION_LAG, TRANSACTION_AGE,
-    HIT_RATIO, REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG, CONSUMER_LAG_SECONDS,
-    OPEN_TRANSACTION, DEAD_LETTERS, DEAD_LETTER_AGE,
+    LONGEST_QUERY, LONGEST_TRANSACTION, LOCK_WAIT, PGBOUNCER_WAIT, PGBOUNCER_CLIENTS_RATIO, MIGRATION_LOCK, REPLICATION_LAG,
+    TRANSACTION_AGE, MULTIXACT_AGE, HIT_RATIO, REDIS_MEMORY_RATIO, REDIS_CLIENTS_RATIO, REDIS_REPLICA_LAG, CONSUMER_LAG,
+    CONSUMER_LAG_SECONDS, OPEN_TRANSACTION, DEAD_LETTERS, DEAD_LETTER_AGE,
 )  # fmt: skip
 """All of them, in the order of the configuration."""

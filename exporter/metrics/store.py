@@ -270,12 +270,12 @@ class Owner:
             self._remove(family)
             return
         chunks = self._store.block(family).chunks
-        if ready is None and len(values) == 1:  # most of all that is published
+        if len(values) == 1 and ready is None:  # most of all that is published
             old, ((labels, value),) = chunks.get(self._id), values.items()
-            if old is not None and self._shape_of(family) == (labels,):
+            if old is not None and (self._shapes.get(family) == (labels,) if family.labels else not labels):
                 end = value_end(value)
-                if not old.endswith(end):
-                    chunks[self._id] = old[: old.rindex(b" ")] + end
+                if not old.endswith(end, 0, -1):
+                    chunks[self._id] = b"%b%b\n" % (old[: old.rindex(b" ")], end)
                 return
         shape, chunks[self._id] = ready or self._encoded(family, values)
         if family.labels and shape is not self._shapes.get(family):
@@ -286,15 +286,15 @@ class Owner:
         shape: Shape = tuple(values)
         old = self._store.chunk(family, self._id)
         known = self._shape_of(family) if old else None
-        if known == shape:  # nearly always the same series again, with other values
-            shape, prefixes = known, _prefixes(old)
-        else:
-            reused = dict(zip(known, _prefixes(old), strict=True)) if known is not None else {}
-            prefixes = [reused.get(labels) or self._prefix(family, labels) for labels in shape]
-        if len(prefixes) == 1:
-            return shape, b"%b%b\n" % (prefixes[0], format_value(values[shape[0]]))
-        lines = [b"%b%b\n" % (prefix, format_value(value)) for prefix, value in zip(prefixes, values.values(), strict=True)]
-        return shape, b"".join(lines)
+        if known is not None and known == shape:  # nearly always the same series again, and many a value too
+            lines = [
+                line if line.endswith(end := value_end(value)) else line[: line.rindex(b" ")] + end
+                for line, value in zip(old[:-1].split(b"\n"), values.values(), strict=True)
+            ]
+            return known, b"\n".join(lines) + b"\n"
+        reused = dict(zip(known, _prefixes(old), strict=True)) if known is not None else {}
+        lines = [(reused.get(labels) or self._prefix(family, labels)) + value_end(value) for labels, value in values.items()]
+        return shape, b"\n".join(lines) + b"\n"
 
     def _shape_of(self, family: Family) -> Shape | None:
         """Return the labels that a family was written with last, in the order of its lines."""
@@ -317,7 +317,7 @@ class Owner:
 
 def _prefixes(chunk: bytes) -> list[bytes]:
     """Return of each line what comes before its value: kept there, it need not be kept a second time."""
-    return [line[: line.rindex(b" ") + 1] for line in chunk[:-1].split(b"\n")]
+    return [line[: line.rindex(b" ")] for line in chunk[:-1].split(b"\n")]
 
 
 class Histogram:
@@ -360,6 +360,6 @@ class Histogram:
         for bound in (*self.family.buckets, float("inf")):
             text = "+Inf" if bound == float("inf") else repr(float(bound))  # OpenMetrics wants canonical floats in le
             le = f'le="{text}"'
-            lines.append((sample_prefix(f"{name}_bucket", ",".join(filter(None, (labels, le)))), b"%d"))
-        lines += [(sample_prefix(f"{name}_count", labels), b"%d"), (sample_prefix(f"{name}_sum", labels), b"%b")]
+            lines.append((sample_prefix(f"{name}_bucket", ",".join(filter(None, (labels, le)))), b" %d"))
+        lines += [(sample_prefix(f"{name}_count", labels), b" %d"), (sample_prefix(f"{name}_sum", labels), b" %b")]
         return b"".join(prefix.replace(b"%", b"%%") + value + b"\n" for prefix, value in lines)

@@ -62,6 +62,12 @@ class Stream(asyncio.Protocol):
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
         return str(name[0]) if name else ""
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The server's certificate, in DER; None where nothing is said in TLS."""
+        secured = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return secured.getpeercert(binary_form=True) if secured is not None else None
+
     def write(self, data: bytes) -> None:
         """Send bytes; that they did not arrive is told when an answer is read."""
         # uvloop raises where the connection was closed a moment ago, before it has told so.

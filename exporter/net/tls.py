@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from exporter.net.files import read_aside
 from exporter.net.handshake import WatchedHandshake
+from exporter.reading import read_regular
 from exporter.values import Settings
 
 __all__ = ["ClientTls", "TlsSettings"]
@@ -137,7 +138,7 @@ class _Files:
 
         The bytes are compared: a time stamp tells too little of a file that is written twice within one tick.
         """
-        said = b"".join(sha256(path.read_bytes()).digest() for path in self._paths)
+        said = b"".join(sha256(read_regular(path)).digest() for path in self._paths)
         if before is not None and before[0] == said:
             return before
         return said, _context(self._settings)

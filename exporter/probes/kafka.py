@@ -333,14 +333,15 @@ class KafkaProbe(Probe[KafkaSettings]):
 
     def _unread(self, reading: Reading) -> dict[Partition, set[int]]:
         """Return the records whose age is wanted: first ones not committed, of open transactions, of dead-letter topics."""
-        unread: defaultdict[Partition, set[int]] = defaultdict(set)
+        unread: defaultdict[str, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
         of_groups = [group.commits for group in reading.groups.values()]
         dead = {topic: found for topic, found in reading.beginnings.items() if self._is_dead(topic)}
         for by_topic in (*of_groups, dead, reading.stable):
             for topic, offsets in by_topic.items():
+                of_topic = unread[topic]
                 for number, offset in offsets.items():
-                    unread[Partition(topic, number)].add(offset)
-        return dict(unread)
+                    of_topic[number].add(offset)
+        return {Partition(topic, number): found for topic, of_topic in unread.items() for number, found in of_topic.items()}
 
     def _is_dead(self, topic: str) -> bool:
         return topic.endswith(self.settings.dlq_suffixes)

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
 from exporter.clients.postgres.activity import read_activity
+from exporter.clients.postgres.binding import ChannelBinding
 from exporter.clients.postgres.flyway import MAX_SCHEMAS
 from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
@@ -49,6 +50,11 @@ class PostgresSettings(ProbeSettings):
         description="Ways in which the server may have the role log in, as libpq names them; it is left at any other. "
         "Default: every way, the password itself over TLS alone.",
     )
+    channel_binding: ChannelBinding = Field(
+        "prefer",
+        description="Bind a SCRAM login to the TLS connection, so that who stands between cannot pass it on, as in libpq: "
+        "prefer: where the server offers it; require: or leave; disable: as behind a proxy that ends TLS and begins anew.",
+    )
     flyway_table: Name | None = Field("flyway_schema_history", description="Flyway's table, in every schema; null: none.")
     flyway_schemas: tuple[Name, ...] | None = Field(
         None, min_length=1, max_length=MAX_SCHEMAS, description="Schemas to look in; default: every one that has the table."
@@ -75,6 +81,12 @@ class PostgresSettings(ProbeSettings):
             raise ValueError(f"pgbouncer needs the database {CONSOLE!r}, which is its console")
         if self.pgbouncer and (self.flyway_schemas or self.flyway_expected):
             raise ValueError("pgbouncer has no schemas: flyway_schemas and flyway_expected are for the database behind it")
+        return self
+
+    @model_validator(mode="after")
+    def _bound_to_tls(self) -> PostgresSettings:
+        if self.channel_binding == "require" and self.tls is None:
+            raise ValueError("channel_binding: require needs tls, which the login is bound to")
         return self
 
     @model_validator(mode="after")
@@ -119,7 +131,9 @@ class PostgresProbe(Probe[PostgresSettings]):
             password=self._password,
             tls=ClientTls(tls) if tls is not None else None,
             methods=settings.require_auth,
+            binding=settings.channel_binding,
         )
+        self._traffic = pgbouncer.TrafficCounters()
         self._upkeep = servers.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: flyway.MigrationHistories | None = None
@@ -148,7 +162,7 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "pools") as part:
             pgbouncer.record_pools(part, await read_pools(session))
         async with self._part(attempt, "traffic") as part:
-            pgbouncer.record_traffic(part, await read_traffic(session))
+            self._traffic.record(part, await read_traffic(session))
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""

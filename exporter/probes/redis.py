@@ -10,7 +10,7 @@ from exporter.auth.secrets import current_secret
 from exporter.clients.redis.canary import Canary
 from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, may_be_clustered, read_cluster
 from exporter.clients.redis.connection import Connection, Login, connect
-from exporter.clients.redis.info import Info, read_info
+from exporter.clients.redis.info import Info, info_reader, read_info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.resp import ServerError
 from exporter.clients.redis.sentinel import read_watched
@@ -19,7 +19,7 @@ from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.redis import families as f
-from exporter.redis.recording import record_cluster, record_failed_nodes, record_info, record_watched
+from exporter.redis.recording import FIELDS, record_cluster, record_failed_nodes, record_info, record_watched
 from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
@@ -27,6 +27,8 @@ __all__ = ["PROBE", "RedisProbe", "RedisSettings"]
 
 _STILL_TELLS = frozenset({Reason.QUERY_FAILED, Reason.STARTING})
 """Refusals of PING after which INFO may be answered: MISCONF, MASTERDOWN, LOADING."""
+
+_INFO = info_reader(FIELDS)
 
 
 class CanarySettings(Settings):
@@ -120,7 +122,7 @@ class RedisProbe(Probe[RedisSettings]):
         info: Info | None = None
         async with attempt.part("info") as part:
             part.stage = Stage.QUERY
-            info = await read_info(connection)
+            info = await read_info(connection, _INFO)
             record_info(part, info, self._lookups)
         return info
 

@@ -46,11 +46,12 @@ class Attempt:
         phases: Seconds spent in each phase of the path that decides the verdict.
         samples: What was learnt.
         parts: Optional parts that ran, and how they failed.
+        asked: When parts were asked that are not asked at every attempt, and were not at this one; Unix seconds.
     """
 
     __slots__ = (
         "_classify", "_count", "_max_series", "_now",
-        "deadline", "excused", "parts", "phases", "samples", "stage", "timeout",
+        "asked", "deadline", "excused", "parts", "phases", "samples", "stage", "timeout",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +72,7 @@ class Attempt:
         self.phases: dict[Stage, float] = {}
         self.samples: dict[Family, dict[LabelValues, float]] = {}
         self.parts: dict[str, Failure | None] = {}
+        self.asked: dict[str, float] = {}
 
     @property
     def remaining(self) -> float:
@@ -86,7 +88,7 @@ class Attempt:
         """
         values = self.samples.get(family)
         if values is None:
-            values = self._values_of(family)
+            values = self._begin(family)
         if labels not in values:
             if len(labels) != len(family.labels):
                 raise ValueError(f"{family.name} takes labels {family.labels}, got {labels!r}")
@@ -105,7 +107,13 @@ class Attempt:
                 continue
             if not {len(family.labels)}.issuperset(map(len, found)):
                 raise ValueError(f"{family.name} takes labels {family.labels}")
-            values = self._values_of(family)
+            values = self.samples.get(family)
+            if values is None:
+                values = self._begin(family)
+                if len(found) <= self._max_series - self._count[0]:
+                    values |= found  # a copy of a whole mapping hashes no labels, which take most of the time
+                    self._take(len(found))
+                    continue
             new = len(found.keys() - values.keys()) if values else len(found)
             room = max(0, self._max_series - self._count[0])
             if new > room:
@@ -113,12 +121,11 @@ class Attempt:
             self._take(new)
             values.update(zip(found, map(float, found.values()), strict=True))
 
-    def _values_of(self, family: Family) -> dict[LabelValues, float]:
-        if family.kind is Kind.HISTOGRAM and family.buckets:
+    def _begin(self, family: Family) -> dict[LabelValues, float]:
+        """Make room for a family's samples."""
+        if family.buckets and family.kind is Kind.HISTOGRAM:
             raise ValueError(f"{family.name}: histograms are kept by the engine, not recorded by probes")
-        values = self.samples.get(family)
-        if values is None:
-            values = self.samples[family] = {}
+        values = self.samples[family] = {}
         return values
 
     def _take(self, series: int) -> None:
@@ -160,6 +167,7 @@ class Attempt:
         seconds = limit if timeout is None else max(0.0, min(limit, timeout))
         child = Attempt(seconds, self._classify, self._max_series, self.excused)
         child.samples, child.parts, child._count = self.samples, self.parts, self._count
+        child.asked = self.asked
         return _Part(name, child)
 
     @property
@@ -175,6 +183,16 @@ class Attempt:
     def note_part(self, name: str, error: Exception | None) -> None:
         """Note how an optional part ended that a client has bounded in time itself; None where all of it worked."""
         self.parts[name] = None if error is None else self.excused(self._classify(error, Stage.INTERNAL))
+
+    def note_asked(self, name: str, at: float | None) -> None:
+        """Note that what is told of a part was learnt at an earlier attempt.
+
+        Args:
+            name: Of the part.
+            at: When, Unix seconds.
+        """
+        if at is not None:
+            self.asked[name] = at
 
     def named(self, error: Exception) -> Failure:
         """Name an error by the stage under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,13 +15,17 @@ class Every:
 
     Args:
         occasions: From one time that it is done until it is due again.
+
+    Attributes:
+        at: When it was done last, Unix seconds; None before.
     """
 
-    __slots__ = ("_left", "_occasions")
+    __slots__ = ("_left", "_occasions", "at")
 
     def __init__(self, occasions: int) -> None:
         self._occasions = occasions
         self._left = 0
+        self.at: float | None = None
 
     @property
     def due(self) -> bool:
@@ -30,6 +35,7 @@ class Every:
     def done(self) -> None:
         """Take in that it was done, at this occasion."""
         self._left = self._occasions
+        self.at = time.time()
 
     def passed(self) -> None:
         """Take in that an occasion is over, whether it was done or not."""

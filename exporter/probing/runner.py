@@ -38,6 +38,7 @@ class Outcome:
         phases: Seconds by phase.
         samples: Facts learnt, also those before a failure.
         parts: Optional parts that ran, and how they failed.
+        asked: When parts were asked of which an earlier attempt is told; Unix seconds.
     """
 
     verdict: Verdict
@@ -47,15 +48,30 @@ class Outcome:
     phases: Mapping[Stage, float] = field(default_factory=dict)
     samples: Samples = field(default_factory=dict)
     parts: Mapping[str, Failure | None] = field(default_factory=dict)
+    asked: Mapping[str, float] = field(default_factory=dict)
 
 
-async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float], float] = lambda _: 0.0) -> Outcome:
+Unexpected = Callable[[str, Exception], None]
+"""Is told of an exception that nobody knows: where it was raised, and the exception."""
+
+
+def _told(what: str, error: Exception) -> None:
+    log.error("%s: unexpected %s", what, type(error).__name__, exc_info=error)
+
+
+async def run_probe(
+    probe: Probe[Any],
+    timeout: float,
+    loop_lag: Callable[[float], float] = lambda _: 0.0,
+    unexpected: Unexpected = _told,
+) -> Outcome:
     """Run a probe once.
 
     Args:
         probe: What to run.
         timeout: Deadline in seconds.
         loop_lag: Tells the longest stall of the event loop, in seconds, since a loop time.
+        unexpected: Is told of exceptions that nobody knows; by default each is logged.
 
     Returns:
         The outcome, whatever the probe raised. Only cancellation from outside is raised.
@@ -67,7 +83,7 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
     def excused(failure: Failure) -> Failure:
         return _excuse(failure, loop_lag(started), timeout) if failure.reason in _TIMEOUTS else failure
 
-    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe), probe.max_series, excused)
+    attempt = Attempt(timeout, lambda error, stage: classify(error, stage, probe, unexpected), probe.max_series, excused)
     failure: Failure | None = None
     try:
         async with asyncio.timeout_at(attempt.deadline) as deadline:
@@ -78,7 +94,7 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
         if isinstance(error, TimeoutError) and deadline.expired():
             failure = _late(attempt)
         else:
-            failure = classify(error, attempt.stage, probe)
+            failure = classify(error, attempt.stage, probe, unexpected)
     if failure is not None:
         failure = excused(failure)
     return Outcome(
@@ -89,6 +105,7 @@ async def run_probe(probe: Probe[Any], timeout: float, loop_lag: Callable[[float
         phases=attempt.phases,
         samples=attempt.samples,
         parts={name: found.bare() if found is not None else None for name, found in attempt.parts.items()},
+        asked=attempt.asked,
     )
 
 
@@ -96,17 +113,17 @@ def _late(attempt: Attempt) -> Failure:
     return Failure(attempt.stage, timeout_reason(attempt.stage), f"no answer within {attempt.timeout:g} s")
 
 
-def classify(error: Exception, stage: Stage, probe: Probe[Any]) -> Failure:
-    """Turn any exception into a failure of the closed list; what nobody knows is the prober's and is logged."""
+def classify(error: Exception, stage: Stage, probe: Probe[Any], unexpected: Unexpected = _told) -> Failure:
+    """Turn any exception into a failure of the closed list; what nobody knows is the prober's, and is told."""
     if isinstance(error, Failure):
         return error
     try:
         found = probe.classify(error, stage) or failure_of(error, stage)
-    except Exception:
-        log.exception("%s: classifying %s failed", probe.target, type(error).__name__)
+    except Exception as another:
+        unexpected(f"{probe.target}: classifying {type(error).__name__}", another)
         found = None
     if found is None:
-        log.error("%s: unexpected %s", probe.target, type(error).__name__, exc_info=error)
+        unexpected(str(probe.target), error)
         found = Failure(stage, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log")
     return found
 

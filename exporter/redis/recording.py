@@ -13,7 +13,7 @@ from exporter.probing.attempt import Attempt
 from exporter.redis import families as f
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["ERRORS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
+__all__ = ["ERRORS", "FIELDS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
 
 _NUMBERS = {
     "used_memory": f.MEMORY_USED,
@@ -74,6 +74,13 @@ _LINK = {
 _REPLICAS = frozenset(f"slave{number}" for number in range(64))
 MAX_HOST = 255
 _ROLES = {"master": "master", "slave": "replica"}
+
+FIELDS = frozenset({
+    *_NUMBERS, *_LABELLED, *_CPU, *_VERSIONS, *_DATABASES, *_ERRORS, *_SAVING, *_APPENDING, *_LINK, *_REPLICAS,
+    "aof_enabled", "latest_fork_usec", "master_repl_offset", "maxmemory_policy", "mem_fragmentation_ratio",
+    "rdb_last_bgsave_time_sec", "slave_repl_offset", "total_error_replies",
+})  # fmt: skip
+"""Fields of INFO that are recorded: others are not read."""
 
 
 def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:

@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 
 from exporter.web import compression
 from exporter.web.access.gate import HEALTH, Gate
+from exporter.web.defects import Defect, unforeseen
 from exporter.web.door import Door, Doors
 from exporter.web.held import Held
 from exporter.web.limits import ServerLimits
@@ -94,6 +95,7 @@ class AnswerMiddleware:
         gate: Asked before a request is answered; None where all are.
         doors: The connections, told which of them are at work.
         headers: Asked for the headers that an operator wants on every answer.
+        defect: Is told of each unexpected exception.
     """
 
     def __init__(
@@ -103,12 +105,14 @@ class AnswerMiddleware:
         gate: Gate | None = None,
         doors: Doors | None = None,
         headers: Callable[[], Mapping[str, str]] = dict,
+        defect: Defect = unforeseen,
     ) -> None:
         self._worker = worker
         self._limits = limits
         self._gate = gate
         self._doors = doors
         self._headers = headers
+        self._defect = defect
         self._turns = Turns()
         self._held = Held(limits.held)
         self._making = 0
@@ -150,8 +154,8 @@ class AnswerMiddleware:
             return refuse(request, refusal)
         except web.HTTPException as error:  # the router's: no such path, not this method
             return refuse(request, _routers(request, error))
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+        except Exception as error:
+            self._defect(f"{request.method} {request.path} failed", error)
             return refuse(request, Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "a defect of the exporter; its log says more"))
 
     @contextmanager
@@ -225,8 +229,8 @@ class AnswerMiddleware:
         except ConnectionError as error:
             log.debug("a client of %s went away", request.path)
             _let_go(error)
-        except Exception:  # in the middle of a stream, whose status is sent: what is missing shows that it failed
-            log.exception("%s %s failed", request.method, request.path)
+        except Exception as error:  # in the middle of a stream, whose status is sent: what is missing shows that it failed
+            self._defect(f"{request.method} {request.path} failed", error)
             transport.abort()
         return response
 

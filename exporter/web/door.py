@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
 
@@ -21,6 +22,10 @@ HANDSHAKE = 5.0
 
 _LAST_WORDS = 1.0
 """Seconds for the end of TLS."""
+
+_ENDING = 0.25
+"""Seconds without a request under way after which a connection is closed whose client has said that no more comes: what came
+last is with the HTTP server's task by then."""
 
 
 class Handler(Protocol):
@@ -54,10 +59,18 @@ class Doors:
         guard: Who may hold one.
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
+        defect: Is told of each unexpected exception.
     """
 
-    def __init__(self, guard: Guard, handlers: Callable[[], Handler], entrance: Callable[[], Entrance | None]) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        handlers: Callable[[], Handler],
+        entrance: Callable[[], Entrance | None],
+        defect: Defect = unforeseen,
+    ) -> None:
         self.guard = guard
+        self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
         self.handshakes = Handshakes()
@@ -117,6 +130,7 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
+        self._heard_all = False
         self._aborted = False
         self.host = host
         self.stalled_since: float | None = None
@@ -151,6 +165,7 @@ class Door(asyncio.Protocol):
         self._busy -= 1
         if not self._busy:
             self._doors.guard.idle(self)
+            self._end_soon()
 
     def abort(self) -> None:
         """Close it at once, with whatever was not sent."""
@@ -173,8 +188,8 @@ class Door(asyncio.Protocol):
                 await self._give_to_loop(ssl=entrance.tls, ssl_handshake_timeout=HANDSHAKE, ssl_shutdown_timeout=_LAST_WORDS)
         except (OSError, EOFError) as error:  # TimeoutError is an OSError
             log.debug("%s: no connection: %s", self.host, error)
-        except Exception:
-            log.exception("a connection could not be opened, in a way that is not foreseen")
+        except Exception as error:
+            self._doors.defect("a connection could not be opened", error)
 
     def _opened(self, _opening: asyncio.Task[None]) -> None:
         self._opening = None
@@ -226,8 +241,23 @@ class Door(asyncio.Protocol):
             self._handler.data_received(data)
 
     def eof_received(self) -> Any:
-        """Pass on that no more comes."""
-        return self._handler.eof_received() if self._handler is not None else None
+        """Pass on that no more comes; what was asked is still answered, but in TLS, which has no half-closed connections."""
+        if self._handler is None:
+            return None
+        self._handler.eof_received()
+        if self._entrance is not None and self._entrance.tls is not None:
+            return None
+        self._heard_all = True
+        self._end_soon()
+        return True
+
+    def _end_soon(self) -> None:
+        if self._heard_all:
+            asyncio.get_running_loop().call_later(_ENDING, self._end)
+
+    def _end(self) -> None:
+        if not self._busy and self._transport is not None:
+            self._transport.close()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is sent to."""

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
+from exporter.engine.prober import prober_steps
 from exporter.engine.rollup import State
 from exporter.engine.views import About, FleetView
 from exporter.web.backend import Backend
@@ -26,7 +27,7 @@ REFRESH = 15
 KEEP = 1.0
 """Seconds for which all readers of the status page see the same, unless something changes."""
 
-MOST_PROBLEMS, MOST_TROUBLED, MOST_FOLDED, MOST_ROWS, MOST_TARGETS = 40, 6, 12, 400, 200
+MOST_PROBLEMS, MOST_TROUBLED, MOST_FOLDED, MOST_ROWS, MOST_TARGETS, MOST_OVER = 40, 6, 12, 400, 200, 40
 """What a page shows at most; it says what it left out, and the API has all of it."""
 
 _HTML: Mapping[str, str] = {hdrs.CONTENT_TYPE: "text/html; charset=utf-8"}
@@ -104,6 +105,7 @@ def _status(fleet: FleetView, refresh: int) -> str:
         most_troubled=MOST_TROUBLED,
         most_folded=MOST_FOLDED,
         most_rows=MOST_ROWS,
+        prober_steps=prober_steps,
     )
 
 
@@ -120,6 +122,7 @@ def _service(about: About, row: Row, refresh: int, *, incident_is_configured: bo
         incident_is_configured=incident_is_configured,
         few=row.view.target_count <= _FEW_TARGETS,
         most_troubled=MOST_TROUBLED,
+        most_over=MOST_OVER,
         bars=bars,
         strip=strip,
     )

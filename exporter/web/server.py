@@ -16,8 +16,9 @@ from exporter.web.access.gate import Gate
 from exporter.web.api import Api
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
+from exporter.web.defects import Defect, unforeseen
 from exporter.web.delivery import AnswerMiddleware
-from exporter.web.door import Doors, Entrance, Handler
+from exporter.web.door import Doors, Handler
 from exporter.web.exposition import Exposition
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
@@ -50,7 +51,7 @@ def make_app(
         way = access.way()
         return way.config.http_server_config.headers.set if way is not None else {}
 
-    middleware = AnswerMiddleware(worker, limits, gate, doors, headers)
+    middleware = AnswerMiddleware(worker, limits, gate, doors, headers, access.defect)
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
     exposition, api, pages = Exposition(backend, limits, worker), Api(backend, worker), Pages(backend, worker)
     operations = Operations(backend, lifecycle=access.lifecycle)
@@ -86,7 +87,7 @@ async def serve(
     try:
         guard = Guard(limits.connections, access.closed)
         async with _listening(
-            lambda doors: make_app(backend, worker, limits, access, doors), address, limits, guard, access.way
+            lambda doors: make_app(backend, worker, limits, access, doors), address, limits, guard, access
         ) as found:
             yield found
     finally:
@@ -94,19 +95,21 @@ async def serve(
 
 
 @asynccontextmanager
-async def serve_health(backend: Backend, address: Address, limits: ServerLimits | None = None) -> AsyncIterator[Address]:
+async def serve_health(
+    backend: Backend, address: Address, limits: ServerLimits | None = None, defect: Defect = unforeseen
+) -> AsyncIterator[Address]:
     """Serve what platforms and other exporters ask, over plain HTTP and to anybody; see `serve`."""
-    limits = limits or ServerLimits()
+    limits, access = limits or ServerLimits(), Access(defect=defect)
     worker = Worker()
 
     def make(doors: Doors) -> web.Application:
-        middleware = AnswerMiddleware(worker, limits, doors=doors)
+        middleware = AnswerMiddleware(worker, limits, doors=doors, defect=defect)
         app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
         app.add_routes(Operations(backend, lifecycle=False).health())
         return app
 
     try:
-        async with _listening(make, address, limits, Guard(limits.health), lambda: None) as found:
+        async with _listening(make, address, limits, Guard(limits.health), access) as found:
             yield found
     finally:
         worker.close()
@@ -118,7 +121,7 @@ async def _listening(
     address: Address,
     limits: ServerLimits,
     guard: Guard,
-    entrance: Callable[[], Entrance | None],
+    access: Access,
 ) -> AsyncIterator[Address]:
     """Listen, with what is made for the connections, until the block ends."""
 
@@ -126,7 +129,7 @@ async def _listening(
         assert runner.server is not None  # noqa: S101 - the runner was set up
         return runner.server()
 
-    doors = Doors(guard, handler, entrance)
+    doors = Doors(guard, handler, access.way, access.defect)
     runner = web.AppRunner(
         make(doors),
         access_log=None,

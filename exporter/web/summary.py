@@ -70,12 +70,35 @@ class Row:
     @property
     def state(self) -> State:
         """How it is."""
-        return _look(self.view)
+        return self.view.state
 
     @property
-    def symptoms(self) -> list[Symptom]:
-        """What the diagnosis finds wrong with it."""
-        return [diagnosis.symptom for diagnosis in self.view.diagnoses]
+    def since(self) -> float | None:
+        """Since when it is as it is, Unix seconds; None where that is not known of one that is degraded."""
+        if self.state is not State.DEGRADED:
+            return self.view.since
+        return min((over.since for over in self.view.over), default=None)
+
+    @property
+    def symptom(self) -> str:
+        """What the diagnosis finds wrong with it while it is up, in a few words; nothing where it finds nothing."""
+        symptoms = {diagnosis.symptom for diagnosis in self.view.diagnoses}
+        if Symptom.SLOW in symptoms:
+            return "slow"
+        return "consumers are behind" if Symptom.LAGGING in symptoms else ""
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it while it is up, in a few words."""
+        if self.symptom:
+            return self.symptom
+        over = self.view.over
+        if over:
+            more = f" and {self.view.over_limits - 1} more" if self.view.over_limits > 1 else ""
+            return f"{over[0].what} {over[0].said}{more}"
+        if self.view.failed_parts:
+            return f"part {self.parts[0].name} failed" if self.parts else "a part failed"
+        return "with problems"
 
     @property
     def troubled_count(self) -> int:
@@ -227,7 +250,7 @@ def _weight(problem: Problem) -> tuple[int, int, bool, str]:
 
 
 def _rows(fleet: FleetView) -> list[Row]:
-    states = {service.name: _look(service) for service in fleet.services}
+    states = {service.name: service.state for service in fleet.services}
     needed_by: dict[str, dict[str, State]] = {}
     for service in fleet.services:
         for name in service.depends_on:
@@ -241,11 +264,6 @@ def _rows(fleet: FleetView) -> list[Row]:
         )
         for service in fleet.services
     ]
-
-
-def _look(view: ServiceSummary | ServiceView) -> State:
-    """Return how a service looks to people: what is up and slow, or behind, is not well."""
-    return State.DEGRADED if view.state is State.UP and view.diagnoses else view.state
 
 
 def _links(states: Mapping[str, State]) -> list[Link]:
@@ -284,8 +302,8 @@ def _title(rows: list[Row], problems: list[Problem], pending: int) -> str:
         return f"Waiting for the first results of {pending} {'target' if pending == 1 else 'targets'}"
     if unknown:
         return _are([row.view.name for row in unknown], "unknown", len(rows))
-    degraded = sum(row.state is State.DEGRADED for row in rows)
-    return f"Everything is up, {degraded} with problems" if degraded else "Everything is up"
+    degraded = [row.view.name for row in rows if row.state is State.DEGRADED]
+    return _are(degraded, "degraded", len(rows)) if degraded else "Everything is up"
 
 
 def _down(problems: list[Problem], of: int) -> str:

@@ -14,6 +14,11 @@ from fuzz.wires import finish, stream_of
 
 __all__ = ["TARGETS"]
 
+_WHOLE = ("used_memory", "maxmemory", "connected_clients", "rdb_last_save_time")
+_DECIMAL = ("mem_fragmentation_ratio", "instantaneous_input_kbps")
+_DATABASES = ("db0", "db1")
+_INFO = info.info_reader((*_WHOLE, *_DECIMAL, *_DATABASES))
+
 
 def _resp(data: bytes) -> object:
     return finish(read_answer(stream_of(data, MAX_ANSWER_BYTES), Stage.QUERY))
@@ -30,10 +35,10 @@ def _asking(*questions: Callable[[Connection], Awaitable[object]]) -> Callable[[
 
 
 async def _info(connection: Connection) -> object:
-    found = await info.read_info(connection)
-    numbers = [found.number(name) for name in ("used_memory", "maxmemory", "connected_clients", "rdb_last_save_time")]
-    ratios = [found.decimal(name) for name in ("mem_fragmentation_ratio", "instantaneous_input_kbps")]
-    databases = [found.within(f"db{n}").number("keys") for n in range(2)]
+    found = await info.read_info(connection, _INFO)
+    numbers = [found.number(name) for name in _WHOLE]
+    ratios = [found.decimal(name) for name in _DECIMAL]
+    databases = [found.within(name).number("keys") for name in _DATABASES]
     return numbers, ratios, databases, found.lookups, found.run, found.role, found.clustered, found.master_link_up
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,25 +11,49 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.ports import free_port
+from exporter.demo.processes import descendants
 from tests.waiting import SLACK
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
+def pid_of_exporter(started: int) -> int:
+    """Return which is the exporter, of a process that was started and those that it started: the first of Python."""
+    python = Path(sys.executable).resolve()
+    for pid in (started, *descendants(started)):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/exe").readlink() == python:
+                return pid
+    return started
+
+
 class Daemon:
-    """`python -m exporter serve`."""
+    """`python -m exporter serve`.
+
+    Attributes:
+        wrap: What it is started by: a command that runs the one that follows, as `prlimit` does.
+        environment: Its environment.
+        named: How the command line names its configuration.
+        working: Its working directory; None: that of the tests.
+        log_to: What it writes its log to; None: its log file.
+    """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *options: str, loop_port: int | None = None) -> None:
         self.options = options
+        self.wrap: Sequence[str] = ()
+        self.environment: Mapping[str, str] = {**os.environ, "PYTHONWARNINGS": "error"}
+        self.named: str | None = None
+        self.working: Path | None = None
+        self.log_to: IO[bytes] | int | None = None
         self.port = loop_port or free_port()
         self.path = folder / "exporter.yml"
         self.log_path = folder / "exporter.log"
@@ -41,12 +66,24 @@ class Daemon:
 
     def start(self, *, ready: bool = True) -> None:
         """Start it, and wait until it is ready or at least answers."""
-        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "exporter", "serve", "--config", str(self.path)]
-        command += ["--web.enable-lifecycle", *self.options]
-        environment = {**os.environ, "PYTHONWARNINGS": "error"}
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        self.launch()
         self.wait(lambda: self.status("/-/ready" if ready else "/-/healthy") == 200)
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        serve = [sys.executable, "-m", "exporter", "serve", "--config", self.named or str(self.path)]
+        command = ["setpriv", "--pdeathsig", "KILL", *self.wrap, *serve, "--web.enable-lifecycle", *self.options]
+        with self.log_path.open("ab") as log:
+            out = log if self.log_to is None else self.log_to
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=out, env=dict(self.environment), cwd=self.working, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process of the exporter itself, whatever it was started by."""
+        assert self.process is not None
+        return pid_of_exporter(self.process.pid)
 
     def wait(self, condition: Any, seconds: float = 20.0) -> None:
         """Wait for something to become true, which on an idle machine takes less than these seconds."""
@@ -60,13 +97,13 @@ class Daemon:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it; return its exit code."""
         assert self.process is not None
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
         return self.process.wait(20 * SLACK)
 
     @property
     def log(self) -> str:
         """What it logged."""
-        return self.log_path.read_text() if self.log_path.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def request(self, path: str, method: str = "GET") -> tuple[int, bytes]:
         """Ask it; return status and body."""

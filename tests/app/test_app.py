@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from exporter.app import App, EssentialTaskEnded
 from exporter.config.loader import load
@@ -104,3 +105,28 @@ async def test_what_is_told_names_the_incident_its_cause_and_what_speaks_for_it(
     assert (diagnosis.causes[0].cause, diagnosis.causes[0].dependency) == ("dependency_down", "cache")
     assert told["cache"].diagnoses[0].takes_down == ["case"]
     assert daemon.about().runbook == "https://runbooks.example/b.md"
+
+
+async def test_what_the_web_server_raises_is_counted_and_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    daemon = app(tmp_path)
+
+    async def fail(_: App) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(App, "fleet", fail)
+    running = asyncio.create_task(daemon.run())
+    while daemon.healthy() is not None:
+        await asyncio.sleep(0.01)
+    async with ClientSession() as client:
+        for _ in range(3):
+            async with client.get(f"http://{daemon._listen}/api/v1/services") as answer:
+                assert answer.status == 500
+        async with client.get(f"http://{daemon._listen}/metrics") as answer:
+            told = await answer.text()
+    daemon.stop()
+    await running
+    assert '\nprobe_exporter_defects_total{where="web"} 3\n' in told
+    assert caplog.text.count("defect: GET /api/v1/services failed") == 1
+    assert "\nprobe_exporter_time_seconds " in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import yaml
 
 from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
+from tests.fixtures.springboot import SpringFleet
 
 OK, DEGRADED, DOWN, UNKNOWN = range(4)
 
@@ -73,6 +76,88 @@ def test_names_restrict_it_and_json_is_for_programs(valkey_server: ValkeyServer,
     assert found["services"][0]["targets"][0]["verdict"] == "up"
 
 
+def test_a_cause_comes_before_what_it_takes_down_each_on_one_whole_line(
+    valkey_server: ValkeyServer, own_spring: SpringFleet, tmp_path: Path
+) -> None:
+    own_spring.postgres.kill()
+    login = {"user": "u", "database": "d", "password": "p"}
+    actuator = {"probes": {"actuator": {}}, "depends_on": ["postgres", "cache"]}
+    config = {
+        "services": {name: {"instances": [f"127.0.0.1:{port}"], **actuator} for name, port in own_spring.ports.items()},
+        "dependencies": {
+            "cache": cache(valkey_server.address),
+            "postgres": {"instances": [own_spring.postgres.address], "probes": {"postgres": login}},
+        },
+    }
+    done = run(tmp_path, config, "--timeout", "10s")
+    assert done.returncode == DOWN, done.stdout + done.stderr
+    head, *lines, last = done.stdout.splitlines()
+    assert head.split() == ["SERVICE", "STATUS", "UP", "TOOK", "WHAT"]
+    assert [line.split()[0] for line in lines] == ["postgres", *own_spring.ports, "cache"]
+    assert lines[0].endswith("; takes down identity, risk-engine")
+    assert "connect_refused" in lines[0]
+    assert all(line.startswith("  ") and line.endswith("  needs postgres") for line in lines[1:3])
+    assert re.fullmatch(r"1 of 4 ok; look at postgres in \d+\.\d s", last)
+    found = json.loads(run(tmp_path, config, "--timeout", "10s", "--output", "json").stdout)
+    assert {each["name"]: each["incident"] for each in found["services"]} == {
+        "identity": "postgres", "risk-engine": "postgres", "cache": None, "postgres": "postgres",
+    }  # fmt: skip
+
+
+def test_a_long_reason_is_not_broken_in_a_pipe(tmp_path: Path) -> None:
+    name = ".".join(["a" * 60] * 3) + ".invalid"
+    done = run(tmp_path, {"dependencies": {"gone": cache(f"{name}:1")}})
+    assert done.returncode in (DOWN, UNKNOWN)
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("gone")]
+    assert name in line
+    assert line == line.rstrip()
+    assert "\x1b" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_yaml_says_what_json_says(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    config = {"dependencies": {"cache": cache(valkey_server.address)}}
+    found, other = (run(tmp_path, config, "--output", way).stdout for way in ("yaml", "json"))
+    one, two = yaml.safe_load(found), json.loads(other)
+    assert one["services"][0]["name"] == two["services"][0]["name"] == "cache"
+    assert (one["state"], one["exit_code"], one.keys()) == ("up", OK, two.keys())
+
+
+def test_one_kind_of_probe(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    both = cache(valkey_server.address)
+    both["probes"]["tls"] = {}
+    config = {"dependencies": {"cache": both, "other": cache(valkey_server.address)}}
+    done = run(tmp_path, config, "--probe", "tls", "--output", "json")
+    assert done.returncode == DOWN
+    [service] = json.loads(done.stdout)["services"]
+    assert [each["probe"] for each in service["targets"]] == ["tls"]
+    assert run(tmp_path, config, "--probe", "redis").returncode == OK
+
+
+def test_urls_need_no_configuration(valkey_server: ValkeyServer, own_spring: SpringFleet, tmp_path: Path) -> None:
+    postgres = own_spring.postgres
+    urls = [
+        *(f"http://127.0.0.1:{port}" for port in own_spring.ports.values()),
+        f"postgres://{postgres.user}@{postgres.address}/{postgres.database}",
+        f"redis://{valkey_server.address}",
+        f"kafka://{own_spring.broker.address}",
+    ]
+    command = [sys.executable, "-m", "exporter", "check", *urls, "--timeout", "10s", "--output", "json"]
+    environment = {**os.environ, "PGPASSWORD": postgres.password}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, cwd=tmp_path, env=environment)
+    assert done.returncode in (OK, DEGRADED), done.stdout + done.stderr
+    assert {each["verdict"] for each in json.loads(done.stdout)["services"]} == {"up"}
+    assert postgres.password not in done.stdout
+
+
+def test_a_file_that_cannot_be_read_is_the_trouble_of_one(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    broken = {"instances": ["127.0.0.1:1"], "probes": {"tls": {"ca_file": "/nowhere/ca.pem"}}}
+    done = run(tmp_path, {"dependencies": {"cache": cache(valkey_server.address), "gateway": broken}})
+    assert done.returncode == UNKNOWN
+    assert "not_built: /nowhere/ca.pem: No such file or directory" in done.stdout
+    assert re.search(r"^cache +UP", done.stdout, re.MULTILINE)
+
+
 def test_everything_hanging_takes_under_three_seconds(own_valkey: ValkeyServer, tmp_path: Path) -> None:
     own_valkey.pause()
     config = {"dependencies": {f"cache-{n}": cache(own_valkey.address) for n in range(12)}}
@@ -85,9 +170,9 @@ def test_everything_hanging_takes_under_three_seconds(own_valkey: ValkeyServer, 
     ("config", "arguments", "message"),
     [
         ("services: {", [], "is not YAML"),
-        ({"dependencies": {"cache": cache("a:1")}}, ["cahce"], "no such service: cahce; known: cache"),
+        ({"dependencies": {"cache": cache("a:1")}}, ["cahce"], "no such service: cahce; did you mean cache? known: cache"),
         ({"dependencies": {"cache": cache("a:1")}}, ["--timeout", "soon"], "expected a duration"),
-        ({"dependencies": {"cache": cache("a:1")}}, ["--output", "xml"], "'table', 'json'"),
+        ({"dependencies": {"cache": cache("a:1")}}, ["--output", "xml"], "'table', 'json', 'yaml'"),
     ],
 )
 def test_bad_usage_is_3_and_says_what_to_do(

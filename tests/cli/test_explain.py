@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
@@ -16,8 +18,10 @@ from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from exporter.diagnosis.causes import CAUSES
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Suspicion, Symptom
-from exporter.engine.oneshot import CheckResult, FleetDiagnosis, ServiceResult
+from exporter.engine.checked import CheckResult, ServiceResult
+from exporter.engine.oneshot import FleetDiagnosis
 from exporter.verdict import Verdict
+from tests.app.daemon import Daemon
 from tests.cli.test_check import cache
 
 OK, DEGRADED, DOWN, UNKNOWN = range(4)
@@ -83,7 +87,7 @@ def test_unknown_is_3(valkey_server: ValkeyServer, tmp_path: Path) -> None:
 def test_a_name_that_is_not_configured_is_3_with_those_that_are(tmp_path: Path) -> None:
     done = run(tmp_path, {"dependencies": {"cache": cache("a:1")}}, "cahce")
     assert done.returncode == UNKNOWN
-    assert "no such service: cahce; known: cache" in done.stderr
+    assert "no such service: cahce; did you mean cache? known: cache" in done.stderr
 
 
 def explanation(
@@ -91,7 +95,7 @@ def explanation(
 ) -> Explanation:
     result = CheckResult((ServiceResult("case", is_service=True, verdict=verdict, targets=()),), 0.5)
     found = {"case": diagnoses} if diagnoses else {}
-    return Explanation(FleetDiagnosis("case", result, found | (others or {}), None), None)
+    return Explanation.of_check(FleetDiagnosis("case", result, found | (others or {}), None), None)
 
 
 def test_one_that_is_up_and_slow_is_degraded_and_says_what_speaks_for_each_cause() -> None:
@@ -104,7 +108,7 @@ def test_one_that_is_up_and_slow_is_degraded_and_says_what_speaks_for_each_cause
     told = explanation(Verdict.UP, Diagnosis("case", Symptom.SLOW, causes))
     lines = list(told.lines())
     assert told.exit_code == DEGRADED
-    assert "case is up and needs attention" in lines[0]
+    assert "case is degraded" in lines[0]
     text = "\n".join(lines)
     assert "It is slow. Likely cause: its connection pool is exhausted" in text
     assert "  threads waiting for a connection of main: 14   probe_hikari_connections" in lines
@@ -126,6 +130,60 @@ def test_several_symptoms_are_told_one_after_the_other() -> None:
     behind = Diagnosis("case", Symptom.LAGGING, (Suspicion(CAUSES["consumers_gone"]),))
     text = "\n".join(explanation(Verdict.UP, slow, behind).lines())
     assert text.index("It is slow.") < text.index("Consumers are behind: the group has no member")
+
+
+def test_a_daemon_says_since_when_and_what_it_knows(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    config = fleet(valkey_server.address)
+    quick = {"interval": "1s", "timeout": "900ms", "confirm": {"failures": 1}}
+    with Daemon(tmp_path, {"defaults": quick, **config}) as daemon:
+        daemon.start()
+        url = f"http://127.0.0.1:{daemon.port}"
+        daemon.wait(lambda: told(url, "front").get("incident") == "db", 60)
+        done = run(tmp_path, config, "front", "--url", url)
+        assert (done.returncode, done.stderr) == (DOWN, "")
+        lines = done.stdout.splitlines()
+        assert re.fullmatch(r"front is down, for \d+ (s|min)", lines[0])
+        assert lines[1] == "It belongs to the incident db."
+        assert "Likely cause: db is down, which it needs [dependency_down, seen directly]" in lines
+        assert "Likely cause: nobody listens on its port [connect_refused, seen directly]" in lines
+        assert any(line.startswith("What to do (https://runbooks.example/b.md#") for line in lines)
+        assert told(url, "db")["takes_down"] == ["case", "front"]
+        assert told(url, "cache")["exit_code"] == OK
+        wrong = run(tmp_path, config, "fornt", "--url", url)
+        assert "no such service: fornt; did you mean front?" in wrong.stderr
+        assert daemon.stop() == 0
+
+
+def told(url: str, service: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "exporter", "explain", service, "--url", url, "--output", "json"]
+    found: dict[str, Any] = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=False, timeout=180).stdout
+    )
+    return found
+
+
+class Guarded(Daemon):
+    """A daemon that answers nobody without a login: that it refuses is a sign of life."""
+
+    def status(self, path: str) -> int:
+        return 200 if super().status(path) == 401 else 0
+
+
+def test_a_daemon_that_wants_a_login_gets_one_from_a_file(tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text(yaml.safe_dump({"basic_auth_users": {"oncall": bcrypt.hashpw(b"hunter2", bcrypt.gensalt(4)).decode()}}))
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    config = {"dependencies": {"gone": cache(f"127.0.0.1:{free_port()}")}}
+    with Guarded(tmp_path, config, "--web.config.file", str(web)) as daemon:
+        daemon.start(ready=False)
+        url = f"http://127.0.0.1:{daemon.port}"
+        refused = run(tmp_path, config, "gone", "--url", url)
+        assert (refused.returncode, refused.stdout) == (UNKNOWN, "")
+        assert "wants a login: --username and --password-file" in refused.stderr
+        done = run(tmp_path, config, "gone", "--url", url, "--username", "oncall", "--password-file", str(secret))
+        assert done.stdout.startswith("gone is ")
+        daemon.stop()
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter import __version__
 from tests.deploy.rendering import COMPONENTS, DEPLOY, kustomized, of_kind, pods
 from tests.deploy.rendering import Objects as Rendered
 from tests.fixtures.deployers import Deployers
@@ -43,7 +44,7 @@ def test_an_overlay_of_the_page_is_one(deployers: Deployers, tmp_path: Path, num
         assert workload["spec"]["replicas"] == 3
         assert {"name": "SHARDS", "value": "3"} in container["env"]
     else:
-        assert container["image"] == "registry.example/hafnium-exporter:0.1.0"
+        assert container["image"] == f"registry.example/hafnium-exporter:{__version__}"
         assert [config["data"] for config in of_kind(objects, "ConfigMap") if "exporter.yml" in config["data"]] == [
             {"exporter.yml": "services: {}\n"}
         ]

@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, Family] = {
     "query": sessions.LONGEST_QUERY, "lock": sessions.LONGEST_LOCK_WAIT, "blocked": sessions.BLOCKED,
     "blocking": sessions.BLOCKING, "migration": flyway.FLYWAY_LOCK_SECONDS,
     "pooled": pgbouncer.LONGEST_WAIT, "clients": pgbouncer.CLIENTS, "paused": pgbouncer.PAUSED,
+    "used_clients": pgbouncer.CLIENT_CONNECTIONS, "max_clients": pgbouncer.MAX_CLIENT_CONNECTIONS,
     "hits": r.HIT_RATIO, "cluster_ok": r.CLUSTER_OK, "slots": r.CLUSTER_SLOTS, "failed": r.CLUSTER_FAILED,
     "saved": r.PERSISTENCE, "used": r.MEMORY_USED, "memory": r.MEMORY_MAX, "policy": r.POLICY,
     "lag": kafka.TOPIC_LAG, "members": kafka.MEMBERS,

@@ -13,7 +13,8 @@ from exporter.clients.kubernetes import cluster as clusters
 from exporter.clients.kubernetes import kubeconfig
 from exporter.clients.kubernetes.access import Way
 from exporter.config.models import Config
-from exporter.engine.oneshot import ServiceResult, check_fleet
+from exporter.engine.checked import ServiceResult
+from exporter.engine.oneshot import check_fleet
 from exporter.verdict import Verdict
 from tests.clients.kubernetes.fake import FakeApi, Fixed, api_server, pod, status
 

@@ -1,9 +1,8 @@
-"""Files on a file system that hangs; a named pipe that nobody writes to hangs in the same place."""
+"""Files on a file system that hangs, in whose place a read stands that waits."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from pathlib import Path
 
@@ -16,19 +15,26 @@ from exporter.verdict import Failure
 _MORE_THAN_ASYNCIOS_THREADS = 40
 
 
-async def test_a_secret_that_hangs_takes_no_thread_from_others_however_often_it_is_asked_for(tmp_path: Path) -> None:
-    pipe = tmp_path / "password"
-    os.mkfifo(pipe)
+async def test_a_secret_that_hangs_takes_no_thread_from_others_however_often_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, back = tmp_path / "password", threading.Event()
+
+    def hang(_: Path) -> str:
+        back.wait(60)
+        return "came back"
+
+    monkeypatch.setattr("exporter.auth.secrets.read_secret", hang)
     for _ in range(_MORE_THAN_ASYNCIOS_THREADS):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await current_secret(None, pipe)
+                await current_secret(None, file)
     async with asyncio.timeout(20):
         assert await asyncio.to_thread(lambda: "free") == "free"
-        assert len([each for each in threading.enumerate() if str(pipe) in each.name]) == 1
-        waiting = asyncio.create_task(current_secret(None, pipe))
+        assert len([each for each in threading.enumerate() if str(file) in each.name]) == 1
+        waiting = asyncio.create_task(current_secret(None, file))
         await asyncio.sleep(0)  # it has joined the one that hangs
-        await asyncio.to_thread(pipe.write_text, "came back\n")
+        back.set()
         assert await waiting == "came back"
 
 

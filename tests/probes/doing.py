@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import socketserver
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import uvloop
@@ -78,6 +80,19 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
         for task in filter(None, tasks):
             task.cancel()
         await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+
+
+@contextmanager
+def threaded(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """Serve from threads, so that the event loop under test has the probe to itself; yields the port."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(5)
 
 
 async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:

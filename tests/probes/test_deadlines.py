@@ -14,6 +14,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ MOST_BYTES = 24_000_000
 MOST_CUTS = 8
 
 Build = Callable[[SharedClients, int], Probe[Any]]
+
+_OVER_HTTP: dict[str, dict[str, Any]] = {
+    "actuator": {},
+    "oidc": {"scheme": "http", "issuer_path": "/realms/a"},
+    "kubernetes": {"namespace": "hafnium"},
+}
+"""Settings of the kinds that one honest server over HTTP does for."""
 
 
 class _Honest(BaseHTTPRequestHandler):
@@ -120,14 +128,12 @@ def build(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
         with handshake_only(certificates.server()) as port:
             settings = {"ca_file": certificates.ca_file}
             yield port, lambda shared, port: make("tls", shared, "127.0.0.1", port, **settings)
-    else:
-        settings_of: dict[str, dict[str, Any]] = {
-            "actuator": {},
-            "oidc": {"scheme": "http", "issuer_path": "/realms/a"},
-            "kubernetes": {"namespace": "hafnium"},
-        }
+    elif kind in _OVER_HTTP:
         with honest() as port:
-            yield port, lambda shared, port: make(kind, shared, "127.0.0.1", port, **settings_of[kind])
+            yield port, lambda shared, port: make(kind, shared, "127.0.0.1", port, **_OVER_HTTP[kind])
+    else:  # its own test has one
+        with import_module(f"tests.probes.test_{kind}").honest() as (port, settings):
+            yield port, lambda shared, port: make(kind, shared, "127.0.0.1", port, **settings)
 
 
 @pytest.fixture(autouse=True)

@@ -247,17 +247,75 @@ async def test_a_pooler_whose_server_is_gone_still_tells_its_figures(
     assert (gone.verdict, reason(gone)) == (Verdict.DOWN, ("connect", "connect_refused"))
 
 
+async def test_databases_beyond_those_that_are_told_keep_theirs_in_one_counter(
+    postgres_server: PostgresServer, shared: SharedClients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one with three databases, of which one is told, and one is gone and comes again."""
+    monkeypatch.setattr(p, "MAX_TOLD_APART", 1)
+    with Pooler(tmp_path / "pgbouncer", postgres_server, "transaction") as pooler:
+        settings = tmp_path / "pgbouncer" / "pgbouncer.ini"
+        whole = settings.read_text()
+        named = "".join(f"{name} = host={pooler.behind.host} port={pooler.behind.port} dbname=hafnium\n" for name in "abc")
+        settings.write_text(whole.replace("[databases]\n", f"[databases]\n{named}"))
+        await pooler.tell("RELOAD")
+        probe = make("postgres", shared, pooler.host, pooler.port, **pooler.login())
+        server = pooler.behind
+
+        async def ask(name: str, times: int) -> None:
+            connection = await asyncpg.connect(
+                host=pooler.host, port=pooler.port, user=server.user, password=server.password, database=name,
+                statement_cache_size=0,
+            )  # fmt: skip
+            for _ in range(times):
+                await connection.execute("SELECT 1")
+            await connection.close()
+
+        for name in "bc":
+            await ask(name, 20)
+        before = await attempt(probe)
+        assert set(before.samples[p.QUERIES]) == {("b",), (p.OTHERS,)}
+        await ask("a", 5)  # the first by its name
+        now = await attempt(probe)
+        assert set(now.samples[p.QUERIES]) == {("b",), (p.OTHERS,)}
+        assert value(now, p.QUERIES, "b") == value(before, p.QUERIES, "b")
+        assert value(now, p.QUERIES, p.OTHERS) == value(before, p.QUERIES, p.OTHERS) + 5
+        settings.write_text(whole.replace("[databases]\n", f"[databases]\n{named}".replace("c = ", "d = ")))
+        await pooler.tell("RELOAD")
+        again = await attempt(probe)
+        assert value(again, p.QUERIES, p.OTHERS) >= value(now, p.QUERIES, p.OTHERS)
+
+
+async def test_what_is_near_max_client_conn_is_told_while_clients_are_still_let_in(
+    pooler: Pooler, shared: SharedClients
+) -> None:
+    """The console itself is open to the probe when nobody else is let in; what is left is as its own lists say."""
+    probe = make("postgres", shared, pooler.host, pooler.port, **pooler.login())
+    async with clients(pooler, MAX_CLIENTS - 1):
+        outcome = await attempt(probe)
+        (used,) = [row for row in await pooler.tell("SHOW LISTS") if row["list"] == "used_clients"]
+        assert value(outcome, p.CLIENT_CONNECTIONS) == float(used["items"]) == MAX_CLIENTS
+        assert value(outcome, p.MAX_CLIENT_CONNECTIONS) == MAX_CLIENTS
+        login = {"user": pooler.behind.user, "password": pooler.behind.password, "database": "hafnium", "pgbouncer": False}
+        through = make("postgres", shared, pooler.host, pooler.port, **pooler.login(**login))
+        async with clients(pooler, 1):
+            refused = await attempt(through)
+            full = await attempt(probe)
+    assert (refused.verdict, reason(refused)) == (Verdict.DOWN, ("auth", "too_many_connections"))
+    assert full.verdict is Verdict.UP
+    assert value(full, p.CLIENT_CONNECTIONS) == MAX_CLIENTS + 1
+
+
 def test_a_hundred_pools_are_a_bounded_number_of_series_and_those_that_wait_are_among_them() -> None:
     pools = [Pool("d", f"u{number:03}", 1, 0, 0.0, {"active": 1}) for number in range(100)]
     pools.append(Pool("d", "v", 0, 3, 7.0, {"active": 2}))
     databases = [Database(f"d{number:03}", 2, 1, 0, number == 99, disabled=False) for number in range(100)]
     part = Collected()
     p.record_pools(part, Found(pools, databases, 100, 200))  # type: ignore[arg-type]
-    p.record_traffic(part, {f"d{number:03}": Traffic(1, 2, 3, 4, 5, 6, 7) for number in range(100)})  # type: ignore[arg-type]
+    p.TrafficCounters().record(part, {f"d{number:03}": Traffic(1, 2, 3, 4, 5, 6, 7) for number in range(100)})  # type: ignore[arg-type]
     assert part.samples[p.LONGEST_WAIT]["d", "v"] == 7
     assert sum(part.samples[p.SERVERS].values()) == 102
     assert part.samples[p.PAUSED]["d099",] == 1
-    assert part.samples[p.QUERIES][p.OTHERS,] == 100
+    assert part.samples[p.QUERIES][p.OTHERS,] == 0
     assert max(map(len, part.samples.values())) <= 2 * (p.MAX_TOLD_APART + 1)
 
 
@@ -273,6 +331,34 @@ class Collected:
     def record_all(self, samples: dict[Family, dict[tuple[str, ...], float]]) -> None:
         for family, found in samples.items():
             self.samples.setdefault(family, {}).update(found)
+
+
+def test_counters_grow_by_what_is_counted_whatever_databases_come_and_go() -> None:
+    """Neither what was counted before somebody looked, nor what is forgotten of a database that is gone, moves them."""
+    counters = p.TrafficCounters()
+
+    def told(found: dict[str, int]) -> dict[tuple[str, ...], float]:
+        part = Collected()
+        counters.record(part, {name: Traffic(0, count, 0, 0, 0, 0, 0) for name, count in found.items()})  # type: ignore[arg-type]
+        return part.samples[p.QUERIES]
+
+    found = {f"d{number:03}": 1000 for number in range(1, p.MAX_TOLD_APART + 3)}
+    first, last, new = "d001", f"d{p.MAX_TOLD_APART + 2:03}", "d000"
+    before = told(found)
+    assert before[p.OTHERS,] == 0
+    assert (last,) not in before
+    now = told({**found, new: 0, last: 1005})  # it would be the first by its name, and is the last that came
+    assert now == {**before, (p.OTHERS,): 5}
+    found |= {new: 3, last: 1005}
+    assert told(found) == {**before, (p.OTHERS,): 8}
+    del found[last]
+    assert told(found) == {**before, (p.OTHERS,): 8}  # gone, and not uncounted
+    del found[first]
+    now = told({**found, new: 4})  # there is room for one of the others
+    assert now == {**{who: count for who, count in before.items() if who != (first,)}, (new,): 4, (p.OTHERS,): 8}
+    found = dict.fromkeys(found, 1)  # it was started anew
+    assert told(found)[p.OTHERS,] == 9
+    assert told({})[p.OTHERS,] == 9
 
 
 def test_a_console_has_its_own_database_and_no_schemas() -> None:

@@ -98,6 +98,20 @@ async def test_a_broken_classifier_does_not_end_the_run(caplog: pytest.LogCaptur
     assert "classifying" in caplog.text
 
 
+async def test_who_counts_unknown_errors_is_told_of_those_of_parts_too(caplog: pytest.LogCaptureFixture) -> None:
+    async def check(attempt: Attempt) -> None:
+        async with attempt.part("optional"):
+            raise KeyError("in a part")
+        raise ZeroDivisionError
+
+    told: list[str] = []
+    probe = ScriptedProbe(check)
+    outcome = await run_probe(probe, 5.0, unexpected=lambda what, error: told.append(f"{what}: {type(error).__name__}"))
+    assert outcome.parts["optional"] is not None
+    assert told == [f"{probe.target}: KeyError", f"{probe.target}: ZeroDivisionError"]
+    assert caplog.text == "", "who is told logs it"
+
+
 @pytest.mark.looptime
 @pytest.mark.parametrize(
     ("stage", "reason"),

@@ -37,6 +37,10 @@ class Raw:
         """Send it all."""
         await asyncio.get_running_loop().sock_sendall(self._socket, text.encode())
 
+    def finish(self) -> None:
+        """Say that no more comes, and go on reading."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     async def read(self) -> bytes:
         """Read until the server closes; a reset is an end, too."""
         parts = []

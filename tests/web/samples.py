@@ -10,6 +10,7 @@ from typing import Any
 
 from exporter.diagnosis.model import Cause, Confidence, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import IncidentView, diagnosis_views
+from exporter.engine.prober import Blindness, ProberView
 from exporter.engine.rollup import State, state_of
 from exporter.engine.views import (
     MOST_WORST,
@@ -27,6 +28,16 @@ from exporter.web.backend import UnknownTarget
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
 WORST_FIRST = (State.DOWN, State.DEGRADED, State.UNKNOWN, State.UP)
+SEES = ProberView(
+    sight=Blindness.SEES,
+    text="No: the exporter is well.",
+    untold=0,
+    targets=13,
+    reasons={},
+    longest_stall=0.004,
+    kept_connections=13,
+    descriptor_limit=1024,
+)
 NAMES = ("identity", "screening", "monitoring", "case", "vault", "risk-engine", "signals")
 
 
@@ -69,12 +80,14 @@ def target(service: str, probe: str, name: str, now: float, **changes: object) -
         "duration": 0.0143,
         "phases": {"resolve": 0.0011, "connect": 0.0008, "send": 0.0001, "wait": 0.0111, "receive": 0.0012},
         "parts": {"meters": None, "groups": None},
+        "parts_asked": {},
+        "over": [],
         "facts": _facts(now),
         "recents": attempts(now),
     }
     values |= changes
     parts: Any = values["parts"]
-    values["state"] = state_of(Verdict(str(values["verdict"])), troubled=any(parts.values()))
+    values["state"] = state_of(Verdict(str(values["verdict"])), troubled=any(parts.values()) or bool(values["over"]))
     return TargetView.model_validate(values)
 
 
@@ -112,7 +125,9 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "name": name,
         "kind": "service",
         "verdict": verdict,
-        "state": state_of(verdict, troubled=any(item.state is not State.UP for item in probed)),
+        "state": state_of(
+            verdict, troubled=any(item.state is not State.UP for item in probed) or bool(changes.get("diagnoses"))
+        ),
         "reason": next((item.reason for item in targets if item.verdict is UNKNOWN), None) if verdict is UNKNOWN else None,
         "since": max(times, default=time.time() - 61),
         "incident": None,
@@ -123,6 +138,8 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "states": {state.value: sum(item.state is state for item in targets) for state in State},
         "pending": len(targets) - len(probed),
         "failed_parts": sum(sum(map(bool, item.parts.values())) for item in targets if item.verdict is UP),
+        "over_limits": sum(len(item.over) for item in targets if item.verdict is UP),
+        "over": [over for item in targets[:MOST_WORST] for over in item.over],
         "probes": {kind: _together(kind, probed) for kind in sorted({item.probe for item in targets})},
         "duration": max((item.duration for item in targets if item.duration is not None), default=None),
         "last_run": min((item.last_run for item in targets if item.last_run is not None), default=None),
@@ -173,6 +190,7 @@ def healthy_fleet(now: float | None = None) -> Whole:
         config_loaded_at=now - 11_000,
         config_error=None,
         sharing=None,
+        prober=SEES,
         runbook=None,
         dashboard=None,
         services=sorted([*services, facade], key=lambda item: item.name) + dependencies,

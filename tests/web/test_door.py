@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -70,11 +71,16 @@ def files(tmp_path: Path) -> Iterator[Files]:
 
 @asynccontextmanager
 async def serving(
-    backend: FakeBackend, files: Files, limits: ServerLimits | None = None
+    backend: FakeBackend, files: Files, limits: ServerLimits | None = None, defects: list[str] | None = None
 ) -> AsyncIterator[tuple[str, FollowedFile]]:
     """Serve by the files; give the address for URLs, and what follows the files."""
-    followed = await asyncio.to_thread(FollowedFile, files.path, lambda _ok: None)
-    async with serve(backend, ANYWHERE, limits, Access(way=lambda: followed.way)) as address:
+    counted = [] if defects is None else defects
+
+    def defect(what: str, error: Exception) -> None:
+        counted.append(f"{what}: {type(error).__name__}")
+
+    followed = await asyncio.to_thread(FollowedFile, files.path, lambda _ok: None, defect)
+    async with serve(backend, ANYWHERE, limits, Access(way=lambda: followed.way, defect=defect)) as address:
         yield f"https://localhost:{address.port}", followed
 
 
@@ -153,7 +159,8 @@ async def test_what_is_replaced_while_it_is_read_is_in_use_at_the_look_after(
 async def test_it_goes_on_looking_whatever_a_file_holds(
     backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(backend, files) as (url, followed):
+    defects: list[str] = []
+    async with serving(backend, files, defects=defects) as (url, followed):
         files.path.write_text('tls_server_config: {cert_file: "a\\0b", key_file: server.key}\n')
         await followed.look()
         assert "cert: it is not a path; what was read before stays in use" in caplog.text
@@ -165,12 +172,47 @@ async def test_it_goes_on_looking_whatever_a_file_holds(
         for _ in range(3):
             await followed.look()
         assert caplog.text.count("a defect of the exporter (RuntimeError)") == 1
+        assert defects == [f"{files.path} could not be read anew: RuntimeError"] * 3, "each is counted"
         monkeypatch.undo()
         files.ca = trustme.CA()
         files.issue("localhost")
         files.write()
         await followed.look()
         assert await _status(url, files.client()) == 200
+
+
+async def test_a_pipe_in_a_certificates_place_is_not_waited_for(
+    backend: FakeBackend, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(backend, files) as (url, followed):
+        certificate = files.folder / "server.pem"
+        certificate.unlink()
+        os.mkfifo(certificate)
+        async with asyncio.timeout(WAIT):
+            await followed.look()
+        assert "not a regular file; what was read before stays in use" in caplog.text
+        assert await _status(url, files.client()) == 200
+        certificate.unlink()
+        files.issue("localhost")
+        await followed.look()
+        assert await _status(url, files.client()) == 200
+
+
+async def test_a_connection_that_cannot_be_opened_is_a_defect_that_is_counted(
+    backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    defects: list[str] = []
+    async with serving(backend, files, defects=defects) as (url, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(door.Door, "_give_to_loop", fail)
+            for _ in range(2):
+                with pytest.raises(ClientError):
+                    await _status(url, files.client())
+        assert await _status(url, files.client()) == 200
+    assert defects == ["a connection could not be opened: ZeroDivisionError"] * 2
 
 
 @pytest.mark.parametrize("text", ["", "tls_server_config: {}\n", "basic_auth_users: {}\n", "a: [", "- a\n"])
@@ -337,6 +379,27 @@ async def test_plain_http_to_a_port_without_a_file_works(address: Address) -> No
         assert answer.status == 200
     with pytest.raises(ClientConnectorError):
         await _status(f"https://127.0.0.1:{address.port}", ssl.create_default_context())
+
+
+@pytest.mark.parametrize("requests", [0, 1, 3], ids=["none", "one", "three"])
+@pytest.mark.parametrize("held", [False, True], ids=["at-once", "in-time"])
+async def test_who_has_said_all_is_answered_and_then_closed(
+    backend: FakeBackend, address: Address, requests: int, held: bool
+) -> None:
+    """As `nc -N` and shell scripts do. The seat of who asks nothing is free at once, not after the time of an idle one."""
+    backend.hold = asyncio.Event() if held else None
+    async with Raw(address) as client:
+        asked = "GET /probe?service=identity&probe=actuator HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        await client.send(asked * requests)
+        client.finish()
+        if backend.hold is not None and requests:
+            while not backend.runs:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(2 * door._ENDING)
+            backend.hold.set()
+        answer = await client.read()
+    assert answer.count(b"HTTP/1.1 200 OK") == requests
+    assert answer.count(b"probe_success 1\n") == requests
 
 
 class _Silent(asyncio.Protocol):

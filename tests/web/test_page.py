@@ -14,8 +14,22 @@ from aiohttp import ClientSession
 
 from exporter.diagnosis.model import Cause, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import diagnosis_views
+from exporter.engine.limit_views import over_view
+from exporter.engine.prober import Blindness
+from exporter.limits.entries import HEAP_RATIO
+from exporter.limits.model import Over
 from exporter.verdict import Verdict
-from tests.web.samples import FakeBackend, Whole, database_down, large_fleet, service, target, troubled_fleet
+from tests.web.samples import (
+    SEES,
+    FakeBackend,
+    Whole,
+    database_down,
+    healthy_fleet,
+    large_fleet,
+    service,
+    target,
+    troubled_fleet,
+)
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>\"'&{{ 1234*4321 }}"
@@ -321,7 +335,7 @@ async def test_one_cause_is_one_card_with_all_that_is_down_for_it(client: Client
     assert "Why Nobody listens on the port of postgres. connect_refused seen directly" in page.words
     assert "attempts in a row that were refused 9" in page.words
     assert "What to do Look at its pods: kubectl get pods -n hafnium -l app=postgres Read why it ended" in page.words
-    assert "Up, but slow service, 1 of 1 instance up" in page.words
+    assert "Degraded: slow service, 1 of 1 instance up" in page.words
     assert "threads waiting for a connection of HikariPool-1 14" in page.words
 
 
@@ -459,3 +473,46 @@ async def test_a_service_shows_when_it_is_checked_next(client: ClientSession, ba
         assert says in (await get(client)).words
     backend.view = fleet(view, service("case", [target("case", "actuator", "h:1", now, next_run=None)]))
     assert "next" not in (await get(client)).words
+
+
+async def test_whether_it_is_the_prober_comes_first_when_it_is(client: ClientSession, backend: FakeBackend) -> None:
+    """Whoever is paged must not look for a fault in a service that the exporter cannot see."""
+    page = await get(client)
+    assert "Is it me? No: the exporter is well." in page.words
+    why = {"sight": Blindness.BLIND, "text": "Yes: it has no file descriptor left.", "reasons": {"prober_descriptors": 9}}
+    blind = SEES.model_copy(update=why)
+    backend.view = troubled_fleet().model_copy(update={"prober": blind})
+    page = await get(client)
+    assert page.text.index("Yes: it has no file descriptor left.") < page.text.index('id="headline"')
+    assert "Raise its limit of open files" in page.words
+
+
+async def test_what_a_page_has_led_to_is_named(client: ClientSession, backend: FakeBackend) -> None:
+    """Alert, incident, and where the runbook and the panel are."""
+    links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/fleet"}
+    backend.view = database_down().model_copy(update=links)
+    page = await get(client)
+    assert "Pages as ServiceDown Runbook Panel, incident postgres." in page.words
+    assert 'href="https://runbooks.example/r.md#servicedown"' in page.text
+    assert 'href="https://grafana.example/d/fleet?var-service=postgres&amp;viewPanel=1"' in page.text
+
+
+async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_when(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    """Four of the runbook's five alerts were not on the page: heap at 97 % stood green."""
+    now = time.time()
+    over = over_view(Over(HEAP_RATIO, (), 0.97, 0.9, now - 130, now - 4), "actuator", "10.4.5.11:8085")
+    full = service("vault", [target("vault", "actuator", "10.4.5.11:8085", now, over=[over])])
+    fleet = healthy_fleet(now)
+    backend.view = fleet.model_copy(update={"services": [full if each.name == "vault" else each for each in fleet.services]})
+    page = await get(client)
+    assert '<h1 id="headline">vault is degraded</h1>' in page.text
+    assert "Degraded for 2 min" in page.words
+    assert "Heap in use 97 % limit 90 %" in page.words
+    assert "Check for leaks, scale up" in page.words
+    assert "alert MemoryPressure" in page.words
+    for words in ("Over it for 2 min since 20", "Measured 4 s ago"):
+        assert words in page.words
+    page = await get(client, "/services/vault")
+    assert "Over a limit 1 Heap in use 97 % limit 90 %" in page.words

@@ -228,6 +228,11 @@ class Ages:
                 else:
                     history.unanswered = now
 
+    def of_topic(self, now: float, topic: str, offsets: Mapping[int, int]) -> dict[int, float | None]:
+        """Return `age` for an offset in each of these partitions."""
+        with self._lock:
+            return {number: self._age(now, Partition(topic, number), offset) for number, offset in offsets.items()}
+
     def age(self, now: float, at: Partition, offset: int) -> float | None:
         """Return how long the record at an offset, or the first kept after it, has waited.
 
@@ -238,11 +243,14 @@ class Ages:
             Seconds; 0 if there is no such record yet; None while it is not known.
         """
         with self._lock:
-            history = self._histories.get(at)
-            if history is None or not history.points:
-                return None
-            offset = history.held(offset)
-            if offset >= history.points[-1].end:
-                return 0.0
-            passed = history.passed(offset)
-            return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None
+            return self._age(now, at, offset)
+
+    def _age(self, now: float, at: Partition, offset: int) -> float | None:
+        history = self._histories.get(at)
+        if history is None or not history.points:
+            return None
+        offset = history.held(offset)
+        if offset >= history.points[-1].end:
+            return 0.0
+        passed = history.passed(offset)
+        return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -407,16 +407,20 @@ class _GroupsOfBroker:
         if wanted.count:
             shared = [name for name in names if self.groups[name].kind == SHARE]
             names = [name for name in names if self.groups[name].kind != SHARE]
-            room = asyncio.Semaphore(_SIDE_BY_SIDE)
             asked = wanted if quota.affords(wanted.count * len(names)) else wanted.any()
-            asking = [self._ask_commits(broker, name, asked, quota, room) for name in names]
-            asking += [
-                self._ask_shared(broker, shared[start : start + _DESCRIBED], wanted, quota, room)
-                for start in range(0, len(shared), _DESCRIBED)
-            ]
-            for result in await asyncio.gather(*asking, return_exceptions=True):
-                if result is not None:
-                    raise result
+            asking = iter(
+                [
+                    *(partial(self._ask_commits, broker, name, asked, quota) for name in names),
+                    *(
+                        partial(self._ask_shared, broker, shared[start : start + _DESCRIBED], wanted, quota)
+                        for start in range(0, len(shared), _DESCRIBED)
+                    ),
+                ]
+            )
+            failed: list[Exception] = []
+            await asyncio.gather(*(_ask_one_by_one(asking, failed) for _ in range(_SIDE_BY_SIDE)))
+            if failed:
+                raise failed[0]
 
     async def _describe(self, broker: Broker, kind: str, names: Sequence[str], wanted: Wanted) -> None:
         for start in range(0, len(names), _DESCRIBED):
@@ -445,26 +449,22 @@ class _GroupsOfBroker:
         self.groups = {name: Group(names[name], coordinator=self.node) for name in admitted}
         return admitted
 
-    async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota, room: asyncio.Semaphore) -> None:
-        async with room:
-            try:
-                committed = await fetch_commits(broker, name, wanted)
-                quota.take_commits(sum(map(len, committed.offsets.values())), name)
-            except Failure as failure:
-                self._note(failure, broker)
-                return
+    async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota) -> None:
+        try:
+            committed = await fetch_commits(broker, name, wanted)
+            quota.take_commits(sum(map(len, committed.offsets.values())), name)
+        except Failure as failure:
+            self._note(failure, broker)
+            return
         self._take_commits(name, committed.offsets, committed.partition_errors)
 
-    async def _ask_shared(
-        self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota, room: asyncio.Semaphore
-    ) -> None:
+    async def _ask_shared(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
         """Ask where share groups are, which have no commits."""
-        async with room:
-            try:
-                found, failures = await fetch_shared(broker, names, wanted.numbers)
-            except Failure as failure:
-                self._note(failure, broker)
-                return
+        try:
+            found, failures = await fetch_shared(broker, names, wanted.numbers)
+        except Failure as failure:
+            self._note(failure, broker)
+            return
         self.failures += failures
         for name, shared in found.items():
             try:
@@ -487,6 +487,15 @@ class _GroupsOfBroker:
         if not broker.is_connected():
             raise failure
         self.failures.append(failure)
+
+
+async def _ask_one_by_one(asking: Iterator[Callable[[], Awaitable[None]]], failed: list[Exception]) -> None:
+    """Ask what others have not asked yet. What fails is noted, and the rest is asked all the same."""
+    for ask in asking:
+        try:
+            await ask()
+        except Exception as error:
+            failed.append(error)
 
 
 async def _read_groups(

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import islice
 from struct import Struct, pack
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka.errors import IncompatibleBrokerVersion
-from aiokafka.protocol.api import RequestHeader_v1, ResponseHeader_v0
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.types import String
 
@@ -42,6 +41,7 @@ _READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
 
 _SHORT = Struct(">h")
 _INT = Struct(">i")
+_HEADER = Struct(">hhi")  # which request, its version, its number
 _ENTRY = Struct(">iqh")  # partition, offset, length of the metadata
 
 
@@ -110,6 +110,19 @@ class CommitsRequest:
         return _Prepared(self.group, self.wanted, versions[self.API_KEY][1])
 
 
+class _Header(NamedTuple):
+    """The header of a request, or of its answer, which has its number alone. From a schema it takes as long as the rest."""
+
+    correlation_id: int
+    version: int = 0
+    client_id: str = ""
+
+    def encode(self) -> bytes:
+        return _HEADER.pack(CommitsRequest.API_KEY, self.version, self.correlation_id) + bytes(
+            String().encode(self.client_id)
+        )
+
+
 class _Prepared:
     API_KEY = CommitsRequest.API_KEY
 
@@ -119,14 +132,14 @@ class _Prepared:
         self._group = group
         self._wanted = wanted
 
-    def build_request_header(self, correlation_id: int, client_id: str) -> Any:
-        return RequestHeader_v1(self, correlation_id, client_id)
+    def build_request_header(self, correlation_id: int, client_id: str) -> _Header:
+        return _Header(correlation_id, self.API_VERSION, client_id)
 
     def encode(self) -> bytes:
         return bytes(String().encode(self._group)) + self._wanted.encoded
 
-    def parse_response_header(self, stream: BytesIO) -> Any:
-        return ResponseHeader_v0.decode(stream)
+    def parse_response_header(self, stream: BytesIO) -> _Header:
+        return _Header(*_INT.unpack(stream.read(4)))
 
     def decode(self, stream: BytesIO) -> Committed:
         """Read the answer; raises `struct.error` or `ValueError` where it is not one."""

@@ -260,18 +260,21 @@ def _take_commits(now: float, course: _Course, group: Group, ends: OffsetsByTopi
     total = _Sum(whole=group.committed and not group.partition_errors)
     for topic, commits in group.commits.items():
         ends_here, before = ends.get(topic, {}), course.commits.get(topic, {})
+        if commits != before:
+            moved = [commit - before.get(number, commit) for number, commit in commits.items()]
+            course.advanced_at = now if max(moved, default=0) > 0 else course.advanced_at
+            course.rewound_at = now if min(moved, default=0) < 0 else course.rewound_at
         for number, commit in commits.items():
-            last, end = before.get(number, commit), ends_here.get(number)
-            if commit > last:
-                course.advanced_at = now
-            elif commit < last:
-                course.rewound_at = now
+            end = ends_here.get(number)
             if end is None:
                 total.whole = False
-                continue
-            total.lag += max(0, end - commit)
-            total.ahead = total.ahead or commit > end
-            _keep(now, course, (topic, number), commit, end)
+            elif commit < end:
+                total.lag += end - commit
+                _keep(now, course, (topic, number), commit, end)
+            else:
+                total.ahead = total.ahead or commit > end
+                if course.still:  # of most groups nothing stands still
+                    course.still.pop((topic, number), None)
     return total
 
 
@@ -289,10 +292,9 @@ def _take_uncommitted(now: float, course: _Course, group: Group, ends: OffsetsBy
 
 
 def _keep(now: float, course: _Course, at: tuple[str, int], commit: int | None, end: int) -> None:
+    """Keep how long a commit before the end has stood."""
     before = course.still.get(at)
-    if commit is not None and end <= commit:
-        course.still.pop(at, None)
-    elif before is None or before.commit != commit or end < before.end:
+    if before is None or before.commit != commit or end < before.end:
         course.still[at] = _Still(commit, now, end)
     elif end > before.end and not before.grown:
         course.still[at] = before._replace(grown=True)

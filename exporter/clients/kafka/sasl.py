@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
-from scramp import ScramClient, ScramException
 
 from exporter.clients.kafka.errors import failure_of_code
 from exporter.verdict import Failure, Reason, Stage
@@ -86,6 +85,8 @@ class Scram:
     """
 
     def __init__(self, mechanism: str, user: str, password: str, nonce: str | None = None) -> None:
+        from scramp import ScramClient, ScramException  # noqa: PLC0415 - slow to import, and few logins need it
+
         try:
             self._client = ScramClient([mechanism], user, "", c_nonce=nonce)
         except ScramException:
@@ -95,6 +96,8 @@ class Scram:
 
     def step(self, challenge: bytes) -> bytes | None:
         """Open, prove, verify."""
+        from scramp import ScramException  # noqa: PLC0415 - see above
+
         try:
             if len(challenge) > _MAX_CHALLENGE:
                 raise Failure(Stage.AUTH, Reason.PROTOCOL, f"SCRAM: a message of {len(challenge)} bytes")

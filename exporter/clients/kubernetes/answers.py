@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-
 from exporter.net.errors import failure_of
 from exporter.verdict import Failure, Reason, Stage
 
@@ -65,6 +63,8 @@ def failure_of_status(
 
 def failure_of_error(error: BaseException) -> Failure:
     """Name an error of the network, as aiohttp wraps it."""
+    import aiohttp  # noqa: PLC0415 - whoever has an error of it has it; others do not wait a fifth of a second for it
+
     seen: BaseException | None = error
     for _ in range(5):  # the project's resolver names its failures itself
         if isinstance(seen, Failure):

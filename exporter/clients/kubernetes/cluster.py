@@ -9,18 +9,19 @@ from contextlib import suppress
 from math import inf
 from threading import Lock
 from types import MappingProxyType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter.clients.kubernetes.access import ClusterAccess, Connection
-from exporter.clients.kubernetes.api import Api
 from exporter.clients.kubernetes.followers import Change, Followers, Marks
 from exporter.clients.kubernetes.incluster import InCluster
 from exporter.clients.kubernetes.kubeconfig import Kubeconfig
 from exporter.clients.kubernetes.oom import OomCounter, OomKills
 from exporter.clients.kubernetes.resources import RESOURCES, Kind
-from exporter.clients.kubernetes.watch import ListWatch, Question
 from exporter.net.resolver import Resolver
 from exporter.verdict import Failure, Reason, Stage
+
+if TYPE_CHECKING:
+    from exporter.clients.kubernetes.api import Api
 
 __all__ = ["Change", "Cluster", "Clusters", "Kind", "OomKills", "Use"]
 
@@ -95,6 +96,8 @@ class _Watched:
         self.oom = OomCounter()
 
     async def _run(self) -> None:
+        from exporter.clients.kubernetes.watch import ListWatch, Question  # noqa: PLC0415 - see Clusters
+
         resource = RESOURCES[self._kind]
         what = f"{resource.name} in {self._namespace}" if resource.namespaced else resource.name
         params = {"fieldSelector": resource.field_selector} if resource.field_selector else {}
@@ -278,6 +281,9 @@ class Cluster:
 class Clusters:
     """Every cluster that is used: one `Api` for each access, one `Cluster` for each namespace of it.
 
+    What speaks to API servers is imported with the first of them: its HTTP library takes a fifth of a second, which the
+    command line does not have where no cluster is asked.
+
     Args:
         resolver: Resolves the names of API servers.
     """
@@ -296,6 +302,8 @@ class Clusters:
             if cluster is None:
                 api = self._apis.get(access)
                 if api is None:
+                    from exporter.clients.kubernetes.api import Api  # noqa: PLC0415 - see above
+
                     api = self._apis[access] = Api(_connection(access), self._resolver)
                 cluster = self._clusters[access, namespace] = Cluster(api, namespace)
             return cluster

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from hashlib import md5
 
-from exporter.clients.postgres.scram import MECHANISM, KeptKeys, ScramExchange
+from exporter.clients.postgres.binding import ChannelBinding, server_end_point
+from exporter.clients.postgres.scram import MECHANISM, MECHANISM_BOUND, Binding, KeptKeys, ScramExchange
 from exporter.clients.postgres.wire import Frames, message, server_error, startup, text
 from exporter.net.tls import ClientTls
 from exporter.verdict import Failure, Reason, Stage
@@ -33,6 +34,7 @@ class Login:
         password: Gives the password; raises `Failure` where it cannot be read.
         tls: TLS, where it is wanted; a server without it is then refused.
         methods: Ways in which the server may have the client log in; None for all of `METHODS`.
+        binding: Whether the login is bound to the TLS connection.
         kept: What the logins before have hashed.
     """
 
@@ -41,6 +43,7 @@ class Login:
     password: Callable[[], Awaitable[str]] = field(repr=False)
     tls: ClientTls | None = None
     methods: Collection[str] | None = None
+    binding: ChannelBinding = "prefer"
     kept: KeptKeys = field(default_factory=KeptKeys, repr=False, compare=False)
 
 
@@ -51,7 +54,7 @@ async def log_in(frames: Frames, login: Login, password: str) -> None:
         Failure: The server refuses, asks for what is not done, or does not speak the protocol.
         OSError: The connection ended.
     """
-    proof = _Proof(login, password)
+    proof = _Proof(login, password, frames.stream.certificate)
     parameters = {
         "user": login.user,
         "database": login.database,
@@ -80,12 +83,18 @@ async def log_in(frames: Frames, login: Login, password: str) -> None:
 class _Proof:
     """Answers to what a server asks of a client that logs in.
 
+    Args:
+        login: How to get in.
+        password: The password.
+        certificate: The server's, in DER, where the connection is TLS.
+
     Attributes:
         accepted: The server lets the client in.
     """
 
-    def __init__(self, login: Login, password: str) -> None:
+    def __init__(self, login: Login, password: str, certificate: bytes | None) -> None:
         self.accepted = False
+        self._certificate = certificate
         self._asked = False
         self._login = login
         self._password = password
@@ -128,6 +137,9 @@ class _Proof:
         if method is None or (asked == 0 and self._asked):
             return
         self._asked = True
+        if self._login.binding == "require" and method != METHODS[10]:
+            detail = f"the server wants the login {method}, which nothing binds to its TLS: channel_binding is require"
+            raise Failure(Stage.AUTH, Reason.NOT_ALLOWED, detail)
         wanted = self._login.methods
         if wanted is not None and method not in wanted:
             detail = f"the server wants the login {method}, require_auth is {', '.join(wanted)}"
@@ -139,12 +151,25 @@ class _Proof:
         return text(self._password)
 
     def _open(self, mechanisms: bytes) -> bytes:
-        if MECHANISM.encode() not in mechanisms.split(b"\0"):
-            raise Failure(Stage.AUTH, Reason.AUTH, f"the server has no {MECHANISM}")
+        offered = mechanisms.split(b"\0")
+        mechanism, binding = self._bound(offered)
+        if mechanism.encode() not in offered:
+            raise Failure(Stage.AUTH, Reason.AUTH, f"the server has no {mechanism}")
         self._proven = False
-        self._scram = ScramExchange(self._password, self._login.kept)
+        self._scram = ScramExchange(self._password, self._login.kept, binding)
         first = self._scram.first.encode()
-        return text(MECHANISM) + struct.pack("!i", len(first)) + first
+        return text(mechanism) + struct.pack("!i", len(first)) + first
+
+    def _bound(self, offered: Collection[bytes]) -> tuple[str, Binding]:
+        """Return the mechanism to take, and what is said of the connection."""
+        wanted = self._login.binding
+        end_point = server_end_point(self._certificate) if wanted != "disable" else None
+        if end_point is not None and MECHANISM_BOUND.encode() in offered:
+            return MECHANISM_BOUND, Binding.to(end_point)
+        if wanted == "require":
+            why = "the server does not offer it" if end_point is not None else "nothing of its certificate can be bound to"
+            raise Failure(Stage.AUTH, Reason.NOT_ALLOWED, f"channel_binding is require, and {why}")
+        return MECHANISM, Binding("y,," if end_point is not None else "n,,")
 
 
 def _md5(data: bytes) -> str:

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from hashlib import pbkdf2_hmac, sha256
 from secrets import token_urlsafe
 
-from scramp import ScramClient, ScramException
-
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_ITERATIONS", "MECHANISM", "KeptKeys", "ScramExchange"]
+__all__ = ["MAX_ITERATIONS", "MECHANISM", "MECHANISM_BOUND", "Binding", "KeptKeys", "ScramExchange"]
 
 MECHANISM = "SCRAM-SHA-256"
+
+MECHANISM_BOUND = "SCRAM-SHA-256-PLUS"
+"""The same, bound to the TLS connection."""
 
 MAX_ITERATIONS = 1_000_000
 """Rounds of hashing that a login may ask for; a million take a thread 0.25 s. A server's default is 4,096."""
@@ -29,12 +30,32 @@ MAX_ITERATIONS = 1_000_000
 MIN_ITERATIONS = 4096
 """Fewest rounds that are done: RFC 7677's. A server whose scram_iterations is less is not logged in to."""
 
-_HEADER = "n,,"
-"""No channel binding."""
 _USER = "*"
 """PostgreSQL goes by the user that was named before."""
 _CHALLENGE = re.compile(r"r=([\x21-\x2b\x2d-\x7e]+),s=([^,]+),i=([^,]*)(?:,.*)?", re.ASCII)
 _PROOF = re.compile(r"v=([^,]+)(?:,.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a client says of the connection that a login goes through.
+
+    Attributes:
+        header: GS2's: `n,,` does not bind; `y,,` would, and was not offered it, by which a server that did offer it knows of
+            who stands between; `p=…,,` does.
+        data: What it is bound to.
+    """
+
+    header: str = "n,,"
+    data: bytes = b""
+
+    @classmethod
+    def to(cls, end_point: bytes) -> Binding:
+        """Bind to a server's certificate."""
+        return cls("p=tls-server-end-point,,", end_point)
+
+
+UNBOUND = Binding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +94,20 @@ class ScramExchange:
     Args:
         password: The password.
         kept: Keys of logins before.
+        binding: To the connection.
 
     Attributes:
         first: The client's first message.
     """
 
-    def __init__(self, password: str, kept: KeptKeys) -> None:
+    def __init__(self, password: str, kept: KeptKeys, binding: Binding = UNBOUND) -> None:
         self._password = password
         self._kept = kept
+        self._binding = binding
         self._nonce = token_urlsafe(24)
         self._bare = f"n={_USER},r={self._nonce}"
         self._expected: bytes | None = None
-        self.first = f"{_HEADER}{self._bare}"
+        self.first = f"{binding.header}{self._bare}"
 
     async def prove(self, challenge: str) -> str:
         """Return the client's final message.
@@ -100,7 +123,8 @@ class ScramExchange:
         if not nonce.startswith(self._nonce) or nonce == self._nonce:
             raise ValueError("not an answer to the first message")
         keys = await self._kept.get(self._password, _decoded(salt), _iterations(rounds))
-        final = f"c={_encoded(_HEADER.encode())},r={nonce}"
+        bound = self._binding.header.encode() + self._binding.data
+        final = f"c={_encoded(bound)},r={nonce}"
         signed = f"{self._bare},{challenge},{final}".encode()
         signature = hmac.digest(sha256(keys.client).digest(), signed, "sha256")
         proof = bytes(ours ^ theirs for ours, theirs in zip(keys.client, signature, strict=True))
@@ -135,6 +159,8 @@ def _hashed(password: str, salt: bytes, iterations: int) -> Keys:
 
 def _prepared(password: str) -> bytes:
     """Return a password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it."""
+    from scramp import ScramClient, ScramException  # noqa: PLC0415 - slow to import, and few logins need it
+
     try:
         return bytes(ScramClient([MECHANISM], _USER, password).password)
     except ScramException:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from exporter.clients.redis.connection import Connection
-from exporter.clients.redis.fields import Fields, parse_fields
+from exporter.clients.redis.fields import FieldReader, Fields
 from exporter.clients.redis.lookups import Lookups
 
-__all__ = ["Info", "read_info"]
+__all__ = ["OWN_FIELDS", "Info", "info_reader", "read_info"]
 
 _DATABASE = b":keys="
 """What each line of a database has, such as `db0:keys=3,expires=1`, and no other: so no line need be looked at."""
+
+OWN_FIELDS = frozenset({
+    "cluster_enabled", "keyspace_hits", "keyspace_misses", "master_link_status", "redis_mode", "role", "run_id",
+    "server_mode",
+})  # fmt: skip
+"""Fields that `Info` itself has a use for."""
 
 
 class Info(Fields):
@@ -58,12 +64,21 @@ class Info(Fields):
         return self.text("cluster_enabled") == "1"
 
 
-async def read_info(connection: Connection) -> Info:
+def info_reader(names: Collection[str]) -> FieldReader:
+    """Return what reads the fields of INFO by these names, and those that `Info` itself has a use for."""
+    return FieldReader("INFO", OWN_FIELDS.union(names))
+
+
+async def read_info(connection: Connection, reader: FieldReader) -> Info:
     """Ask for it.
+
+    Args:
+        connection: To ask over.
+        reader: Made by `info_reader`.
 
     Raises:
         Failure, OSError: As for `Connection.ask`; `malformed` where the answer is not text.
     """
     answer = await connection.ask("INFO")
-    fields = parse_fields("INFO", answer)
+    fields = reader.read(answer)
     return Info(fields, answer.count(_DATABASE) if isinstance(answer, bytes) else 0)

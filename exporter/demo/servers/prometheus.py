@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,9 +15,26 @@ from exporter.demo.servers.base import WebServer
 from exporter.demo.servers.events_api import routing_key
 from exporter.demo.servers.pagerduty import PagerDuty
 
-__all__ = ["ALERTS", "AlertmanagerServer", "PrometheusServer", "alertmanager_config", "prometheus_config"]
+__all__ = ["ALERTS", "AlertmanagerServer", "PrometheusServer", "alertmanager_config", "prometheus_config", "shipped"]
 
 ALERTS = Path(__file__).parents[3] / "alerts"
+"""The configuration that is shipped, in a checkout."""
+
+
+def shipped(folder: Path, checkout: Path = ALERTS) -> Path:
+    """Return the folder of the shipped configuration: the checkout's, or where there is none, one made from code.
+
+    Args:
+        folder: Where one may be made.
+        checkout: The checkout's.
+    """
+    if (checkout / "prometheus.yml").is_file():
+        return checkout
+    made = folder / "alerts"
+    if not made.is_dir():
+        command = [sys.executable, "-m", "exporter", "alerts", "build", "--output", str(made)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return made
 
 
 class PrometheusServer(WebServer):
@@ -35,7 +54,7 @@ class PrometheusServer(WebServer):
         self, directory: Path, port: int | None, exporter: str, alertmanager: str | None, every: str | None = None
     ) -> None:
         super().__init__(directory, port)
-        self._config = prometheus_config(exporter, alertmanager, every)
+        self._config = prometheus_config(exporter, alertmanager, every, shipped(self.directory))
 
     @staticmethod
     def installed() -> bool:
@@ -76,7 +95,7 @@ class AlertmanagerServer(WebServer):
 
     def prepare(self) -> None:
         """Write its configuration."""
-        config = alertmanager_config(self._pagerduty.url, self.directory, self._pagerduty.key)
+        config = alertmanager_config(self._pagerduty.url, self.directory, self._pagerduty.key, shipped(self.directory))
         (self.directory / "alertmanager.yml").write_text(yaml.safe_dump(config))
 
     def command(self) -> Iterable[str | Path]:
@@ -88,10 +107,10 @@ class AlertmanagerServer(WebServer):
         ]  # fmt: skip
 
 
-def prometheus_config(exporter: str, alertmanager: str | None, every: str | None) -> dict[str, Any]:
-    """Return the shipped configuration with addresses replaced."""
-    config: dict[str, Any] = yaml.safe_load((ALERTS / "prometheus.yml").read_text())
-    config["rule_files"] = [str(ALERTS / "rules" / "*.yml")]
+def prometheus_config(exporter: str, alertmanager: str | None, every: str | None, alerts: Path = ALERTS) -> dict[str, Any]:
+    """Return the shipped configuration, of the folder `alerts`, with addresses replaced."""
+    config: dict[str, Any] = yaml.safe_load((alerts / "prometheus.yml").read_text())
+    config["rule_files"] = [str(alerts / "rules" / "*.yml")]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [exporter]
     if alertmanager is None:
         del config["alerting"]
@@ -102,15 +121,18 @@ def prometheus_config(exporter: str, alertmanager: str | None, every: str | None
     return config
 
 
-def alertmanager_config(pagerduty: str, folder: Path, key_of: Callable[[str], str] = routing_key) -> dict[str, Any]:
+def alertmanager_config(
+    pagerduty: str, folder: Path, key_of: Callable[[str], str] = routing_key, alerts: Path = ALERTS
+) -> dict[str, Any]:
     """Return the shipped configuration with addresses and key files replaced.
 
     Args:
         pagerduty: URL of the stand-in, without a path.
         folder: Where key files go.
         key_of: Gives a receiver its integration key.
+        alerts: Folder of the shipped configuration.
     """
-    config: dict[str, Any] = yaml.safe_load((ALERTS / "alertmanager.yml").read_text())
+    config: dict[str, Any] = yaml.safe_load((alerts / "alertmanager.yml").read_text())
     config["global"]["pagerduty_url"] = f"{pagerduty}/v2/enqueue"
     for receiver in config["receivers"]:
         for section in receiver.get("pagerduty_configs", ()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exporter.config.server import Server
 from exporter.web.access.follow import Way
 from exporter.web.access.gate import Turned
+from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Closed
 
 __all__ = ["Access"]
@@ -22,6 +23,7 @@ class Access:
         server: Names and roles.
         turned: Is told of each request that is turned away.
         closed: Is told of each connection that is closed because all are taken.
+        defect: Is told of each unexpected exception, after what could not be done.
         lifecycle: Whether the configuration may be reloaded over HTTP.
     """
 
@@ -29,4 +31,5 @@ class Access:
     server: Callable[[], Server] = Server
     turned: Callable[[Turned], None] = lambda _why: None
     closed: Callable[[Closed], None] = lambda _why: None
+    defect: Defect = unforeseen
     lifecycle: bool = False

@@ -12,8 +12,10 @@ from typing import Any
 
 from exporter.config.errors import ConfigError, Problem
 from exporter.net.files import read_aside
+from exporter.reading import read_regular
 from exporter.web.access.file import WebConfig, notes, read
 from exporter.web.access.tls import names_of, server_context
+from exporter.web.defects import Defect, unforeseen
 
 __all__ = ["FollowedFile", "Way", "load"]
 
@@ -84,13 +86,15 @@ class FollowedFile:
     Args:
         path: The file.
         told: Is told whether the last reading worked, whenever that changes.
+        defect: Is told of each unexpected exception.
 
     Raises:
         ConfigError: It cannot be used.
     """
 
-    def __init__(self, path: Path, told: Callable[[bool], None]) -> None:
+    def __init__(self, path: Path, told: Callable[[bool], None], defect: Defect = unforeseen) -> None:
         self._path = path
+        self._defect = defect
         self._told = told
         self._complaint: str | None = None
         self._said, self._way = self._load()
@@ -117,7 +121,8 @@ class FollowedFile:
         except OSError as error:
             self._complain(f"{self._path}: {error.strerror or error}")
         except Exception as error:
-            self._complain(f"{self._path}: a defect of the exporter ({type(error).__name__})", error)
+            self._defect(f"{self._path} could not be read anew", error)
+            self._complain(f"{self._path}: a defect of the exporter ({type(error).__name__})")
         else:
             if way is not None:
                 self._said, self._way = said, way
@@ -126,9 +131,9 @@ class FollowedFile:
                 self._complaint = None
                 self._told(True)  # noqa: FBT003 - a callback
 
-    def _complain(self, text: str, defect: Exception | None = None) -> None:
+    def _complain(self, text: str) -> None:
         if text != self._complaint:
-            log.error("%s; what was read before stays in use", text, exc_info=defect)
+            log.error("%s; what was read before stays in use", text)
             self._complaint = text
             self._told(False)  # noqa: FBT003 - a callback
 
@@ -158,7 +163,7 @@ class FollowedFile:
 
 def _of(path: Path) -> bytes:
     try:
-        return sha256(path.read_bytes()).digest()
+        return sha256(read_regular(path)).digest()
     except OSError as error:
         return str(error.errno).encode()  # told when it is read
     except ValueError:  # a null character, which no path has

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from exporter.reading import read_regular
 from exporter.web.access.ciphers import CURVES
 from exporter.web.access.file import VERSIONS, TlsServer
 
@@ -76,8 +77,7 @@ def _load_roots(context: ssl.SSLContext, settings: TlsServer) -> None:
 
 def _readable(told: str, path: str) -> None:
     try:
-        with Path(path).open("rb"):
-            pass
+        read_regular(Path(path), 0)
     except OSError as error:
         raise OSError(error.errno, f"{told}: {path} cannot be read: {error.strerror}") from None
     except ValueError:  # a null character

@@ -5,7 +5,8 @@ The service carries a label `tier` of its configuration, which every alert about
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from tests.alerts.cases.entry import Entry
 from tests.alerts.cases.series import STUCK, Ahead, Growing, Rising
@@ -316,7 +317,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={BROKER: 1},
             bad={BROKER: 0},
             beside={of("probe_kafka_under_replicated_partitions", "kafka"): 50},
-            fires=120,
+            fires=180,
             labels=labels(service="kafka", broker="2"),
             heard={"description": "50 partitions"},
         ),
@@ -345,7 +346,7 @@ KAFKA: Mapping[str, tuple[Entry, ...]] = {
             good={CANARIES[0]: 1},
             bad={CANARIES[0]: 0},
             beside={CANARIES[1]: 1, BROKER: 1},
-            fires=180,
+            fires=240,
             labels=labels(service="kafka", partition="0"),
             heard={"summary": "Canary 0 of kafka", "cause": "unknown. Brokers that do not answer: none"},
         ),
@@ -424,6 +425,24 @@ def database(metric: str, good: float, bad: float, fires: float, **heard: str) -
     )
 
 
+def wrapping(counter: str, **heard: str) -> Iterator[Entry]:
+    """Describe DatabaseWraparound of one counter, while the other is at its limit."""
+    ages = {what: of(f"probe_postgres_oldest_{what}_age", "postgres", target="a:1") for what in ("transaction", "multixact")}
+    most = 10**9
+    for entry in database(f"probe_postgres_oldest_{counter.rstrip('s')}_age", most, most + 1, 900, **heard):
+        limits = {
+            **limit("probe_postgres_oldest_transaction_age", most, "postgres"),
+            **limit("probe_postgres_oldest_multixact_age", most, "postgres"),
+        }
+        yield replace(
+            entry,
+            variant=f"of {counter}",
+            labels={**entry.labels, "counter": counter},
+            beside={**limits, **{series: float(most) for series in ages.values() if series not in entry.good}},
+            heard=heard | {"summary": f"1G {counter} from its last freeze"},
+        )
+
+
 def in_schema(what: str, **labels: str) -> str:
     """Name a series of Flyway's in the schema public."""
     return of(f"probe_postgres_flyway_{what}", "postgres", target="a:1", schema="public", **labels)
@@ -462,6 +481,22 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
             fires=60,
             labels=labels(team="dba", service="postgres", target="a:1", database="d", user="u"),
             heard={"summary": "to d, for 6s", "cause": "20 active; paused: e"},
+        ),
+    ),
+    "PgBouncerClientsHigh": (
+        Entry(
+            good={of("probe_pgbouncer_client_connections", "postgres", target="a:1"): 80},
+            bad={of("probe_pgbouncer_client_connections", "postgres", target="a:1"): 81},
+            beside={
+                of("probe_pgbouncer_max_client_connections", "postgres", target="a:1"): 100,
+                of("probe_pgbouncer_clients", "postgres", target="a:1", database="d", user="u", state="active"): 60,
+                of("probe_pgbouncer_clients", "postgres", target="a:1", database="d", user="u", state="waiting"): 5,
+                of("probe_pgbouncer_clients", "postgres", target="a:1", database="e", user="u", state="active"): 15,
+                **limit("probe_pgbouncer_clients_ratio", 0.8, "postgres"),
+            },
+            fires=300,
+            labels=labels(team="dba", service="postgres", target="a:1"),
+            heard={"summary": "81% are taken", "cause": "65 of u in d, 15 of u in e"},
         ),
     ),
     "DatabaseReplicationBroken": (
@@ -504,7 +539,10 @@ POSTGRES: Mapping[str, tuple[Entry, ...]] = {
             heard={"description": "keeps 1GiB of WAL"},
         ),
     ),
-    "DatabaseWraparound": database("probe_postgres_oldest_transaction_age", 10**9, 10**9 + 1, 900, summary="1G"),
+    "DatabaseWraparound": (
+        *wrapping("transactions", description="1G transactions old. At about 2.1G the server takes no more writes."),
+        *wrapping("multixacts", description="1G multixacts old. At about 2.1G the server takes no row locks of several"),
+    ),
     "DatabaseArchivingFailing": (
         Entry(
             good={of("probe_postgres_wal_archive_failing", "postgres", target="a:1"): 0},
@@ -727,6 +765,8 @@ TRANSITIONS, OTHER_TRANSITIONS = (
 SHARD, OTHER_SHARD = (own("probe_exporter_shard").replace("x:9818", each) for each in ("x:9818", "y:9818"))
 SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
+STARTED, TIME = own("process_start_time_seconds"), own("probe_exporter_time_seconds")
+DROPPED = own("probe_exporter_log_lines_dropped_total")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
 RUN, IN_TIME = (
@@ -766,6 +806,17 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
             good={DEFECTS: Rising(0)}, bad={DEFECTS: Rising(0.01)}, fires=60,
             labels=of_exporter("warning", **OF_INSTANCE, where="scheduler"),
         ),
+    ),
+    "ExporterRestarting": (
+        Entry(
+            good={STARTED: 1000}, bad={STARTED: Growing(1, 1000)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE),
+        ),
+    ),
+    "ExporterClockWrong": (
+        Entry(good={TIME: Ahead(-29)}, bad={TIME: Ahead(-31)}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterLogLost": (
+        Entry(good={DROPPED: Rising(0)}, bad={DROPPED: Rising(0.1)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
     "ProbeLate": (
         Entry(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from exporter.clients.redis.info import Info
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.clients.redis.fields import FieldReader, parse_fields
+from exporter.clients.redis.info import OWN_FIELDS, Info, info_reader
 from exporter.clients.redis.lookups import Lookups, LookupWindow
+from exporter.probing.attempt import Attempt
+from exporter.redis.recording import FIELDS, record_info
 from exporter.verdict import Failure, Reason
 
 
@@ -33,6 +40,41 @@ def test_what_is_no_decimal_is_malformed(text: str) -> None:
     with pytest.raises(Failure) as caught:
         Info({"a": text}).decimal("a")
     assert caught.value.reason is Reason.MALFORMED
+
+
+NAMES = ("role", "role_x", "db1", "db10", "a.c", "master")
+LINES = st.sampled_from(
+    ["role:master", "role_x:1", "db1:keys=1,a=b", "db10:x", "a.c:1", "abc:2", "role", "xrole:1", "role:", "# A", ""]
+)
+
+
+@given(st.lists(LINES, max_size=20))
+def test_what_is_wanted_is_read_as_of_all(lines: list[str]) -> None:
+    answer = "\r\n".join(lines).encode()
+    wanted = {name: value for name, value in parse_fields("INFO", answer).items() if name in NAMES}
+    assert FieldReader("INFO", NAMES).read(answer) == wanted
+
+
+class Asked(dict[str, str]):
+    """Fields of a replica, and which were asked for."""
+
+    def __init__(self, **fields: str) -> None:
+        super().__init__(fields)
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return super().get(name, default)
+
+
+@pytest.mark.parametrize("role", ["master", "slave"])
+async def test_every_field_that_is_asked_for_is_read(role: str) -> None:
+    fields = Asked(role=role, master_link_status="up", aof_enabled="1", total_error_replies="0")
+    info = Info(fields)
+    record_info(Attempt(1.0, lambda error, _: pytest.fail(f"classified {error!r}")), info, LookupWindow())
+    assert (info.is_sentinel, info.clustered, info.run) == (False, False, "")
+    assert fields.names <= info_reader(FIELDS).names
+    assert fields.names | FIELDS >= OWN_FIELDS
 
 
 def shares(*readings: Lookups) -> list[float | None]:

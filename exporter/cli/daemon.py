@@ -1,0 +1,106 @@
+"""A running daemon, asked over its JSON API: one answer, with a deadline, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+__all__ = ["ask"]
+
+_PATIENCE = 10.0
+_LARGEST = 256 << 20
+
+
+def ask(base: str, path: str, *, login: tuple[str, Path] | None = None, ca_file: Path | None = None) -> Mapping[str, Any]:
+    """GET a JSON object from a daemon, past any proxy. Blocking.
+
+    Args:
+        base: The daemon's URL.
+        path: Of its API.
+        login: User name, and the file with its password.
+        ca_file: PEM bundle to trust instead of the system's.
+
+    Raises:
+        click.ClickException: There is no such answer.
+    """
+    request = urllib.request.Request(_whole(base) + path, headers={"Accept": "application/json"})  # noqa: S310 - see _whole
+    if login is not None:
+        request.add_header("Authorization", f"Basic {_pair(*login)}")
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if urlsplit(base).scheme == "https":
+        handlers.append(urllib.request.HTTPSHandler(context=_context(ca_file)))
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=_PATIENCE) as answer:
+            found = json.loads(answer.read(_LARGEST))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise click.ClickException(_refusal(base, error)) from None
+    except urllib.error.URLError as error:
+        raise click.ClickException(
+            f"no daemon at {base}: {_words(error.reason)}; is it running, and the port right?"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = _words(error) if isinstance(error, OSError) else "its answer is not JSON"
+        raise click.ClickException(f"{base} is no exporter that can be asked: {reason}") from None
+    if not isinstance(found, dict):
+        raise click.ClickException(f"{base} is no exporter that can be asked: its answer is no JSON object")
+    return found
+
+
+def _whole(base: str) -> str:
+    try:
+        url = urlsplit(base)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise click.BadParameter("expected a URL such as http://localhost:9818", param_hint="'--url'")
+    if url.username is not None:
+        raise click.BadParameter("leave user and password out: --username and --password-file", param_hint="'--url'")
+    return base.rstrip("/")
+
+
+def _pair(user: str, file: Path) -> str:
+    try:
+        password = file.read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise click.ClickException(
+            f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
+        ) from None
+    return b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _context(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{ca_file} cannot be used: {_words(error)}") from None
+
+
+def _refusal(base: str, error: urllib.error.HTTPError) -> str:
+    if error.code == 401:
+        return f"{base} wants a login: --username and --password-file"
+    if error.code == 403:
+        return f"{base} does not let this user see the API (role pages)"
+    try:
+        told = json.loads(error.read(10_000)).get("error")
+    except (OSError, ValueError, AttributeError):
+        told = None
+    return str(told) if told else f"{base} answers HTTP {error.code}: is it an exporter of this version?"
+
+
+def _words(reason: object) -> str:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({reason.verify_message}); --ca-file names what is"
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {_PATIENCE:g} s"
+    return str(getattr(reason, "strerror", None) or reason)

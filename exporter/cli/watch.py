@@ -1,0 +1,83 @@
+"""`check --watch`: the check again and again, on a screen of its own where there is a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from exporter.cli.table import print_result, rendered
+from exporter.engine.checked import CheckResult
+
+__all__ = ["ENDED", "watch"]
+
+ENDED = 130
+"""Exit code when a person ends it: that of SIGINT, as shells have it."""
+
+Check = Callable[[], Awaitable[CheckResult]]
+Show = Callable[[CheckResult], None]
+
+
+async def watch(check: Check, pause: float, show: Show | None) -> int:
+    """Check for ever; ended by SIGINT or SIGTERM, with the last result left behind.
+
+    Args:
+        check: Does it once.
+        pause: Seconds between the end of one and the begin of the next.
+        show: Prints each result, one after the other; None: on a screen that is kept up to date, where there is one.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    results = _results(check, pause, stop)
+    console = Console(highlight=False)
+    if show is not None or not console.is_terminal or console.is_dumb_terminal:
+        async for result in results:
+            (show or print_result)(result)
+            console.file.flush()
+        return ENDED
+    last = None
+    with Live(Text("probing …", style="dim"), console=console, screen=True, vertical_overflow="crop") as live:
+        async for last in results:
+            live.update(_Screen(last, pause), refresh=True)  # and four times a second, so that a new size is taken in
+    if last is not None:
+        print_result(last)
+    return ENDED
+
+
+class _Screen:
+    """A result as it fits into the terminal as it is now."""
+
+    def __init__(self, result: CheckResult, pause: float) -> None:
+        self._result = result
+        clock = time.strftime("%H:%M:%S")
+        self._head = Text(
+            f"{clock}, again every {pause:g} s; Ctrl-C ends it", style="dim", no_wrap=True, overflow="ellipsis"
+        )
+
+    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
+        yield Group(self._head, rendered(self._result, console.width))
+
+
+async def _results(check: Check, pause: float, stop: asyncio.Event) -> AsyncIterator[CheckResult]:
+    """Yield results until it is stopped, also in the middle of a check."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            checking = asyncio.ensure_future(check())
+            try:
+                await asyncio.wait({checking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not checking.done():
+                    return
+                yield checking.result()
+            finally:
+                checking.cancel()
+                await asyncio.gather(checking, return_exceptions=True)
+            await asyncio.wait({stopping}, timeout=pause)
+    finally:
+        stopping.cancel()

@@ -1,0 +1,1 @@
+"""The beginning of a configuration: from addresses, from an application that is asked, from a cluster."""

@@ -1,0 +1,1 @@
+"""What the repository needs for itself: pages that tell the truth, the site, releases."""
