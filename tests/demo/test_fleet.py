@@ -265,12 +265,13 @@ WITH_DATA = (
     ("consumer-stopped", "monitoring"),
 )
 """Faults and their services, without which some panels are empty."""
+CLUSTER = "tests/demo/test_cluster.py"
 EMPTY = {
-    r"probe_kubernetes_|probe=\"kubernetes\"": ("no cluster is asked here", "tests/e2e/cluster_rows.py"),
-    r"probe_tls_secret_": ("the Secret of a certificate is in a cluster", "tests/e2e/cluster_rows.py"),
+    r"probe_kubernetes_|probe=\"kubernetes\"": ("no cluster is asked here", CLUSTER),
+    r"probe_tls_secret_": ("the Secret of a certificate is in a cluster", CLUSTER),
     r"probe_redis_(cluster|sentinel|replica_lag)": ("one Valkey, without Sentinels", "tests/e2e/valkey_rows.py"),
     r"probe_redis_(canary|latency_event|slow_commands)": (
-        "switched off, as it is by default",
+        "off, as it is by default",
         "tests/probes/test_redis_canary.py",
     ),
     r"probe_redis_rdb_last_save_seconds": ("nothing is saved", "tests/probes/test_redis_figures.py"),
@@ -278,9 +279,11 @@ EMPTY = {
     r"probe_postgres_wal_archive": ("nothing is archived", "tests/probes/test_postgres_figures.py"),
     r"probe_pgbouncer": ("no pgbouncer", "tests/probes/test_postgres_pgbouncer.py"),
     r"probe_kafka_open_transaction": ("no transaction is open", "tests/e2e/kafka_rows.py"),
-    r"probe_kafka_canary": ("switched off, as it is by default", "tests/e2e/kafka_rows.py"),
+    r"probe_kafka_canary": ("off, as it is by default", "tests/e2e/kafka_rows.py"),
 }
 """What this demo has no data for, why, and where a real server, broken too, has it."""
+ELSEWHERE = re.compile("|".join(pattern for pattern, (_, where) in EMPTY.items() if where == CLUSTER))
+"""What the demo with a cluster is asked."""
 
 
 def test_every_query_of_the_dashboards_returns_what_its_legend_names_from_a_prometheus_that_scraped_the_fleet(
