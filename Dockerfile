@@ -27,7 +27,7 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
 
 FROM ${BASE}
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="hafnium-exporter" \
       org.opencontainers.image.description="Health-probe exporter for a Spring Boot fleet and what it depends on" \

@@ -84,10 +84,6 @@ site: $(STAMP) ## the documentation as a site, in .cache/site; it opens from the
 	@$(BIN)/mkdocs build
 	@echo "file://$(CURDIR)/.cache/site/index.html"
 
-.PHONY: dist
-dist: $(STAMP) ## wheel and source, in dist/
-	@$(BIN)/python -m hatchling build -d dist
-
 .PHONY: release
 release: $(STAMP) ## say what a release would be: VERSION=1.2.3; ARGS=--really makes it
 	@$(BIN)/python -m house.release $(VERSION) $(ARGS)
@@ -129,7 +125,8 @@ BASE ?= $(shell sed -n 's/^ARG BASE=//p' Dockerfile)
 image: ## the image, by docker, podman or buildah; IMAGE=name:tag BASE=other@sha256:...
 	@[ -n "$(ENGINE)" ] || { echo "no docker, podman or buildah here" >&2; exit 1; }
 	@[[ "$(BASE)" =~ @sha256:[0-9a-f]{64}$$ ]] || { echo "BASE=$(BASE) is not pinned: it must end in @sha256:..." >&2; exit 1; }
-	@$(ENGINE) build --build-arg BASE=$(BASE) --build-arg REVISION=$(shell git rev-parse HEAD) --tag $(IMAGE) \
+	@$(ENGINE) build --build-arg BASE=$(BASE) --build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml) \
+	  --build-arg REVISION=$(shell git rev-parse HEAD) --tag $(IMAGE) \
 	  $(if $(filter buildah,$(ENGINE)),--format docker) .
 
 .PHONY: image-check

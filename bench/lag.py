@@ -208,7 +208,7 @@ def _daemon(folder: Path, cluster: KafkaCluster) -> Iterator[tuple[int, int]]:
     path.write_text(json.dumps(config))
     command = [sys.executable, "-m", "exporter", "serve", "--config", str(path), "--log-level", "warning"]
     with started(command, log) as process:
-        wait_for(f"http://127.0.0.1:{listen}/-/healthy", process, log)
+        wait_for(f"http://127.0.0.1:{listen}/-/healthy", process, log, seconds=120)
         yield process.pid, listen
 
 

@@ -137,6 +137,7 @@ FILLED = (
 
 
 _IMAGES = (
+    "Dockerfile",
     "deploy/kustomize/base/deployment.yaml",
     "deploy/kustomize/components/shards/statefulset.yaml",
     "docs/kubernetes.md",
@@ -145,7 +146,9 @@ _IMAGES = (
 
 def of_this_version(text: str) -> str:
     """Return a file that names the image, with the version that this is."""
-    return re.sub(r"(\bhafnium-exporter:|\bnewTag: )\d+\.\d+\.\d+\b", rf"\g<1>{__version__}", text)
+    return re.sub(
+        r"(\bhafnium-exporter:|\bnewTag: |^ARG VERSION=)\d+\.\d+\.\d+\b", rf"\g<1>{__version__}", text, flags=re.MULTILINE
+    )
 
 
 def _text(name: str) -> str:

@@ -80,7 +80,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.rstrip()
 
 
 def _obstacles(version: str, present: str) -> list[str]:
@@ -117,7 +117,7 @@ def _make(version: str, files: dict[str, str]) -> None:
         _git("checkout", "--quiet", "--force", "HEAD", "--", ".")
         raise click.ClickException(f"{error}\nNothing was released, and everything is as it was.") from error
     _run("git", "tag", "--annotate", f"v{version}", "--message", f"hafnium-exporter {version}")
-    _run(sys.executable, "-m", "hatchling", "build", "-d", "dist")
+    _run(sys.executable, "-m", "shipping.wheel", "dist")
     click.echo(f"\nv{version} is tagged, dist/ has wheel and source. To publish: git push origin main v{version}")
 
 

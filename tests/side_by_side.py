@@ -30,6 +30,7 @@ GROUPS = {
         "tests/demo/test_cluster.py",
         "tests/clients/kubernetes/test_control_plane.py",
     ),
+    "postgres": ("tests/probes/test_postgres_figures.py", "tests/probes/test_postgres_flyway_tool.py"),
     "kafka 4": ("tests/kafka/newer/",),
     "kafka": ("tests/kafka/",),
     "deploy": ("tests/deploy/",),
@@ -43,7 +44,7 @@ GROUPS = {
 
 HEAVY = frozenset(
     {
-        "boot_fleet", "apache_kafka", "deployers", "image", "kafkas", "keycloak", "own_control_plane",
+        "boot_fleet", "apache_kafka", "deployers", "flyway_tool", "image", "kafkas", "keycloak", "own_control_plane",
         "results_on_kubernetes", "secured", "spring_fleet", "tools",
     }
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.haste import in_haste
 from exporter.cli.options import (
     complete_kinds,
     complete_names,
@@ -80,11 +81,12 @@ def check(
     if not urls:
         there(config_path)
     with ProgressLine("reading the configuration …" if not urls else "starting …") as line:
-        import uvloop
+        with in_haste():
+            import uvloop
 
-        from exporter.engine.oneshot import check_fleet
+            from exporter.engine.oneshot import check_fleet
 
-        config = _of_urls(urls) if urls else _of_file(config_path, targets, kinds)
+            config = _of_urls(urls) if urls else _of_file(config_path, targets, kinds)
         if watch is None:
             result = uvloop.run(check_fleet(config, (), timeout, line.probed))
     if watch is None:

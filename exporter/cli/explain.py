@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.haste import in_haste
 from exporter.cli.options import complete_names, config_option_if_read, no_such, seconds, there
 from exporter.cli.progress import ProgressLine
 from exporter.cli.verbs import Verb
@@ -85,13 +86,14 @@ def explain(
 
 def _probed(service: str, path: Path, timeout: float) -> Explanation:
     with ProgressLine("reading the configuration …") as line:
-        import uvloop
+        with in_haste():
+            import uvloop
 
-        from exporter.cli.explanation import Explanation
-        from exporter.config.loader import load
-        from exporter.engine.oneshot import diagnose_fleet
+            from exporter.cli.explanation import Explanation
+            from exporter.config.loader import load
+            from exporter.engine.oneshot import diagnose_fleet
 
-        config = load(path)
+            config = load(path)
         if service not in config.everything:
             raise no_such("service", [service], config.everything)
         found = uvloop.run(diagnose_fleet(config, service, timeout, line.probed))

@@ -10,6 +10,7 @@ from typing import Any
 from exporter.diagnosis.model import Diagnosis
 from exporter.engine.rollup import State, state_of
 from exporter.limits.judge import judged_once
+from exporter.limits.model import Over
 from exporter.limits.words import sentence
 from exporter.probing.probe import Target
 from exporter.probing.runner import Outcome
@@ -80,9 +81,12 @@ class ServiceResult:
             if item.outcome.failure is not None:
                 notes.append(f"{item.target.probe} {item.target.name}: {item.outcome.failure}")
             notes += [f"{item.target.probe} {part}: {failure}" for part, failure in item.outcome.parts.items() if failure]
-            over = judged_once(item.target.probe, item.outcome, self.limits)
-            notes += [f"{item.target.probe} {item.target.name}: {sentence(each)}" for each in over]
+            notes += [f"{item.target.probe} {item.target.name}: {sentence(each)}" for each in self.over(item)]
         return notes
+
+    def over(self, item: TargetResult) -> list[Over]:
+        """Return what is over its limit at a target."""
+        return judged_once(item.target.probe, item.outcome, self.limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +181,11 @@ class CheckResult:
             "takes_down": self.takes_down(service.name),
             "instances": {verdict.value: count for verdict, count in service.instances.items()},
             "notes": service.notes,
-            "targets": [_target_dict(item) for item in service.targets],
+            "targets": [_target_dict(item, service.over(item)) for item in service.targets],
         }
 
 
-def _target_dict(item: TargetResult) -> dict[str, Any]:
+def _target_dict(item: TargetResult, over: Sequence[Over]) -> dict[str, Any]:
     failure = item.outcome.failure
     return {
         "probe": item.target.probe,
@@ -191,4 +195,14 @@ def _target_dict(item: TargetResult) -> dict[str, Any]:
         "reason": failure.reason.value if failure else None,
         "detail": failure.detail if failure else "",
         "duration_seconds": round(item.outcome.duration, 6),
+        "over": [
+            {
+                "limit": each.limit.threshold,
+                "what": each.what,
+                "value": each.value,
+                "threshold": each.threshold,
+                "alert": each.alert,
+            }
+            for each in over
+        ],
     }

@@ -110,10 +110,6 @@ class Attempt:
             values = self.samples.get(family)
             if values is None:
                 values = self._begin(family)
-                if len(found) <= self._max_series - self._count[0]:
-                    values |= found  # a copy of a whole mapping hashes no labels, which take most of the time
-                    self._take(len(found))
-                    continue
             new = len(found.keys() - values.keys()) if values else len(found)
             room = max(0, self._max_series - self._count[0])
             if new > room:

@@ -27,8 +27,8 @@ from exporter.verdict import Failure, Reason
 
 __all__ = ["Entrance", "look"]
 
-PATIENCE = 5.0
-"""Seconds for one answer."""
+PATIENCE = 10.0
+"""Seconds for one answer: the first of a JVM takes its time."""
 
 _PATHS = ("/actuator", "/manage", "/management", "/")
 """Where actuators are, the usual place first; Boot 1.x has health at the root."""

@@ -64,7 +64,7 @@ class Terminal:
         """Give it another size, as a person does who drags its corner."""
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def type(self, text: str) -> None:
+    def enter(self, text: str) -> None:
         """Type."""
         os.write(self._main, text.encode())
 

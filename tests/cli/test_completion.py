@@ -79,8 +79,8 @@ def test_bash(folder: Path) -> None:
 def test_bash_at_a_terminal(folder: Path) -> None:
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     with Terminal(["bash", "--norc", "-i"], folder, {"PATH": path, "PS1": "> "}) as terminal:
-        terminal.type("source script.bash\n")
-        terminal.type("hafnium-exporter explain pos\t--he\t\n")
+        terminal.enter("source script.bash\n")
+        terminal.enter("hafnium-exporter explain pos\t--he\t\n")
         terminal.until("hafnium-exporter explain postgres --help")
         terminal.until("Say what is wrong with a service")
 
@@ -95,10 +95,10 @@ def test_zsh_at_a_terminal(folder: Path) -> None:
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
     environment = {"PATH": path, "PS1": "> ", "HOME": str(folder), "ZDOTDIR": str(folder)}
     with Terminal(["zsh", "-f", "-i"], folder, environment) as terminal:
-        terminal.type("autoload -Uz compinit; compinit -u; source script.zsh; echo re''ady\n")
+        terminal.enter("autoload -Uz compinit; compinit -u; source script.zsh; echo re''ady\n")
         terminal.until("ready")
         terminal.forget()
-        terminal.type("hafnium-exporter explain pos\t")
+        terminal.enter("hafnium-exporter explain pos\t")
         terminal.until("explain postgres")
-        terminal.type("\x15hafnium-exporter chec\t")
+        terminal.enter("\x15hafnium-exporter chec\t")
         terminal.until("hafnium-exporter check ")

@@ -100,14 +100,14 @@ def test_every_application_that_fails_is_named_and_nothing_is_written(port: int,
 def test_at_a_terminal_it_asks_for_urls_and_for_what_services_use(port: int, tmp_path: Path) -> None:
     with Terminal([*EXPORTER, "config", "init"], tmp_path) as terminal:
         terminal.until("URL: ")
-        terminal.type(f"127.0.0.1:{port} mysql://db\n")
+        terminal.enter(f"127.0.0.1:{port} mysql://db\n")
         terminal.until("mysql is no URL of what can be probed")
-        terminal.type("\n")
+        terminal.enter("\n")
         terminal.until("case uses PostgreSQL; Spring does not tell where it is.")
         terminal.until("empty to leave it out: ")
-        terminal.type("postgres://monitor@db/app\n")
+        terminal.enter("postgres://monitor@db/app\n")
         terminal.until("case uses Redis")
-        terminal.type("\n")
+        terminal.enter("\n")
         assert terminal.end() == 0, terminal.text
     assert "wrote config/exporter.yml: 1 service and 1 dependency" in terminal.text
     text = (tmp_path / "config" / "exporter.yml").read_text()
@@ -118,7 +118,7 @@ def test_at_a_terminal_it_asks_for_urls_and_for_what_services_use(port: int, tmp
 def test_ctrl_c_while_it_asks_leaves_nothing(tmp_path: Path) -> None:
     with Terminal([*EXPORTER, "config", "init"], tmp_path) as terminal:
         terminal.until("URL: ")
-        terminal.type("\x03")
+        terminal.enter("\x03")
         assert terminal.end() == 130
     assert "Traceback" not in terminal.text
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.cli.terminal import Terminal
 
 HEAVY = {
     "aiohttp",
@@ -50,7 +53,13 @@ main()
 """
 QUICK = [
     (["--version"], 0, "hafnium-exporter, version "),
-    (["--help"], 0, "Check a configuration"),
+    (["--help"], 0, "Write, check and show configurations"),
+    (["check", "--help"], 0, "Examples:"),
+    (["config", "init", "--help"], 0, "Examples:"),
+    (["config", "init", "--in-cluster", "http://a"], 3, "not both"),
+    (["completion", "bash"], 0, "complete -o nosort"),
+    (["check", "--probe", "tsl"], 3, "did you mean tls"),
+    (["explain", "case", "--url", "x"], 3, "expected a URL"),
     (["serve", "--help"], 0, "--log-level"),
     (["chekc"], 3, "No such command 'chekc'"),
     (["serve", "--lisen", "x"], 3, "No such option"),
@@ -110,3 +119,49 @@ def test_what_asyncio_complains_of_is_logged(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Task exception was never retrieved" in done.stderr
     assert "RuntimeError: nobody waits for this" in done.stderr
+
+
+@pytest.mark.measures
+def test_check_begins_to_speak_long_before_its_libraries_are_there(tmp_path: Path) -> None:
+    """At a terminal the first byte comes after some five times what an empty Python takes; the libraries take forty."""
+    (tmp_path / "exporter.yml").write_text("dependencies: {gone: {instances: ['127.0.0.1:1'], probes: {redis: {}}}}")
+    command = [sys.executable, "-m", "exporter", "check", "--config", "exporter.yml"]
+
+    def first_byte() -> float:
+        began = time.monotonic()
+        with Terminal(command, tmp_path) as terminal:
+            terminal.until("reading")
+            took = time.monotonic() - began
+            terminal.end()
+        return took
+
+    def empty() -> float:
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        return time.monotonic() - began
+
+    first_byte()  # compiles what is not compiled yet
+    times = [(first_byte(), empty()) for _ in range(5)]
+    assert min(took for took, _ in times) < 15 * min(bare for _, bare in times)
+
+
+@pytest.mark.measures
+def test_check_imports_no_more_than_it_uses(tmp_path: Path) -> None:
+    """What a whole check costs, beside the libraries of commands and settings; what few checks use is not imported."""
+    (tmp_path / "exporter.yml").write_text("dependencies: {gone: {instances: ['127.0.0.1:1'], probes: {redis: {}}}}")
+    start = "from exporter.cli.main import main; main()"
+    run(start, ["check", "--config", "exporter.yml"], tmp_path)  # compiles what is not compiled yet
+    costs, bare = 0.0, 0.0
+    for _ in range(5):
+        costs += run(start, ["check", "--config", "exporter.yml"], tmp_path)[1]
+        bare += run("import click, pydantic", [], tmp_path)[1]
+    assert costs < 9 * bare
+
+
+def test_check_leaves_alone_what_it_does_not_use(tmp_path: Path) -> None:
+    (tmp_path / "exporter.yml").write_text("dependencies: {gone: {instances: ['127.0.0.1:1'], probes: {redis: {}}}}")
+    done, _ = run(LISTS_MODULES, ["check", "--config", "exporter.yml"], tmp_path)
+    said, _, modules = done.stdout.partition("\nmodules:")
+    assert done.returncode == 2
+    assert "connect_refused" in said
+    assert {"aiohttp", "scramp", "kubernetes", "jinja2", "asyncpg", "prometheus_client"} & set(modules.split()) == set()

@@ -67,7 +67,7 @@ def test_the_live_screen_follows_its_size_and_leaves_the_last_result_behind(fold
         terminal.forget()
         terminal.until("DOWN gone 0/1")  # as a narrow screen has it
         if how == "ctrl-c":
-            terminal.type("\x03")
+            terminal.enter("\x03")
         else:
             terminal.process.send_signal(signal.SIGTERM)
         assert terminal.end() == 130

@@ -50,6 +50,14 @@ def test_an_overlay_of_the_page_is_one(deployers: Deployers, tmp_path: Path, num
         ]
 
 
+def test_an_image_can_be_named_by_digest(deployers: Deployers, tmp_path: Path) -> None:
+    digest = f"sha256:{'0' * 64}"
+    more = f"images: [{{name: hafnium-exporter, newName: registry.example/hafnium-exporter, digest: '{digest}'}}]\n"
+    for components in ((), ("shards",)):
+        (container,) = pods(kustomized(deployers, tmp_path, *components, more=more))[0]["containers"]
+        assert container["image"] == f"registry.example/hafnium-exporter@{digest}"
+
+
 def test_the_page_has_the_overlays_that_are_tested() -> None:
     assert len(OVERLAYS) == 2
     assert all(f"| `{component}` |" in PAGE for component in COMPONENTS)

@@ -47,7 +47,7 @@ def main() -> int:
             asyncio.run(build(lambda text: print(text, flush=True), asyncio.Event()))
         except StartError as error:
             parser.error(f"rows of Kubernetes need its control plane: {error}")
-    if any(row.kafka for row in rows):
+    if any(row.kafka or row.brokers for row in rows):
         try:
             compiled()
         except (RuntimeError, OSError) as error:

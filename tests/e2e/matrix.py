@@ -8,6 +8,7 @@ from dataclasses import replace
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
 from tests.e2e.cluster_rows import CLUSTER
+from tests.e2e.database_rows import BROKERS, DATABASES
 from tests.e2e.kafka_rows import KAFKA
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
@@ -494,6 +495,18 @@ WATCHERS = (
 
 ROWS: dict[str, Row] = {
     row.name: row
-    for row in (*DEPENDENCIES, *SERVICES, *WARNINGS, *CERTIFICATES, *TOGETHER, *WATCHERS, *KAFKA, *CLUSTER, *VALKEYS)
+    for row in (
+        *DEPENDENCIES,
+        *SERVICES,
+        *WARNINGS,
+        *CERTIFICATES,
+        *TOGETHER,
+        *WATCHERS,
+        *KAFKA,
+        *CLUSTER,
+        *VALKEYS,
+        *DATABASES,
+        *BROKERS,
+    )
 }
 """Every row by its name."""

@@ -64,6 +64,8 @@ class Row:
         kubernetes: Whether its fleet's services are Deployments on a control plane of Kubernetes.
         kafka: Whether its fleet's broker is one of Apache Kafka.
         valkeys: Whether its fleet has a replica, Sentinels and a Cluster of Redis too.
+        databases: Whether its fleet has standbys of PostgreSQL, and servers to spoil, too.
+        brokers: Whether its fleet has a cluster of three brokers too.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Row:
     kubernetes: bool = False
     kafka: bool = False
     valkeys: bool = False
+    databases: bool = False
+    brokers: bool = False
 
     @property
     def is_alone(self) -> bool:

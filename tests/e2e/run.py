@@ -66,6 +66,16 @@ class Wave:
         return self.rows[0].valkeys
 
     @property
+    def databases(self) -> bool:
+        """Whether its rows need PostgreSQLs beside the fleet's one."""
+        return self.rows[0].databases
+
+    @property
+    def brokers(self) -> bool:
+        """Whether its rows need a cluster of brokers beside the fleet's one."""
+        return self.rows[0].brokers
+
+    @property
     def hurry(self) -> int:
         """How many times faster its rows want to run."""
         return self.rows[0].hurry
@@ -125,7 +135,13 @@ async def _on_one_stack(left: deque[Wave], state: Path, hurry: int | None, keep:
         async with starting:
             stack = await ending.enter_async_context(
                 running_stack(
-                    state, hurry or first.hurry, kubernetes=first.kubernetes, kafka=first.kafka, valkeys=first.valkeys
+                    state,
+                    hurry or first.hurry,
+                    kubernetes=first.kubernetes,
+                    kafka=first.kafka,
+                    valkeys=first.valkeys,
+                    databases=first.databases,
+                    brokers=first.brokers,
                 )
             )
         wrong = await stack.quiet()
@@ -151,9 +167,9 @@ async def _play(wave: Wave, stack: Stack) -> list[Result]:
     return [judge(scene, [other for other in scenes if other is not scene]) for scene in scenes]
 
 
-def _parts(of: Row | Wave) -> tuple[bool, bool, bool]:
+def _parts(of: Row | Wave) -> tuple[bool, ...]:
     """Return what a stack has to have beside the fleet."""
-    return of.kubernetes, of.kafka, of.valkeys
+    return of.kubernetes, of.kafka, of.valkeys, of.databases, of.brokers
 
 
 def _kind(row: Row) -> tuple[object, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from exporter.demo.ports import free_port
 from exporter.demo.servers.broker import BrokerServer
 from exporter.demo.servers.pagerduty import PagerDuty
 from exporter.demo.servers.prometheus import ALERTS, AlertmanagerServer, PrometheusServer, alertmanager_config
+from tests.e2e.brokers import probed, running_brokers
+from tests.e2e.databases import Databases, running_databases
 from tests.e2e.hurry import hurried_routes, hurried_rules
 from tests.e2e.kafka_faults import CANARY, make_canary
 from tests.e2e.valkeys import Valkeys, running_valkeys
-from tests.fixtures.kafkas import OLD, KafkaNode
+from tests.fixtures.kafkas import OLD, KafkaCluster, KafkaNode
 from tests.net.relay import Relay
 
 __all__ = ["Firing", "Stack", "running_stack"]
@@ -105,6 +107,8 @@ class Stack:
         hurry: How many times faster than shipped it is.
         link: Between Prometheus and the exporter.
         valkeys: What it has of Redis beside the fleet's.
+        databases: What it has of PostgreSQL beside the fleet's.
+        brokers: What it has of Kafka beside the fleet's.
         fired: Every alert that has fired, the Watchdog apart.
     """
 
@@ -115,6 +119,8 @@ class Stack:
     prometheus: StackPrometheus
     alertmanager: StackAlertmanager
     valkeys: Valkeys | None = None
+    databases: Databases | None = None
+    brokers: KafkaCluster | None = None
     fired: list[Firing] = field(default_factory=list)
 
     def seconds(self, shipped: float) -> float:
@@ -210,7 +216,14 @@ def _empty(folder: Path) -> None:
 
 @asynccontextmanager
 async def running_stack(
-    state: Path, hurry: int = 1, *, kubernetes: bool = False, kafka: bool = False, valkeys: bool = False
+    state: Path,
+    hurry: int = 1,
+    *,
+    kubernetes: bool = False,
+    kafka: bool = False,
+    valkeys: bool = False,
+    databases: bool = False,
+    brokers: bool = False,
 ) -> AsyncIterator[Stack]:
     """Run a stack until the block ends.
 
@@ -220,6 +233,8 @@ async def running_stack(
         kubernetes: Run the services as Deployments on a control plane, whose programs are built.
         kafka: Run Apache Kafka in place of the demo's own broker.
         valkeys: Run a replica, Sentinels and a Cluster of Redis too, and have them probed.
+        databases: Run standbys of PostgreSQL, and servers to spoil, too, and have them probed.
+        brokers: Run a cluster of three brokers too, and have it probed.
     """
     _empty(state)
     interval = INTERVAL / hurry
@@ -235,10 +250,16 @@ async def running_stack(
         canary=CANARY if kafka else "",
     )
     fleet = Fleet(options)
-    beside = running_valkeys(state / "valkeys") if valkeys else nullcontext()
-    async with Relay(fleet.exporter.port) as link, beside as more:
-        if more is not None:
-            fleet.exporter.probe_also(more.dependencies)
+    async with Relay(fleet.exporter.port) as link, AsyncExitStack() as beside:
+        redis = await beside.enter_async_context(running_valkeys(state / "valkeys")) if valkeys else None
+        postgres = beside.enter_context(running_databases(state / "databases")) if databases else None
+        three = await beside.enter_async_context(running_brokers(state / "brokers")) if brokers else None
+        if redis is not None:
+            fleet.exporter.probe_also(redis.dependencies)
+        if postgres is not None:
+            fleet.exporter.probe_also(postgres.dependencies)
+        if three is not None:
+            fleet.exporter.probe_also(probed(three))
         alertmanager = StackAlertmanager(state / "alertmanager", fleet.pagerduty, hurry)
         prometheus = StackPrometheus(state / "prometheus", f"127.0.0.1:{link.port}", alertmanager.address, hurry)
         fleet.alertmanager, fleet.prometheus = alertmanager, prometheus
@@ -248,7 +269,7 @@ async def running_stack(
         ):
             if kafka:
                 await make_canary(fleet)
-            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager, more)
+            stack = Stack(fleet, hurry, link, session, prometheus, alertmanager, redis, postgres, three)
             watching = asyncio.create_task(stack.watch())
             try:
                 yield stack

@@ -21,7 +21,7 @@ services; in the rows of Kubernetes these are Deployments on a real control plan
 those of `tests/e2e/kafka_rows.py` the broker is one of Apache Kafka. Exporter, Prometheus and Alertmanager run with rules,
 routes and intervals as shipped; only addresses and key files are others. A stand-in takes PagerDuty's place and refuses what
 its Events API v2 refuses. `make e2e ARGS="db-down twice"` runs some again, and leaves the other rows as they are; a new
-fault is an entry of `tests/e2e/matrix.py`, `kafka_rows.py` or `cluster_rows.py`.
+fault is an entry of `tests/e2e/matrix.py` or of one of its `…_rows.py`.
 
 *s to page* counts from the fault; *pages* is how often a person was woken up, *low* how many incidents of low urgency were
 opened beside that; *s to resolve* counts from the mending. A row is right if exactly what is owed came, in time, with its

@@ -27,13 +27,25 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the commands that a page tells people to run, as words; what follows a pipe is left out."""
+    """Yield the commands that a page tells people to run, as words, each of a pipe by itself."""
     for block in blocks(text, "console"):
         for line in block.splitlines():
             if line.lstrip().startswith("$ "):
-                yield from (
-                    shlex.split(part, comments=True) for part in re.split(r" (?:&&|\|) ", line.lstrip().removeprefix("$ "))
-                )
+                yield from _parts(line.lstrip().removeprefix("$ "))
+
+
+def _parts(line: str) -> Iterator[list[str]]:
+    """Take a line of a shell apart into its commands."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|()<>")
+    lexer.whitespace_split = True
+    part: list[str] = []
+    for word in lexer:
+        if word and set(word) <= set(";&|()"):
+            yield part
+            part = []
+        else:
+            part.append(word)
+    yield part
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter.engine.scheduler import TICK
 from tests.house.copies import ROOT, copied, python
 from tests.probes.doing import threaded
 from tests.probes.traitor import WAYS
@@ -33,6 +34,10 @@ def test_what_the_walk_names_is_there(file: str, name: str) -> None:
     for part in name.split("."):
         found = getattr(found, part)
     assert getattr(found, "__module__", None) == file.removesuffix(".py").replace("/", ".")
+
+
+def test_the_number_of_the_walk_is_that_of_the_code() -> None:
+    assert f"looks every {1000 * TICK:g} ms" in PAGE
 
 
 class _Greeting(socketserver.StreamRequestHandler):

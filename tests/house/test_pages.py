@@ -44,7 +44,7 @@ def test_commands_and_their_options_exist(page: str) -> None:
     for words in commands(text):
         if words and _OURS.fullmatch(words[0]):
             command, rest = command_of(words[1:])
-            given = {word.partition("=")[0] for word in rest if word.startswith("-")}
+            given = {word.partition("=")[0] for word in rest if word.startswith("-") and word != "-"}
             assert given <= options(command), words
         if words[:1] == ["make"]:
             assert {word for word in words[1:] if re.fullmatch(r"[a-z0-9-]+", word)} <= TARGETS, words

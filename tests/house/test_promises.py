@@ -44,7 +44,7 @@ def test_commands(command: str, stays: str) -> None:
 def test_exit_codes() -> None:
     """What each comes of, tests/cli tells."""
     assert BAD_USAGE == 3
-    assert "0 ok, 1 degraded, 2 a service is down, 3 unknown or bad usage" in " ".join(str(check.help).split())
+    assert "0 ok, 1 degraded, 2 something is down, 3 unknown or bad usage" in " ".join(str(check.help).split())
     assert "exit code 0 ok, 1 degraded, 2 down, 3 unknown or bad usage" in PAGE
 
 

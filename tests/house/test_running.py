@@ -16,6 +16,7 @@ import yaml
 import bench.__main__ as benchmark
 from bench.fleet import ON_TIME_SECONDS
 from exporter.demo.servers.valkey import ValkeyServer
+from exporter.engine.scheduler import FIRST_WITHIN
 from tests.app.daemon import Daemon
 from tests.house.pages import blocks, commands, read
 from tests.probes.test_deadlines import honest
@@ -80,6 +81,11 @@ def test_the_daemon_is_ready_and_tells_what_the_page_asks_for(folder: Path) -> N
         daemon.wait(lambda: daemon.status("/-/ready") == 200)
         assert [daemon.value("probe_service_up", service=name) for name in ("cache", "orders")] == [1, 1]
         assert daemon.value("probe_exporter_config_last_reload_successful") == 1
+
+
+def test_it_is_ready_within_what_the_page_says() -> None:
+    assert f"within {FIRST_WITHIN:g} s of the start" in " ".join(SECTIONS["On a host, with systemd"].split())
+    assert f"asked again within {FIRST_WITHIN:g} s" in read("docs/upgrading.md")
 
 
 def test_the_compose_file_names_what_the_image_takes() -> None:

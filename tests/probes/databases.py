@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -19,6 +23,17 @@ CREATE TABLE {0}.flyway_schema_history (installed_rank int PRIMARY KEY, version 
   installed_on timestamp DEFAULT now(), execution_time int, success boolean);
 INSERT INTO {0}.flyway_schema_history (installed_rank, version, description, type, script, success) VALUES {1};
 """
+
+
+@cache
+def _major(program: Path) -> int:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.findall(r"\d+", said)[0])
+
+
+def major_of(server: PostgresServer) -> int:
+    """Return a server's major version."""
+    return _major(server.bin / "postgres")
 
 
 def probe_of(server: PostgresServer, shared: SharedClients, **settings: Any) -> Probe[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from exporter.demo.servers.postgres import PostgresServer
 from exporter.metrics.family import Family
 from exporter.probes.postgres import PostgresProbe
 from exporter.probing.probe import SharedClients
+from tests.fixtures.postgres_versions import MAJORS, VersionedPostgres
 from tests.fixtures.servers import StandbyServer
-from tests.probes.databases import HISTORY, connect, probe_of, superuser
+from tests.probes.databases import HISTORY, connect, major_of, probe_of, superuser
 from tests.probes.doing import attempt, value
 from tests.waiting import eventually
 
@@ -128,6 +129,14 @@ FIGURES: Mapping[Family, str] = {
     q.CALLS: STATEMENTS.format("calls"),
     q.ROWS: STATEMENTS.format("rows"),
 }
+BEFORE: Mapping[int, Mapping[Family, str]] = {
+    14: {
+        s.LONGEST_LOCK_WAIT: AGE.format("query_start", "wait_event_type = 'Lock'"),
+        v.SESSIONS_ENDED: "SELECT 'killed', 0 WHERE false",
+    },
+    13: {q.SECONDS: STATEMENTS.format("total_time / 1000")},
+}
+"""What versions before one ask otherwise."""
 ELSEWHERE = {
     s.CLIENT_IDLE: "an hour is not waited for: test_postgres_activity.py, with another idea of how long is long",
     **dict.fromkeys(pgbouncer.PGBOUNCER, "of a pgbouncer: test_postgres_pgbouncer.py holds each against its console"),
@@ -143,9 +152,18 @@ def test_every_family_is_compared() -> None:
     assert not FIGURES.keys() & ELSEWHERE.keys()
 
 
+def figures(server: PostgresServer) -> Mapping[Family, str]:
+    """Return how psql tells each figure of a server of its version."""
+    found = dict(FIGURES)
+    for version, others in BEFORE.items():
+        if major_of(server) < version:
+            found |= others
+    return found
+
+
 async def ask(server: PostgresServer) -> Mapping[Family, Samples]:
     """Ask psql for all of them."""
-    script = "".join(f"\\echo @{family.name}\n{sql};\n" for family, sql in FIGURES.items())
+    script = "".join(f"\\echo @{family.name}\n{sql};\n" for family, sql in figures(server).items())
     process = await asyncio.create_subprocess_exec(
         server.bin / "psql", "-X", "-q", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", server.host,
         "-p", str(server.port), "-U", "postgres", "-d", server.database,
@@ -206,7 +224,9 @@ async def busy(server: PostgresServer) -> AsyncIterator[None]:
             "CREATE TABLE t (n int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 5000); DELETE FROM t"
         )
         await admin.execute("SET work_mem = '64kB'; SELECT n FROM generate_series(1, 50000) n ORDER BY random()")
-        await admin.execute("SELECT pg_create_physical_replication_slot('left', true); SELECT pg_stat_force_next_flush()")
+        await admin.execute("SELECT pg_create_physical_replication_slot('left', true)")
+        if major_of(server) >= 15:  # before, it is told every half second
+            await admin.execute("SELECT pg_stat_force_next_flush()")
     names = ("holder", "waiter", "second", "idle")
     holder, *waiters, idle = [await connect(server, "hafnium", application=name) for name in names]
     async with superuser(server) as admin:
@@ -233,11 +253,14 @@ async def busy(server: PostgresServer) -> AsyncIterator[None]:
             connection.terminate()
 
 
-@pytest.fixture(params=["own_postgres", "own_debian_postgres"])
-def server(request: pytest.FixtureRequest) -> PostgresServer:
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, PostgresServer)
-    return found
+@pytest.fixture(params=["wheel", "debian", *MAJORS])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server of the wheel's version, of Debian's, and of every major version before."""
+    if isinstance(request.param, int):
+        with VersionedPostgres(tmp_path / "versioned", request.param) as found:
+            yield found
+    else:
+        yield request.getfixturevalue("own_postgres" if request.param == "wheel" else "own_debian_postgres")
 
 
 async def test_wal_that_nothing_says_how_to_archive_is_kept_and_told(server: PostgresServer, shared: SharedClients) -> None:
@@ -290,5 +313,6 @@ async def test_every_figure_is_what_psql_tells(server: PostgresServer, shared: S
             await eventually(lags, 10, "the standby lags")
             seen = await compare(server, shared)
             seen |= await compare(standby, shared)
-    checksums = {v.CHECKSUM_FAILURES} if type(server) is PostgresServer else set[Family]()  # initdb of 18 has them on
-    assert {family.name for family in seen} == {family.name for family in FIGURES.keys() - {v.CHECKSUM_FAILURES} | checksums}
+    later = {v.CHECKSUM_FAILURES: 18, v.SESSIONS_ENDED: 14}  # initdb has checksums on from 18 on
+    had = {family for family in FIGURES if major_of(server) >= later.get(family, 0)}
+    assert {family.name for family in seen} == {family.name for family in had}

@@ -83,7 +83,7 @@ async def test_workloads_and_what_they_need(tmp_path: Path) -> None:
         ("app=vault-service", "management", "hafnium"),
         ("app=signals", 8081, "hafnium"),
     ]
-    assert case.probe_settings["actuator"].base_path == "/manage"
+    assert case.probe_settings["actuator"].model_dump()["base_path"] == "/manage"
     assert case.depends_on == vault.depends_on == ("postgres", "redis", "kafka", "identity-provider")
     assert signals.depends_on == ()
     instances = {name: [str(each) for each in member.instances.static] for name, member in config.dependencies.items()}

@@ -72,7 +72,8 @@ def test_what_is_refused_is_not_repeated(url: str, told: str) -> None:
 def test_passwords_come_from_the_variables_of_psql_and_redis_cli() -> None:
     environment = {"PGPASSWORD": "hunter2", "REDISCLI_AUTH": "hunter3"}
     found = config_of(["postgres://m@db/app", "redis://cache"], environment).everything
-    shown = {name: found[name].probe_settings[name].password.get_secret_value() for name in ("postgres", "redis")}
+    settings = {name: found[name].probe_settings[name].model_dump() for name in ("postgres", "redis")}
+    shown = {name: each["password"].get_secret_value() for name, each in settings.items()}
     assert shown == {"postgres": "hunter2", "redis": "hunter3"}
 
 

@@ -70,7 +70,6 @@ def test_it_says_what_it_is(image: Image) -> None:
     labels = image.config["Labels"]
     told = {name.removeprefix("org.opencontainers.image.") for name in labels}
     assert told >= {"title", "description", "licenses", "version", "revision", "base.name"}
-    assert f'version = "{labels["org.opencontainers.image.version"]}"' in (ROOT / "pyproject.toml").read_text()
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", image.config["User"])
 
 

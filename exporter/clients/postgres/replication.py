@@ -21,7 +21,8 @@ SELECT pg_is_in_recovery(), w.count, w.streams,
     pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), w.told), pg_last_wal_replay_lsn()) END,
   CASE WHEN pg_is_in_recovery() THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END
 FROM (SELECT count(*) AS count, bool_or(status = 'streaming') AS streams,
-  max((to_jsonb(r) ->> 'latest_end_lsn')::pg_lsn) AS told FROM pg_stat_wal_receiver r) w"""
+  (array_agg((to_jsonb(r) ->> 'latest_end_lsn')::pg_lsn))[1] AS told FROM pg_stat_wal_receiver r) w"""
+"""There is one receiver at most; version 12 has no max() of a pg_lsn."""
 _END = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 _REPLICAS = """
 SELECT application_name, coalesce(host(client_addr), ''), coalesce(state, 'hidden'),

@@ -439,7 +439,7 @@ def wrapping(counter: str, **heard: str) -> Iterator[Entry]:
             variant=f"of {counter}",
             labels={**entry.labels, "counter": counter},
             beside={**limits, **{series: float(most) for series in ages.values() if series not in entry.good}},
-            heard=heard | {"summary": f"1G {counter} from its last freeze"},
+            heard={**heard, "summary": f"1G {counter} from its last freeze"},
         )
 
 
