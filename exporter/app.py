@@ -33,6 +33,7 @@ from exporter.engine.views import About, FleetView, Neighbours, ServiceView, Sha
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
 from exporter.net.descriptors import raise_limit
+from exporter.net.pool import started_pool
 from exporter.ownership.election import Role
 from exporter.ownership.sharing import Fleet, Sharing, shard_index
 from exporter.probing.probe import SharedClients
@@ -53,6 +54,10 @@ log = logging.getLogger(__name__)
 _GC_THRESHOLDS = (5_000, 20, 50)
 """Most of what attempts make is freed without the garbage collector. A full collection walks all that lives and holds the
 loop up, so it is to be rare; cycles of attempts die young, and are found by the small ones."""
+
+
+_THREADS = 8
+"""Threads for what would hold the loop up: more would only wait for each other, since most of it is Python."""
 
 
 TAKE_OVER_WITHIN = 3.0
@@ -122,12 +127,13 @@ class App:
 
         Raises:
             ConfigError: The configuration cannot be put to use.
-            OSError: The address cannot be listened on.
+            OSError: The address cannot be listened on, or threads cannot be started.
             EssentialTaskEnded: A task ended that must not; the process should end with an error.
         """
         self._note_load()
         gc.collect()  # before anything waits for the loop, and while there is little to walk
         gc.set_threshold(*_GC_THRESHOLDS)
+        asyncio.get_running_loop().set_default_executor(started_pool(_THREADS, "work"))
         asyncio.get_running_loop().set_exception_handler(self._engine.defects.handle)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._shared.close)

@@ -39,7 +39,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 web_config_rejected(options),
                 defect(),
                 restarting(options),
-                clock_wrong(),
+                clock_wrong(options),
                 log_lost(),
                 *_schedule(options),
                 watchdog(),
@@ -248,7 +248,7 @@ def restarting(options: Options) -> Alert:
         name="ExporterRestarting",
         severity=Severity.WARNING,
         expr=f'max by (job, instance) (changes(process_start_time_seconds{{job="{options.job}"}}[15m])) > 2',
-        wait="0s",
+        wait="1m",
         summary="The exporter starts again and again",
         description=(
             "The exporter at {{ $labels.instance }} has been started anew {{ $value }} times within 15m. Each time verdicts "
@@ -262,16 +262,19 @@ def restarting(options: Options) -> Alert:
     )
 
 
-CLOCK = "abs(timestamp(probe_exporter_time_seconds) - probe_exporter_time_seconds) > 30"
-"""That the clock of an exporter is not Prometheus'."""
+def _clock(options: Options) -> str:
+    """Select the exporters whose clock is not Prometheus', and by how much. When a sample was scraped only the sample itself
+    knows, so what bridges lost scrapes is a subquery."""
+    apart = "abs(timestamp(probe_exporter_time_seconds) - probe_exporter_time_seconds)"
+    return f"last_over_time(({apart})[{options.recent}:]) > 30"
 
 
-def clock_wrong() -> Alert:
+def clock_wrong(options: Options) -> Alert:
     """Build ExporterClockWrong."""
     return Alert(
         name="ExporterClockWrong",
         severity=Severity.WARNING,
-        expr=f"max by (job, instance) ({CLOCK})",
+        expr=f"max by (job, instance) ({_clock(options)})",
         wait="2m",
         summary="The exporter's clock is not Prometheus'",
         description=(
@@ -527,7 +530,7 @@ def stale(options: Options) -> Alert:
         expr=f"""\
 time() - {last}
   > on (service, probe, target) group_left () {most}
-unless on () ({CLOCK})
+unless on () ({_clock(options)})
 {_said_already(options)}
 {_said_of_pod()}""",
         wait="1m",

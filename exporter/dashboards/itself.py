@@ -55,8 +55,8 @@ def _there() -> Panels:
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
         ),
         graph(
-            291, "Restarts", "How often the exporter was started anew within 15 minutes.", "short",
-            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[15m]))", "{{instance}}"),
+            291, "Starts", "How often the exporter was started anew.", "short",
+            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[$__rate_interval]))", "{{instance}}"),
         ),
         graph(
             79, "Shards", "Shards of the services that are scraped, and that there are to be.", "short",

@@ -75,16 +75,18 @@ class _Asker:
         self._tls = ClientTls(TlsSettings(**entrance.tls)) if self._scheme == "https" else None
         settings = AuthSettings(**entrance.auth) if entrance.auth else None
         self._auth = Authenticator(settings, shared.tokens)
+        self._given = place.addresses[0]
 
     async def get(self, address: Address, path: str) -> Answer:
-        """GET a path.
+        """GET a path. Credentials go to the port that was given alone: what listens on others may be anybody's.
 
         Raises:
             Failure: There is no answer.
         """
         url = URL.build(scheme=self._scheme, host=address.host, port=address.port, path=path)
         context = await self._tls.context() if self._tls is not None else None
-        headers = {"Accept": "application/json, */*;q=0.5", **await self._auth.headers()}
+        login = await self._auth.headers() if address == self._given else {}
+        headers = {"Accept": "application/json, */*;q=0.5", **login}
         async with asyncio.timeout(PATIENCE):
             return await self._shared.http.get(url, NoPhases(), max_bytes=_MAX_BYTES, headers=headers, tls=context)
 
@@ -120,7 +122,9 @@ async def look(place: Place, entrance: Entrance, shared: SharedClients) -> tuple
     found = await _find(asker, place, address)
     settings = _reach(place, entrance, address, found)
     if found.closed:
-        return place.name, Entry({"instances": [str(address)], "probes": {"actuator": settings}}, _closed(entrance))
+        return place.name, Entry(
+            {"instances": [str(address)], "probes": {"actuator": settings}}, _closed(entrance, found, address)
+        )
     info, links, groups, main = await asyncio.gather(
         asker.json(found.address, _join(found.base, "info")),
         _links(asker, found),
@@ -219,7 +223,12 @@ def _reach(place: Place, entrance: Entrance, address: Address, found: _Found) ->
     return settings
 
 
-def _closed(entrance: Entrance) -> list[str]:
+def _closed(entrance: Entrance, found: _Found, address: Address) -> list[str]:
+    if entrance.auth and found.address != address:
+        return [
+            "Its management port wants credentials; those that were given were not sent to a port that was only guessed. "
+            f"Ask it by its own address to see what it shows: port {found.address.port}."
+        ]
     if entrance.auth:
         return ["Its actuator refused the credentials that were given: what it shows is not known yet."]
     return [

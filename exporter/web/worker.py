@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from exporter.net.pool import started_pool
 
 __all__ = ["Worker"]
 
@@ -18,7 +19,7 @@ class Worker:
     """A few threads of the web server's own, so that it cannot keep the probes waiting for theirs."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="web")
+        self._pool = started_pool(_THREADS, "web")
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do the work in a thread and return what it returns."""

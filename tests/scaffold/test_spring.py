@@ -115,6 +115,20 @@ async def test_a_login_that_is_not_known_is_told_and_one_that_is_given_is_used(
     assert probe(open_) == {"auth": auth, "groups": ["liveness", "readiness"]}
 
 
+async def test_a_login_goes_to_no_port_that_is_only_guessed(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2")
+    auth = {"basic": {"username": "monitor", "password_file": str(file)}}
+    login = "Basic " + b64encode(b"monitor:hunter2").decode()
+    async with application({"/": UP}) as port, application(FULL, login=login) as other:
+        monkeypatch.setattr(spring, "_PORTS", (other,))
+        _, entry = await asked(shared, f"http://127.0.0.1:{port}", Entrance(auth, {}))
+    assert "were not sent to a port that was only guessed" in entry.remarks[0]
+    assert probe(entry) == {"port": other, "auth": auth}
+
+
 async def test_a_database_of_another_make_is_not_taken_for_postgres(shared: SharedClients) -> None:
     body = {**UP, "components": {"db": {"status": "UP", "details": {"database": "Oracle"}}}}
     async with application({"/actuator/health": body}) as port:

@@ -58,12 +58,13 @@ def tolerances(seconds: float, samples: Sequence[Sample]) -> Mapping[str, float]
     Series and tasks come and go with targets, so theirs is a share of what there is.
     """
     series, tasks = (median(getattr(each, name) for each in samples) for name in ("series", "tasks"))
+    short = seconds < _SHORT  # and then what fills in the beginning is still filling
     return {
-        "memory": (24 if seconds < _SHORT else 8) * _MIB,
-        "descriptors": 10.0,
-        "threads": 2.0,
-        "tasks": max(10.0, tasks / 10),
-        "series": series / 10,
+        "memory": (24 if short else 8) * _MIB,
+        "descriptors": 20.0 if short else 10.0,
+        "threads": 4.0 if short else 2.0,
+        "tasks": max(10.0, tasks / (3 if short else 10)),
+        "series": series / (3 if short else 10),
     }
 
 

@@ -201,7 +201,7 @@ async def test_a_pipe_in_a_certificates_place_is_not_waited_for(
 async def test_a_connection_that_cannot_be_opened_is_a_defect_that_is_counted(
     backend: FakeBackend, files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     defects: list[str] = []

@@ -8,11 +8,11 @@ import hmac
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 from pydantic import SecretStr
 
+from exporter.net.pool import started_pool
 from exporter.web.guard import client_of
 
 __all__ = ["Busy", "Logins"]
@@ -39,7 +39,7 @@ class Logins:
     """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="web-login")
+        self._thread = started_pool(1, "web-login")
         self._key = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
         self._wrong: OrderedDict[bytes, None] = OrderedDict()

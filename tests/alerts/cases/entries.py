@@ -809,7 +809,7 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ExporterRestarting": (
         Entry(
-            good={STARTED: 1000}, bad={STARTED: Growing(1, 1000)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE),
+            good={STARTED: 1000}, bad={STARTED: Growing(1, 1000)}, fires=105, labels=of_exporter("warning", **OF_INSTANCE),
         ),
     ),
     "ExporterClockWrong": (

@@ -177,8 +177,8 @@ def _core(scene: Scene) -> str:
 _STILL = "scraped all the while; nobody told down; what cannot be asked is unknown, `prober_descriptors`"
 
 FAULTS = (
-    Fault("nofile-256", "`ulimit -n 256`, 300 targets on as many addresses", _STILL, _descriptors(256, 300), quick=True),
-    Fault("nofile-128", "`ulimit -n 128`, 200 targets", _STILL, _descriptors(128, 200)),
+    Fault("nofile-256", "`ulimit -n 256`, 200 more targets on as many hosts", _STILL, _descriptors(256, 200), quick=True),
+    Fault("nofile-128", "`ulimit -n 128`, 100 more targets", _STILL, _descriptors(128, 100)),
     Fault("nofile-64", "`ulimit -n 64`", "scraped all the while; nobody told down", _no_descriptors_left(64)),
     Fault("nofile-40", "`ulimit -n 40`", "the same", _no_descriptors_left(40)),
     Fault("nofile-none", "no descriptor is left while it runs", "nobody told down; right again", _no_descriptor, quick=True),
