@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from exporter.verdict import Reason, Stage
 
-__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "span", "stage_text"]
+__all__ = ["age", "board", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "span", "stage_text"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -121,3 +121,13 @@ def _datetime(moment: float) -> datetime:
         return datetime.fromtimestamp(moment, UTC)
     except (ValueError, OverflowError, OSError):  # a server's clock may say anything
         return datetime.fromtimestamp(0, UTC)
+
+
+def board(fleet: str, name: str) -> str:
+    """Return the address of a dashboard beside the fleet's, as `dashboards build` names them; else the fleet's own.
+
+    Args:
+        fleet: Address of the Fleet dashboard, as https://grafana/d/hafnium-fleet, perhaps with its title behind it.
+        name: What the other is about.
+    """
+    return re.sub(r"(/d/[\w-]+?)-fleet(?:/[^/?#]*)?$", rf"\1-{name}", fleet)

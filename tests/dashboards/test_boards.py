@@ -19,7 +19,7 @@ from tests.dashboards.shipped import boards, panels, substituted, targets
 
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}, 327: {"1h"}, 325: {"1h"}}
-FIXED |= {291: {"15m"}}
+FIXED |= {291: {"15m", "$__rate_interval"}}
 FIXED |= {320: {"30d"}, 321: {"30d"}, 323: {"5m", "30m", "1h", "6h"}, 324: {"2h", "6h", "1d", "3d"}}
 """Windows that a panel has because what it shows is counted over them, whatever time it is looked at for."""
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")

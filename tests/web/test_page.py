@@ -19,6 +19,7 @@ from exporter.engine.prober import Blindness
 from exporter.limits.entries import HEAP_RATIO
 from exporter.limits.model import Over
 from exporter.verdict import Verdict
+from exporter.web.format import board
 from tests.web.samples import (
     SEES,
     FakeBackend,
@@ -516,3 +517,15 @@ async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_whe
         assert words in page.words
     page = await get(client, "/services/vault")
     assert "Over a limit 1 Heap in use 97 % limit 90 %" in page.words
+
+
+@pytest.mark.parametrize(
+    ("fleet", "there"),
+    [
+        ("https://g.example/d/hafnium-fleet", "https://g.example/d/hafnium-redis"),
+        ("https://g.example/sub/d/our-shop-fleet/our-shop-fleet", "https://g.example/sub/d/our-shop-redis"),
+        ("https://g.example/d/mine", "https://g.example/d/mine"),
+    ],
+)
+def test_a_panel_is_on_the_dashboard_of_its_subject(fleet: str, there: str) -> None:
+    assert board(fleet, "redis") == there

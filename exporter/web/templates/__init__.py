@@ -21,6 +21,7 @@ ENVIRONMENT = Environment(
 )
 ENVIRONMENT.filters.update(
     age=wording.age,
+    board=wording.board,
     clock=wording.clock,
     iso=wording.iso,
     marked=wording.marked,
