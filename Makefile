@@ -84,6 +84,9 @@ site: $(STAMP) ## the documentation as a site, in .cache/site; it opens from the
 	@$(BIN)/mkdocs build
 	@echo "file://$(CURDIR)/.cache/site/index.html"
 
+.PHONY: dist
+dist: wheel sbom ## everything that is released beside the image
+
 .PHONY: release
 release: $(STAMP) ## say what a release would be: VERSION=1.2.3; ARGS=--really makes it
 	@$(BIN)/python -m house.release $(VERSION) $(ARGS)

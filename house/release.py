@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,8 +116,10 @@ def _make(version: str, files: dict[str, str]) -> None:
         _git("checkout", "--quiet", "--force", "HEAD", "--", ".")
         raise click.ClickException(f"{error}\nNothing was released, and everything is as it was.") from error
     _run("git", "tag", "--annotate", f"v{version}", "--message", f"hafnium-exporter {version}")
-    _run(sys.executable, "-m", "shipping.wheel", "dist")
-    click.echo(f"\nv{version} is tagged, dist/ has wheel and source. To publish: git push origin main v{version}")
+    _run("make", "dist")
+    click.echo(
+        f"\nv{version} is tagged, dist/ has wheel, source and what is in them. To publish: git push origin main v{version}"
+    )
 
 
 @click.command()

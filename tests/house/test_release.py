@@ -52,7 +52,7 @@ def test_the_version_is_replaced_where_it_is() -> None:
 
 
 class Repository:
-    """A copy of the repository under version control, whose `make` only notes what it was asked for."""
+    """A copy of the repository under version control, whose `make` notes what it was asked for, and makes the wheel."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = copied(folder)
@@ -74,7 +74,8 @@ class Repository:
 
     def make_exits(self, code: int) -> None:
         """Have `make` end with a code from now on."""
-        self.make.write_text(f'#!/bin/sh\necho "$@" >> {self.calls}\nexit {code}\n')
+        wheel = f'[ "$1" = dist ] && exec {sys.executable} -m shipping.wheel dist'
+        self.make.write_text(f'#!/bin/sh\necho "$@" >> {self.calls}\n{wheel}\nexit {code}\n')
         self.make.chmod(self.make.stat().st_mode | stat.S_IXUSR)
 
     def git(self, *arguments: str) -> str:
@@ -147,7 +148,7 @@ def test_a_release(repository: Repository) -> None:
     repository.calls.unlink(missing_ok=True)
     told = repository.release("9.8.7", "--really")
     assert told.returncode == 0, told.stderr
-    assert repository.calls.read_text().split("\n")[:2] == ["generate", "check"]
+    assert repository.calls.read_text().split("\n")[:3] == ["generate", "check", "dist"]
     assert repository.git("log", "-1", "--format=%s").strip() == "Release 9.8.7"
     assert sorted(repository.git("show", "--format=", "--name-only", "HEAD").split()) == ["CHANGELOG.md", "pyproject.toml"]
     assert repository.git("rev-parse", "v9.8.7^{commit}") == repository.git("rev-parse", "HEAD")
