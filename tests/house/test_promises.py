@@ -56,7 +56,9 @@ def test_endpoints() -> None:
     api = json.loads(
         document(fleet=FleetView, service=ServiceView, targets=TargetsView, incidents=IncidentsView, error=ErrorView)
     )
-    assert {path for path in promised if path.startswith("/api/")} == set(api["paths"])
+    assert {path for path in promised if path.startswith("/api/")} == {
+        path for path in api["paths"] if path.startswith("/api/")
+    }
 
 
 @pytest.mark.parametrize(("metric", "kind", "labels"), rows("metric"))
