@@ -101,7 +101,8 @@ async def test_nothing_that_shows_an_actuator_says_what_was_looked_for(tmp_path:
 
 
 async def test_a_cluster_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match=r"kubeconfig, namespace hafnium: "):
-        await read_cluster(kubeconfig(tmp_path, free_port()), None, None, None)
+    port = free_port()
+    with pytest.raises(Unusable, match=rf"kubeconfig, namespace hafnium: http://127.0.0.1:{port}: Connection refused"):
+        await read_cluster(kubeconfig(tmp_path, port), None, None, None)
     with pytest.raises(Unusable, match="nowhere"):
         await read_cluster(kubeconfig(tmp_path, free_port()), "nowhere", None, None)
