@@ -322,7 +322,12 @@ async def fetch_commits(broker: Broker, groups: Sequence[str], wanted: Wanted) -
     Raises:
         Failure: The broker cannot be asked.
     """
-    answer: Mapping[str, Committed] = await broker.ask(CommitsRequest(groups, wanted))
+    try:
+        answer: Mapping[str, Committed] = await broker.ask(CommitsRequest(groups, wanted))
+    except Failure as failure:
+        if len(groups) > 1:
+            raise
+        raise Failure(failure.stage, failure.reason, f"commits of group {groups[0]}: {failure.detail}") from None
     found: dict[str, Committed] = {}
     failures: list[Failure] = []
     for group in groups:

@@ -196,7 +196,7 @@ class FakeCluster:
     """Is told the client's certificate of each connection."""
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
     together: list[int] = field(default_factory=list)
-    """Of each group whose commits were asked for in a request of many, how many those were."""
+    """Of how many groups each request asked for the commits that could ask for many."""
     served: dict[int, Served] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -362,10 +362,12 @@ class FakeCluster:
             topics, error = self._committed(request.consumer_group, request.topics)
             return {"topics": topics, "error_code": error}
         groups: list[Any] = []
+        self.together.append(len(request.groups))
         for name, asked, _ in request.groups:
-            self.together.append(len(request.groups))
             topics, error = self._committed(name, [topic[:2] for topic in asked] if asked is not None else None)
-            tagged = [(topic, [(n, at, 4, said, code, {}) for n, at, said, code in found], {}) for topic, found in topics]
+            tagged: list[Any] = [
+                (topic, [(n, at, 4, said, code, {}) for n, at, said, code in found], {}) for topic, found in topics
+            ]
             groups.append(("stray" if self.strays else name, tagged, error, {}))
         return {"groups": groups}
 

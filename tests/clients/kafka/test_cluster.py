@@ -337,6 +337,26 @@ async def test_many_groups_do_not_hold_up_the_loop(shared: SharedClients) -> Non
     assert longest < 0.020
 
 
+async def test_very_many_groups_do_not_hold_up_the_loop(shared: SharedClients) -> None:
+    """2,000 groups of 50 commits, asked for whatever they have, many at a time."""
+    topics = {f"t{t}": {n: FakePartition(10) for n in range(20)} for t in range(100)}
+    partitions = [(topic, n) for topic, numbers in topics.items() for n in numbers]
+    groups = {f"g{n}": FakeGroup({partitions[(n + at) % 2000]: 4 for at in range(50)}) for n in range(2000)}
+    brokers = FakeCluster(topics=topics, groups=groups, serves_all=True)
+    with beside(brokers, 1):
+        async with cluster_at(shared, brokers.port()) as cluster:
+            gc.collect()
+            gc.disable()
+            try:
+                reading, longest = await longest_stretch(read(cluster, 60.0))
+            finally:
+                gc.enable()
+    assert reading.failures == {"groups": None, "offsets": None}
+    assert sum(len(numbers) for group in reading.groups.values() for numbers in group.commits.values()) == 100_000
+    assert max(brokers.together) == 25
+    assert longest < 0.020
+
+
 async def test_a_login_does_not_hold_up_the_loop(shared: SharedClients) -> None:
     """Even with the most iterations that are computed."""
     brokers = fake()
