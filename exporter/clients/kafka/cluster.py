@@ -466,8 +466,10 @@ class _GroupsOfBroker:
                 quota.take_commits(sum(map(len, committed.offsets.values())), name)
             except Failure as failure:
                 self.failures.append(failure)
-                continue
-            self._take_commits(name, committed.offsets, committed.partition_errors)
+            else:
+                self._take_commits(name, committed.offsets, committed.partition_errors)
+            if committed.partition_errors:
+                await asyncio.sleep(0)  # each may have thousands
 
     async def _ask_shared(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
         """Ask where share groups are, which have no commits."""

@@ -325,7 +325,7 @@ async def fetch_commits(broker: Broker, groups: Sequence[str], wanted: Wanted) -
     try:
         answer: Mapping[str, Committed] = await broker.ask(CommitsRequest(groups, wanted))
     except Failure as failure:
-        if len(groups) > 1:
+        if failure.reason is not Reason.TOO_LARGE or len(groups) > 1:
             raise
         raise Failure(failure.stage, failure.reason, f"commits of group {groups[0]}: {failure.detail}") from None
     found: dict[str, Committed] = {}

@@ -160,10 +160,7 @@ class BrokerConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_exception(_again(self._failure))
-                waiting.exception()  # seen: its task may be cancelled before it looks
+            _fail(self._waiting.popleft(), self._failure)
         self._buffer.clear()
 
     # What the transport calls.
@@ -199,9 +196,8 @@ class BrokerConnection(asyncio.Protocol):
                 waiting.set_result(bytes(self._buffer[4 : 4 + size]))
         else:
             self._passed_over = max(0, 4 + size - len(self._buffer))
-            if not waiting.done():
-                detail = f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read"
-                waiting.set_exception(Failure(self._stage, Reason.TOO_LARGE, detail))
+            detail = f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read"
+            _fail(waiting, Failure(self._stage, Reason.TOO_LARGE, detail))
         del self._buffer[: 4 + size]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -340,6 +336,12 @@ class Broker:
 
 def _do_nothing() -> None:
     """Stand in where nobody waits."""
+
+
+def _fail(waiting: asyncio.Future[bytes], failure: Failure) -> None:
+    if not waiting.done():
+        waiting.set_exception(_again(failure))
+        waiting.exception()  # seen: its task may be cancelled before it looks
 
 
 def _again(failure: Failure) -> Failure:
