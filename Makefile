@@ -100,6 +100,11 @@ boot-table: $(STAMP) debian ## write docs/spring-boot.md from the tests against 
 	@mkdir -p $(TMPDIR)
 	@WRITE_BOOT_TABLE=1 $(BIN)/python -m pytest --basetemp=$(TMPDIR)/pytest tests/conformance
 
+.PHONY: pictures
+pictures: $(STAMP) debian ## the dashboards during faults, drawn without Grafana: docs/pictures/; 15 minutes
+	@mkdir -p $(TMPDIR)
+	@$(BIN)/python -m pictures $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP) debian ## CPU per probe and cost of a scrape, beside peers
 	@mkdir -p $(TMPDIR)

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exporter import __version__
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
@@ -27,8 +27,11 @@ from exporter.engine.defects import Where
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
 from exporter.engine.ownership import Everything, Ownership
+from exporter.engine.probed_view import ProbedView, probed_view
 from exporter.engine.process import watch_process
 from exporter.engine.scheduler import FIRST_WITHIN
+from exporter.engine.state_file import EVERY, StateFile, Unwritten
+from exporter.engine.target import TargetState
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, SharingView, TargetView
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
@@ -62,6 +65,12 @@ _THREADS = 8
 
 TAKE_OVER_WITHIN = 3.0
 """Seconds within which an exporter that takes over has begun to probe all: nobody has since the one before it ended."""
+
+
+STATE_PATIENCE = 10.0
+"""Seconds that a read or a write of the history is waited for."""
+
+T = TypeVar("T")
 
 
 class EssentialTaskEnded(RuntimeError):  # noqa: N818 - it says what happened
@@ -101,7 +110,7 @@ class App:
         self._way: FollowedFile | None = None
         self._refused = Counter({why.value: 0 for why in Turned})
         self._closed = Counter({why.value: 0 for why in Closed})
-        self._on_demand: set[asyncio.Task[bytes]] = set()
+        self._on_demand: set[asyncio.Task[Any]] = set()
         self._config = config
         self._listen = listen or config.server.listen
         before, limit = raise_limit()
@@ -110,6 +119,7 @@ class App:
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
         self._own = self._store.owner({})
+        self._state_file = StateFile(config.server.state_file) if config.server.state_file is not None else None
         self._namespace = "default"
         self._sharing = Sharing(self._store, self._open_api, self._shared.http, self._shared.resolver, self._take_part)
         self._stop = asyncio.Event()
@@ -140,6 +150,7 @@ class App:
             stack.push_async_callback(self._engine.close)
             self._way = await self._open_way()
             await self._check(self._config)
+            await self._restore()
             self._configure(self._config)
             await self._open_doors(stack)
             self._signals()
@@ -148,7 +159,37 @@ class App:
             cancelled, _ = await asyncio.gather(
                 self._engine.drain(self._config.server.drain_timeout), self._answer_those_who_wait()
             )
+            await self._write_state()
             log.info("stopped; %d runs cancelled at the drain deadline", cancelled)
+
+    async def _restore(self) -> None:
+        """Take in the history that was kept. A disk that hangs is not waited for."""
+        if self._state_file is None:
+            return
+        try:
+            async with asyncio.timeout(STATE_PATIENCE):
+                self._engine.restore(await self._state_file.load())
+        except TimeoutError:
+            path = self._config.server.state_file
+            log.warning("%s could not be read within %g s: the history begins anew", path, STATE_PATIENCE)
+
+    async def _keep_state(self) -> None:
+        """Write the history down every minute, for ever."""
+        while True:
+            await asyncio.sleep(EVERY)
+            await self._write_state()
+
+    async def _write_state(self) -> None:
+        if self._state_file is None:
+            return
+        try:
+            async with asyncio.timeout(STATE_PATIENCE):
+                await self._state_file.write(await self._engine.dump())
+        except (Unwritten, TimeoutError) as error:
+            log.warning("the history could not be written to %s: %s", self._config.server.state_file, error or "it hangs")
+            self._own.put(m.STATE_OK, {(): 0.0})
+        else:
+            self._own.put(m.STATE_OK, {(): 1.0})
 
     async def _open_way(self) -> FollowedFile | None:
         if self._web.config_file is None:
@@ -199,6 +240,7 @@ class App:
                     "process metrics": watch_process(self._store, self._engine.lag),
                     "reloads": self._reload_on_signal(),
                     "sharing": self._sharing.run(),
+                    "history": self._keep_state(),
                 }
                 tasks = [group.create_task(_essential(name, work), name=name) for name, work in essential.items()]
                 self._running = True
@@ -380,13 +422,29 @@ class App:
         Raises:
             UnknownTarget: Nothing like it is configured.
         """
+        state = self._target(service, probe, target)
+        return await self._on_demand_run(self._engine.run_on_demand(state))
+
+    async def probe_now(self, service: str, probe: str, target: str | None) -> ProbedView:
+        """Run a configured target now and return what it came to.
+
+        Raises:
+            UnknownTarget: Nothing like it is configured.
+        """
+        state = self._target(service, probe, target)
+        return probed_view(state, await self._on_demand_run(self._engine.attempt_on_demand(state)))
+
+    def _target(self, service: str, probe: str, target: str | None) -> TargetState:
         states = self._engine.find(service, probe, target)
         if not states:
             known = ", ".join(f"{name}/{kind}" for name, kind in self._engine.known())
             raise UnknownTarget(f"no such target; configured: {known}")
         if len(states) > 1:
             raise UnknownTarget(f"choose one with target=: {', '.join(state.target.name for state in states)}")
-        run = asyncio.create_task(self._engine.run_on_demand(states[0]), name="probe on demand")
+        return states[0]
+
+    async def _on_demand_run(self, work: Coroutine[Any, Any, T]) -> T:
+        run = asyncio.create_task(work, name="probe on demand")
         self._on_demand.add(run)
         run.add_done_callback(self._on_demand.discard)
         try:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,32 +20,73 @@ from pictures.data import Source, drawn
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent
 WIDTH, ROW, TOP = 1600, 40, 90
+FAULTS = (
+    "errors-5xx:case@60-600", "component-down:signals@120", "lock-held:screening@90", "migration-stuck:vault@90",
+    "slot-left@60", "consumer-stopped:monitoring@60", "dlq-growing:vault@60", "heap-full:identity@100",
+    "certificate-expiring@100", "redis-down@200-320", "service-hung:risk-engine@400",
+)  # fmt: skip
+"""What is wrong in the demo that is drawn."""
 SERVICES = {"service": "signals|case|identity"}
 """Services that are chosen on a dashboard that is about few."""
 
 
 @click.command()
-@click.option("--prometheus", required=True, help="Address of a Prometheus that scrapes the exporter.")
-@click.option("--minutes", default=15.0, show_default=True, help="How far back is looked.")
+@click.option("--prometheus", help="Address of a Prometheus that scrapes the exporter; else a demo is run, with faults.")
+@click.option("--minutes", default=12.0, show_default=True, help="How far back is looked; a demo runs for so long.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "pictures", help="Folder of the pictures.")
 @click.argument("boards", nargs=-1)
-def main(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) -> None:
+def main(prometheus: str | None, minutes: float, out: Path, boards: tuple[str, ...]) -> None:
     """Draw BOARDS, or all."""
     out.mkdir(parents=True, exist_ok=True)
+    if prometheus is not None:
+        _draw(prometheus, minutes, out, boards)
+        return
+    with _demo() as address:
+        click.echo(f"the demo runs for {minutes:g} minutes")
+        time.sleep(60 * minutes)
+        _draw(address, minutes, out, boards)
+
+
+@contextmanager
+def _demo() -> Iterator[str]:
+    """Run a demo; give the address of its Prometheus.
+
+    Raises:
+        SystemExit: It ended before it was up.
+    """
+    state = ROOT / ".cache" / "pictures"
+    faults = [word for fault in FAULTS for word in ("--fault", fault)]
+    command = [sys.executable, "-m", "exporter", "demo", "--ports", "free", "--state", str(state), *faults]
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
+        try:
+            began, endpoints = time.time(), state / "endpoints.json"
+            while not (endpoints.is_file() and endpoints.stat().st_mtime > began):
+                if running.poll() is not None:
+                    log.seek(0)
+                    sys.exit(f"the demo has ended: {log.read().decode(errors='replace')}")
+                time.sleep(1)
+            yield json.loads(endpoints.read_text("utf-8"))["prometheus"]
+        finally:
+            running.terminate()
+
+
+def _draw(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) -> None:
     end = time.time() // 15 * 15
+    pages: dict[str, dict[str, Any]] = {}
     for name, text in render().items():
         board = name.removesuffix(".json").partition("-")[2]
         if boards and board not in boards:
             continue
         chosen = {"service": SERVICES["service"]} if board == "service" else {}
-        page = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
+        pages[board] = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
+    for board, page in pages.items():
         path = out / f"{board}.png"
         _photograph(_page(page), path, max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in page["panels"]) * ROW + TOP)
         empty = [p["title"] for p in page["panels"] if p["type"] not in ("row", "alertlist") and not p["series"]]
         click.echo(f"{path}: {len(page['panels'])} panels, without data: {', '.join(empty) or 'none'}")
 
 
-def _page(page: dict[str, object]) -> str:
+def _page(page: dict[str, Any]) -> str:
     uplot = HERE / "uplot"
     text = (HERE / "page.html").read_text("utf-8")
     parts = {
@@ -66,8 +110,8 @@ def _photograph(page: str, path: Path, height: int) -> None:
         (Path(folder) / "page.html").write_text(page, "utf-8")
         command = [
             "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile", f"--screenshot={path.absolute()}",
-            "--virtual-time-budget=4000",
+            f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile",
+            f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
             f"file://{folder}/page.html",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -20,6 +21,9 @@ def _host_name(name: str) -> str:
 
 HostName = Annotated[str, AfterValidator(_host_name)]
 Who = tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...]
+
+
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?$", max_length=255)]
 
 
 class Roles(Settings):
@@ -50,4 +54,14 @@ class Server(Settings):
         (), description="Names by which clients may ask, besides addresses and localhost; *.example.com for all below it."
     )
     roles: Roles = Field(default_factory=Roles, description="Who may do what, of those who are let in.")
+    embed_in: tuple[Origin, ...] = Field(
+        (),
+        description="Sites whose pages may show badges and embedded services, such as https://wiki.example.com; what "
+        "they show is then open to every site that a person with access opens.",
+    )
+    state_file: Path | None = Field(
+        None,
+        description="Where the history of the status page is kept over a restart, in a folder that the exporter may "
+        "write to; without it a restart begins anew.",
+    )
     drain_timeout: Duration = Field(10.0, description="How long runs in flight may take to end after SIGTERM.")

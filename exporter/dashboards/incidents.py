@@ -35,24 +35,29 @@ def _open() -> Panels:
     )  # fmt: skip
 
 
+_LOOK = 15
+"""Seconds: as often as the exporter is scraped."""
+
+
 def _mended() -> Panels:
     up, outages = of("probe_service_up"), of("probe_outages_total")
-    down = f"max by (service) ((1 - avg_over_time({up}[$__range])) * $__range_s) > 0"
-    times = f"sum by (service) (increase({outages}[$__range])) > 0.5"
+    # Every so many seconds it is looked up: a gap is not down, and what is not there yet counts for nothing.
+    down = f"{_LOOK} * sum_over_time((1 - min by (service) ({up}))[$__range:{_LOOK}s]) > 0"
+    times = f"round(sum by (service) (increase({outages}[$__range]))) > 0"
     return (
         table(
             311, "Outages", "Times that an instance was confirmed down within the time shown.", "none",
-            Query(times, "{{service}}"),
+            Query(f"sort_desc({times})", "{{service}}"),
             columns=Columns(("service",), "outages", none="No outage"), size=Size.THIRD,
         ),
         table(
             312, "Time down", "How long a service or dependency was down within the time shown, as Prometheus saw it.",
-            "dtdurations", Query(down, "{{service}}"),
+            "dtdurations", Query(f"sort_desc({down})", "{{service}}"),
             columns=Columns(("service",), "down for", none="Nothing was down"), size=Size.THIRD,
         ),
         table(
             313, "Time to mend", "Time down by outage of an instance: the mean time from page to resolve.",
-            "dtdurations", Query(f"({down}) / on (service) ({times})", "{{service}}"),
+            "dtdurations", Query(f"sort_desc(({down}) / on (service) ({times}))", "{{service}}"),
             columns=Columns(("service",), "mean", none="Nothing to mend"),
             size=Size.THIRD,
         ),

@@ -54,7 +54,7 @@ def _groups() -> Panels:
             142, "What consumer groups do",
             "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
             Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
-            columns=Columns(("service", "group", "verdict")), size=Size.HALF,
+            columns=Columns(("service", "group", "verdict"), ""), size=Size.HALF,
         ),
         graph(
             39, "Kafka consumers", "Members of each consumer group.", "short",
@@ -96,7 +96,7 @@ def _groups() -> Panels:
                 f"max by (service, group, coordinator, assignor) ({of('probe_kafka_consumer_group_coordinator')})",
                 "{{group}}",
             ),
-            columns=Columns(("service", "group", "coordinator", "assignor")), size=Size.HALF,
+            columns=Columns(("service", "group", "coordinator", "assignor"), ""), size=Size.HALF,
         ),
     )  # fmt: skip
 
@@ -133,7 +133,7 @@ def _cluster() -> Panels:
         table(
             147, "Kafka brokers' addresses", "Where each listens, and its rack.", "short",
             Query(f"max by (service, broker, address, rack) ({of('probe_kafka_broker_address')})", "{{broker}}"),
-            columns=Columns(("service", "broker", "address", "rack")), size=Size.HALF,
+            columns=Columns(("service", "broker", "address", "rack"), ""), size=Size.HALF,
         ),
         graph(
             146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",

@@ -75,7 +75,6 @@ class Size(Enum):
     HALF = (12, 8)
     WIDE = (24, 9)
     LOW = (24, 5)
-    TALL = (24, 12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class Columns:
 
     Attributes:
         labels: Of the series, in this order.
-        value: Heading of the value.
+        value: Heading of the value; empty where the labels say it all.
         scale: Where the value is bad; it is written in that colour.
         decimals: Of the value; None leaves it to Grafana.
         none: What is said where there is no row.
@@ -165,7 +164,7 @@ class Columns:
     @property
     def headings(self) -> dict[str, str]:
         """Headings by what Prometheus calls each, in order."""
-        return {name: name.capitalize() for name in self.labels} | {"Value": self.value.capitalize()}
+        return {name: name.capitalize() for name in self.labels} | {"Value": self.value.capitalize() or "Value"}
 
 
 def table(
@@ -177,7 +176,7 @@ def table(
         models.DataTransformerConfig(
             "organize",
             options={
-                "excludeByName": {"Time": True},
+                "excludeByName": {"Time": True, "Value": not columns.value},
                 "indexByName": {name: at for at, name in enumerate(columns.headings)},
                 "renameByName": columns.headings,
             },

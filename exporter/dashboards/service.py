@@ -25,7 +25,7 @@ def board() -> Content:
             Row(361, "Rate, errors, duration", requests()),
             Row(362, "Pools and caches", (*chosen(resources(), 20, 21), *_waits(), *chosen(resources(), 24))),
             Row(363, "JVM", (*chosen(resources(), 22), *_memory(), *chosen(resources(), 23, 25, 84))),
-            Row(364, "Components", _components()),
+            Row(364, "What it says of itself", _components()),
             Row(365, "Consumers", _consumers()),
             Row(366, "Instances", _instances()),
             Row(367, "Pods", chosen(pods(), 119, 110, 112, 120, 121)),
@@ -101,7 +101,7 @@ def _verdict() -> Panels:
         graph(
             330, "Instances by verdict", "How many are how, of the probes that decide the service's.", "short",
             Query(
-                f"sum by (service, verdict) (max by (service, verdict) ({of('probe_service_instances')}))",
+                f"sum by (service, verdict) (max by (service, verdict) ({of('probe_service_instances')})) > 0",
                 "{{service}} {{verdict}}",
             ),
             size=Size.HALF,
@@ -131,12 +131,17 @@ def _memory() -> Panels:
 
 
 def _components() -> Panels:
+    component = of("probe_actuator_component_up")
     return (
         states(
-            30, "Components", "What each service says of its components: the view from inside.",
-            Query(f"min by (service, component) ({of('probe_actuator_component_up')})", "{{service}} {{component}}"),
-            size=Size.TALL,
-        ),
+            30, "Components", "Components that a service said were not up, at some time within the time shown.",
+            Query(
+                f"min by (service, component) ({component}) and on (service, component) "
+                f"(min by (service, component) (min_over_time({component}[$__range])) == 0)",
+                "{{service}} {{component}}",
+            ),
+            size=Size.WIDE,
+        ).no_value("All were up"),
         states(
             333, "Liveness and readiness", "What each instance says of its health groups.",
             Query(f"min by (service, target, group) ({of('probe_actuator_group_up', _CHOSEN)})",

@@ -45,12 +45,12 @@ def _budgets() -> Panels:
         table(
             320, "Error budget left", "Of the budget of failed requests of 30 days, as far back as Prometheus remembers; "
             "below zero the objective is missed.", "percentunit",
-            Query(f"1 - {spent}", "{{service}}"),
+            Query(f"sort(1 - {spent})", "{{service}}"),
             columns=Columns(("service",), "left", scale=Scale(warn=0.25, bad=0, falling=True)),
         ),
         table(
             321, "Requests without a server error", "Over 30 days, as far back as Prometheus remembers.", "percentunit",
-            Query(f"1 - ({failed('30d')})", "{{service}}"), columns=Columns(("service",), "share", decimals=3),
+            Query(f"sort(1 - ({failed('30d')}))", "{{service}}"), columns=Columns(("service",), "share", decimals=3),
         ),
         table(
             322, "Objectives", "Share of requests without a server error that the configuration wants.", "percentunit",
@@ -106,7 +106,7 @@ def _verdicts() -> Panels:
     return (
         table(
             326, "Time up", "Share of the time shown that each was up, of that in which it was known.", "percentunit",
-            Query(f"min by (service) (avg_over_time({up}[$__range]))", "{{service}}"),
+            Query(f"sort(min by (service) (avg_over_time({up}[$__range])))", "{{service}}"),
             columns=Columns(("service",), "up", decimals=3), size=Size.HALF,
         ),
         graph(

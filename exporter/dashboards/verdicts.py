@@ -69,13 +69,13 @@ def incidents() -> Panels:
     since = f"(time() - max by (service) ({of('probe_service_verdict_since_timestamp_seconds')}))"
     down = f"{named} * on (service) group_left () {since}"
     suspected = f"max by (service, cause, dependency) ({of('probe_suspected_cause')})"
+    why = f"{suspected} * on (service) group_left (incident) ({down}) or on (service) ({down})"
     return (
         table(
             300, "What is down, for how long, and why",
             "Each service and dependency that is down: its incident, the likely causes, and for how long the verdict has "
             "been so, as the exporter knows. Services with one incident are one page.", "dtdurations",
-            Query(f"{suspected} * on (service) group_left (incident) ({down}) or on (service) ({down})",
-                  "{{service}} {{incident}} {{cause}} {{dependency}}"),
+            Query(f"sort_desc({why})", "{{service}} {{incident}} {{cause}} {{dependency}}"),
             columns=Columns(("service", "incident", "cause", "dependency"), "down for", none="Nothing is down"),
             size=Size.HALF,
         ),
@@ -117,7 +117,14 @@ def causes() -> Panels:
             90, "Flapping",
             "Within 15 minutes: how often each service's verdict changed as Prometheus saw it, and how often an instance "
             "went down, seen or not.", "short",
-            Query(f"max by (service) (changes({of('probe_service_up')}[15m]))", "{{service}} changed"),
-            Query(f"sum by (service, target) (increase({outages}[15m]))", "{{service}} {{target}} down"), size=Size.HALF,
+            Query(
+                gone_is_zero(f"max by (service) (changes({of('probe_service_up')}[15m])) > 0", "service"),
+                "{{service}} changed",
+            ),
+            Query(
+                gone_is_zero(f"sum by (service, target) (increase({outages}[15m])) > 0", "service"),
+                "{{service}} {{target}} down",
+            ),
+            size=Size.HALF,
         ),
     )  # fmt: skip

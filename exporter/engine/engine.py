@@ -18,6 +18,7 @@ from exporter.engine.defects import Defects, Where
 from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
+from exporter.engine.history import WINDOWS, Failed, History
 from exporter.engine.lag import LoopLag
 from exporter.engine.ownership import Ownership
 from exporter.engine.prober import ProberView, prober_view
@@ -53,6 +54,9 @@ MakeSource = Callable[[Instances, SharedClients], Source]
 SWEEP = 1.0, 5.0
 """Least and most seconds between looks for targets that have become stale: a tenth of what the most pressing is allowed."""
 
+CALM_AFTER = 900.0
+"""Seconds since anything was down, after which what a cache hits is its own doing again: as RedisHitRateLow has it."""
+
 _WORTH_SPARING = 0.02
 """Share by which the targets that were attempted must have grown."""
 
@@ -87,7 +91,8 @@ class Engine:
         self._slots = Slots(*self._bounds(limits))
         self._scheduler = Scheduler(self._slots, self._run_failed)
         self._discovery = Discovery(lambda settings: make_source(settings, shared), self._found, self.defects)
-        handed = Engineering(store, self.defects, self.lag)
+        self._kept: dict[Key, History] = {}
+        handed = Engineering(store, self.defects, self.lag, self._calm, self._kept)
         self._reconciler = Reconciler(
             self._make_probe, self._scheduler, handed, self._discovery, self._changed, self._completed
         )
@@ -95,6 +100,7 @@ class Engine:
             lambda: self._reconciler.services, self._scheduler.hasten, self.defects, self._note_change
         )
         self._spared = 0
+        self._troubled_at = -inf
         self.changes = 0
 
     def _bounds(self, limits: Limits) -> tuple[int, int]:
@@ -124,6 +130,21 @@ class Engine:
     async def settled(self) -> None:
         """Wait until every fact that is known has been brought about."""
         await self._reconciler.settled()
+
+    def restore(self, kept: Mapping[Key, History]) -> None:
+        """Give targets and services what was remembered of them. It is asked for as they are made: before `configure`."""
+        self._kept.update(kept)
+
+    async def dump(self) -> list[tuple[Key, tuple[list[tuple[int, bytes, bytes]], list[Failed]]]]:
+        """Return what is remembered of all targets and services, to be kept in a file."""
+        slices, found = TimeSlices(), []
+        for service in list(self._reconciler.services.values()):
+            found.append(((service.name, "", ""), service.history.dump()))
+            for state in list(service.targets.values()):
+                found.append((state.key, state.history.dump()))
+                await slices.turn()
+        week, now = WINDOWS[-1], time.time()  # of what is not there, or not found yet, no more is known than was
+        return found + [(key, each.dump()) for key, each in self._kept.items() if each.sum(week, now).covered]
 
     # Work.
 
@@ -161,6 +182,13 @@ class Engine:
             self._diagnostician.completed(service, state)
         except Exception as error:
             self.defects.note(Where.DIAGNOSIS, f"an attempt on {state.target} could not be taken in", error)
+
+    def _calm(self) -> bool:
+        """Tell whether nothing has been down for a while."""
+        now = asyncio.get_running_loop().time()
+        if self._diagnostician.incidents:
+            self._troubled_at = now
+        return now - self._troubled_at >= CALM_AFTER
 
     def _note_change(self) -> None:
         self.changes += 1
@@ -220,18 +248,22 @@ class Engine:
 
     async def run_on_demand(self, state: TargetState) -> bytes:
         """Probe a target now, and return its exposition. It changes nothing: the probe is one of its own."""
-        wanted = Wanted(state.target, state.settings)
-        probe = await asyncio.to_thread(self._make_probe, wanted)
-        try:
-            outcome = await run_probe(probe, state.timeout, self.lag.since, partial(self.defects.note, Where.PROBE))
-        finally:
-            await probe.close()
+        outcome = await self.attempt_on_demand(state)
         try:
             return state.exposition(outcome)
         except Exception as error:
             self.defects.note(Where.TARGET, f"an attempt on demand on {state.target} could not be told", error)
             failure = Failure(Stage.INTERNAL, Reason.INTERNAL, "a defect of the exporter; its log says more")
             return state.exposition(Outcome(failure.verdict, failure, outcome.finished_at, outcome.duration))
+
+    async def attempt_on_demand(self, state: TargetState) -> Outcome:
+        """Probe a target now, and return what it came to; likewise."""
+        wanted = Wanted(state.target, state.settings)
+        probe = await asyncio.to_thread(self._make_probe, wanted)
+        try:
+            return await run_probe(probe, state.timeout, self.lag.since, partial(self.defects.note, Where.PROBE))
+        finally:
+            await probe.close()
 
     def prober(self) -> ProberView:
         """Return whether what is seen may be the prober's own doing."""

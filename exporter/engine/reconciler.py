@@ -235,6 +235,7 @@ class Reconciler:
         store = self._engine.store if self._ownership.owns(name) else self._unexported
         if service is None:
             service = self.services[name] = ServiceState(name, settings, store)
+            service.history = self._engine.kept.pop((name, "", ""), service.history)
         else:
             service.configure(settings)
             service.move(store)

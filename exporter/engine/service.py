@@ -11,6 +11,7 @@ from exporter.config.models import MemberSettings, ServiceSettings
 from exporter.config.thresholds import THRESHOLDS
 from exporter.diagnosis.model import Diagnosis
 from exporter.discovery.source import Discovered
+from exporter.engine.history import History
 from exporter.engine.quorum import counting_kinds, deciding_kinds, service_verdict, worst
 from exporter.engine.rollup import Key, Rollup, State, state_of
 from exporter.engine.target import Standing, TargetState
@@ -36,6 +37,7 @@ class ServiceState:
         current: Whether they are those that configuration and instances ask for; None before they were brought about.
         rollup: The same, sorted by how they are.
         since: When its verdict last changed, Unix seconds.
+        history: Its verdict over time, as often as one of its targets is probed that decide.
         told: Its verdict as it was published last.
         deciding: The kinds of probe that decide it.
         limits: Its thresholds, of those that its probes have a use for.
@@ -55,6 +57,7 @@ class ServiceState:
         self.current: bool | None = None
         self.rollup = Rollup()
         self.since = time.time()
+        self.history = History()
         self.told = Verdict.UNKNOWN
         self.deciding = deciding_kinds(settings)
         self.limits = settings.limits
@@ -207,6 +210,8 @@ class ServiceState:
         """Take in that an attempt on a target has ended."""
         if state.last is not None and self.targets.get(state.key) is state:
             self.rollup.completed(state.key, state.last.recent.duration)
+            if not state.last.recent.recheck and state.key[1] in self.deciding:
+                self.history.count(state.last.recent.finished_at, self.told, state.last.recent.duration)
             self._pool.put(state.key, state.pooled)
             self._pool.judge(state.last.recent.finished_at, self.limits)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from exporter.diagnosis.facts import levels
 from exporter.engine.confirmation import Confirmed
 from exporter.engine.defects import Defects, Where
+from exporter.engine.history import History
 from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
 from exporter.engine.target_series import ProbeSeries, TargetSeries, samples_of, times, verdict_samples
@@ -75,6 +76,10 @@ class Engineering(NamedTuple):
     defects: Defects
     loop_lag: LoopLag
     """Excuses timeouts for which the event loop stood still."""
+    calm: Callable[[], bool]
+    """Tells whether nothing has been down for a while."""
+    kept: dict[tuple[str, str, str], History]
+    """Histories that a file has kept, by key; whoever has been given one takes it out."""
 
 
 class TargetState:
@@ -113,6 +118,7 @@ class TargetState:
         self.attempted = False
         """Whether an attempt has ended, one that ended in a defect included."""
         self.last_success: float | None = None
+        self.history = engine.kept.pop(self.target.key, History())
         self.recents: deque[Recent] = deque(maxlen=RECENTS)
         self.thresholds: Mapping[str, float] = {}
         """Of its service, by name: what the next attempt is held against."""
@@ -348,11 +354,20 @@ class TargetState:
         phases = {stage.value: seconds for stage, seconds in outcome.phases.items()}
         parts = {name: str(found) if found else None for name, found in outcome.parts.items()}
         self.last = LastAttempt(recent, phases, parts, outcome.asked, levels(outcome.samples), self._began)
-        self.recents.append(recent)
-        self._judge.take(outcome, self.thresholds, self.interval)
+        self._remember(recent)
+        self._judge.take(outcome, self.thresholds, self.interval, calm=self._engine.calm())
         self._note_end()
         self._tell(self._on_completed)
         self._note_change()
+
+    def _remember(self, recent: Recent) -> None:
+        self.recents.append(recent)
+        if not recent.recheck:
+            self.history.count(recent.finished_at, recent.verdict, recent.duration)
+        if recent.verdict is Verdict.UP:
+            self.history.worked()
+        else:
+            self.history.failed(recent.finished_at, recent.verdict, recent.stage, recent.reason, recent.detail)
 
     def _note_end(self) -> None:
         self.attempted = True

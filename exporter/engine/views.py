@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from exporter.diagnosis.model import Diagnosis
 from exporter.engine.diagnosis_views import DiagnosisView, diagnosis_views
+from exporter.engine.history_views import HistoryView, history_view
 from exporter.engine.limit_views import OverView, over_view
 from exporter.engine.prober import ProberView
 from exporter.engine.rollup import Key, State, state_of
@@ -89,6 +91,7 @@ class TargetView(TargetSummary):
     phases: dict[str, float] = Field(description="Seconds by phase of the last attempt.")
     facts: dict[str, float] = Field(description="What the last attempt learnt, by metric.")
     recents: list[AttemptView] = Field(description="The most recent attempts, oldest first.")
+    history: HistoryView = Field(description="What is remembered of earlier ones: an hour, a day, a week, and failures.")
 
 
 class _Service(View):
@@ -136,6 +139,7 @@ class ServiceSummary(_Service):
 class ServiceView(_Service):
     """A service or dependency over all its instances, with its targets."""
 
+    history: HistoryView = Field(description="Its verdict over time, whenever a target was probed that decides it.")
     targets: list[TargetView] = Field(description="Its targets, the worst first.")
 
 
@@ -209,6 +213,7 @@ def target_view(state: TargetState, next_run: float | None) -> TargetView:
         phases=last.phases if last else {},
         facts=_facts(state),
         recents=_attempt_views(state),
+        history=history_view(state.history, time.time()),
     )
 
 
@@ -220,7 +225,8 @@ def service_summary(service: ServiceState, due: Due, suspected: Suspected) -> Se
 
 def service_view(service: ServiceState, due: Due, suspected: Suspected, targets: list[TargetView]) -> ServiceView:
     """Return a service with those of its targets that are given."""
-    return ServiceView(**_service_fields(service, due, suspected), targets=targets)
+    history = history_view(service.history, time.time())
+    return ServiceView(**_service_fields(service, due, suspected), history=history, targets=targets)
 
 
 def _summary_fields(state: TargetState, next_run: float | None) -> dict[str, Any]:

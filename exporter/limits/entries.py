@@ -237,6 +237,7 @@ HIT_RATIO = Limit(
     unit=Unit.RATIO,
     measure=Share(_HITS, (_HITS, _MISSES), least=100),
     comparison="<",
+    in_calm=True,
 )
 REDIS_MEMORY_RATIO = Limit(
     "redis_memory_ratio",

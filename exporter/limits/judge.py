@@ -54,13 +54,14 @@ class Judge:
         self.over: tuple[Over, ...] = ()
         self.pooled: Mapping[str, tuple[float, float]] = {}
 
-    def take(self, outcome: Outcome, thresholds: Mapping[str, float], interval: float) -> None:
+    def take(self, outcome: Outcome, thresholds: Mapping[str, float], interval: float, *, calm: bool = True) -> None:
         """Take in what an attempt has learnt. What it says nothing of stays as it was for a while.
 
         Args:
             outcome: Of the attempt.
             thresholds: By name; a limit without one holds nothing back.
             interval: Seconds between attempts.
+            calm: Nothing has been down for a while.
         """
         seen = Seen(outcome.samples, outcome.finished_at, self._past, outcome.asked)
         oldest = seen.at - 2 * interval - KEPT
@@ -73,7 +74,9 @@ class Judge:
                 if parts is not None:
                     pooled[limit.threshold] = parts
             elif limit.threshold in thresholds:
-                values = limit.measure.read(seen)
+                values = limit.measure.read(seen)  # in any case: it is to remember
+                if limit.in_calm and not calm:
+                    continue
                 over = _over(limit, values, seen, thresholds[limit.threshold])
                 found += over_since(over, before)
                 found += (

@@ -46,6 +46,7 @@ class Limit:
         only: Whether a value counts; the rule says the same in PromQL.
         pooled: The rule is about a service over all its targets, and not about each: a `Share` whose parts are added up.
         spent: The rule that takes over below zero, where there is one.
+        in_calm: It is held back while anything is down, and 15 min after: the rule takes it for a consequence then.
         part: The optional part of an attempt that it is measured by, where that is not asked at every attempt.
     """
 
@@ -61,6 +62,7 @@ class Limit:
     pooled: bool = False
     spent: str = ""
     part: str = ""
+    in_calm: bool = False
 
     @property
     def family(self) -> Family:

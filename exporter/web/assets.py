@@ -1,4 +1,4 @@
-"""The pages' style sheet and icons: read once, served from memory."""
+"""The pages' style sheet, script and icons: read once, served from memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 __all__ = ["Assets", "assets_version"]
 
-_TYPES = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+_TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _KEEP = "public, max-age=86400"
 
 

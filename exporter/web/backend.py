@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import Protocol
 
 from exporter.engine.diagnosis_views import IncidentView
+from exporter.engine.probed_view import ProbedView
 from exporter.engine.views import About, FleetView, Neighbours, ServiceView, TargetView
 from exporter.verdict import Verdict
 
@@ -87,6 +88,10 @@ class Backend(Protocol):
         Raises:
             UnknownTarget: Nothing like it is configured.
         """
+        ...
+
+    async def probe_now(self, service: str, probe: str, target: str | None) -> ProbedView:
+        """Run one configured target now and return what it came to; likewise."""
         ...
 
     def observe_scrape(self, seconds: float, size: int) -> None:

@@ -9,10 +9,12 @@ from exporter.engine.views import AttemptView
 from exporter.verdict import Stage, Verdict
 from exporter.web.format import span
 
-__all__ = ["Bar", "Segment", "Strip", "bars", "segments", "strip"]
+__all__ = ["Bar", "Segment", "Strip", "bars", "line_label", "line_paths", "segments", "strip"]
 
 STRIP_BARS, STRIP_HEIGHT = 12, 20
 _BAR, _STEP = 5, 7
+
+_LETTERS = {"u": "up", "d": "degraded", "D": "down", "?": "unknown"}
 
 _ORDER = {stage.value: index for index, stage in enumerate(Stage)}
 
@@ -55,6 +57,26 @@ def strip(recents: Sequence[AttemptView]) -> Strip:
         bar = f"M{index * _STEP} {STRIP_HEIGHT - height:g}h{_BAR}v{height:g}h-{_BAR}z"
         paths[attempt.verdict.value] = paths.get(attempt.verdict.value, "") + bar
     return Strip(paths, _strip_label(shown), STRIP_BARS * _STEP - (_STEP - _BAR), STRIP_HEIGHT)
+
+
+def line_paths(line: str) -> dict[str, str]:
+    """Draw a history's line: a mark for each bucket, one path for each state."""
+    paths: dict[str, str] = {}
+    for at, letter in enumerate(line):
+        state = _LETTERS.get(letter)
+        if state is not None:
+            height = 10 if letter != "u" else 6
+            paths[state] = paths.get(state, "") + f"M{at} {10 - height}h.8v{height}h-.8z"
+    return paths
+
+
+def line_label(line: str) -> str:
+    """Say a history's line in words."""
+    known = [letter for letter in line if letter != "."]
+    failed = sum(letter in "dD" for letter in known)
+    if not known:
+        return "nothing is remembered"
+    return f"{len(known)} of {len(line)} stretches known, {failed or 'none'} with failures"
 
 
 def bars(phases: Mapping[str, float]) -> list[Bar]:

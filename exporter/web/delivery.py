@@ -31,14 +31,15 @@ log = logging.getLogger(__name__)
 _PIECE = 262_144
 """Bytes of a large body that are sent in one go."""
 
-_CHEAP = frozenset({"/", "/metrics", *HEALTH})
-"""Answers that are made once for all who ask in the same moment, or cost nothing: they are never too many."""
+_CHEAP = frozenset({"/", "/metrics", "/events", *HEALTH})
+"""Answers that are made once for all who ask at the same moment, cost nothing, or are counted elsewhere: never too many."""
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     hdrs.SERVER: "hafnium-exporter",
 }
@@ -65,11 +66,13 @@ class Stream(web.StreamResponse):
     Args:
         pieces: What it consists of.
         headers: Its headers.
+        packed: Whether it may be compressed; what is to arrive piece by piece may not.
     """
 
-    def __init__(self, pieces: AsyncGenerator[bytes], headers: Mapping[str, str]) -> None:
+    def __init__(self, pieces: AsyncGenerator[bytes], headers: Mapping[str, str], *, packed: bool = True) -> None:
         super().__init__(headers=headers)
         self.pieces = pieces
+        self.packed = packed
 
 
 class Whole(web.StreamResponse):
@@ -136,11 +139,13 @@ class AnswerMiddleware:
                 compression.vary(response)
             elif isinstance(response, web.Response):
                 await self._compress(request, response)
-            elif isinstance(response, Stream):
+            elif isinstance(response, Stream) and response.packed:
                 self._compress_stream(request, response)
             if not isinstance(response, Stream):  # which is made while it is sent
                 stack.close()
-            response.headers.update({**_HEADERS, **self._headers()})
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
+            response.headers.update(self._headers())
             response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
             return await self._send(request, response, door)
 
@@ -162,7 +167,7 @@ class AnswerMiddleware:
     def _admitted(self, request: web.Request) -> Iterator[None]:
         if (request.content_length or 0) > self._limits.body:
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the body is too large", {hdrs.CONNECTION: "close"})
-        if request.path in _CHEAP:
+        if request.path in _CHEAP and not (request.path == "/" and request.query_string):
             yield
             return
         if self._making >= self._limits.requests:

@@ -17,9 +17,13 @@ class Endpoint(NamedTuple):
 
 ENDPOINTS = (
     Endpoint("GET", "/", "status page"),
+    Endpoint("GET", "/events", "server-sent events: the pages are out of date"),
     Endpoint("GET", "/services/{name}", "status page of one service or dependency"),
+    Endpoint("GET", "/badge/{name}.svg", "how one service or dependency is, as a picture"),
+    Endpoint("GET", "/embed/{name}", "the same as a page without links, for other sites: server.embed_in"),
     Endpoint("GET", "/metrics", "metrics, as Prometheus text or OpenMetrics"),
     Endpoint("GET", "/probe", "run one configured probe now: service=, probe= and, where there are several, target="),
+    Endpoint("POST", "/probe/now", "the same, from the page of a service; as a page for people"),
     Endpoint("GET", "/-/healthy", "whether the exporter is alive"),
     Endpoint("GET", "/-/ready", "whether every target has been probed"),
     Endpoint("POST", "/-/reload", "read the configuration anew"),

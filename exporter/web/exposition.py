@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -10,10 +9,10 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from exporter.web.backend import Backend, UnknownTarget
+from exporter.web.backend import Backend
 from exporter.web.delivery import FENCE, Fence
-from exporter.web.limits import ServerLimits
 from exporter.web.negotiation import prefers_openmetrics
+from exporter.web.on_demand import OnDemand
 from exporter.web.refusal import Refusal, quoted
 from exporter.web.shared import Body, SharedAnswer
 from exporter.web.worker import Worker
@@ -31,15 +30,14 @@ class Exposition:
 
     Args:
         backend: The daemon.
-        limits: What clients may use.
+        on_demand: Runs probes.
         worker: Where expositions are compressed.
     """
 
-    def __init__(self, backend: Backend, limits: ServerLimits, worker: Worker) -> None:
+    def __init__(self, backend: Backend, on_demand: OnDemand, worker: Worker) -> None:
         self._backend = backend
-        self._limits = limits
+        self._on_demand = on_demand
         self._worker = worker
-        self._probes = 0
         self._cost = (0.0, 0)
         self._answers = {
             (openmetrics, of_services): SharedAnswer(partial(self._collect, openmetrics, of_services), worker)
@@ -91,26 +89,8 @@ class Exposition:
     async def probe(self, request: web.Request) -> web.Response:
         """Run one configured probe now."""
         service, probe, target = _question(request)
-        ending = self._backend.healthy()
-        if ending is not None:
-            raise _busy(ending)
-        if self._probes >= self._limits.probes:
-            raise _busy("too many probes are being run on demand")
-        self._probes += 1
-        try:
-            async with asyncio.timeout(self._limits.probe):
-                body = await self._backend.probe(service, probe, target)
-        except UnknownTarget as error:
-            raise Refusal(HTTPStatus.NOT_FOUND, str(error)) from error
-        except TimeoutError as error:
-            raise _busy(f"the probe did not end within {self._limits.probe:g} s") from error
-        finally:
-            self._probes -= 1
+        body = await self._on_demand.run(lambda: self._backend.probe(service, probe, target))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: TEXT})
-
-
-def _busy(text: str) -> Refusal:
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, text, {hdrs.RETRY_AFTER: "5"})
 
 
 def _question(request: web.Request) -> tuple[str, str, str | None]:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
+from exporter.boards import Board
 from exporter.verdict import Reason, Stage
 
-__all__ = ["age", "clock", "fact", "iso", "listing", "marked", "reason_text", "sentence", "span", "stage_text"]
+__all__ = [
+    "age",
+    "clock",
+    "fact",
+    "iso",
+    "listing",
+    "marked",
+    "panel_address",
+    "reason_text",
+    "sentence",
+    "share",
+    "span",
+    "stage_text",
+]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -45,6 +60,30 @@ def span(seconds: float) -> str:
     if abs(seconds) >= 0.0009995:
         return f"{seconds * 1e3:.{1 if abs(seconds) < 0.00995 else 0}f} ms"
     return f"{seconds * 1e6:.0f} µs" if seconds else "0"
+
+
+def panel_address(fleet: str, board: str, panel: int, service: str) -> str:
+    """Return the address of a panel: boards stand beside the fleet's, whose address is known.
+
+    Args:
+        fleet: Address of the fleet's dashboard, as https://grafana/d/hafnium-fleet.
+        board: The board that has the panel; where the fleet's goes by another name, none but the fleet's is known.
+        panel: Its number.
+        service: Which service it is to show.
+    """
+    beside = fleet.removesuffix(f"-{Board.FLEET}")
+    found = f"?var-service={quote(service)}"
+    if board == Board.FLEET:
+        return f"{fleet}{found}&viewPanel={panel}"
+    return f"{beside}-{board}{found}&viewPanel={panel}" if beside != fleet else f"{fleet}{found}"
+
+
+def share(ratio: float) -> str:
+    """Write a share, never rounded to all where it is less: `99.97 %`, `100 %`."""
+    if ratio >= 1:
+        return "100 %"
+    digits = 1 if ratio < 0.99 else 2 if ratio < 0.9999 else 3
+    return f"{math.floor(ratio * 10 ** (digits + 2)) / 10**digits:.{digits}f} %"
 
 
 def iso(moment: float) -> str:

@@ -18,6 +18,7 @@ class ServerLimits:
         requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
         held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
+        events: Pages that are told of changes at once; more load themselves anew.
         idle: How long a connection may take to send a whole request head, the first or the next.
             Above the usual scrape intervals, so that a scraper's connection is kept.
         send: How long a client may take to read an answer.
@@ -33,6 +34,7 @@ class ServerLimits:
     requests: int = 64
     held: int = 67_108_864
     probes: int = 16
+    events: int = 64
     idle: float = 75.0
     send: float = 30.0
     probe: float = 60.0

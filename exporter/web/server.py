@@ -16,13 +16,16 @@ from exporter.web.access.gate import Gate
 from exporter.web.api import Api
 from exporter.web.assets import Assets
 from exporter.web.backend import Backend
+from exporter.web.badge import Badges
 from exporter.web.defects import Defect, unforeseen
 from exporter.web.delivery import AnswerMiddleware
 from exporter.web.door import Doors, Handler
+from exporter.web.events import Events
 from exporter.web.exposition import Exposition
 from exporter.web.guard import Guard
 from exporter.web.limits import ServerLimits
 from exporter.web.listener import Listener
+from exporter.web.on_demand import OnDemand
 from exporter.web.operations import Operations
 from exporter.web.page import Pages
 from exporter.web.worker import Worker
@@ -53,9 +56,12 @@ def make_app(
 
     middleware = AnswerMiddleware(worker, limits, gate, doors, headers, access.defect)
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
-    exposition, api, pages = Exposition(backend, limits, worker), Api(backend, worker), Pages(backend, worker)
+    on_demand = OnDemand(backend, limits)
+    exposition, api, pages = Exposition(backend, on_demand, worker), Api(backend, worker), Pages(backend, worker, on_demand)
+    events = Events(backend, limits)
+    badges = Badges(backend, lambda: access.server().embed_in)
     operations = Operations(backend, lifecycle=access.lifecycle)
-    for part in (exposition, operations, api, pages, Assets()):
+    for part in (exposition, operations, api, pages, events, badges, Assets()):
         app.add_routes(part.routes())
 
     async def close(_: web.Application) -> None:
@@ -63,6 +69,10 @@ def make_app(
         for part in (exposition, api, pages):
             await part.close()
 
+    async def end(_: web.Application) -> None:
+        events.end()
+
+    app.on_shutdown.append(end)
     app.on_cleanup.append(close)
     return app
 

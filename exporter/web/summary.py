@@ -54,18 +54,49 @@ class Row:
     """One service or dependency with all that is shown of it.
 
     Attributes:
-        troubled: Those of its targets that are not up and are among the worst; `troubled_count` says how many there are.
-        parts: Parts that failed of the worst targets that are up; `view.failed_parts` says how many there are.
+        view: All that is known of it.
+        needs: What it needs.
+        needed_by: What needs it.
     """
 
     view: ServiceSummary | ServiceView
-    probes: list[Link]
-    pips: list[str]
-    strip: Strip
     needs: list[Link]
     needed_by: list[Link]
-    troubled: list[TroubledTarget]
-    parts: list[FailedPart]
+
+    @property
+    def probes(self) -> list[Link]:
+        """How each kind of its probes finds its targets."""
+        return _links(self.view.probes)
+
+    @property
+    def pips(self) -> list[str]:
+        """A mark for each instance, where they are few."""
+        return _pips(self.view.instances)
+
+    @property
+    def strip(self) -> Strip:
+        """Recent attempts at its worst target, drawn."""
+        return strip(self.view.recents)
+
+    @property
+    def troubled(self) -> list[TroubledTarget]:
+        """Those of its targets that are not up and are among the worst; `troubled_count` says how many there are."""
+        return [TroubledTarget(target, target.state) for target in self._targets if _is_troubled(target)]
+
+    @property
+    def parts(self) -> list[FailedPart]:
+        """Parts that failed of the worst targets that are up; `view.failed_parts` says how many there are."""
+        return [
+            FailedPart(target, name, text)
+            for target in self._targets
+            if target.verdict is Verdict.UP
+            for name, text in target.parts.items()
+            if text is not None
+        ]
+
+    @property
+    def _targets(self) -> Iterable[TargetSummary]:
+        return self.view.targets
 
     @property
     def state(self) -> State:
@@ -174,7 +205,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The fleet, as the status page shows it."""
+    """The fleet, as the status page shows it.
+
+    Attributes:
+        state: The worst of it.
+        title: What is to be said first.
+        counts: Services and dependencies by state.
+        segments: The same, drawn.
+        targets: How many there are.
+        pending: How many of them were not probed yet.
+        problems: What is wrong, the weightiest first.
+        troubled: How many services and dependencies are not well.
+        rows: All of them, the worst first, else in the order of the configuration.
+        kinds: The kinds of probes that there are.
+        services: How many services there are.
+        dependencies: How many dependencies.
+    """
 
     state: State
     title: str
@@ -184,8 +230,10 @@ class Summary:
     pending: int
     problems: list[Problem]
     troubled: int
-    services: list[Row]
-    dependencies: list[Row]
+    rows: list[Row]
+    kinds: list[str]
+    services: int
+    dependencies: int
 
 
 def summarise(fleet: FleetView) -> Summary:
@@ -205,30 +253,16 @@ def summarise(fleet: FleetView) -> Summary:
         pending=pending,
         problems=problems,
         troubled=len(troubled),
-        services=[row for row in rows if row.view.kind == "service"],
-        dependencies=[row for row in rows if row.view.kind == "dependency"],
+        rows=sorted(rows, key=lambda row: _WEIGHT[row.state]),
+        kinds=sorted({kind for row in rows for kind in row.view.probes}),
+        services=sum(row.view.kind == "service" for row in rows),
+        dependencies=sum(row.view.kind == "dependency" for row in rows),
     )
 
 
 def row_of(view: ServiceSummary | ServiceView, neighbours: Neighbours) -> Row:
     """Return what is shown of a service."""
-    targets: Iterable[TargetSummary] = view.targets
-    return Row(
-        view=view,
-        probes=_links(view.probes),
-        pips=_pips(view.instances),
-        strip=strip(view.recents),
-        needs=_links(neighbours.needs),
-        needed_by=_links(neighbours.needed_by),
-        troubled=[TroubledTarget(target, target.state) for target in targets if _is_troubled(target)],
-        parts=[
-            FailedPart(target, name, text)
-            for target in targets
-            if target.verdict is Verdict.UP
-            for name, text in target.parts.items()
-            if text is not None
-        ],
-    )
+    return Row(view, _links(neighbours.needs), _links(neighbours.needed_by))
 
 
 def _problems(rows: list[Row], troubled: list[Row]) -> list[Problem]:

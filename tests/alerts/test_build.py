@@ -66,7 +66,7 @@ def test_a_users_own_names_addresses_and_intervals_are_everywhere(tmp_path: Path
     assert "last_over_time(probe_incident[1m10s])" in files["rules/services.yml"]
     assert "[40s]" not in files["rules/services.yml"]
     assert "https://wiki.test/runbook#servicedown" in files["rules/services.yml"]
-    assert "https://grafana.test/d/hafnium-fleet?" in files["rules/services.yml"]
+    assert "https://grafana.test/d/shop-fleet?" in files["rules/services.yml"]
     assert Options().runbook_url not in everything
     assert Options().grafana_url not in everything
     config = yaml.safe_load(files["prometheus.yml"])

@@ -50,7 +50,7 @@ class Bench:
         self.store = Store()
         self.changes: list[Verdict] = []
         self.shared_series = ProbeSeries(self.store, probe.target)
-        handed = Engineering(self.store, Defects(self.store), LoopLag())
+        handed = Engineering(self.store, Defects(self.store), LoopLag(), lambda: True, {})
         self.state = TargetState(probe, handed, self.shared_series, self.changed)
 
     def changed(self, state: TargetState, before: Standing) -> None:

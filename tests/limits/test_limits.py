@@ -99,6 +99,11 @@ OF: Mapping[str, tuple[Series, ...]] = {
         {(pgbouncer.LONGEST_WAIT, ("db", "app")): 6.0, (pgbouncer.LONGEST_WAIT, ("db", "report")): 1.0},
         {(pgbouncer.LONGEST_WAIT, ("db", "app")): 5.0},
     ),
+    "pgbouncer_clients_ratio": (
+        {(pgbouncer.CLIENT_CONNECTIONS, ()): 99.0, (pgbouncer.MAX_CLIENT_CONNECTIONS, ()): 100.0},
+        {(pgbouncer.CLIENT_CONNECTIONS, ()): 9.0, (pgbouncer.MAX_CLIENT_CONNECTIONS, ()): 100.0},
+    ),
+    "multixact_age": ({(servers.MULTIXACT_AGE, ()): 1.9e9}, {(servers.MULTIXACT_AGE, ()): 2e6}),
     "migration_lock": ({(flyway.FLYWAY_LOCK_SECONDS, ("public",)): 301.0}, {(flyway.FLYWAY_LOCK_SECONDS, ("public",)): 1.0}),
     "replication_lag": (
         {(servers.LAG_SECONDS, ()): 61.0},
@@ -338,3 +343,13 @@ def test_shares_and_rises_are_what_is_remembered() -> None:
         if isinstance(limit.measure, Share | Risen):
             (family, labels) = next(iter(OF[limit.threshold][0]))
             assert judged_once(min(limit.kinds), outcome({(family, labels): 1e9}, 0), DEFAULTS) == []
+
+
+def test_what_may_be_the_consequence_of_an_incident_waits_until_it_is_over() -> None:
+    """A database that is down empties the cache: the cache's hit rate is none of its own, to the rule and here."""
+    judge = Judge("redis")
+    for at in range(0, 300, 15):
+        judge.take(outcome(lookups(0, 100), at), DEFAULTS, STEP, calm=False)
+    assert not judge.over
+    judge.take(outcome(lookups(0, 100), 300), DEFAULTS, STEP)
+    assert [over.limit.threshold for over in judge.over] == ["hit_ratio"]

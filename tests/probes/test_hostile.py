@@ -310,7 +310,7 @@ class Kept(TargetState):
 
 
 def kept(probe: Probe[Any], store: Store, series: ProbeSeries) -> Kept:
-    return Kept(probe, Engineering(store, Defects(store), LoopLag()), series, lambda _state, _before: None)
+    return Kept(probe, Engineering(store, Defects(store), LoopLag(), lambda: True, {}), series, lambda _state, _before: None)
 
 
 class Seen:

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from exporter.alerts import build
 from exporter.alerts.model import Options
 from exporter.cli.runbook import runbook
+from exporter.dashboards import build as dashboards
+from exporter.dashboards.board import Names
 from exporter.runbook import document
 from exporter.runbook.check import Files, check
 from exporter.runbook.finding import Unusable
@@ -188,7 +190,7 @@ DRIFTS: dict[str, tuple[Callable[[Files], object], str, str]] = {
         r"RedisMemoryHigh: there is no dashboard hafnium-redis", "",
     ),
     "the address of the dashboard is relative": (
-        lambda f: edit_rule(f, "ServiceDown", "dashboard: http://grafana:3000", "dashboard: "),
+        lambda f: edit_rule(f, "ServiceDown", "http://grafana:3000/d/hafnium-fleet", "/d/hafnium-fleet"),
         r"ServiceDown: dashboard is no absolute address of one", "",
     ),
     "a panel asks for what nothing exports": (
@@ -240,6 +242,7 @@ def test_what_a_user_builds_for_names_of_their_own_agrees_with_a_runbook_of_thei
         name="acme", job="probes", scrape_interval=30.0, runbook_url="https://wiki.acme.example/ops", teams=("web",)
     )
     build.write(tmp_path / "own", options)
+    dashboards.write(tmp_path / "boards", Names(fleet="acme", runbook_url=options.runbook_url))
     own = tmp_path / "own"
     kept = document.read(files.runbook).rows
     rows = "\n".join(f"| **{row.name}** | {row.severity.upper()} |" for row in kept)
@@ -252,7 +255,7 @@ def test_what_a_user_builds_for_names_of_their_own_agrees_with_a_runbook_of_thei
         f"# Ops\n{causes}\n## PagerDuty\n\n## Alerts\n\n|Alert|Severity|\n|:-|-|\n{rows}\n\n{sections}"
     )
     found = check(replace(files, runbook=tmp_path / "ops.md", rules=own / "rules", alertmanager=own / "alertmanager.yml",
-                          prometheus=own / "prometheus.yml"))  # fmt: skip
+                          prometheus=own / "prometheus.yml", dashboards=tmp_path / "boards"))  # fmt: skip
     assert [str(finding) for finding in found] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import os
@@ -73,6 +74,21 @@ _MEASURE = """
 })()
 """
 
+_FIRST_SCREEN = """
+(() => {
+  const seen = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.data.trim() || node.parentElement.closest(".unseen, .skip") || !node.parentElement.checkVisibility()) continue;
+    range.selectNodeContents(node);
+    const place = range.getBoundingClientRect();
+    if (place.width && place.top >= 0 && place.bottom <= innerHeight) seen.push(node.data);
+  }
+  return seen.join(" ");
+})()
+"""
+"""The words that are wholly within the window."""
+
 
 class Browser:
     """One page of a browser.
@@ -99,11 +115,11 @@ class Browser:
         for domain in ("Page", "Log", "Runtime", "Network"):
             await self._call(f"{domain}.enable")
 
-    async def visit(self, address: str, *, width: int, dark: bool) -> dict[str, Any]:
-        """Load an address in a window of that width, and measure how it came out."""
+    async def visit(self, address: str, *, width: int, dark: bool, height: int = 900) -> dict[str, Any]:
+        """Load an address in a window of that size, and measure how it came out."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         await self._call("Emulation.setEmulatedMedia", features=[scheme])
         self.complaints.clear()
@@ -112,10 +128,22 @@ class Browser:
         await self._call("Page.navigate", url=address)
         async with asyncio.timeout(_DEADLINE):
             await self._loaded.wait()
-        answer = await self._call("Runtime.evaluate", expression=_MEASURE, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        found: dict[str, Any] = answer["result"]["value"]
+        found: dict[str, Any] = await self.evaluate(_MEASURE)
         return found
+
+    async def evaluate(self, expression: str) -> Any:
+        """Return what an expression comes to on the page."""
+        answer = await self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    async def first_screen(self) -> str:
+        """Return the words that are seen without scrolling."""
+        return " ".join((await self.evaluate(_FIRST_SCREEN)).split())
+
+    async def picture(self) -> bytes:
+        """Return what the window shows, as PNG."""
+        return base64.b64decode((await self._call("Page.captureScreenshot", format="png"))["data"])
 
     async def listen(self) -> None:
         """Take what the browser says, until it is gone."""
@@ -126,7 +154,7 @@ class Browser:
     def _take(self, said: dict[str, Any]) -> None:
         if "id" in said:
             self._answers.pop(said["id"]).set_result(said)
-        elif said["method"] in _COMPLAINTS:
+        elif said["method"] in _COMPLAINTS and not said["params"].get("canceled"):  # as an open stream is by going on
             self.complaints.append(said)
         elif said["method"] == "Network.requestWillBeSent":
             self.requested.append(said["params"]["request"]["url"])

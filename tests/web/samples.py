@@ -6,10 +6,14 @@ import asyncio
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from exporter.diagnosis.model import Cause, Confidence, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import IncidentView, diagnosis_views
+from exporter.engine.history import History
+from exporter.engine.history_views import HistoryView, history_view
+from exporter.engine.probed_view import ProbedView
 from exporter.engine.prober import Blindness, ProberView
 from exporter.engine.rollup import State, state_of
 from exporter.engine.views import (
@@ -23,7 +27,7 @@ from exporter.engine.views import (
     TargetSummary,
     TargetView,
 )
-from exporter.verdict import Reason, Verdict
+from exporter.verdict import Reason, Stage, Verdict
 from exporter.web.backend import UnknownTarget
 
 UP, DOWN, UNKNOWN = Verdict.UP, Verdict.DOWN, Verdict.UNKNOWN
@@ -62,6 +66,23 @@ def attempts(
     return made
 
 
+def a_history(now: float) -> History:
+    """Two days, of which ten minutes were bad."""
+    history = History()
+    for age in range(2 * 86400, 0, -300):
+        down = 7200 <= age < 7800
+        history.count(now - age, DOWN if down else UP, 0.01)
+        if down:
+            history.failed(now - age, DOWN, Stage.CONNECT, Reason.CONNECT_REFUSED, "10.4.20.7:5432: connection refused")
+    history.worked()
+    return history
+
+
+@cache
+def _history(now: float) -> HistoryView:
+    return history_view(a_history(now), now)
+
+
 def target(service: str, probe: str, name: str, now: float, **changes: object) -> TargetView:
     """A target that is up, but for the changes."""
     values: dict[str, object] = {
@@ -84,6 +105,7 @@ def target(service: str, probe: str, name: str, now: float, **changes: object) -
         "over": [],
         "facts": _facts(now),
         "recents": attempts(now),
+        "history": _history(now // 600 * 600),
     }
     values |= changes
     parts: Any = values["parts"]
@@ -145,6 +167,7 @@ def service(name: str, targets: list[TargetView], verdict: Verdict = UP, **chang
         "last_run": min((item.last_run for item in targets if item.last_run is not None), default=None),
         "next_run": min((item.next_run for item in targets if item.next_run is not None), default=None),
         "recents": next((item.recents for item in targets if item.recents), []),
+        "history": _history(time.time() // 600 * 600),
         "targets": targets,
     }
     return ServiceView.model_validate(values | changes)
@@ -156,7 +179,8 @@ def summary(view: ServiceView) -> ServiceSummary:
         TargetSummary.model_validate({name: getattr(item, name) for name in TargetSummary.model_fields})
         for item in view.targets[:MOST_WORST]
     ]
-    return ServiceSummary.model_validate({**dict(view), "targets": targets})
+    fields = {name: getattr(view, name) for name in ServiceSummary.model_fields}
+    return ServiceSummary.model_validate({**fields, "targets": targets})
 
 
 def _weight(item: TargetView) -> tuple[int, bool, str, str]:
@@ -443,3 +467,11 @@ class FakeBackend:
 
     def observe_scrape(self, seconds: float, size: int) -> None:
         self.scrapes.append((seconds, size))
+
+    async def probe_now(self, service: str, probe: str, target: str | None) -> ProbedView:
+        await self.probe(service, probe, target)
+        return ProbedView(
+            service=service, probe=probe, target=target or service, finished_at=time.time(), verdict=UP, stage=None,
+            reason=None, detail="", duration=0.012, phases={"connect": 0.004, "wait": 0.008}, parts={"metrics": None},
+            over=[],
+        )  # fmt: skip

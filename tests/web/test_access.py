@@ -93,10 +93,10 @@ async def test_roles_say_who_may_do_what(backend: FakeBackend) -> None:
         "prometheus": {"/metrics", "/-/healthy", "/-/ready", "/-/lease"},
         "people": {
             "/", "/services/case", "/api/v1/services", "/api/v1/services/case", "/api/v1/targets", "/api/v1/incidents",
-            "/openapi.json", "/-/healthy", "/-/ready", "/-/lease",
+            "/openapi.json", "/-/healthy", "/-/ready", "/-/lease", "/events", "/badge/case.svg", "/embed/case",
         },
     }  # fmt: skip
-    allowed["admin"] = allowed["people"] | {"/probe", "/-/reload"}
+    allowed["admin"] = allowed["people"] | {"/probe", "/probe/now", "/-/reload"}
     async with serving(backend, _way(*allowed), Server(roles=roles)) as client:
         for user, paths in allowed.items():
             for method, path in PATHS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from itertools import product
@@ -11,10 +12,24 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from exporter.engine.limit_views import over_view
+from exporter.engine.prober import Blindness
+from exporter.limits.entries import HEAP_RATIO
+from exporter.limits.model import Over
 from exporter.values import Address
 from exporter.verdict import Verdict
 from tests.web.browser import Browser, chromium
-from tests.web.samples import FakeBackend, Whole, database_down, healthy_fleet, large_fleet, service, target, troubled_fleet
+from tests.web.samples import (
+    SEES,
+    FakeBackend,
+    Whole,
+    database_down,
+    healthy_fleet,
+    large_fleet,
+    service,
+    target,
+    troubled_fleet,
+)
 
 WINDOWS = tuple(product((360, 400, 768, 1280, 1920), (False, True)))
 
@@ -136,3 +151,70 @@ def _is_the_404_itself(said: dict[str, dict[str, dict[str, str]]], path: str) ->
     """A browser logs every document that is not found."""
     entry = said["params"].get("entry", {})
     return path == "/nothing-here" and entry.get("url", "").endswith(path)
+
+
+SCREENS = ((1300, 800), (390, 844))
+"""What a person who is paged looks at: a laptop, a phone."""
+
+
+def full_heap() -> Whole:
+    now = time.time()
+    over = over_view(Over(HEAP_RATIO, (), 0.97, 0.9, now - 130, now - 4), "actuator", "10.4.5.11:8085")
+    full = service("vault", [target("vault", "actuator", "10.4.5.11:8085", now, over=[over])])
+    fleet = healthy_fleet(now)
+    return fleet.model_copy(update={"services": [full if each.name == "vault" else each for each in fleet.services]})
+
+
+def blind_prober() -> Whole:
+    why = {"sight": Blindness.BLIND, "text": "Yes: of 13 of 13 targets the exporter cannot tell anything.", "untold": 13}
+    view = troubled_fleet().model_copy(update={"config_error": None})
+    return view.model_copy(update={"prober": SEES.model_copy(update={**why, "reasons": {"prober_descriptors": 13}})})
+
+
+@pytest.mark.parametrize(
+    ("view", "path", "words"),
+    [
+        (database_down, "/", (
+            "postgres is down", "and 7 services with it", "Down for 12 min", "UTC", "Nobody listens on the port of postgres",
+            "What to do", "kubectl get pods -n hafnium -l app=postgres", "Is it me?", "No: the exporter is well.",
+        )),
+        (database_down, "/services/postgres", (
+            "postgres", "Down for 12 min", "Nobody listens on the port of postgres",
+            "kubectl get pods -n hafnium -l app=postgres",
+        )),
+        (full_heap, "/", (
+            "vault is degraded", "Degraded for 2 min", "Heap in use", "97 %", "limit 90 %", "Check for leaks, scale up",
+            "MemoryPressure", "Is it me?", "No: the exporter is well.",
+        )),
+        (full_heap, "/services/vault", ("Degraded for 2 min", "Heap in use", "97 %", "limit 90 %", "Check for leaks")),
+        (blind_prober, "/", ("Is it me?", "Yes: of 13 of 13 targets", "Raise its limit of open files", "postgres is down")),
+    ],
+)  # fmt: skip
+async def test_who_is_paged_sees_what_since_when_why_what_to_do_and_whether_it_is_the_prober_without_scrolling(
+    browser: Browser, address: Address, backend: FakeBackend, view: Callable[[], Whole], path: str, words: tuple[str, ...]
+) -> None:
+    backend.view = view()
+    for width, height in SCREENS:
+        await browser.visit(f"http://{address}{path}", width=width, height=height, dark=False)
+        seen = await browser.first_screen()
+        assert [each for each in words if each not in seen] == [], f"{width} x {height}: {seen}"
+        assert browser.complaints == []
+
+
+async def test_a_page_that_is_open_follows_and_keeps_what_is_unfolded_and_where_the_focus_is(
+    browser: Browser, address: Address, backend: FakeBackend
+) -> None:
+    """Live without a reload: whoever reads the evidence is not thrown back to the top."""
+    backend.view = database_down()
+    await browser.visit(f"http://{address}/", width=1300, dark=False)
+    await browser.evaluate("document.querySelector('details.folded').open = true; document.getElementById('q').focus()")
+    await browser.evaluate("window.here = 1")
+    backend.view = troubled_fleet()
+    changed = "document.getElementById('headline').textContent === 'postgres is down, and case with it'"
+    async with asyncio.timeout(60):
+        while not await browser.evaluate(changed):
+            await asyncio.sleep(0.1)
+    assert await browser.evaluate("window.here") == 1, "the page was not loaded anew"
+    assert await browser.evaluate("document.querySelector('details.folded').open")
+    assert await browser.evaluate("document.activeElement.id") == "q"
+    assert browser.complaints == []

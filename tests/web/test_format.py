@@ -117,3 +117,13 @@ def test_commands_in_steps_are_set_as_code(text: str, html: str) -> None:
 )
 def test_a_sentence_begins_large_unless_with_a_name(text: str, name: str, told: str) -> None:
     assert wording.sentence(text, name) == told
+
+
+def test_a_panel_is_found_beside_the_fleets_dashboard() -> None:
+    fleet = "https://grafana.example/d/hafnium-fleet"
+    assert wording.panel_address(fleet, "fleet", 1, "a b") == f"{fleet}?var-service=a%20b&viewPanel=1"
+    assert wording.panel_address(fleet, "service", 22, "vault") == (
+        "https://grafana.example/d/hafnium-service?var-service=vault&viewPanel=22"
+    )
+    own = "https://grafana.example/d/mine"
+    assert wording.panel_address(own, "service", 22, "vault") == f"{own}?var-service=vault"

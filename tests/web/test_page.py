@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from exporter.config.server import Server
 from exporter.diagnosis.model import Cause, Diagnosis, Evidence, Suspicion, Symptom
 from exporter.engine.diagnosis_views import diagnosis_views
 from exporter.engine.limit_views import over_view
 from exporter.engine.prober import Blindness
 from exporter.limits.entries import HEAP_RATIO
 from exporter.limits.model import Over
+from exporter.values import Address
 from exporter.verdict import Verdict
+from exporter.web.access import Access
+from exporter.web.server import serve
 from tests.web.samples import (
     SEES,
     FakeBackend,
@@ -79,6 +83,12 @@ async def get(client: ClientSession, path: str = "/") -> Page:
         return Page(await answer.text())
 
 
+def foreign_scripts(page: Page) -> list[str | None]:
+    """Scripts that are not the pages' own file."""
+    found = [values.get("src") for tag, values in page.elements if tag == "script"]
+    return [source for source in found if source is None or not source.startswith("/static/live.js?v=")]
+
+
 def fleet(view: Whole, *services: Any) -> Whole:
     return view.model_copy(update={"services": list(services)})
 
@@ -103,7 +113,7 @@ async def test_what_is_wrong_comes_first_the_worst_above_and_what_is_shared_abov
     page = await get(client)
     assert "<title>postgres is down, and case with it · Hafnium</title>" in page.text
     assert "2 down 2 degraded 1 unknown 8 up" in page.words
-    wrong, _, tables = page.text.partition('id="services"')
+    wrong, _, tables = page.text.partition('id="fleet"')
     order = re.findall(r'<article class="problem is-(\w+)">.*?<h3><a href="/services/([\w-]+)"', wrong, re.DOTALL)
     assert order == [
         ("down", "postgres"), ("degraded", "keycloak"), ("degraded", "signals"), ("unknown", "vault")
@@ -226,7 +236,7 @@ async def test_what_servers_say_is_escaped(client: ClientSession, backend: FakeB
     view = fleet(backend.view, service("evil", [bad, good], Verdict.DOWN, depends_on=[HOSTILE]))
     backend.view = view.model_copy(update={"config_error": HOSTILE, "version": HOSTILE})
     page = await get(client, path)
-    assert "script" not in {tag for tag, _ in page.elements}
+    assert foreign_scripts(page) == []
     assert str(1234 * 4321) not in page.text
     assert "<script>alert('x')</script>" in page.words
 
@@ -234,12 +244,13 @@ async def test_what_servers_say_is_escaped(client: ClientSession, backend: FakeB
 @pytest.mark.usefixtures("troubled")
 @pytest.mark.parametrize("path", ["/", "/services/case", "/services/vault", "/nothing-here"])
 async def test_a_page_is_whole_by_itself_and_within_its_policy(client: ClientSession, path: str) -> None:
-    """No script, no inline style, nothing from elsewhere; every link of it answers."""
+    """No inline script or style, nothing from elsewhere; every link of it answers."""
     async with client.get(path, headers={"Accept": "text/html"}) as answer:
         page = Page(await answer.text())
     assert "style" not in set(page.attributes("style")) | {tag for tag, _ in page.elements}
     assert list(page.attributes("style")) == []
-    assert {tag for tag, _ in page.elements}.isdisjoint({"script", "iframe", "object", "form", "img", "base"})
+    assert {tag for tag, _ in page.elements}.isdisjoint({"iframe", "object", "img", "base"})
+    assert set(page.attributes("action")) <= {"/", "/probe/now"}
     assert not [name for _, values in page.elements for name in values if name.startswith("on")]
     assert "://" not in page.text
     ids = list(page.attributes("id"))
@@ -290,15 +301,17 @@ async def test_a_service_that_is_not_there_is_a_page_with_a_way_back(client: Cli
 async def test_a_large_fleet_is_cut_and_the_page_says_so(client: ClientSession, backend: FakeBackend) -> None:
     backend.view = large_fleet(4000)
     page = await get(client)
-    assert "100 more are not shown" in page.words
-    assert len(page.text) < 2_000_000
+    assert "1 to 50 of 500, the worst first. After The JSON API has all of them." in page.words
+    assert len(page.text) < 100_000
+    page = await get(client, "/?first=450")
+    assert "451 to 500 of 500, the worst first. Before The JSON API" in page.words
     bad = [target("s", "actuator", f"h:{n}", 0.0, verdict="down", reason="timeout") for n in range(300)]
     backend.view = fleet(backend.view, *(service(f"s{n}", bad, Verdict.DOWN) for n in range(60)))
     page = await get(client)
     assert "294 more targets" in page.words
-    assert "20 more are marked in the tables below." in page.words
+    assert "48 more are marked in the fleet below." in page.words
     page = await get(client, "/services/s0")
-    assert "100 more, none worse than these, are not shown" in page.words
+    assert "250 more, none worse than these, are not shown" in page.words
 
 
 async def test_the_styles_have_light_and_dark_and_narrow(client: ClientSession) -> None:
@@ -355,14 +368,14 @@ async def test_a_service_page_says_why_and_where_the_cause_is(client: ClientSess
 async def test_causes_link_to_the_runbook_and_the_dashboard_that_are_configured(
     client: ClientSession, backend: FakeBackend
 ) -> None:
-    links = {"runbook": "https://runbooks.example/b.md", "dashboard": "https://grafana.example/d/fleet"}
+    links = {"runbook": "https://runbooks.example/b.md", "dashboard": "https://grafana.example/d/h-fleet"}
     backend.view = database_down()
     assert "https://" not in (await get(client)).text
     backend.view = database_down().model_copy(update=links)
     for path in ("/", "/services/postgres"):
         hrefs = list((await get(client, path)).attributes("href"))
         assert "https://runbooks.example/b.md#servicedown" in hrefs
-        assert "https://grafana.example/d/fleet?var-service=postgres" in hrefs
+        assert "https://grafana.example/d/h-fleet?var-service=postgres" in hrefs
 
 
 async def test_an_incident_of_what_no_probe_watches_has_a_card_too(client: ClientSession, backend: FakeBackend) -> None:
@@ -416,7 +429,7 @@ async def test_what_a_diagnosis_says_is_escaped(client: ClientSession, backend: 
     bad = service("case", [], Verdict.DOWN, incident=HOSTILE, diagnoses=diagnosis_views("case", [found]))
     backend.view = fleet(backend.view, bad)
     page = await get(client, path)
-    assert "script" not in {tag for tag, _ in page.elements}
+    assert foreign_scripts(page) == []
     assert str(1234 * 4321) not in page.text
     assert "an odd ` backtick" in page.words
     assert "<script>alert('x')</script>" in page.words
@@ -442,13 +455,13 @@ async def test_causes_are_not_counted_where_each_service_has_its_own(client: Cli
 @pytest.mark.parametrize(
     ("verdicts", "says"),
     [
-        (["up", "up"], "tls (up)"),
-        (["up", "down"], "tls (degraded)"),
-        (["up", "unknown"], "tls (degraded)"),
-        (["down", "unknown"], "tls (down)"),
-        (["unknown"], "tls (unknown)"),
-        (["up", None], "tls (up)"),
-        ([None], "tls (unknown)"),
+        (["up", "up"], "tls up"),
+        (["up", "down"], "tls degraded"),
+        (["up", "unknown"], "tls degraded"),
+        (["down", "unknown"], "tls down"),
+        (["unknown"], "tls unknown"),
+        (["up", None], "tls up"),
+        ([None], "tls unknown"),
     ],
 )
 async def test_each_kind_of_probe_has_its_state(
@@ -460,9 +473,9 @@ async def test_each_kind_of_probe_has_its_state(
         for n, verdict in enumerate(verdicts)
     ]
     backend.view = fleet(backend.view, service("case", [*targets, target("case", "actuator", "h:9", 0.0)]))
-    words = (await get(client)).words
-    assert says in words
-    assert "actuator (up)" in words
+    page = await get(client)
+    assert f'aria-label="{says}"' in page.text
+    assert 'aria-label="actuator up"' in page.text
 
 
 async def test_a_service_shows_when_it_is_checked_next(client: ClientSession, backend: FakeBackend) -> None:
@@ -489,12 +502,12 @@ async def test_whether_it_is_the_prober_comes_first_when_it_is(client: ClientSes
 
 async def test_what_a_page_has_led_to_is_named(client: ClientSession, backend: FakeBackend) -> None:
     """Alert, incident, and where the runbook and the panel are."""
-    links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/fleet"}
+    links = {"runbook": "https://runbooks.example/r.md", "dashboard": "https://grafana.example/d/h-fleet"}
     backend.view = database_down().model_copy(update=links)
     page = await get(client)
     assert "Pages as ServiceDown Runbook Panel, incident postgres." in page.words
     assert 'href="https://runbooks.example/r.md#servicedown"' in page.text
-    assert 'href="https://grafana.example/d/fleet?var-service=postgres&amp;viewPanel=1"' in page.text
+    assert 'href="https://grafana.example/d/h-fleet?var-service=postgres&amp;viewPanel=1"' in page.text
 
 
 async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_when(
@@ -516,3 +529,101 @@ async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_whe
         assert words in page.words
     page = await get(client, "/services/vault")
     assert "Over a limit 1 Heap in use 97 % limit 90 %" in page.words
+
+
+async def test_a_target_can_be_probed_now_and_the_answer_is_a_page(client: ClientSession, backend: FakeBackend) -> None:
+    """The form works without a script, is none of another site's to send, and says what it came to."""
+    page = await get(client, "/services/vault")
+    assert "Probe now" in page.words
+    form = {"service": "vault", "probe": "actuator", "target": "10.4.5.11:8085"}
+    ours = {"Origin": str(client._base_url).rstrip("/"), "Sec-Fetch-Site": "same-origin", "Accept-Language": "en"}
+    async with client.post("/probe/now", data=form, headers=ours) as answer:
+        assert answer.status == 200
+        came = Page(await answer.text())
+    assert backend.runs == [("vault", "actuator", "10.4.5.11:8085")]
+    assert "10.4.5.11:8085: up" in came.words
+    assert "verdicts, counters and history are as they were" in came.words
+    theirs = [{"Origin": "https://evil.example"}, {"Origin": "null"}, {**ours, "Sec-Fetch-Site": "cross-site"}]
+    for headers in theirs:
+        async with client.post("/probe/now", data=form, headers=headers) as answer:
+            assert answer.status == 403
+    async with client.get("/probe/now") as answer:
+        assert answer.status == 405
+    assert len(backend.runs) == 1
+
+
+async def test_a_target_is_shown_with_its_availability_its_latency_and_its_last_failures(client: ClientSession) -> None:
+    page = await get(client, "/services/vault")
+    assert "Over Up Mean Longest Oldest to latest" in page.words
+    assert re.search(r"24 h.*? 99\.\d+ % 10 ms 10 ms", page.words)
+    assert re.search(r"Last failures .* 2 at connect connect_refused 10\.4\.20\.7:5432: connection refused", page.words)
+    assert re.search(r"Up, 24 h 9\d\.\d+ %", page.words)
+
+
+async def test_the_fleet_can_be_filtered_without_a_script(client: ClientSession, backend: FakeBackend) -> None:
+    """By name, by state and by probe; what is asked for stays in the form and in the links to more of it."""
+    down = [
+        service(f"billing-{n}", [target(f"billing-{n}", "tls", "h:1", 0.0, verdict="down")], Verdict.DOWN) for n in range(60)
+    ]
+    large = large_fleet(800)
+    backend.view = large.model_copy(update={"services": [*large.services, *down]})
+    page = await get(client, "/?q=Billing-5&state=down&probe=tls")
+    assert "Fleet 11 of 160" in page.words
+    assert 'value="Billing-5"' in page.text
+    assert '<option value="down" selected>' in page.text
+    page = await get(client, "/?state=down")
+    assert 'href="/?state=down&amp;first=50"' in page.text
+    page = await get(client, "/?probe=tls&state=up")
+    assert "Nothing is like that." in page.words
+    page = await get(client, "/?q=%3Cscript%3E&state=nonsense&first=-1")
+    assert foreign_scripts(page) == []
+    assert "Nothing is like that." in page.words
+
+
+async def test_an_open_page_is_told_of_a_change_at_once_and_of_nothing_else(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    """Server-sent events; nothing of the fleet is in them."""
+    async with client.get("/events", headers={"Accept-Encoding": "gzip"}) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "Content-Encoding" not in answer.headers
+        assert await answer.content.readuntil(b"\n\n") == b"retry: 5000\n\n"
+        backend.view = troubled_fleet()
+        assert await answer.content.readuntil(b"\n\n") == b"event: change\ndata: 1\n\n"
+
+
+async def test_a_badge_says_how_a_service_is_and_is_of_one_size(client: ClientSession, backend: FakeBackend) -> None:
+    """What a page of another site may not read, it must not measure either."""
+    sizes = set()
+    for view, says in ((healthy_fleet(), "up"), (database_down(), "down")):
+        backend.view = view
+        async with client.get("/badge/postgres.svg") as answer:
+            text = await answer.text()
+            assert answer.headers["Content-Type"].startswith("image/svg+xml")
+            assert answer.headers["Cache-Control"] == "no-cache"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert f"<title>postgres: {says}</title>" in text
+        sizes.add(re.findall(r'^<svg [^>]*width="(\d+)"', text)[0])
+    assert len(sizes) == 1
+    async with client.get("/badge/nobody.svg") as answer:
+        assert answer.status == 404
+
+
+async def test_an_embedded_service_has_no_links_and_may_be_framed_by_whom_the_configuration_names(
+    backend: FakeBackend,
+) -> None:
+    backend.view = database_down()
+    server = Server(embed_in=("https://wiki.example.com",))
+    async with (
+        serve(backend, Address("127.0.0.1", 0), access=Access(server=lambda: server)) as address,
+        ClientSession(f"http://{address}") as client,
+    ):
+        page = await get(client, "/embed/postgres")
+        async with client.get("/embed/postgres") as answer:
+            policy = answer.headers["Content-Security-Policy"]
+        async with client.get("/badge/postgres.svg") as answer:
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert "postgres Down for 12 min 0 of 1 up" in page.words
+    assert {tag for tag, _ in page.elements}.isdisjoint({"a", "form", "script"})
+    assert policy.endswith("frame-ancestors 'self' https://wiki.example.com")

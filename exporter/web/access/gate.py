@@ -27,7 +27,7 @@ __all__ = ["HEALTH", "Gate", "Role", "Turned"]
 HEALTH = ("/-/healthy", "/-/ready", LEASE)
 """What platforms and other exporters ask: whether it lives. It tells nothing of what is watched."""
 
-_ACTS = ("/-/reload", "/probe")
+_ACTS = ("/-/reload", "/probe", "/probe/now")
 
 _OF_BROWSERS = ("Sec-Fetch-Site", hdrs.ORIGIN, hdrs.ACCEPT_LANGUAGE)
 

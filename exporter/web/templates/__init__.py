@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from exporter.web import format as wording
 from exporter.web.assets import assets_version
+from exporter.web.charts import line_label, line_paths
 
 __all__ = ["ENVIRONMENT", "fill", "warm"]
 
@@ -23,9 +24,13 @@ ENVIRONMENT.filters.update(
     age=wording.age,
     clock=wording.clock,
     iso=wording.iso,
+    line_label=line_label,
+    line_paths=line_paths,
     marked=wording.marked,
+    panel_address=wording.panel_address,
     reason_text=wording.reason_text,
     sentence=wording.sentence,
+    share=wording.share,
     span=wording.span,
     stage_text=wording.stage_text,
 )
@@ -39,5 +44,5 @@ def fill(name: str, /, **values: Any) -> str:
 
 def warm() -> None:
     """Compile every template, so that no reader waits for it and no file is read later."""
-    for name in ENVIRONMENT.list_templates(extensions=["html"]):
+    for name in ENVIRONMENT.list_templates(extensions=["html", "svg"]):
         ENVIRONMENT.get_template(name)
