@@ -27,7 +27,7 @@ MANY_GROUPS = 8
 """Version of the request from which on it asks for many groups: Kafka 3.0."""
 
 _TOGETHER = 25
-"""Groups of one request at most: with 50 commits each, reading the answer takes the event loop some 2 ms."""
+"""Groups of one request at most: with 50 commits each, the answer is just not so long that it is read in a thread."""
 
 _TOGETHER_BYTES = 32 * 1024
 """Bytes that an answer should have at most, where it is known what each group's part of it has."""
