@@ -14,6 +14,8 @@ from exporter.cli.options import (
     complete_kinds,
     complete_names,
     config_option_if_read,
+    is_duration,
+    is_name,
     no_such,
     probe_kinds,
     seconds,
@@ -21,6 +23,7 @@ from exporter.cli.options import (
 )
 from exporter.cli.progress import ProgressLine
 from exporter.cli.verbs import Verb
+from exporter.visible import visible
 
 if TYPE_CHECKING:
     from exporter.config.models import Config
@@ -43,7 +46,20 @@ _EXAMPLES = (
 )
 
 
-@click.command(cls=Verb, examples=_EXAMPLES)
+_PAUSE = "2s"
+
+
+class _Check(Verb):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read a bare `--watch` before a service or a URL as what it is meant to be: not every word is a pause."""
+        found = list(args)
+        for at in range(len(found) - 1):
+            if found[at] == "--watch" and not is_duration(found[at + 1]):
+                found[at] = f"--watch={_PAUSE}"
+        return super().parse_args(ctx, found)
+
+
+@click.command(cls=_Check, examples=_EXAMPLES)
 @click.argument("targets", nargs=-1, metavar="[SERVICE|URL]...", shell_complete=complete_names)
 @config_option_if_read
 @click.option(
@@ -60,8 +76,8 @@ _EXAMPLES = (
     help="Time for a target, rechecked or not.",
 )
 @click.option(
-    "--watch", is_flag=False, flag_value="2s", default=None, callback=seconds, metavar="[PAUSE]",
-    help="Repeat until Ctrl-C, every 2s or as given.",
+    "--watch", is_flag=False, flag_value=_PAUSE, default=None, callback=seconds, metavar="[PAUSE]",
+    help=f"Repeat until Ctrl-C, every {_PAUSE} or as given.",
 )  # fmt: skip
 def check(
     targets: tuple[str, ...], config_path: Path, kinds: tuple[str, ...], output: str, timeout: float, watch: float | None
@@ -79,6 +95,10 @@ def check(
     if urls and len(urls) < len(targets):
         raise click.UsageError("give names of the configuration or URLs, not both")
     if not urls:
+        if odd := next((target for target in targets if not is_name(target)), None):
+            raise click.UsageError(
+                f"{visible(odd)} is no name of a service, nor a URL, which has a scheme: http://HOST:PORT"
+            )
         there(config_path)
     with ProgressLine("reading the configuration …" if not urls else "starting …") as line:
         with in_haste():
@@ -86,7 +106,7 @@ def check(
 
             from exporter.engine.oneshot import check_fleet
 
-            config = _of_urls(urls) if urls else _of_file(config_path, targets, kinds)
+            config = _of_urls(urls, kinds) if urls else _of_file(config_path, targets, kinds)
         if watch is None:
             result = uvloop.run(check_fleet(config, (), timeout, line.probed))
     if watch is None:
@@ -103,12 +123,18 @@ def check(
 
 def _of_file(path: Path, names: Sequence[str], kinds: Sequence[str]) -> Config:
     from exporter.config.loader import load
-    from exporter.engine.oneshot import restricted
 
     config = load(path)
     known = config.everything
     if unknown := [name for name in names if name not in known]:
         raise no_such("service", unknown, known)
+    return _chosen(config, names, kinds)
+
+
+def _chosen(config: Config, names: Sequence[str], kinds: Sequence[str]) -> Config:
+    from exporter.engine.oneshot import restricted
+
+    known = config.everything
     chosen = restricted(config, names, kinds)
     if kinds and not chosen.everything:
         used = dict.fromkeys(kind for name in names or known for kind in known[name].probe_settings)
@@ -117,14 +143,15 @@ def _of_file(path: Path, names: Sequence[str], kinds: Sequence[str]) -> Config:
     return chosen
 
 
-def _of_urls(urls: Sequence[str]) -> Config:
+def _of_urls(urls: Sequence[str], kinds: Sequence[str]) -> Config:
     from exporter.scaffold.draft import Unusable
     from exporter.scaffold.unconfigured import config_of
 
     try:
-        return config_of(urls, os.environ)
+        config = config_of(urls, os.environ)
     except Unusable as error:
         raise click.UsageError(str(error)) from error
+    return _chosen(config, (), kinds)
 
 
 def _printer(output: str, *, many: bool = False) -> Callable[[CheckResult], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ import click
 
 from exporter.cli.progress import ProgressLine
 from exporter.cli.verbs import PROGRAM, Verb
+from exporter.visible import visible
 
 if TYPE_CHECKING:
     from exporter.scaffold.draft import Draft
@@ -210,12 +212,12 @@ def _tell(draft: Draft, output: Path) -> None:
     what = [several(len(draft.services), "service", "services")]
     if draft.dependencies:
         what.append(several(len(draft.dependencies), "dependency", "dependencies"))
-    click.echo(f"wrote {output}: {' and '.join(what)}")
+    click.echo(f"wrote {visible(str(output))}: {' and '.join(what)}")
     files = sorted(_secret_files(draft.as_dict()))
     for file in files:
         if not Path(file).exists():
             click.echo(f"put a password into {file} (mode 0600)")
-    option = "" if str(output) == "config/exporter.yml" else f" --config {output}"
+    option = "" if str(output) == "config/exporter.yml" else f" --config {visible(shlex.quote(str(output)))}"
     click.echo(f"next: {PROGRAM} check{option}")
 
 

@@ -111,7 +111,7 @@ def _told(service: str, url: str, login: tuple[str, Path] | None, ca_file: Path 
         if service not in names:
             raise no_such("service", [service], names)
         return Explanation.of_daemon(service, fleet)
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise click.ClickException(
             f"{url} answers in other words than this version knows: upgrade the older of both"
         ) from error

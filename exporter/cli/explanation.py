@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Explanation:
 
         Raises:
             KeyError: It has no service of that name.
-            TypeError, ValueError: It is another answer.
+            AttributeError, TypeError, ValueError: It is another answer.
         """
         services = {each["name"]: each for each in fleet["services"]}
         service = services[name]
@@ -104,19 +105,21 @@ class Explanation:
             for each, told in services.items()
             if told["diagnoses"]
         }
+        if not all(view.causes for told in views.values() for view in told):
+            raise ValueError("a diagnosis without a cause")
         own = views.get(name, ())
         return cls(
             service=name,
-            kind=service["kind"],
+            kind=_text(service["kind"]) or "service",
             verdict=Verdict(service["verdict"]),
             state=State(service["state"]),
             notes=tuple(_notes(service)),
-            incident=service["incident"],
+            incident=_text(service["incident"]),
             own=own,
             roots=_roots(name, own, views),
             verdicts={each: told["verdict"] for each, told in services.items()},
-            runbook=fleet.get("runbook") or _PAGE,
-            since=service["since"],
+            runbook=_text(fleet.get("runbook")) or _PAGE,
+            since=_moment(service["since"]),
         )
 
     @property
@@ -175,6 +178,20 @@ class Explanation:
     @property
     def _takes_down(self) -> list[str]:
         return sorted({name for view in self.own for name in view.takes_down})
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def _moment(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("not a moment")
+    return float(value)
 
 
 def _cause(cause: CauseView) -> str:

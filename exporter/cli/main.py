@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -16,6 +17,9 @@ __all__ = ["main"]
 
 BAD_USAGE = 3
 """`check` keeps 1 and 2 for degraded and down, so bad usage is 3 everywhere."""
+
+READER_GONE = 141
+"""As shells have it for a command that writes to a pipe that nobody reads any more: that of SIGPIPE."""
 
 _VERBS = {
     verb: f"exporter.cli.{verb}:{verb}"
@@ -43,7 +47,21 @@ def _version(context: click.Context, _option: click.Parameter, wanted: Any) -> N
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "color": _colour()}
 
 
-@click.group(cls=LazyGroup, verbs=_VERBS, context_settings=_CONTEXT)
+class _Group(LazyGroup):
+    """The verbs; what they print is out when they end."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; a reader who has seen enough, such as `head`, is no error, and click's 1 for it would say degraded."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+            raise click.exceptions.Exit(READER_GONE) from None
+        return code
+
+
+@click.group(cls=_Group, verbs=_VERBS, context_settings=_CONTEXT)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
 )
@@ -62,12 +80,16 @@ def cli() -> None:
     Each verb has examples: hafnium-exporter VERB --help.
 
     Exit codes: 0 ok; 3 bad usage, a configuration that cannot be used, or what cannot be reached; 130 Ctrl-C. `check` and
-    `explain` add 1 degraded, 2 down, 3 unknown; what compares (`--check`, `runbook check`) exits 1 where something differs.
+    `explain` add 1 degraded, 2 down, 3 unknown; what compares (`--check`, `runbook check`) exits 1 where something differs;
+    141 where nobody reads on, as behind `| head`.
     """
 
 
 def main() -> None:
-    """Run the command line; errors of usage and configuration are one clear message and exit code 3."""
+    """Run the command line; errors of usage and configuration are one clear message and exit code 3.
+
+    So is the exit code of a defect: Python's own, 1, says degraded, and scripts go on for that.
+    """
     try:
         code = cli.main(prog_name=PROGRAM, standalone_mode=False)
     except click.ClickException as error:
@@ -78,4 +100,18 @@ def main() -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         code = BAD_USAGE
+    except Exception as error:
+        _tell(error)
+        code = BAD_USAGE
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        click.echo(f"Error: what is printed cannot be written: {error.strerror}", err=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again when it ends
+        return
+    import traceback
+
+    traceback.print_exception(error)
+    click.echo("Error: this is a defect of hafnium-exporter; please report it with the lines above", err=True)

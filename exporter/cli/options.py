@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ __all__ = [
     "complete_names",
     "config_option",
     "config_option_if_read",
+    "is_duration",
+    "is_name",
     "no_such",
     "probe_kinds",
     "seconds",
@@ -28,6 +31,9 @@ __all__ = [
 DEFAULT_CONFIG = Path("config/exporter.yml")
 _VARIABLE = "HAFNIUM_EXPORTER_CONFIG"
 _MOST_NAMED = 30
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""As exporter.config.models.Name has it, which is long in coming."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +94,20 @@ def seconds(_context: click.Context, _option: click.Parameter, value: str | None
         raise click.BadParameter(str(error)) from error
 
 
+def is_duration(text: str) -> bool:
+    """Say whether a text is a duration."""
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_name(text: str) -> bool:
+    """Say whether a service or dependency can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def no_such(what: str, names: Iterable[str], known: Collection[str]) -> click.UsageError:
     """Say that there is nothing of these names, what was probably meant, and what there is."""
     from difflib import get_close_matches
@@ -116,7 +136,7 @@ def complete_names(context: click.Context, _parameter: click.Parameter, incomple
         CompletionItem(name, help=what)
         for section, what in (("services", "service"), ("dependencies", "dependency"))
         for name in (document[section] if isinstance(document.get(section), dict) else ())
-        if isinstance(name, str) and name.startswith(incomplete)
+        if isinstance(name, str) and is_name(name) and name.startswith(incomplete)
     ]
 
 
@@ -132,13 +152,16 @@ def complete_kinds(context: click.Context, _parameter: click.Parameter, incomple
 
 
 def _document(context: click.Context) -> dict[str, Any]:
-    """Read a configuration as plain YAML, empty where that fails: whoever presses Tab wants no errors."""
+    """Read a configuration as plain YAML, empty where that fails: whoever presses Tab wants no errors.
+
+    Every scalar is text, as in `config.document`: a service may be called `on`.
+    """
     import yaml
 
     path = context.params.get("config_path") or os.environ.get(_VARIABLE) or DEFAULT_CONFIG
     try:
         with Path(path).open("rb") as file:
-            found = yaml.load(file.read(1 << 22), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+            found = yaml.load(file.read(1 << 22), Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))  # noqa: S506 - both are safe
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

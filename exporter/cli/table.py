@@ -13,7 +13,7 @@ from exporter.engine.checked import CheckResult, ServiceResult
 from exporter.engine.rollup import State
 from exporter.web.format import span
 
-__all__ = ["print_result", "rendered"]
+__all__ = ["listed", "print_result", "summary"]
 
 _STYLES = {State.UP: "green", State.DEGRADED: "yellow", State.DOWN: "bold red", State.UNKNOWN: "magenta"}
 _NARROW = 72
@@ -29,15 +29,19 @@ def print_result(result: CheckResult) -> None:
     if not console.is_terminal or console.is_dumb_terminal:
         console.width = 100_000
     with console.capture() as captured:
-        console.print(rendered(result, console.width))
+        console.print(listed(result, console.width), summary(result), sep="\n")
     for line in captured.get().splitlines():
         console.file.write(line.rstrip() + "\n")
 
 
-def rendered(result: CheckResult, width: int) -> RenderableType:
-    """Return a result as it is shown on so many columns."""
-    last = Text(f"{result.summary} in {result.seconds:.1f} s", style=_STYLES[result.overall])
-    return Group(*(_list(result) if width < _NARROW else (_table(result),)), last)
+def listed(result: CheckResult, width: int) -> RenderableType:
+    """Return what is known of each, as it is shown on so many columns."""
+    return Group(*_list(result)) if width < _NARROW else _table(result)
+
+
+def summary(result: CheckResult) -> Text:
+    """Return how it is as a whole."""
+    return Text(f"{result.summary} in {result.seconds:.1f} s", style=_STYLES[result.overall])
 
 
 def _table(result: CheckResult) -> Table:

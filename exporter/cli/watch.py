@@ -7,11 +7,12 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
-from exporter.cli.table import print_result, rendered
+from exporter.cli.table import listed, print_result, summary
 from exporter.engine.checked import CheckResult
 
 __all__ = ["ENDED", "watch"]
@@ -51,7 +52,7 @@ async def watch(check: Check, pause: float, show: Show | None) -> int:
 
 
 class _Screen:
-    """A result as it fits into the terminal as it is now."""
+    """A result as it fits into the terminal as it is now: where lines are too few for all, how it is as a whole stays."""
 
     def __init__(self, result: CheckResult, pause: float) -> None:
         self._result = result
@@ -60,8 +61,20 @@ class _Screen:
             f"{clock}, again every {pause:g} s; Ctrl-C ends it", style="dim", no_wrap=True, overflow="ellipsis"
         )
 
-    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
-        yield Group(self._head, rendered(self._result, console.width))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._head
+        free = options.update(height=None)
+        lines = console.render_lines(listed(self._result, console.width), free, pad=False)
+        room = max(console.height - 2, 1)
+        if len(lines) > room:
+            more = Text(f"… {len(lines) - room + 1} more lines", style="dim", no_wrap=True, overflow="ellipsis")
+            lines = [*lines[: room - 1], *console.render_lines(more, free, pad=False)]
+        for line in lines:
+            yield from line
+            yield Segment.line()
+        last = summary(self._result)
+        last.no_wrap, last.overflow = True, "ellipsis"
+        yield last
 
 
 async def _results(check: Check, pause: float, stop: asyncio.Event) -> AsyncIterator[CheckResult]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
 from exporter.clients.kubernetes.incluster import InCluster
@@ -19,7 +21,8 @@ from exporter.net.resolver import Resolver
 from exporter.parsing import Address, parse_address
 from exporter.scaffold.draft import Draft, Entry, Unusable
 from exporter.scaffold.urls import name_of
-from exporter.verdict import Failure
+from exporter.verdict import Failure, Reason
+from exporter.visible import visible
 
 __all__ = ["read_cluster"]
 
@@ -61,7 +64,9 @@ async def read_cluster(kubeconfig: Path | None, context: str | None, namespace: 
         workloads = [each async for each in _workloads(api, place, selector)]
     except Failure as failure:
         where = str(kubeconfig) if kubeconfig is not None else "the cluster that this runs in"
-        raise Unusable(f"{where}, namespace {place}: {failure.detail or failure}") from None
+        told = failure.detail.removeprefix(f"{where}: ") or str(failure)
+        server = await _server(api) if failure.reason is not Reason.CREDENTIALS else ""
+        raise Unusable(f"{where}, namespace {visible(place)}: {server}{told}") from None
     finally:
         await api.close()
         await resolver.close()
@@ -76,6 +81,14 @@ async def read_cluster(kubeconfig: Path | None, context: str | None, namespace: 
             f"and no port is named {_PORT_NAMES[0]}; give the URLs of services instead"
         )
     return draft
+
+
+async def _server(api: Api) -> str:
+    """Return which API server did not do, for the begin of a message; empty where not even that can be told."""
+    try:
+        return f"{URL(await api.server()).origin()}: "  # whose user and password are nobody's to read
+    except (Failure, ValueError):
+        return ""
 
 
 async def _workloads(api: Api, namespace: str, selector: str | None) -> Any:

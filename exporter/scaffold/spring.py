@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from yarl import URL
 
 from exporter.auth.ways import Authenticator, AuthSettings
@@ -156,8 +157,12 @@ async def look(place: Place, entrance: Entrance, shared: SharedClients) -> tuple
 def _asker(place: Place, entrance: Entrance, shared: SharedClients) -> _Asker:
     try:
         return _Asker(place, entrance, shared)
+    except ValidationError as error:
+        told = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors(include_input=False))
+        raise Unusable(f"these credentials cannot be used: {told}") from None
     except OSError as error:
-        raise Unusable(f"{error.filename or 'a TLS file'}: {error.strerror or 'cannot be used'}") from error
+        file = error.filename or ", ".join(map(str, entrance.tls.values()))
+        raise Unusable(f"{file}: {error.strerror or 'cannot be used'}") from error
 
 
 async def _find(asker: _Asker, place: Place, address: Address) -> _Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from textwrap import wrap
@@ -18,6 +19,7 @@ from exporter.config.thresholds import Thresholds
 from exporter.parsing import format_duration
 from exporter.scaffold.draft import Draft
 from exporter.scaffold.urls import EXAMPLES
+from exporter.visible import visible
 
 __all__ = ["checked", "written"]
 
@@ -35,13 +37,14 @@ def written(draft: Draft, file: str, *, listen: str) -> str:
         listen: Where the exporter listens.
     """
     told: set[str] = set()
+    name, place = visible(shlex.quote(file)), visible(listen)
     value = draft.as_dict()
     lines = [
         *_comment(f"Written by `hafnium-exporter config init` from {draft.origin}. It is yours now: change what you like."),
         "#",
-        f"#   hafnium-exporter config validate --config {file}   # every error at once, with line and key",
-        f"#   hafnium-exporter check --config {file}             # ask everything now",
-        f"#   hafnium-exporter serve --config {file}             # the daemon; status page on {listen}",
+        f"#   hafnium-exporter config validate --config {name}   # every error at once, with line and key",
+        f"#   hafnium-exporter check --config {name}             # ask everything now",
+        f"#   hafnium-exporter serve --config {name}             # the daemon; status page on {place}",
         "#",
         *_comment(
             "Durations are 500ms, 15s, 1m30s, 24h. ${NAME} and ${NAME:-default} are environment variables. Secrets come "
@@ -52,7 +55,7 @@ def written(draft: Draft, file: str, *, listen: str) -> str:
         "",
         "server:",
         *_described(("server", "listen"), "  ", told),
-        f"  listen: {listen} # 0.0.0.0:9818 lets others in: read docs/security.md first",
+        f"  listen: {_scalar(listen)} # 0.0.0.0:9818 lets others in: read docs/security.md first",
         "",
         "defaults: # what every probe inherits; what a probe says itself wins",
         *_defaults(told),
@@ -107,7 +110,7 @@ def _section(name: str, members: Mapping[str, Any], draft: Draft, told: set[str]
     for member, settings in members.items():
         for remark in (draft.services.get(member) or draft.dependencies[member]).remarks:
             yield from _comment(remark, "  ")
-        yield f"  {member}:"
+        yield f"  {_scalar(member)}:"
         yield from _mapping(settings, (name, member), "    ", told)
 
 
@@ -131,7 +134,10 @@ def _described(where: Location, indent: str, told: set[str]) -> Iterator[str]:
 
 
 def _comment(text: str, indent: str = "") -> Iterator[str]:
-    for line in wrap(text, _WIDTH - len(indent) - 2, break_long_words=False, break_on_hyphens=False):
+    # an application or a cluster may have said it: no character of it may end the comment
+    for line in wrap(
+        visible(" ".join(text.split())), _WIDTH - len(indent) - 2, break_long_words=False, break_on_hyphens=False
+    ):
         yield f"{indent}# {line}"
 
 

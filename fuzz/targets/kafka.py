@@ -11,12 +11,13 @@ from aiokafka.protocol.fetch import FetchRequest
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.ages import Ages
 from exporter.clients.kafka.canary import Canary, Flight, _why_not
+from exporter.clients.kafka.commits import MANY_GROUPS, CommitsRequest, Wanted, fetch_commits
 from exporter.clients.kafka.connection import Broker, BrokerConnection
 from exporter.clients.kafka.errors import error_name, partition_error_of_code
 from exporter.clients.kafka.groups import describe_groups, list_groups
 from exporter.clients.kafka.layout import Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
-from exporter.clients.kafka.offsets import LogOffsets, Wanted, fetch_commits, fetch_offsets_since
+from exporter.clients.kafka.offsets import LogOffsets, fetch_offsets_since
 from exporter.clients.kafka.requests import MetadataRequest
 from exporter.clients.kafka.shares import fetch_shared
 from exporter.clients.kafka.versions import SPOKEN
@@ -55,7 +56,8 @@ async def _since(broker: Broker) -> object:
 
 
 async def _commits(broker: Broker) -> object:
-    return await fetch_commits(broker, "billing", Wanted.of(_TOPICS))
+    many = await broker.offers(CommitsRequest.API_KEY, MANY_GROUPS)
+    return await fetch_commits(broker, _GROUPS if many else _GROUPS[:1], Wanted.of(_TOPICS))
 
 
 async def _minimums(broker: Broker) -> object:
@@ -226,7 +228,8 @@ TARGETS = (
         tuple(
             _MODULE + name
             for name in (
-                "ages", "errors", "groups", "layout", "minimums", "offsets", "requests", "shares", "versions", "canary",
+                "ages", "commits", "errors", "groups", "layout", "minimums", "offsets", "requests", "shares", "versions",
+                "canary",
             )
         ),
         also=("aiokafka.protocol",),

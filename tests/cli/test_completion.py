@@ -24,9 +24,20 @@ TYPED = [
     ("hafnium-exporter check ca", {"case", "casting"}),
     ("hafnium-exporter check --config other.yml ", {"other"}),
     ("hafnium-exporter check case --probe ", {"actuator", "postgres", "tls"}),
+    ("hafnium-exporter check --config odd.yml o", {"on"}),
+    ("hafnium-exporter check --config odd.yml 1", {"123"}),
+    ("hafnium-exporter check --config odd.yml x", {"xyz"}),
     ("hafnium-exporter explain po", {"postgres"}),
     ("hafnium-exporter completion ", {"bash", "zsh", "fish"}),
 ]
+ODD = """
+services:
+  on: &any {instances: ['a:1'], probes: {actuator: {}}}
+  123: *any
+  'x$(touch owned)': *any
+  "x\\e[31m": *any
+  xyz: *any
+"""
 WITHOUT_A_CONFIGURATION = [("hafnium-exporter check --config broken.yml --probe re", {"redis"})]
 
 
@@ -36,6 +47,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "exporter.yml").write_text(CONFIG)
     (tmp_path / "other.yml").write_text("services: {other: {instances: ['a:1'], probes: {actuator: {}}}}")
+    (tmp_path / "odd.yml").write_text(ODD)
     (tmp_path / "broken.yml").write_text("services: {")
     command = tmp_path / "bin" / "hafnium-exporter"
     command.parent.mkdir()

@@ -78,6 +78,14 @@ def test_the_live_screen_follows_its_size_and_leaves_the_last_result_behind(fold
     assert "Traceback" not in terminal.text
 
 
+def test_a_live_screen_of_few_lines_says_what_it_leaves_out_and_how_it_is_as_a_whole(folder: Path) -> None:
+    with Terminal([*CHECK, "--watch=100ms"], folder, size=(30, 5)) as terminal:
+        terminal.until("look at gone")
+        terminal.until("more lines")
+        terminal.enter("\x03")
+        assert terminal.end() == 130
+
+
 def test_without_a_terminal_each_round_follows_the_last(folder: Path) -> None:
     with subprocess.Popen(
         [*CHECK, "--watch=50ms", "--output", "json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

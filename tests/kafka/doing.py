@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.fixtures.kafkas import KafkaCluster
 from tests.waiting import eventually
 
-__all__ = ["commit", "create", "member", "program", "write"]
+__all__ = ["commit", "commit_many", "create", "member", "program", "write"]
 
 
 async def create(admin: AIOKafkaAdminClient, topic: str, replicas: Mapping[int, list[int]]) -> None:
@@ -45,6 +45,13 @@ async def commit(kafkas: KafkaCluster, group: str, topic: str, offsets: Mapping[
         await client.commit(partitions)
     finally:
         await client.stop()
+
+
+async def commit_many(kafkas: KafkaCluster, topic: str, offsets: Mapping[str, Mapping[int, int]]) -> None:
+    """Commit for many groups, by their name."""
+    for at in range(0, len(offsets), 10):
+        some = list(offsets.items())[at : at + 10]
+        await asyncio.gather(*(commit(kafkas, group, topic, each) for group, each in some))
 
 
 @asynccontextmanager

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from exporter.clients.kafka import cluster as cluster_module
+from exporter.clients.kafka import groups
+from exporter.clients.kafka.commits import Wanted, fetch_commits
+from exporter.clients.kafka.connection import Broker
 from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
 from tests.clients.kafka.asking import once, probe_of, values
 from tests.fixtures.kafkas import KafkaCluster
-from tests.kafka.doing import commit, create, member, write
+from tests.kafka.doing import commit, commit_many, create, member, write
 
 TIMEOUT = 20.0
 
@@ -47,6 +53,38 @@ async def test_lag_is_what_kafka_consumer_groups_says(
     assert len([at for at in told if at[1] == name]) == 10
     assert verdict_of(outcome, f"{name}-2") == "ahead"
     assert values(outcome, kafka.COMMITTED)[f"{name}-3", name] == 1
+
+
+async def test_the_lags_of_many_groups_are_what_kafka_consumer_groups_says(
+    kafkas: KafkaCluster,
+    shared: SharedClients,
+    admin: AIOKafkaAdminClient,
+    producer: AIOKafkaProducer,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked for many at a time, by partition or whatever they have: each is somewhere else, some in one partition only."""
+    await create(admin, name, {0: [1, 2], 1: [2, 1], 2: [2, 1]})
+    await write(producer, name, {0: 40, 1: 40, 2: 40})
+    offsets = {f"{name}-{group}": {at: group + at for at in range(group % 3, 3)} for group in range(30)}
+    await commit_many(kafkas, name, offsets)
+    told = await asyncio.to_thread(kafkas.lags)
+    told = {at: lag for at, lag in told.items() if at[1] == name}
+    asked: list[int] = []
+
+    async def noted(broker: Broker, names: Sequence[str], wanted: Wanted) -> Any:
+        asked.append(len(names))
+        return await fetch_commits(broker, names, wanted)
+
+    monkeypatch.setattr(cluster_module, "fetch_commits", noted)
+    by_partition = await once(shared, kafkas.first.port, timeout=TIMEOUT, topics={"include": [name]})
+    monkeypatch.setattr(groups, "MAX_ASKED", 0)
+    whatever = await once(shared, kafkas.first.port, timeout=TIMEOUT, topics={"include": [name]})
+    for outcome in (by_partition, whatever):
+        assert dict(outcome.parts) == {"groups": None, "offsets": None}
+        assert values(outcome, kafka.LAG) == told
+    assert len(told) == 60
+    assert max(asked) == 25
 
 
 async def test_a_member_that_never_commits_is_seen(

@@ -14,7 +14,7 @@ from exporter.probing.runner import Outcome
 from exporter.verdict import Reason, Stage, Verdict
 from tests.clients.kafka.asking import once, part, values
 from tests.fixtures.kafkas import PASSWORD, USER, KafkaCluster
-from tests.kafka.doing import commit, create, write
+from tests.kafka.doing import commit, commit_many, create, write
 
 LOGIN = {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "user": USER, "password": PASSWORD}
 
@@ -60,6 +60,31 @@ async def test_each_right_that_is_missing_is_told(
     everything = await look()
     assert dict(everything.parts) == {"groups": None, "offsets": None}
     assert values(everything, kafka.LAG)[f"{name}-hidden", name, "0"] == 7
+
+
+async def test_a_right_that_is_missing_for_some_of_many_groups_costs_those_alone(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """They are asked for beside the others, and told by name."""
+    await create(admin, name, {0: [1]})
+    await write(producer, name, {0: 50})
+    names = [f"{name}-{number}" for number in range(30)]
+    await commit_many(kafkas, name, {group: {0: number} for number, group in enumerate(names)})
+    hidden = {names[3], names[28]}
+    rights = ("--operation", "Describe", "--topic", name, *(word for each in names for word in ("--group", each)))
+    await asyncio.to_thread(kafkas.allow, *rights)
+    for group in hidden:
+        await asyncio.to_thread(kafkas.deny, "--operation", "Describe", "--group", group)
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--cluster")
+    only = {"include": [f"{name}-.*"]}
+    outcome = await once(shared, kafkas.first.sasl_port, timeout=20.0, security=LOGIN, groups=only)
+    assert part(outcome, "groups") == (Stage.CHECK, Reason.AUTH)
+    assert "(and 3 more)" in str(outcome.parts["groups"])  # two cannot be described, and two not be asked for commits
+    assert values(outcome, kafka.LAG) == {
+        (group, name, "0"): 50.0 - number for number, group in enumerate(names) if group not in hidden
+    }
+    for group in hidden:
+        await asyncio.to_thread(kafkas.take_back, "--group", group)
 
 
 async def test_a_wrong_password_is_told(kafkas: KafkaCluster, shared: SharedClients) -> None:

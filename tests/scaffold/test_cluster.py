@@ -100,8 +100,17 @@ async def test_nothing_that_shows_an_actuator_says_what_was_looked_for(tmp_path:
         await read(tmp_path, [workload("nginx", {})])
 
 
+async def test_a_user_in_the_address_of_a_cluster_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    file = kubeconfig(tmp_path, free_port())
+    file.write_text(file.read_text().replace("http://", "http://admin:hunter2@"))
+    with pytest.raises(Unusable, match="a user in its URL, which belongs under users") as raised:
+        await read_cluster(file, None, None, None)
+    assert "hunter2" not in str(raised.value)
+
+
 async def test_a_cluster_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match=r"kubeconfig, namespace hafnium: "):
-        await read_cluster(kubeconfig(tmp_path, free_port()), None, None, None)
+    port = free_port()
+    with pytest.raises(Unusable, match=rf"kubeconfig, namespace hafnium: http://127.0.0.1:{port}: Connection refused"):
+        await read_cluster(kubeconfig(tmp_path, port), None, None, None)
     with pytest.raises(Unusable, match="nowhere"):
         await read_cluster(kubeconfig(tmp_path, free_port()), "nowhere", None, None)

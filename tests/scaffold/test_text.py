@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from exporter.config.document import parse_document
+from exporter.config.errors import ConfigError
 from exporter.scaffold.draft import Draft, Entry
 from exporter.scaffold.text import checked, written
 
@@ -51,6 +52,32 @@ def test_each_setting_is_explained_where_it_comes_first() -> None:
     assert {"instances", "probes", "groups", "user", "password_file", "depends_on", "interval"} <= known
     assert "  # A remark." in lines
     assert max(map(len, lines)) <= 110
+
+
+@pytest.mark.parametrize("name", ["on", "null", "123", "010", "2026-01-01", "true", "y"])
+def test_a_name_is_text_for_whoever_reads_the_file(name: str) -> None:
+    made = Draft("somewhere")
+    made.add(name, Entry({"instances": ["a:1"], "probes": {"actuator": {}}}))
+    assert list(yaml.safe_load(text_of(made))["services"]) == [name]
+    assert list(checked(text_of(made), "x.yml").services) == [name]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\u2029"])
+def test_what_others_say_ends_no_comment(end: str) -> None:
+    foreign = f"x{end}services: {{}}{end}\x1b[2J"
+    made = Draft(foreign, remarks=[foreign])
+    made.add("case", Entry({"instances": ["a:1"], "probes": {"actuator": {}}}, [foreign]))
+    text = written(made, f"a{end}services: {{}}.yml", listen="127.0.0.1:9818")
+    assert list(checked(text, "x.yml").services) == ["case"]
+    assert text.replace("\n", "").isprintable()
+
+
+def test_where_it_listens_is_one_value() -> None:
+    made = Draft("somewhere")
+    made.add("case", Entry({"instances": ["a:1"], "probes": {"actuator": {}}}))
+    text = written(made, "x.yml", listen="127.0.0.1:1\nlogging: {level: debug}")
+    with pytest.raises(ConfigError, match=r"server\.listen: expected host:port"):
+        checked(text, "x.yml")
 
 
 def test_what_nothing_probes_is_told_with_what_to_type() -> None:

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any, Self
 
 from exporter.clients.kafka.canary import Canary, Flight
+from exporter.clients.kafka.commits import MANY_GROUPS, CommitsRequest, Wanted, fetch_commits
 from exporter.clients.kafka.connection import Access, Broker
 from exporter.clients.kafka.errors import (
     PartitionErrorReason,
@@ -24,7 +25,7 @@ from exporter.clients.kafka.errors import (
 from exporter.clients.kafka.groups import MAX_GROUPS, SHARE, Group, Quota, describe_groups, list_groups
 from exporter.clients.kafka.layout import Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
-from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, Wanted, fetch_commits, fetch_offsets_since
+from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, fetch_offsets_since
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import MetadataRequest
 from exporter.clients.kafka.shares import fetch_shared
@@ -401,6 +402,7 @@ class _GroupsOfBroker:
             names = self._admitted(await self._listed(broker, selection), quota)
             for kind in sorted({self.groups[name].kind for name in names}):
                 await self._describe(broker, kind, [name for name in names if self.groups[name].kind == kind], wanted)
+            many = await broker.offers(CommitsRequest.API_KEY, MANY_GROUPS)
         except Failure as failure:
             self._note(failure, broker)
             return
@@ -408,13 +410,11 @@ class _GroupsOfBroker:
             shared = [name for name in names if self.groups[name].kind == SHARE]
             names = [name for name in names if self.groups[name].kind != SHARE]
             asked = wanted if quota.affords(wanted.count * len(names)) else wanted.any()
+            together = asked.together if many else 1
             asking = iter(
                 [
-                    *(partial(self._ask_commits, broker, name, asked, quota) for name in names),
-                    *(
-                        partial(self._ask_shared, broker, shared[start : start + _DESCRIBED], wanted, quota)
-                        for start in range(0, len(shared), _DESCRIBED)
-                    ),
+                    *(partial(self._ask_commits, broker, some, asked, quota) for some in _slices(names, together)),
+                    *(partial(self._ask_shared, broker, some, wanted, quota) for some in _slices(shared, _DESCRIBED)),
                 ]
             )
             failed: list[Exception] = []
@@ -423,8 +423,8 @@ class _GroupsOfBroker:
                 raise failed[0]
 
     async def _describe(self, broker: Broker, kind: str, names: Sequence[str], wanted: Wanted) -> None:
-        for start in range(0, len(names), _DESCRIBED):
-            described, failures = await describe_groups(broker, kind, names[start : start + _DESCRIBED], wanted.numbers)
+        for some in _slices(names, _DESCRIBED):
+            described, failures = await describe_groups(broker, kind, some, wanted.numbers)
             self.failures += failures
             for name, said in described.items():
                 group = self.groups[name]
@@ -449,14 +449,27 @@ class _GroupsOfBroker:
         self.groups = {name: Group(names[name], coordinator=self.node) for name in admitted}
         return admitted
 
-    async def _ask_commits(self, broker: Broker, name: str, wanted: Wanted, quota: Quota) -> None:
+    async def _ask_commits(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
+        """Ask for the commits of groups in one request, and of each half of them where the answer would be too large."""
         try:
-            committed = await fetch_commits(broker, name, wanted)
-            quota.take_commits(sum(map(len, committed.offsets.values())), name)
+            found, failures = await fetch_commits(broker, names, wanted)
         except Failure as failure:
-            self._note(failure, broker)
+            if failure.reason is Reason.TOO_LARGE and len(names) > 1:
+                for half in _slices(names, (len(names) + 1) // 2):
+                    await self._ask_commits(broker, half, wanted, quota)
+            else:
+                self._note(failure, broker)
             return
-        self._take_commits(name, committed.offsets, committed.partition_errors)
+        self.failures += failures
+        for name, committed in found.items():
+            try:
+                quota.take_commits(sum(map(len, committed.offsets.values())), name)
+            except Failure as failure:
+                self.failures.append(failure)
+            else:
+                self._take_commits(name, committed.offsets, committed.partition_errors)
+            if committed.partition_errors:
+                await asyncio.sleep(0)  # each may have thousands
 
     async def _ask_shared(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
         """Ask where share groups are, which have no commits."""
@@ -487,6 +500,10 @@ class _GroupsOfBroker:
         if not broker.is_connected():
             raise failure
         self.failures.append(failure)
+
+
+def _slices(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 async def _ask_one_by_one(asking: Iterator[Callable[[], Awaitable[None]]], failed: list[Exception]) -> None:

@@ -70,7 +70,10 @@ class Access:
 
 
 class BrokerConnection(asyncio.Protocol):
-    """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good."""
+    """An open connection. Once anything goes wrong on it, or a waiting request is cancelled, it is closed for good.
+
+    An answer that is too large fails its own request alone: it is passed over, and what else was asked is answered.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -78,6 +81,7 @@ class BrokerConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._failure: Failure | None = None
         self._buffer = bytearray()
+        self._passed_over = 0
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._correlation = 0
         self._versions = BEFORE_AGREEING
@@ -143,6 +147,11 @@ class BrokerConnection(asyncio.Protocol):
         self.close(failure)
         raise failure
 
+    def offers(self, key: int, version: int) -> bool:
+        """Say whether the broker takes a request in this version, by the request's key."""
+        lowest, highest = self._versions.get(key, (0, -1))
+        return lowest <= version <= highest
+
     def close(self, failure: Failure | None = None) -> None:
         """Close at once; what is waiting fails. Closing again does nothing."""
         if self._failure is not None:
@@ -151,10 +160,7 @@ class BrokerConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
-            waiting = self._waiting.popleft()
-            if not waiting.done():
-                waiting.set_exception(_again(self._failure))
-                waiting.exception()  # seen: its task may be cancelled before it looks
+            _fail(self._waiting.popleft(), self._failure)
         self._buffer.clear()
 
     # What the transport calls.
@@ -167,22 +173,32 @@ class BrokerConnection(asyncio.Protocol):
         """Cut frames out of the stream and hand them to the requests in the order they were sent."""
         if self._failure is not None:
             return
-        self._buffer += data
+        passed_over = min(self._passed_over, len(data))
+        self._passed_over -= passed_over
+        self._buffer += memoryview(data)[passed_over:]
         while len(self._buffer) >= 4:
             size = int.from_bytes(self._buffer[:4], "big", signed=True)
-            if not 0 < size <= MAX_ANSWER_BYTES:
-                self.close(self._unbelievable(size))
+            if not 0 < size <= _ANY_ANSWER_BYTES:
+                self.close(Failure(self._stage, Reason.PROTOCOL, "what answers does not speak Kafka's protocol"))
                 return
-            if len(self._buffer) < 4 + size:
+            if len(self._buffer) < 4 + size <= 4 + MAX_ANSWER_BYTES:
                 return
-            frame = bytes(self._buffer[4 : 4 + size])
-            del self._buffer[: 4 + size]
             if not self._waiting:
                 self.close(Failure(self._stage, Reason.PROTOCOL, "an answer that nobody asked for"))
                 return
-            waiting = self._waiting.popleft()
+            self._hand_over(size)
+
+    def _hand_over(self, size: int) -> None:
+        """Give the answer at the head of the buffer to who waits for it; fail who waits for one that is too large."""
+        waiting = self._waiting.popleft()
+        if size <= MAX_ANSWER_BYTES:
             if not waiting.done():
-                waiting.set_result(frame)
+                waiting.set_result(bytes(self._buffer[4 : 4 + size]))
+        else:
+            self._passed_over = max(0, 4 + size - len(self._buffer))
+            detail = f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read"
+            _fail(waiting, Failure(self._stage, Reason.TOO_LARGE, detail))
+        del self._buffer[: 4 + size]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is waiting."""
@@ -222,11 +238,6 @@ class BrokerConnection(asyncio.Protocol):
         except asyncio.CancelledError:
             self.close()  # its answer may still come, for nobody
             raise
-
-    def _unbelievable(self, size: int) -> Failure:
-        if MAX_ANSWER_BYTES < size <= _ANY_ANSWER_BYTES:
-            return Failure(self._stage, Reason.TOO_LARGE, f"an answer of {size} bytes, at most {MAX_ANSWER_BYTES} are read")
-        return Failure(self._stage, Reason.PROTOCOL, "what answers does not speak Kafka's protocol")
 
 
 class Broker:
@@ -273,6 +284,15 @@ class Broker:
         self._answered()
         return answer
 
+    async def offers(self, key: int, version: int) -> bool:
+        """Say whether it takes a request in this version, by the request's key.
+
+        Raises:
+            Failure: As opening a connection has it.
+        """
+        connection = await self._connect(self._phases)
+        return connection.offers(key, version)
+
     async def within(
         self, end: float, work: Callable[[], Awaitable[T]], latest: float = 0.0, quiet: float = 0.0
     ) -> T | Failure:
@@ -316,6 +336,12 @@ class Broker:
 
 def _do_nothing() -> None:
     """Stand in where nobody waits."""
+
+
+def _fail(waiting: asyncio.Future[bytes], failure: Failure) -> None:
+    if not waiting.done():
+        waiting.set_exception(_again(failure))
+        waiting.exception()  # seen: its task may be cancelled before it looks
 
 
 def _again(failure: Failure) -> Failure:

@@ -1,28 +1,21 @@
-"""Offsets of partitions: those that groups have committed (OffsetFetch), and the ends of the log (ListOffsets).
-
-OffsetFetch is written and read by hand. Groups times partitions is the one product in an attempt: the partitions are the
-same for every group, so they are encoded once, and the answer is read some ten times faster than from a schema.
-"""
+"""Offsets of the log (ListOffsets): where partitions begin and end, and what was written when."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from io import BytesIO
+from dataclasses import dataclass, field
 from itertools import islice
-from struct import Struct, pack
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.offset import OffsetRequest
-from aiokafka.protocol.types import String
 
 from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.errors import PartitionErrorReason, error_name, failure_of_code, partition_error_of_code
+from exporter.clients.kafka.errors import PartitionErrorReason, error_name, partition_error_of_code
 from exporter.clients.kafka.layout import Layout, Partition
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["CommitsRequest", "Committed", "LogOffsets", "OffsetsByTopic", "Wanted", "fetch_commits", "fetch_offsets_since"]
+__all__ = ["LogOffsets", "OffsetsByTopic", "fetch_offsets_since"]
 
 OffsetsByTopic = dict[str, dict[int, int]]
 """Offsets by topic and number of the partition: lag is reckoned topic by topic."""
@@ -38,161 +31,6 @@ _LISTED = 1000
 
 _CONSUMER = -1
 _READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
-
-_SHORT = Struct(">h")
-_INT = Struct(">i")
-_HEADER = Struct(">hhi")  # which request, its version, its number
-_ENTRY = Struct(">iqh")  # partition, offset, length of the metadata
-
-
-# What groups have committed.
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Partitions to ask the commits of.
-
-    Attributes:
-        numbers: Which, by topic; what an answer says of others is left out.
-        count: How many.
-        encoded: The same, as a request has them.
-        oldest: Version of the request that it needs at least.
-    """
-
-    numbers: Mapping[str, frozenset[int]]
-    count: int
-    encoded: bytes
-    oldest: int = 1
-
-    @classmethod
-    def of(cls, topics: Mapping[str, Sequence[int]]) -> Self:
-        """Encode once what is asked of every group."""
-        parts = [_INT.pack(len(topics))]
-        for topic, numbers in topics.items():
-            parts += [String().encode(topic), pack(f">{len(numbers) + 1}i", len(numbers), *numbers)]
-        by_topic = {topic: frozenset(numbers) for topic, numbers in topics.items()}
-        return cls(by_topic, sum(map(len, by_topic.values())), b"".join(parts))
-
-    def any(self) -> Self:
-        """Ask for whatever a group has committed. For many groups it is far shorter; not every broker can answer it."""
-        return replace(self, encoded=_INT.pack(-1), oldest=2)
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """An answer.
-
-    Attributes:
-        error_code: For the whole group; zero for none.
-        offsets: Committed offsets; partitions without a commit are left out.
-        partition_errors: Error codes by partition.
-    """
-
-    error_code: int
-    offsets: OffsetsByTopic
-    partition_errors: Mapping[Partition, int]
-
-
-class CommitsRequest:
-    """Asks for a group's commits; to `BrokerConnection.ask` the same as aiokafka's requests. Versions 1 to 3."""
-
-    API_KEY = 9
-
-    def __init__(self, group: str, wanted: Wanted) -> None:
-        self.group = group
-        self.wanted = wanted
-
-    def prepare(self, versions: Mapping[int, tuple[int, int]]) -> _Prepared:
-        """Take the newest version of those given."""
-        if versions[self.API_KEY][1] < self.wanted.oldest:
-            detail = f"{self.wanted.count} partitions in too many groups, and the broker does not serve all of a group's"
-            raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{detail}: narrow groups or topics")
-        return _Prepared(self.group, self.wanted, versions[self.API_KEY][1])
-
-
-class _Header(NamedTuple):
-    """The header of a request, or of its answer, which has its number alone. From a schema it takes as long as the rest."""
-
-    correlation_id: int
-    version: int = 0
-    client_id: str = ""
-
-    def encode(self) -> bytes:
-        return _HEADER.pack(CommitsRequest.API_KEY, self.version, self.correlation_id) + bytes(
-            String().encode(self.client_id)
-        )
-
-
-class _Prepared:
-    API_KEY = CommitsRequest.API_KEY
-
-    def __init__(self, group: str, wanted: Wanted, version: int) -> None:
-        self.API_VERSION = version
-        self.RESPONSE_TYPE = self
-        self._group = group
-        self._wanted = wanted
-
-    def build_request_header(self, correlation_id: int, client_id: str) -> _Header:
-        return _Header(correlation_id, self.API_VERSION, client_id)
-
-    def encode(self) -> bytes:
-        return bytes(String().encode(self._group)) + self._wanted.encoded
-
-    def parse_response_header(self, stream: BytesIO) -> _Header:
-        return _Header(*_INT.unpack(stream.read(4)))
-
-    def decode(self, stream: BytesIO) -> Committed:
-        """Read the answer; raises `struct.error` or `ValueError` where it is not one."""
-        data = stream.read()
-        at = 4 if self.API_VERSION >= 3 else 0  # a throttle time comes first
-        offsets: OffsetsByTopic = {}
-        errors: dict[Partition, int] = {}
-        entry_at, short_at = _ENTRY.unpack_from, _SHORT.unpack_from
-        (topics,) = _INT.unpack_from(data, at)
-        at += 4
-        for _ in range(topics):
-            (length,) = short_at(data, at)
-            topic = data[at + 2 : at + 2 + _size(length)].decode()
-            at += 2 + length
-            (partitions,) = _INT.unpack_from(data, at)
-            at += 4
-            wanted = self._wanted.numbers.get(topic, frozenset())
-            found: dict[int, int] = {}
-            for _ in range(partitions):
-                number, offset, length = entry_at(data, at)
-                at += 14 + (length if length > 0 else 0)
-                (error,) = short_at(data, at)
-                at += 2
-                if (offset >= 0 or error) and number in wanted:
-                    if error:
-                        errors[Partition(topic, number)] = error
-                    else:
-                        found[number] = offset
-            if found:
-                offsets.setdefault(topic, {}).update(found)
-        error = short_at(data, at)[0] if self.API_VERSION >= 2 else 0
-        return Committed(error, offsets, errors)
-
-
-def _size(length: int) -> int:
-    if length < 0:
-        raise ValueError("a topic without a name")
-    return length
-
-
-async def fetch_commits(broker: Broker, group: str, wanted: Wanted) -> Committed:
-    """Return what a group has committed.
-
-    Raises:
-        Failure: The broker cannot be asked, or has an error for the group.
-    """
-    answer: Committed = await broker.ask(CommitsRequest(group, wanted))
-    if answer.error_code:
-        raise failure_of_code(answer.error_code, f"commits of group {group}")
-    return answer
-
-
-# The ends of the log.
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, ClassVar
 
-from aiokafka.protocol import admin, metadata
+from aiokafka.protocol import admin, commit, metadata
 from aiokafka.protocol.api import RequestStruct, Response
 from aiokafka.protocol.types import (
     Array,
@@ -30,6 +30,7 @@ __all__ = [
     "ConsumerGroupDescribeRequest",
     "ListGroupsRequest",
     "MetadataRequest",
+    "OffsetFetchRequest",
     "ShareGroupDescribeRequest",
     "ShareGroupOffsetsRequest",
 ]
@@ -394,6 +395,97 @@ class ShareGroupDescribeRequest(_DescribeRequest):
 
     API_KEY = 77
     STRUCTS = (_ShareGroupDescribeRequest_v1,)
+
+
+# What groups have committed.
+
+
+_OffsetFetchResponse_v8 = _struct(
+    "OffsetFetchResponse_v8",
+    Response,
+    API_KEY=9,
+    API_VERSION=8,
+    SCHEMA=Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "groups",
+            CompactArray(
+                ("group", CompactString("utf-8")),
+                (
+                    "topics",
+                    CompactArray(
+                        ("topic", CompactString("utf-8")),
+                        (
+                            "partitions",
+                            CompactArray(
+                                ("partition", Int32),
+                                ("offset", Int64),
+                                ("leader_epoch", Int32),
+                                ("metadata", CompactString("utf-8")),
+                                ("error_code", Int16),
+                                ("tags", TaggedFields),
+                            ),
+                        ),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("error_code", Int16),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    ),
+)
+
+
+_OffsetFetchRequest_v8 = _struct(
+    "OffsetFetchRequest_v8",
+    RequestStruct,
+    FLEXIBLE_VERSION=True,
+    API_KEY=9,
+    API_VERSION=8,
+    RESPONSE_TYPE=_OffsetFetchResponse_v8,
+    SCHEMA=Schema(
+        (
+            "groups",
+            CompactArray(
+                ("group", CompactString("utf-8")),
+                (
+                    "topics",
+                    CompactArray(
+                        ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("require_stable", Boolean),
+        ("tags", TaggedFields),
+    ),
+)
+
+
+class OffsetFetchRequest(_Request):
+    """Asks for a group's commits, and from version 8 on for those of many groups.
+
+    `commits.py` writes and reads it by hand, and its tests hold that against these structs.
+    """
+
+    API_KEY = 9
+    STRUCTS = (
+        commit.OffsetFetchRequest_v1, commit.OffsetFetchRequest_v2, commit.OffsetFetchRequest_v3, _OffsetFetchRequest_v8
+    )  # fmt: skip
+
+    def __init__(self, groups: Sequence[str], topics: Sequence[tuple[str, Sequence[int]]] | None) -> None:
+        self._groups = groups
+        self._topics = topics
+
+    def values(self, version: int) -> tuple[Any, ...]:
+        """Ask the same of each group; null is all topics."""
+        if version < 8:
+            return self._groups[0], self._topics
+        topics: Any = [(*topic, {}) for topic in self._topics] if self._topics is not None else None
+        return [(group, topics, {}) for group in self._groups], False, {}
 
 
 # Share groups' offsets.

@@ -16,7 +16,6 @@ from aiokafka.protocol.admin import (
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -25,6 +24,7 @@ from exporter.clients.kafka.requests import (
     ConsumerGroupDescribeRequest,
     ListGroupsRequest,
     MetadataRequest,
+    OffsetFetchRequest,
     ShareGroupDescribeRequest,
     ShareGroupOffsetsRequest,
 )
@@ -42,7 +42,7 @@ SPOKEN: dict[int, tuple[type[Any], tuple[int, ...]]] = {
         (FetchRequest, (4,)),  # likewise
         (OffsetRequest, (1, 2, 3)),
         (MetadataRequest, (1, 2, 3, 4, 5, 8, 10)),
-        (OffsetFetchRequest, (1, 2, 3)),
+        (OffsetFetchRequest, (1, 2, 3, 8)),  # version 8 asks for many groups
         (DescribeGroupsRequest, (0, 1, 2)),  # aiokafka 0.14 reads answers of version 3 as those of version 2
         (ListGroupsRequest, (0, 1, 5)),
         (SaslHandShakeRequest, (1,)),

@@ -132,6 +132,8 @@ class Kubeconfig:
         said = await self._ask()
         if "error" in said:
             raise credentials_failure(f"{self._file}: {said['error']}")
+        if "@" in said["server"].partition("://")[2].partition("/")[0]:
+            raise credentials_failure(f"{self._file}: its server has a user in its URL, which belongs under users")
         try:
             context = await asyncio.to_thread(_context_of, said)
         except (OSError, ValueError) as error:

@@ -21,7 +21,6 @@ from aiokafka.protocol.admin import (
     SaslAuthenticateRequest,
     SaslHandShakeRequest,
 )
-from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -31,6 +30,7 @@ from exporter.clients.kafka.requests import (
     ConsumerGroupDescribeRequest,
     ListGroupsRequest,
     MetadataRequest,
+    OffsetFetchRequest,
     ShareGroupDescribeRequest,
     ShareGroupOffsetsRequest,
 )
@@ -121,6 +121,8 @@ class FakeGroup:
     type: str = "Classic"
     describe_error: int = 0
     fetch_error: int = 0
+    metadata: str = ""
+    """What it says beside each commit."""
     faults: dict[tuple[str, int], int] = field(default_factory=dict)
     assigned: dict[str, list[int]] = field(default_factory=dict)
     assignment: bytes | None = None
@@ -193,6 +195,8 @@ class FakeCluster:
     on_peer: Callable[[Any], None] | None = None
     """Is told the client's certificate of each connection."""
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
+    together: list[int] = field(default_factory=list)
+    """Of how many groups each request asked for the commits that could ask for many."""
     served: dict[int, Served] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -257,7 +261,7 @@ class FakeCluster:
             API.DESCRIBE_SHARE: lambda: {"groups": [self._of_new_protocol(name, 1) for name in request.groups]},
             API.SHARED: lambda: {"groups": [self._shared(name, version) for name, *_ in request.groups]},
             API.CONFIGS: lambda: self._configs(request, version),
-            API.COMMITS: lambda: self._commits(request),
+            API.COMMITS: lambda: self._commits(request, version),
             API.OFFSETS: lambda: self._offsets(node, request),
             API.PRODUCE: lambda: self._produced(request),
             API.FETCH: lambda: self._fetched(request),
@@ -353,22 +357,35 @@ class FakeCluster:
         name = "stray" if self.strays else name
         return (group.describe_error, name, group.state, group.kind, "range", members)
 
-    def _commits(self, request: Any) -> dict[str, Any]:
-        group = self.groups[request.consumer_group]
-        asked = request.topics
+    def _commits(self, request: Any, version: int) -> dict[str, Any]:
+        if version < 8:
+            topics, error = self._committed(request.consumer_group, request.topics)
+            return {"topics": topics, "error_code": error}
+        groups: list[Any] = []
+        self.together.append(len(request.groups))
+        for name, asked, _ in request.groups:
+            topics, error = self._committed(name, [topic[:2] for topic in asked] if asked is not None else None)
+            tagged: list[Any] = [
+                (topic, [(n, at, 4, said, code, {}) for n, at, said, code in found], {}) for topic, found in topics
+            ]
+            groups.append(("stray" if self.strays else name, tagged, error, {}))
+        return {"groups": groups}
+
+    def _committed(self, name: str, asked: Sequence[Any] | None) -> tuple[list[Any], int]:
+        group = self.groups[name]
         if asked is None:
             assert self.serves_all, "asking for all partitions breaks some brokers"
             asked = [(topic, [n for of, n in group.commits if of == topic]) for topic in {of for of, _ in group.commits}]
         if group.fetch_error:
-            return {"topics": [], "error_code": group.fetch_error}
-        topics = [
+            return [], group.fetch_error
+        found = [
             (
                 topic,
-                [(n, group.commits.get((topic, n), -1), "", group.faults.get((topic, n), 0)) for n in numbers],
+                [(n, group.commits.get((topic, n), -1), group.metadata, group.faults.get((topic, n), 0)) for n in numbers],
             )
             for topic, numbers in asked
         ]
-        return {"topics": topics}
+        return found, 0
 
     def _offsets(self, node: int, request: Any) -> dict[str, Any]:
         def one(topic: str, number: int, which: int) -> tuple[int, int, int, int]:

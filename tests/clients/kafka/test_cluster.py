@@ -337,6 +337,34 @@ async def test_many_groups_do_not_hold_up_the_loop(shared: SharedClients) -> Non
     assert longest < 0.020
 
 
+@pytest.mark.parametrize(("count", "commits", "faults"), [(2000, 50, 0), (110, 2000, 1000)])
+async def test_very_many_groups_do_not_hold_up_the_loop(
+    shared: SharedClients, count: int, commits: int, faults: int
+) -> None:
+    """Asked for whatever they have, many at a time: 2,000 groups, and few that have committed everywhere, some in vain."""
+    topics = {f"t{t}": {n: FakePartition(10) for n in range(20)} for t in range(100)}
+    partitions = [(topic, n) for topic, numbers in topics.items() for n in numbers]
+    errors = dict.fromkeys(partitions[:faults], 29)
+    groups = {
+        f"g{n}": FakeGroup({partitions[(n + at) % 2000]: 4 for at in range(commits)}, faults=errors) for n in range(count)
+    }
+    brokers = FakeCluster(topics=topics, groups=groups, serves_all=True)
+    with beside(brokers, 1):
+        async with cluster_at(shared, brokers.port()) as cluster:
+            gc.collect()
+            gc.disable()
+            try:
+                reading, longest = await longest_stretch(read(cluster, 60.0))
+            finally:
+                gc.enable()
+    assert (reading.failures["groups"] is None) is (not faults)
+    read_of = sum(len(numbers) for group in reading.groups.values() for numbers in group.commits.values())
+    assert read_of == count * (commits - faults)
+    assert sum(len(group.partition_errors) for group in reading.groups.values()) == count * faults
+    assert max(brokers.together) == 25
+    assert longest < 0.020
+
+
 async def test_a_login_does_not_hold_up_the_loop(shared: SharedClients) -> None:
     """Even with the most iterations that are computed."""
     brokers = fake()

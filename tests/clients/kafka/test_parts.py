@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.clients.kafka import cluster as cluster_module
-from exporter.clients.kafka import groups
+from exporter.clients.kafka import connection, groups
 from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.demo.processes import free_port
 from exporter.kafka import families as kafka
@@ -530,6 +530,92 @@ async def test_past_a_bound_groups_are_asked_for_whatever_they_have(
     else:
         assert part(outcome, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
         assert not values(outcome, kafka.TOPIC_LAG)
+
+
+def many_groups(count: int = 60) -> FakeCluster:
+    """Groups on two coordinators, each somewhere else in orders."""
+    cluster = two_brokers()
+    cluster.groups = {
+        f"g{number}": FakeGroup({("orders", 0): number, ("orders", 1): 100}, coordinator=1 + number % 2)
+        for number in range(count)
+    }
+    return cluster
+
+
+@pytest.mark.parametrize(("version", "together"), [(8, [5, 5, 25, 25]), (7, [])])
+async def test_many_groups_are_asked_for_in_one_request_where_the_broker_offers_it(
+    shared: SharedClients, version: int, together: list[int]
+) -> None:
+    """And one by one where it does not; what is read is the same."""
+    cluster = many_groups()
+    cluster.versions[API.COMMITS] = (1, version)
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    assert sorted(cluster.together) == together
+    assert cluster.asked[1, API.COMMITS] + cluster.asked[2, API.COMMITS] == (len(together) or 60)
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert values(outcome, kafka.TOPIC_LAG) == {(f"g{number}", "orders"): 200.0 - number for number in range(60)}
+
+
+@pytest.mark.parametrize("version", [8, 3])
+@pytest.mark.parametrize("code", [14, 15, 16, 30])
+async def test_each_of_many_groups_has_its_own_error(shared: SharedClients, code: int, version: int) -> None:
+    """Some may not be seen, are still being loaded, or have just moved: told by name, and the rest is read."""
+    cluster = many_groups()
+    cluster.versions[API.COMMITS] = (1, version)
+    for number in (4, 20, 41):
+        cluster.groups[f"g{number}"].fetch_error = code
+    cluster.groups["g7"].faults["orders", 1] = 29
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    failure = outcome.parts["groups"]
+    assert failure is not None
+    assert failure.reason is {14: Reason.STARTING, 30: Reason.AUTH}.get(code, Reason.NO_LEADER)
+    assert "commits of group g4: " in failure.detail
+    assert "(and 3 more)" in failure.detail
+    told = set(range(60)) - {4, 20, 41}
+    assert set(values(outcome, kafka.LAG)) == {
+        (f"g{number}", "orders", at) for number in told for at in "01" if (number, at) != (7, "1")
+    }
+
+
+async def test_a_group_that_is_missing_from_the_answer_is_told(shared: SharedClients) -> None:
+    """Rather than taken for one that has no commits: the answer speaks of somebody else."""
+    cluster = many_groups(2)
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        await run_probe(probe, 5.0)
+        cluster.strays = True
+        outcome = await run_probe(probe, 5.0)
+        await probe.close()
+    failure = outcome.parts["groups"]
+    assert failure is not None
+    assert failure.reason is Reason.MALFORMED
+    assert "commits of group g0: missing from the answer" in failure.detail
+    assert not values(outcome, kafka.LAG)
+
+
+async def test_an_answer_that_is_too_large_is_asked_for_in_halves(
+    shared: SharedClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What groups write beside their commits is not known beforehand. One that is too large alone costs itself alone."""
+    monkeypatch.setattr(connection, "MAX_ANSWER_BYTES", 20_000)
+    cluster = many_groups(50)
+    for group in cluster.groups.values():
+        group.metadata = "m" * 1000  # 25 groups have some 50 kB
+    cluster.groups["g11"].metadata = "m" * 15_000
+    async with cluster.running(nodes=2):
+        outcome = await once(shared, cluster.port())
+    failure = outcome.parts["groups"]
+    assert failure is not None
+    assert failure.reason is Reason.TOO_LARGE
+    assert "commits of group g11: an answer of 60" in failure.detail
+    assert "more)" not in failure.detail
+    assert outcome.parts["offsets"] is None
+    assert values(outcome, kafka.TOPIC_LAG) == {
+        (f"g{number}", "orders"): 200.0 - number for number in range(50) if number != 11
+    }
+    assert [cluster.connections(node) for node in (1, 2)] == [1, 1]
 
 
 @pytest.mark.measures

@@ -43,6 +43,15 @@ DESCRIPTION = (
     f"authorized_operations: Int32, {TAGS}], {TAGS}"
 )
 
+ASKED_COMMITS_OF_MANY = (
+    f"groups: [group: CompactString, topics: [topic: CompactString, partitions: [Int32], {TAGS}], {TAGS}], "
+    f"require_stable: Boolean, {TAGS}"
+)
+COMMITS_OF_MANY = (
+    f"{THROTTLED}groups: [group: CompactString, topics: [topic: CompactString, partitions: [partition: Int32, "
+    f"offset: Int64, leader_epoch: Int32, metadata: CompactString, error_code: Int16, {TAGS}], {TAGS}], "
+    f"error_code: Int16, {TAGS}], {TAGS}"
+)
 ASKED_SHARED = f"groups: [group: CompactString, topics: [topic: CompactString, partitions: [Int32], {TAGS}], {TAGS}], {TAGS}"
 SHARED = (
     THROTTLED + "groups: [group: CompactString, topics: [topic: CompactString, topic_id: _Uuid, partitions: "
@@ -101,6 +110,7 @@ FIELDS = {
     ("OffsetFetchRequest", 1): (ASKED_COMMITS, COMMITS),
     ("OffsetFetchRequest", 2): (ASKED_COMMITS, f"{COMMITS}, error_code: Int16"),
     ("OffsetFetchRequest", 3): (ASKED_COMMITS, f"{THROTTLED}{COMMITS}, error_code: Int16"),
+    ("OffsetFetchRequest", 8): (ASKED_COMMITS_OF_MANY, COMMITS_OF_MANY),
     ("DescribeGroupsRequest", 0): ("groups: [String]", GROUPS),
     ("DescribeGroupsRequest", 1): ("groups: [String]", THROTTLED + GROUPS),
     ("DescribeGroupsRequest", 2): ("groups: [String]", THROTTLED + GROUPS),
@@ -187,7 +197,7 @@ def test_a_broker_that_speaks_one_version_only_is_asked_in_it(request_type: type
         "ProduceRequest": (None, -1, 1, []),
         "FetchRequest": (1, 1, 1, 0, []),
         "OffsetRequest": (-1, 0, []),
-        "OffsetFetchRequest": ("group", []),
+        "OffsetFetchRequest": (["group"], []),
         "DescribeGroupsRequest": (["group"],),
         "ConsumerGroupDescribeRequest": (["group"],),
         "ShareGroupDescribeRequest": (["group"],),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
 from tests.clients.kafka.asking import descriptors, probe_of, values
 from tests.fixtures.kafkas import KafkaCluster, KafkaNode
-from tests.kafka.doing import commit, create, write
+from tests.kafka.doing import commit, commit_many, create, write
 from tests.waiting import eventually
 
 PARTITIONS = 6
@@ -87,6 +88,47 @@ async def test_a_planned_move_of_leaders_costs_a_reading_of_its_partitions_at_mo
         assert outcome.parts["groups"] is None
         missed = missing
     assert not missed
+    assert len(readings) > 3
+
+
+async def test_a_coordinator_that_moves_costs_a_reading_of_its_groups_at_most(
+    kafkas: KafkaCluster,
+    shared: SharedClients,
+    admin: AIOKafkaAdminClient,
+    producer: AIOKafkaProducer,
+    name: str,
+    tmp_path: Path,
+) -> None:
+    """Twice, while readings go on: no lag is ever wrong, what is missing is told, and then the new one answers for all."""
+    await create(admin, name, {0: [1, 2, 3]})
+    await write(producer, name, {0: 50})
+    names = [f"{name}-{number}" for number in range(30)]
+    await commit_many(kafkas, name, {group: {0: number} for number, group in enumerate(names)})
+    expected: dict[tuple[str, ...], float] = {(group, name, "0"): 50.0 - number for number, group in enumerate(names)}
+    probe = probe_of(shared, kafkas.first.port, groups={"include": [f"{name}-.*"]}, topics={"include": [name]})
+    readings: list[Outcome] = []
+
+    async def led_by(node: int) -> bool:
+        readings.append(await run_probe(probe, 5.0))
+        last = readings[-1]
+        everything = values(last, kafka.LAG) == expected and last.parts["groups"] is None
+        return everything and {at[1] for at in values(last, kafka.COORDINATOR)} == {str(node)}
+
+    for first in (2, 3, 1):
+        others = [node for node in (1, 2, 3) if node != first]
+        moving = asyncio.create_task(
+            asyncio.to_thread(move_leaders, kafkas, "__consumer_offsets", [[first, *others]], tmp_path / "moves.json")
+        )
+        try:
+            await eventually(partial(led_by, first), 20, "moved")
+        finally:
+            await moving
+    await probe.close()
+    for outcome in readings:
+        assert outcome.verdict is Verdict.UP
+        lags = values(outcome, kafka.LAG)
+        assert lags.items() <= expected.items()
+        assert lags.keys() == expected.keys() or outcome.parts["groups"] is not None
     assert len(readings) > 3
 
 

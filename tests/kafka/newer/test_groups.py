@@ -15,7 +15,7 @@ from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Verdict
 from tests.clients.kafka.asking import probe_of, values
 from tests.fixtures.kafkas import KafkaCluster
-from tests.kafka.doing import commit, create, member, program, write
+from tests.kafka.doing import commit, commit_many, create, member, program, write
 from tests.kafka.test_groups import verdict_of
 from tests.waiting import eventually
 
@@ -49,6 +49,30 @@ async def test_lag_is_what_kafka_consumer_groups_says(
     assert len([at for at in told if at[1] == name]) == 6 + 5 + 4 + 3 + 6
     assert values(outcome, kafka.MEMBERS)[f"{name}-member",] == 1
     assert values(outcome, kafka.UNCOMMITTED)[f"{name}-member", name] == 6
+
+
+async def test_lags_of_both_protocols_are_what_kafka_consumer_groups_says(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """Of many classic groups and some of the new protocol, asked for together."""
+    await create(admin, name, {number: [1 + number % 3] for number in range(3)})
+    await write(producer, name, dict.fromkeys(range(3), 40))
+    await commit_many(
+        kafkas, name, {f"{name}-{group}": {at: group + at for at in range(group % 3, 3)} for group in range(30)}
+    )
+    options = ("--topic", name, *CONSUMERS["consumer"][1:], "--consumer-property", "auto.offset.reset=earliest")
+    reader = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+    for group, count in ((f"{name}-left", "17"), (f"{name}-in", "25")):
+        await asyncio.to_thread(kafkas.tool, reader, "--group", group, *options, "--max-messages", count)
+    told = await asyncio.to_thread(kafkas.lags)
+    told = {at: lag for at, lag in told.items() if at[1] == name and lag is not None}
+    probe = probe_of(shared, kafkas.first.port, topics={"include": [name]})
+    outcome = await run_probe(probe, TIMEOUT)
+    await probe.close()
+    assert dict(outcome.parts) == {"groups": None, "offsets": None}
+    assert values(outcome, kafka.LAG) == told
+    assert {at[0] for at in told} >= {f"{name}-left", f"{name}-in", f"{name}-29"}
+    assert values(outcome, kafka.TOPIC_LAG)[f"{name}-left", name] == 120 - 17
 
 
 @pytest.mark.parametrize("kind", CONSUMERS)
