@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import cast
 
+from exporter.clients.postgres.binding import server_end_point
 from exporter.net.handshake import _Flight
 from exporter.net.http import Answer, HttpClient
 from exporter.net.http_connection import Connection
@@ -95,7 +96,7 @@ def _certificate(data: bytes) -> object:
     found: list[object] = []
     attempt = SimpleNamespace(record=lambda family, value, *labels: found.append((family.name, value, labels)))
     _record(cast(Attempt, attempt), [data])
-    return found
+    return [*found, server_end_point(data)]
 
 
 class _Peer:
@@ -117,7 +118,7 @@ def _other(data: bytes) -> object:
 
 TARGETS = (
     Target("http", _answers, ("exporter.net.http_connection",)),
-    Target("certificate", _certificate, ("exporter.probes.tls",)),
+    Target("certificate", _certificate, ("exporter.probes.tls", "exporter.clients.postgres.binding")),
     Target("peers", _other, ("exporter.ownership.peers",)),
     Target("handshake", _flight, ("exporter.net.handshake",), ()),
 )

@@ -19,7 +19,7 @@ from exporter.config.models import Config
 from exporter.probes import probe_types
 from exporter.web.access.file import WebConfig, parse
 
-NO_SECRET = frozenset({"ca_file", "cert_file", "client_ca_file", "user_file", "username_file"})
+NO_SECRET = frozenset({"ca_file", "cert_file", "client_ca_file", "state_file", "user_file", "username_file"})
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 
 from exporter.net import tls
 from exporter.net.tls import ClientTls, TlsSettings
+from exporter.reading import read_regular
 
 
 def authority(file: Path) -> trustme.CA:
@@ -115,13 +116,13 @@ async def test_one_look_serves_everybody_who_asks_within_half_a_second(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients = [ClientTls(TlsSettings(ca_file=bundle, server_name=f"{n}.internal")) for n in range(50)]
-    read, threads = Path.read_bytes, []
+    threads = []
 
     def counted(path: Path) -> bytes:
         threads.append(threading.current_thread())
-        return read(path)
+        return read_regular(path)
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(tls, "read_regular", counted)
     authority(bundle)
     found = set(await asyncio.gather(*(client.context() for client in clients)))
     assert len(found) == 1  # nobody got the old one while another was reading
@@ -142,13 +143,12 @@ async def test_a_file_system_that_hangs_costs_patience_and_not_the_attempt(
     monkeypatch.setattr(tls, "LOOK_PATIENCE", 0.05)
     monkeypatch.setattr(tls, "LOOK_SECONDS", 0.0)
     answered = threading.Event()
-    read = Path.read_bytes
 
     def hanging(path: Path) -> bytes:
         answered.wait(10)
-        return read(path)
+        return read_regular(path)
 
-    monkeypatch.setattr(Path, "read_bytes", hanging)
+    monkeypatch.setattr(tls, "read_regular", hanging)
     authority(bundle)
     try:
         assert await client.context() is first
