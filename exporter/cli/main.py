@@ -54,9 +54,10 @@ class _Group(LazyGroup):
         """Run a verb; a reader who has seen enough, such as `head`, is no error, and click's 1 for it would say degraded."""
         try:
             code = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # as where it was closed when the process began
+                sys.stdout.flush()
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+            _print_nowhere()  # or the interpreter complains when it ends
             raise click.exceptions.Exit(READER_GONE) from None
         return code
 
@@ -106,10 +107,14 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _print_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _tell(error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
         click.echo(f"Error: what is printed cannot be written: {error.strerror}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter tries again when it ends
+        _print_nowhere()  # or the interpreter tries again when it ends
         return
     import traceback
 
