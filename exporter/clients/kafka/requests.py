@@ -438,6 +438,19 @@ _OffsetFetchResponse_v8 = _struct(
 )
 
 
+_PARTITIONS_OF_GROUPS = (
+    "groups",
+    CompactArray(
+        ("group", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)),
+        ),
+        ("tags", TaggedFields),
+    ),
+)
+"""Which partitions are asked about, group by group."""
+
 _OffsetFetchRequest_v8 = _struct(
     "OffsetFetchRequest_v8",
     RequestStruct,
@@ -446,19 +459,7 @@ _OffsetFetchRequest_v8 = _struct(
     API_VERSION=8,
     RESPONSE_TYPE=_OffsetFetchResponse_v8,
     SCHEMA=Schema(
-        (
-            "groups",
-            CompactArray(
-                ("group", CompactString("utf-8")),
-                (
-                    "topics",
-                    CompactArray(
-                        ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
+        _PARTITIONS_OF_GROUPS,
         ("require_stable", Boolean),
         ("tags", TaggedFields),
     ),
@@ -540,19 +541,7 @@ def _share_offsets(version: int) -> Any:
         API_VERSION=version,
         RESPONSE_TYPE=response,
         SCHEMA=Schema(
-            (
-                "groups",
-                CompactArray(
-                    ("group", CompactString("utf-8")),
-                    (
-                        "topics",
-                        CompactArray(
-                            ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-                        ),
-                    ),
-                    ("tags", TaggedFields),
-                ),
-            ),
+            _PARTITIONS_OF_GROUPS,
             ("tags", TaggedFields),
         ),
     )
