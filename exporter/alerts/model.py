@@ -8,7 +8,10 @@ from enum import StrEnum
 
 from exporter.boards import Panel
 
-__all__ = ["Alert", "Disable", "Group", "Options", "Severity", "Team", "duration"]
+__all__ = ["SELF", "Alert", "Disable", "Group", "Options", "Severity", "Team", "duration"]
+
+SELF = "hafnium-exporter"
+"""The exporter, as the service that its own alerts are about, and as the incident of what only it is the cause of."""
 
 
 class Severity(StrEnum):

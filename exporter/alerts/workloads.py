@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.alerts.exporter import SELF
-from exporter.alerts.model import Alert, Disable, Group, Options, Severity
+from exporter.alerts.model import SELF, Alert, Disable, Group, Options, Severity
 from exporter.alerts.promql import OWNER, highest, stepping_back
 from exporter.alerts.texts import first, listed
 from exporter.boards import Board, Panel

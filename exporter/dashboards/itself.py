@@ -50,6 +50,11 @@ def _there() -> Panels:
             Query(f"min by (instance) ({own('probe_exporter_web_config_last_reload_successful')})", "{{instance}}"),
             texts=("Rejected", "In use"), size=Size.THIRD,
         ),
+        states(
+            96, "History", "Whether the file that keeps the pages' history over a restart could be written.",
+            Query(f"min by (instance) ({own('probe_exporter_state_file_last_write_successful')})", "{{instance}}"),
+            texts=("Not written", "Written"), size=Size.THIRD,
+        ),
         graph(
             70, "Targets", "Targets that are scheduled.", "short",
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),

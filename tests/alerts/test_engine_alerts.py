@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.alerts.exporter import SELF
+from exporter.alerts.model import SELF
 from exporter.verdict import Failure, Reason, Stage
 from tests.alerts.recorded import Recording
 from tests.engine.bench import Bench, at, broken, down, failed, running, unknown, up

@@ -24,7 +24,6 @@ UNASKED = {
     "probe_last_run_timestamp_seconds": "the engine withdraws what has not run; the last success is what grows old",
     "probe_exporter_config_last_reload_success_timestamp_seconds": "a reload that fails has an alert, whenever it was",
     "probe_exporter_scrape_size_bytes": "how long a scrape takes is shown; its size is Prometheus' to tell",
-    "probe_exporter_state_file_last_write_successful": "a restart loses the pages' history; the log says why",
     "process_virtual_memory_bytes": "resident memory is shown; this is by convention",
 }
 """Families that neither a rule nor a panel asks for, and why."""

@@ -11,7 +11,23 @@ from tests.e2e.cluster_rows import CLUSTER
 from tests.e2e.database_rows import BROKERS, DATABASES
 from tests.e2e.kafka_rows import KAFKA
 from tests.e2e.row import Owed, Row, Step
-from tests.e2e.scene import act, begin, cut, end, flap, forget, mark, on, paged, remember, resolved, silence, stay, usual
+from tests.e2e.scene import (
+    act,
+    begin,
+    cut,
+    end,
+    flap,
+    forget,
+    mark,
+    on,
+    paged,
+    reloaded,
+    remember,
+    resolved,
+    silence,
+    stay,
+    usual,
+)
 from tests.e2e.stack import Stack
 from tests.e2e.valkey_rows import VALKEYS
 
@@ -388,6 +404,21 @@ WATCHERS = (
             stay(30),
         ),
         [Owed("ExporterWebConfigRejected", "hafnium-exporter", "web configuration", "", 300, low=True, since="written")],
+    ),
+    Row(
+        "history-unwritten",
+        "the place of the exporter's history is gone, and there again after some minutes",
+        (
+            on(exporter, "lose_history"),
+            reloaded(),
+            mark("lost"),
+            paged(),
+            stay(20),
+            on(exporter, "keep_history"),
+            resolved(),
+            stay(30),
+        ),
+        [Owed("ExporterHistoryNotKept", "hafnium-exporter", "write its history", "", 600, low=True, since="lost")],
     ),
     Row(
         "exporter-killed",

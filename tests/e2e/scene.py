@@ -20,8 +20,8 @@ from tests.e2e.row import ON_CALL, Owed, Row, Step, filled
 from tests.e2e.stack import Stack
 
 __all__ = [
-    "Broken", "Scene", "act", "begin", "cut", "end", "flap", "forget", "mark", "on", "paged", "remember", "resolved",
-    "silence", "stay", "usual",
+    "Broken", "Scene", "act", "begin", "cut", "end", "flap", "forget", "mark", "on", "paged", "reloaded", "remember",
+    "resolved", "silence", "stay", "usual",
 ]  # fmt: skip
 
 _KNOWN = ChainMap(FAULTS, KAFKA_FAULTS)
@@ -258,6 +258,11 @@ def forget() -> Step:
 
 def remember() -> Step:
     """Put the first service back."""
+    return _configured(keep=True)
+
+
+def reloaded() -> Step:
+    """Let the exporter read its configuration as it has been changed."""
     return _configured(keep=True)
 
 

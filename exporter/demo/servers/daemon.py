@@ -57,6 +57,23 @@ class ExporterServer(WebServer):
         """Write it whole."""
         self.web_config_path.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
 
+    @property
+    def history_folder(self) -> Path:
+        """Where its history is kept, once it has been lost."""
+        return self.directory / "history"
+
+    def lose_history(self) -> None:
+        """Let the history be kept in a place that is none, as where a volume is not there; it takes a reload."""
+        self.history_folder.write_text("")
+        server = {**self._config["server"], "state_file": str(self.history_folder / "history.json")}
+        self._config = {**self._config, "server": server}
+        self.prepare()
+
+    def keep_history(self) -> None:
+        """Make the place."""
+        self.history_folder.unlink()
+        self.history_folder.mkdir()
+
     def command(self) -> Iterable[str | Path]:
         """Return the command line."""
         return [

@@ -767,6 +767,7 @@ SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
 STARTED, TIME = own("process_start_time_seconds"), own("probe_exporter_time_seconds")
 DROPPED = own("probe_exporter_log_lines_dropped_total")
+WRITTEN = own("probe_exporter_state_file_last_write_successful")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
 RUN, IN_TIME = (
@@ -817,6 +818,9 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ExporterLogLost": (
         Entry(good={DROPPED: Rising(0)}, bad={DROPPED: Rising(0.1)}, fires=60, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterHistoryNotKept": (
+        Entry(good={WRITTEN: 1}, bad={WRITTEN: 0}, fires=300, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
     "ProbeLate": (
         Entry(
