@@ -6,7 +6,10 @@ import ipaddress
 import re
 from typing import Any, NamedTuple
 
-__all__ = ["DURATION_PATTERN", "Address", "format_duration", "is_host", "parse_address", "parse_duration"]
+__all__ = [
+    "DURATION_PATTERN", "INTERNATIONAL", "PORT_RANGE", "Address", "format_duration", "is_host", "parse_address",
+    "parse_duration",
+]  # fmt: skip
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION_PATTERN = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+"
@@ -19,6 +22,9 @@ _NEARLY = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,3})? ?[a-z]{0,7}")
 
 LONGEST = 1e9
 """Seconds; about 30 years."""
+
+PORT_RANGE = "expected a port from 1 to 65535 after the colon"
+INTERNATIONAL = "expected the host as it is looked up: an international name is written xn--…, as idn2 and browsers show it"
 
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,32}")  # of a link-local address: an interface
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
@@ -77,8 +83,13 @@ def parse_address(value: Any) -> Address:
         host, _, port = value.strip().rpartition(":")
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
-        if (_is_ipv6(host) if bracketed else is_host(host)) and _is_port(port):
+        named = _is_ipv6(host) if bracketed else is_host(host)
+        if named and _is_port(port):
             return Address(host, int(port))
+        if named and port.isascii() and port.isdigit():
+            raise ValueError(PORT_RANGE)
+        if not bracketed and _is_international(host):
+            raise ValueError(INTERNATIONAL)
     raise ValueError("expected host:port, such as identity-service:8081 or [::1]:8081")
 
 
@@ -86,6 +97,11 @@ def is_host(text: str) -> bool:
     """Say whether a text is a DNS name or an IPv4 address. An international name is written as it is looked up, `xn--…`."""
     labels = text.removesuffix(".").split(".")
     return len(text) <= 253 and all(_HOST_LABEL.fullmatch(label) for label in labels)
+
+
+def _is_international(text: str) -> bool:
+    """Say whether a text is no host only because it has letters of other scripts."""
+    return not text.isascii() and is_host("".join(each if each.isascii() or not each.isalnum() else "x" for each in text))
 
 
 def _is_ipv6(text: str) -> bool:

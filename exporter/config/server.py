@@ -15,7 +15,7 @@ __all__ = ["Roles", "Server"]
 
 def _host_name(name: str) -> str:
     if not is_host(name.removeprefix("*.")):
-        raise ValueError("expected a DNS name, or *. and one")
+        raise ValueError("expected a DNS name, or *. and one; an international one as it is looked up, xn--…")
     return name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from exporter.parsing import Address, parse_address
+from exporter.parsing import INTERNATIONAL, PORT_RANGE, Address, parse_address
 from exporter.scaffold.draft import Unusable
 
 __all__ = ["EXAMPLES", "Place", "is_url", "name_of", "read_url"]
@@ -165,7 +165,9 @@ def _addresses(url: SplitResult, port: int) -> tuple[Address, ...]:
     hosts = url.netloc.rpartition("@")[2].split(",")
     try:
         return tuple(parse_address(host if _has_port(host) else f"{host}:{port}") for host in hosts)
-    except ValueError:
+    except ValueError as error:
+        if (reason := str(error)) in (PORT_RANGE, INTERNATIONAL):
+            raise Unusable(f"this {url.scheme} URL cannot be asked: {reason}") from None
         raise Unusable(f"this {url.scheme} URL names no host and port; expected one such as {EXAMPLES}") from None
 
 

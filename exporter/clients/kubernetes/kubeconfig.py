@@ -136,7 +136,7 @@ class Kubeconfig:
             raise credentials_failure(f"{self._file}: its server has a user in its URL, which belongs under users")
         try:
             context = await asyncio.to_thread(_context_of, said)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:  # TypeError: what is no text of a certificate at all
             raise credentials_failure(f"{self._file}: its certificates cannot be used: {_words(error)}") from None
         self._stamps = stamps | await _current_stamps(said["files"])
         expires = said["expires"]

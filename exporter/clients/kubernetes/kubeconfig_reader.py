@@ -6,6 +6,7 @@ probes. It is run as a script: `python kubeconfig_reader.py FILE [CONTEXT]`.
 
 from __future__ import annotations
 
+import binascii
 import json
 import logging
 import os
@@ -70,6 +71,18 @@ def _files(loader: Any) -> list[str]:
 _USER_FILES = ("tokenFile", "client-certificate", "client-key")
 
 
+def _unreadable(error: Exception) -> str:
+    """Say what keeps a kubeconfig from being read, and where, in none of its own words: they may be a secret."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f"line {mark.line + 1}, column {mark.column + 1}: is not YAML from here on; mend it, or write the file anew"
+    if type(error).__name__ == "ReaderError":
+        return "is no text, or has a character that YAML does not know; write the file anew"
+    if isinstance(error, binascii.Error):
+        return "something of it that ends in -data is not base64; write the file anew"
+    return f"is no kubeconfig ({type(error).__name__}); expected clusters, contexts, users: see `kubectl config view`"
+
+
 def main() -> None:
     """Read, and write one line of JSON; errors are told in `error`, without what they may quote."""
     logging.disable(logging.CRITICAL)  # the package logs what a plugin says, which may be a secret
@@ -81,7 +94,7 @@ def main() -> None:
             said = read(file, context, scratch)
         except Exception as error:
             known = type(error).__name__ in ("ConfigException", "RuntimeError", "FileNotFoundError", "PermissionError")
-            said = {"error": str(error) if known else f"cannot be read: {type(error).__name__}"}
+            said = {"error": str(error) if known else _unreadable(error)}
     sys.stdout.write(json.dumps(said))
 
 

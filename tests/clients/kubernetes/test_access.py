@@ -419,7 +419,23 @@ async def test_files_that_hang_leave_the_way_as_it_was_and_are_told_where_there_
     ("content", "words"),
     [
         (None, "Invalid kube-config file. No configuration found."),
-        ("{", "cannot be read"),
+        ("{", "line 1, column 2: is not YAML from here on; mend it, or write the file anew"),
+        ("users:\n- name: a\n  user: {token: xK9q\nclusters: []\n", "line 4, column 9: is not YAML from here on"),
+        ("users: \x00xK9q", "has a character that YAML does not know; write the file anew"),
+        ("- xK9q", "is no kubeconfig"),
+        ("xK9q", "is no kubeconfig"),
+        (
+            "current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
+            "clusters: [{name: c, cluster: {server: 'https://a', certificate-authority-data: xK9q-}}]\n"
+            "users: [{name: u, user: {}}]\n",
+            "its certificates cannot be used",
+        ),
+        (
+            "current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
+            "clusters: [{name: c, cluster: {server: 'https://a', certificate-authority-data: xK9qA}}]\n"
+            "users: [{name: u, user: {}}]\n",
+            "that ends in -data is not base64",
+        ),
         ("apiVersion: v1", "Expected key current-context"),
         ("current-context: here\ncontexts: []\nclusters: []\nusers: []", "Expected object with name here"),
     ],
@@ -433,6 +449,7 @@ async def test_a_kubeconfig_that_is_none_is_named(content: str | None, words: st
     assert caught.value.reason is Reason.CREDENTIALS
     assert words in caught.value.detail
     assert str(file) in caught.value.detail
+    assert "xK9q" not in caught.value.detail
 
 
 async def test_a_kubeconfig_that_cannot_be_read_for_a_moment_names_the_namespace_of_before(
