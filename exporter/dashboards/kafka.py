@@ -138,22 +138,28 @@ def _cluster() -> Panels:
         graph(
             146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",
             Query(f"max by (service, broker) ({of('probe_kafka_broker_answer_seconds')})", "{{service}} {{broker}}"),
+            size=Size.HALF,
         ),
         graph(
             141, "Kafka partitions that are not whole",
             "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
-            "have; of how many. Topics of which it is not known how many replicas writes want.", "short",
+            "have; of how many. While it is not known for a topic what writes want, none are said to refuse them.", "short",
             Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
             Query(f"max by (service) ({of('probe_kafka_under_min_isr_partitions')})", "{{service}} refusing writes"),
-            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}} topics not known"),
             Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
-            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"),
+            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"), size=Size.HALF,
+        ),
+        graph(
+            352, "Kafka topics not judged",
+            "Topics of which it is not known how many replicas writes want (min.insync.replicas). Nothing is known to be "
+            "wrong with them, and whether they refuse writes cannot be told.", "short",
+            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}}"), size=Size.HALF,
         ),
         graph(
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
             Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
                   "{{topic}}/{{partition}}"),
-            limit(limits.OPEN_TRANSACTION),
+            limit(limits.OPEN_TRANSACTION), size=Size.HALF,
         ),
     )  # fmt: skip
 
