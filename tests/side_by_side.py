@@ -29,6 +29,7 @@ GROUPS = {
         "tests/demo/test_control_plane.py",
         "tests/demo/test_cluster.py",
         "tests/clients/kubernetes/test_control_plane.py",
+        "tests/cli/test_config_init_cluster.py",
     ),
     "postgres": ("tests/probes/test_postgres_figures.py", "tests/probes/test_postgres_flyway_tool.py"),
     "kafka 4": ("tests/kafka/newer/",),

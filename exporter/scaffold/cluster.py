@@ -75,9 +75,10 @@ async def read_cluster(kubeconfig: Path | None, context: str | None, namespace: 
     for workload in workloads:
         _take(draft, workload, place)
     if not draft.services:
+        number = "1 workload" if len(workloads) == 1 else f"{len(workloads)} workloads"
         fits = f" that {selector} selects" if selector else ""
         raise Unusable(
-            f"namespace {place} has {len(workloads)} workloads{fits}, and none shows an actuator: no probe of it asks one "
+            f"namespace {place} has {number}{fits}, and none shows an actuator: no probe of it asks one "
             f"and no port is named {_PORT_NAMES[0]}; give the URLs of services instead"
         )
     return draft

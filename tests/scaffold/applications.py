@@ -13,12 +13,16 @@ __all__ = ["application"]
 
 
 @asynccontextmanager
-async def application(answers: Mapping[str, Any], *, login: str | None = None) -> AsyncIterator[int]:
+async def application(
+    answers: Mapping[str, Any], *, login: str | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[int]:
     """Serve JSON by path, 404 elsewhere, for as long as the block lasts; give the port.
 
     Args:
         answers: By path: what is answered, or a status and that.
         login: Value of the header Authorization without which everything is 401.
+        host: Address of this machine.
+        port: On it; 0: any that is free.
     """
 
     async def answer(request: web.Request) -> web.Response:
@@ -34,7 +38,7 @@ async def application(answers: Mapping[str, Any], *, login: str | None = None) -
     app.router.add_get("/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, port)
     await site.start()
     try:
         yield runner.addresses[0][1]

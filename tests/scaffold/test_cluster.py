@@ -96,7 +96,7 @@ async def test_workloads_and_what_they_need(tmp_path: Path) -> None:
 
 
 async def test_nothing_that_shows_an_actuator_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(Unusable, match="has 1 workloads that tier=backend selects, and none shows an actuator"):
+    with pytest.raises(Unusable, match="has 1 workload that tier=backend selects, and none shows an actuator"):
         await read(tmp_path, [workload("nginx", {})])
 
 
