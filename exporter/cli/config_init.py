@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.cleartext import cleartext_option, refuse_cleartext
 from exporter.cli.progress import ProgressLine
 from exporter.cli.verbs import PROGRAM, Verb
 from exporter.visible import visible
@@ -60,6 +61,7 @@ _ASKED = {
 @click.option("--password-file", type=_FILE, help="File with that password; the configuration names the file.")
 @click.option("--token-file", type=_FILE, help="File with a bearer token, for actuators that want one.")
 @click.option("--ca-file", type=_FILE, help="PEM bundle to trust instead of the system's, of all that speaks TLS.")
+@cleartext_option
 @click.option("--listen", default="127.0.0.1:9818", show_default=True, help="Where the exporter is to listen.")
 def init(urls: tuple[str, ...], output: Path, listen: str, **given: Any) -> None:
     """Write a configuration with a comment on each setting: a valid one, or none.
@@ -109,6 +111,8 @@ def _usage(urls: Sequence[str], given: dict[str, Any]) -> None:
         raise click.UsageError("--username and --password-file go together")
     if given["username"] and given["token_file"]:
         raise click.UsageError("give --username or --token-file, not both")
+    if given["allow_cleartext"] and not given["username"] and not given["token_file"]:
+        raise click.UsageError("--allow-cleartext is for a login: add --username and --password-file, or --token-file")
 
 
 def _must_not_exist(output: Path) -> None:
@@ -154,6 +158,9 @@ def _drafted(urls: Sequence[str], given: dict[str, Any]) -> Draft:
             draft = uvloop.run(read_cluster(given["kubeconfig"], given["context"], given["namespace"], given["selector"]))
     else:
         from exporter.scaffold.applications import ask_all
+
+        if _auth(given) and not given["allow_cleartext"]:
+            refuse_cleartext(urls, "token" if given["token_file"] else "password")
 
         with ProgressLine("asking …") as line:
             draft = uvloop.run(ask_all(urls, _auth(given), _tls(given), line.say))

@@ -7,6 +7,7 @@ is told is made visible before anything of it comes to a terminal.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 import urllib.error
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from exporter.parsing import INTERNATIONAL, PORT_RANGE, parse_address
 from exporter.visible import visible
 
 __all__ = ["ask"]
@@ -28,6 +30,8 @@ _PATIENCE = 10.0
 """Seconds for the whole answer, from the first byte that is sent to the last that is read."""
 
 _LARGEST = 256 << 20
+
+_A_URL = "expected a URL such as http://localhost:9818"
 
 
 def ask(base: str, path: str, *, login: tuple[str, Path] | None = None, ca_file: Path | None = None) -> Mapping[str, Any]:
@@ -110,15 +114,21 @@ def _visible(value: Any) -> Any:
 
 
 def _whole(base: str) -> str:
+    """Return the URL without a slash at its end, or say what is wrong with it."""
     try:
         url = urlsplit(base)
-        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        good = url.scheme in ("http", "https") and url.hostname
     except ValueError:
         good = False
     if not good:
-        raise click.BadParameter("expected a URL such as http://localhost:9818", param_hint="'--url'")
+        raise click.BadParameter(_A_URL, param_hint="'--url'")
     if url.username is not None:
         raise click.BadParameter("leave user and password out: --username and --password-file", param_hint="'--url'")
+    try:
+        parse_address(url.netloc if re.search(r":[0-9]+$", url.netloc) else f"{url.netloc}:80")
+    except ValueError as error:
+        told = str(error)
+        raise click.BadParameter(told if told in (PORT_RANGE, INTERNATIONAL) else _A_URL, param_hint="'--url'") from None
     return base.rstrip("/")
 
 

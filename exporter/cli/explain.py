@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.cleartext import cleartext_option, refuse_cleartext
 from exporter.cli.haste import in_haste
 from exporter.cli.options import complete_names, config_option_if_read, no_such, seconds, there
 from exporter.cli.progress import ProgressLine
@@ -46,32 +47,23 @@ _EXAMPLES = (
 @click.option("--username", help="For a daemon that wants a login, with --password-file.")
 @click.option("--password-file", type=_FILE, help="File with that password.")
 @click.option("--ca-file", type=_FILE, help="PEM bundle to trust for https instead of the system's.")
-def explain(
-    service: str,
-    config_path: Path,
-    output: str,
-    timeout: float,
-    url: str | None,
-    username: str | None,
-    password_file: Path | None,
-    ca_file: Path | None,
-) -> int:
+@cleartext_option
+def explain(service: str, config_path: Path, output: str, timeout: float, url: str | None, **given: Any) -> int:
     """Say what is wrong with a service and why, with the evidence, what else it takes down, and the runbook's steps.
 
     By probing it, what it needs and what needs it, now; with --url, by what a running daemon knows.
 
     Exit code, of the service itself: 0 ok, 1 degraded, 2 down, 3 unknown or bad usage.
     """
-    if (username is None) is not (password_file is None):
-        raise click.UsageError("--username and --password-file go together")
-    if url is None and (username is not None or ca_file is not None):
-        raise click.UsageError("--username and --ca-file are for a daemon: add --url")
+    _usage(url, given)
     if url is None:
         there(config_path)
         found = _probed(service, config_path, timeout)
     else:
-        login = (username, password_file) if username is not None and password_file is not None else None
-        found = _told(service, url, login, ca_file)
+        login = (given["username"], given["password_file"]) if given["username"] is not None else None
+        if login is not None and not given["allow_cleartext"]:
+            refuse_cleartext([url], "password")
+        found = _told(service, url, login, given["ca_file"])
     if output == "json":
         click.echo(json.dumps(found.as_dict(), indent=2))
     elif output == "yaml":
@@ -82,6 +74,15 @@ def explain(
         for line in _fitted(found.lines()):
             click.echo(line)
     return found.exit_code
+
+
+def _usage(url: str | None, given: dict[str, Any]) -> None:
+    if (given["username"] is None) is not (given["password_file"] is None):
+        raise click.UsageError("--username and --password-file go together")
+    if url is None and (given["username"] is not None or given["ca_file"] is not None):
+        raise click.UsageError("--username and --ca-file are for a daemon: add --url")
+    if given["allow_cleartext"] and given["username"] is None:
+        raise click.UsageError("--allow-cleartext is for a login: add --username and --password-file")
 
 
 def _probed(service: str, path: Path, timeout: float) -> Explanation:

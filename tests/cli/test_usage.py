@@ -16,6 +16,7 @@ from tests.cli.test_config import run
 
 VALID = "services: {case: {instances: ['127.0.0.1:1'], probes: {actuator: {}}}}"
 NAMED = "known: case"
+CLEAR = "the password would cross the network to localhost. in the clear: use https, "
 
 
 def verbs(group: click.Group = cli, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -52,9 +53,23 @@ BAD: list[tuple[str, str]] = [
     ("explain caes", "no such service: caes; did you mean case? " + NAMED),
     ("explain case --timeout 1x", "expected a duration"),
     ("explain case --url localhost", "expected a URL such as http://localhost:9818"),
+    ("explain case --url http://localhost:99999", "'--url': expected a port from 1 to 65535"),
+    ("explain case --url http://localhost:0", "'--url': expected a port from 1 to 65535"),
+    ("explain case --url http://bücher.example:9818", "'--url': expected the host as it is looked up"),
+    ("explain case --url http://[::1", "expected a URL such as http://localhost:9818"),
+    ("check http://localhost:70000", "this http URL cannot be asked: expected a port from 1 to 65535"),
+    ("check redis://кэш.example:6379", "this redis URL cannot be asked: expected the host as it is looked up"),
+    ("serve --listen 127.0.0.1:65536", "'--listen': expected a port from 1 to 65535"),
     ("explain case --url http://u:hunter2@localhost", "leave user and password out"),
     ("explain case --url http://127.0.0.1:{free}", "no daemon at http://127.0.0.1:"),
     ("explain case --username u", "--username and --password-file go together"),
+    ("explain case --url http://localhost.:{free} --username u --password-file {config}", CLEAR + "or --allow-cleartext"),
+    ("explain case --url http://localhost:{free} --username u --password-file {config}", "no daemon at http://localhost:"),
+    (
+        "explain case --url http://localhost.:{free} --username u --password-file {config} --allow-cleartext",
+        "no daemon at http://localhost.:",
+    ),
+    ("explain case --url http://localhost:{free} --allow-cleartext", "add --username and --password-file"),
     ("explain case --ca-file {config}", "add --url"),
     ("explain case --url https://127.0.0.1:{free} --ca-file {config}", "cannot be used"),
     ("serve --listen here", "expected host:port"),
@@ -78,7 +93,15 @@ BAD: list[tuple[str, str]] = [
     ("config init --output - --in-cluster", "the cluster that this runs in, namespace default: "),
     ("config init --output - --username u http://a", "--username and --password-file go together"),
     ("config init --output - --username u --password-file {config} --token-file {config} http://a", "not both"),
-    ("config init --output - --username u:v --password-file {config} http://a", "username must have neither a colon"),
+    ("config init --output - --username u:v --password-file {config} https://a", "username must have neither a colon"),
+    ("config init --output - --username u --password-file {config} https://a http://b", "to b in the clear: use https, or"),
+    ("config init --output - --token-file {config} http://192.0.2.1:8081", "the token would cross the network to 192.0.2.1"),
+    ("config init --output - --username u --password-file {config} http://[::1]:{free}", "connect_refused"),
+    (
+        "config init --output - --username u --password-file {config} http://localhost.:{free} --allow-cleartext",
+        "cannot be asked",
+    ),
+    ("config init --output - --allow-cleartext http://localhost:{free}", "--password-file, or --token-file"),
     ("config init --output - --ca-file {config} https://a", "exporter.yml: "),
     ("alerts build --output {config}", "is a file"),
     ("alerts build --scrape-interval often", "expected a duration"),
