@@ -23,7 +23,6 @@ from exporter.config.exposed import exposed_secrets
 from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
-from exporter.engine.defects import Where
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
 from exporter.engine.ownership import Everything, Ownership
@@ -40,6 +39,7 @@ from exporter.net.pool import started_pool
 from exporter.ownership.election import Role
 from exporter.ownership.sharing import Fleet, Sharing, shard_index
 from exporter.probing.probe import SharedClients
+from exporter.unforeseen import Where
 from exporter.values import Address
 from exporter.verdict import Verdict
 from exporter.web.access import Access
@@ -347,6 +347,8 @@ class App:
                 await self._check(config)
             except ConfigError as error:
                 log.error("reload failed, keeping the old configuration:\n%s", error)  # noqa: TRY400 - the operator's error
+                if error.unforeseen:
+                    self._engine.defects.count(Where.RELOAD)
                 return self._refuse(str(error), [str(problem) for problem in error.problems])
             except Exception as error:
                 self._engine.defects.note(Where.RELOAD, "a reload failed; the old configuration is kept", error)
