@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from exporter import __version__
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
+from exporter.config.cleartext import cleartext_credentials
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.exposed import exposed_secrets
 from exporter.config.kubernetes import ClusterSettings
@@ -293,6 +294,8 @@ class App:
         await self._engine.check(config)
         told = [config] if self._way is None else [config, self._way.way.config]
         for warning in await asyncio.to_thread(lambda: [text for each in told for text in exposed_secrets(each)]):
+            log.warning("%s", warning)
+        for warning in cleartext_credentials(config):
             log.warning("%s", warning)
         if config.sharing is not None and config.sharing.lease is not None:
             cluster = _cluster(config)
