@@ -57,6 +57,9 @@ def check_web(file: Path) -> None:
     way = load(file)
     for warning in exposed_secrets(way.config):
         click.echo(f"warning: {warning}", err=True)
+    expiry = way.expiry()
+    if expiry is not None:
+        click.echo(f"warning: {expiry}", err=True)
     for note in notes(way.config):
         click.echo(f"{file}: note: {note}")
     fences = ", ".join(sorted(way.fences())) or "nobody is kept out"
