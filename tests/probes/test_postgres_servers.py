@@ -47,14 +47,15 @@ async def test_a_standby_is_told_from_its_primary_and_each_sees_when_the_other_i
 
         await eventually(streams, 10, "it streams")
 
-        async def caught_up() -> bool:
-            samples = (await asked(standby, shared)).samples
-            return samples.get(servers.LAG_SECONDS) == samples.get(servers.LAG_BYTES) == {(): 0}
+        async def caught_up() -> Outcome | None:  # a primary writes now and then by itself: it may lag again in a moment
+            outcome = await asked(standby, shared)
+            none = outcome.samples.get(servers.LAG_SECONDS) == outcome.samples.get(servers.LAG_BYTES) == {(): 0}
+            return outcome if none else None
 
-        await eventually(caught_up, 10, "it has replayed all")
-        behind = await asked(standby, shared)
-        assert behind.verdict is Verdict.UP
-        assert [value(behind, family) for family in (servers.STANDBY, servers.LINK_UP, servers.LAG_BYTES)] == [1, 1, 0]
+        level = await eventually(caught_up, 10, "it has replayed all")
+        assert level is not None
+        assert level.verdict is Verdict.UP
+        assert [value(level, family) for family in (servers.STANDBY, servers.LINK_UP)] == [1, 1]
         ahead = await asked(own_postgres, shared)
         assert ahead.samples[servers.SLOT_ACTIVE] == {PHYSICAL: 1}
         assert list(ahead.samples[servers.REPLICA_LAG_BYTES]) == [("walreceiver", "127.0.0.1")]
