@@ -24,7 +24,7 @@ LONGEST = 1e9
 """Seconds; about 30 years."""
 
 PORT_RANGE = "expected a port from 1 to 65535 after the colon"
-INTERNATIONAL = "expected the host as it is looked up: an international name is written xn--…, as idn2 and browsers show it"
+INTERNATIONAL = "expected the host as it is looked up: an international name is written xn--…, as idn2 prints it"
 
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,32}")  # of a link-local address: an interface
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")

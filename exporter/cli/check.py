@@ -22,7 +22,7 @@ from exporter.cli.options import (
     there,
 )
 from exporter.cli.progress import ProgressLine
-from exporter.cli.verbs import Verb
+from exporter.cli.verbs import PROGRAM, Verb
 from exporter.visible import visible
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check(
             raise click.UsageError(
                 f"{visible(odd)} is no name of a service, nor a URL, which has a scheme: http://HOST:PORT"
             )
-        there(config_path)
+        there(config_path, f"a URL needs none: {PROGRAM} check http://localhost:8081")
     with ProgressLine("reading the configuration …" if not urls else "starting …") as line:
         with in_haste():
             import uvloop

@@ -158,12 +158,13 @@ def _drafted(urls: Sequence[str], given: dict[str, Any]) -> Draft:
             draft = uvloop.run(read_cluster(given["kubeconfig"], given["context"], given["namespace"], given["selector"]))
     else:
         from exporter.scaffold.applications import ask_all
+        from exporter.scaffold.spring import Entrance
 
         if _auth(given) and not given["allow_cleartext"]:
             refuse_cleartext(urls, "token" if given["token_file"] else "password")
 
         with ProgressLine("asking …") as line:
-            draft = uvloop.run(ask_all(urls, _auth(given), _tls(given), line.say))
+            draft = uvloop.run(ask_all(urls, Entrance(_auth(given), _tls(given), given["allow_cleartext"]), line.say))
         if sys.stdin.isatty() and sys.stderr.isatty():
             _ask_for_missing(draft)
     draft.connect()

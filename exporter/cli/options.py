@@ -73,8 +73,12 @@ config_option_if_read = _config_option(exists=False)
 """For verbs that may do without: `there` looks whether it is there, when it is read."""
 
 
-def there(path: Path) -> Path:
+def there(path: Path, otherwise: str = "") -> Path:
     """Return the path of a configuration file that is there.
+
+    Args:
+        path: Where it is to be.
+        otherwise: How the verb does without one, for whoever has none.
 
     Raises:
         click.BadParameter: It is not.
@@ -82,8 +86,8 @@ def there(path: Path) -> Path:
     try:
         return Path(ConfigFile().convert(path, None, None))
     except click.BadParameter as error:
-        error.param_hint = "'--config'"
-        raise
+        more = f"; {otherwise}" if otherwise and not path.exists() else ""
+        raise click.BadParameter(f"{error.message}{more}", error.ctx, param_hint="'--config'") from None
 
 
 def seconds(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:

@@ -30,8 +30,11 @@ def text_of(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise Unusable(f"{path}: is not there; --help says how another is named") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise Unusable(f"{path}: cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise Unusable(f"{path}: cannot be read: {reason}") from error
 
 
 def load(path: Path) -> dict[Any, Any]:

@@ -19,13 +19,12 @@ _AT_ONCE = 16
 _MOST_NAMED = 5
 
 
-async def ask_all(urls: Sequence[str], auth: Mapping[str, Any], tls: Mapping[str, Any], say: Callable[[str], None]) -> Draft:
+async def ask_all(urls: Sequence[str], entrance: Entrance, say: Callable[[str], None]) -> Draft:
     """Ask every application, and return the draft of all.
 
     Args:
         urls: Of applications and servers.
-        auth: Credentials for applications, as a configuration has them; empty for none.
-        tls: Roots for whatever speaks TLS, the same way.
+        entrance: The ways in; its roots are for whatever speaks TLS.
         say: Is told how far it has come.
 
     Raises:
@@ -39,9 +38,9 @@ async def ask_all(urls: Sequence[str], auth: Mapping[str, Any], tls: Mapping[str
     async def ask(place: Place) -> tuple[str, Entry]:
         nonlocal done
         if place.kind != "actuator":
-            return place.name, _server(place, tls)
+            return place.name, _server(place, entrance.tls)
         async with slots:
-            found = await look(place, Entrance(auth, tls), shared)
+            found = await look(place, entrance, shared)
         done += 1
         say(f"asked {done} of {len(places)} …")
         return found

@@ -52,10 +52,12 @@ class Entrance:
     Attributes:
         auth: Credentials, as a configuration has them; none where empty.
         tls: Roots and client certificate, as a configuration has them.
+        allow_cleartext: Credentials may cross a network as they are, and so may the exporter's.
     """
 
     auth: Mapping[str, Any]
     tls: Mapping[str, Any]
+    allow_cleartext: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ def _reach(place: Place, entrance: Entrance, address: Address, found: _Found) ->
         settings["base_path"] = found.base
     if entrance.auth:
         settings["auth"] = dict(entrance.auth)
+        if entrance.allow_cleartext and settings.get("scheme") != "https":
+            settings["allow_cleartext"] = True
     return settings
 
 

@@ -108,7 +108,7 @@ BAD: list[tuple[str, str]] = [
     ("alerts build --config none.yml", "File 'none.yml' does not exist"),
     ("dashboards build --out {config}", "is a file"),
     ("runbook chekc", "No such command 'chekc'. Did you mean 'check'?"),
-    ("runbook check --runbook none.md", "none.md"),
+    ("runbook check --runbook none.md", "none.md: is not there; --help says how another is named"),
     ("runbook check --config none.yml", "File 'none.yml' does not exist"),
     ("demo --fault no-such", "no-such"),
     ("demo --fault db-down@soon", "'--fault'"),
@@ -195,6 +195,7 @@ def test_who_has_no_configuration_is_told_how_to_get_one(
         code, _, err = run(capsys, *verb)
         assert code == 3
         assert "write one: hafnium-exporter config init" in " ".join(err.split())
+        assert ("; a URL needs none: hafnium-exporter check http://" in " ".join(err.split())) is (verb == ("check",))
 
 
 def test_examples_are_valid_but_for_what_they_name() -> None:

@@ -11,6 +11,7 @@ import pytest
 from exporter.engine.oneshot import check_fleet
 from exporter.scaffold import spring
 from exporter.scaffold.applications import ask_all
+from exporter.scaffold.spring import Entrance
 from exporter.scaffold.text import checked, written
 from exporter.verdict import Verdict
 from tests.fixtures.boot_applications import Application, BootApplications
@@ -24,7 +25,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def probed(*urls: str) -> tuple[dict[str, Verdict], str]:
     """Write a configuration of what is at some URLs, and probe by it; return verdicts, and the text."""
-    draft = await ask_all(urls, {}, {}, lambda text: None)
+    draft = await ask_all(urls, Entrance({}, {}), lambda text: None)
     draft.connect()
     text = written(draft, "exporter.yml", listen="127.0.0.1:9818")
     result = await check_fleet(checked(text, "exporter.yml"), (), 60.0)

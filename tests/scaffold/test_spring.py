@@ -110,9 +110,11 @@ async def test_a_login_that_is_not_known_is_told_and_one_that_is_given_is_used(
     async with application(FULL, login=login) as port:
         _, closed = await asked(shared, f"http://127.0.0.1:{port}")
         _, open_ = await asked(shared, f"http://127.0.0.1:{port}", Entrance(auth, {}))
+        _, allowed = await asked(shared, f"http://127.0.0.1:{port}", Entrance(auth, {}, allow_cleartext=True))
     assert "wants credentials" in closed.remarks[0]
     assert probe(closed) == {}
     assert probe(open_) == {"auth": auth, "groups": ["liveness", "readiness"]}
+    assert probe(allowed) == {**probe(open_), "allow_cleartext": True}
 
 
 async def test_a_login_goes_to_no_port_that_is_only_guessed(
