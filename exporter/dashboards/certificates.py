@@ -8,6 +8,7 @@ from exporter.dashboards.limits import limit
 from exporter.dashboards.palette import GOOD, WARN
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, graph, states, table
 from exporter.dashboards.promql import of
+from exporter.dashboards.queries import lowest
 from exporter.metrics import limits
 
 __all__ = ["board", "certificates"]
@@ -36,7 +37,7 @@ def certificates() -> Panels:
         ).min(-86400),
         states(
             51, "Verified", "Whether the served chain verifies for the name.",
-            Query(f"min by (service, target) ({of('probe_tls_verified')})", "{{service}} {{target}}"),
+            lowest("probe_tls_verified", "service", "target"),
             texts=("Not verified", "Verified"), size=Size.THIRD,
         ),
         states(
@@ -79,7 +80,7 @@ def _identity() -> Panels:
     return (
         states(
             347, "Steps of a login", "Whether each step worked: discovery, keys, a token, and what else is configured.",
-            Query(f"min by (service, target, step) ({of('probe_oidc_step_up')})", "{{service}} {{target}} {{step}}"),
+            lowest("probe_oidc_step_up", "service", "target", "step"),
             texts=("Failed", "Works"), size=Size.HALF,
         ),
         graph(
@@ -89,15 +90,15 @@ def _identity() -> Panels:
         ),
         graph(
             349, "Signing keys", "Keys that the provider publishes for its signatures.", "short",
-            Query(f"min by (service, target) ({of('probe_oidc_signing_keys')})", "{{service}} {{target}}"),
+            lowest("probe_oidc_signing_keys", "service", "target"),
         ),
         graph(
             350, "Lifetime of tokens", "How long a token that was issued lasts.", "s",
-            Query(f"min by (service, target) ({of('probe_oidc_token_lifetime_seconds')})", "{{service}} {{target}}"),
+            lowest("probe_oidc_token_lifetime_seconds", "service", "target"),
         ),
         states(
             351, "Key of the token", "Whether the key that signed the token is among those that are published.",
-            Query(f"min by (service, target) ({of('probe_oidc_token_key_published')})", "{{service}} {{target}}"),
+            lowest("probe_oidc_token_key_published", "service", "target"),
             texts=("Not published", "Published"), size=Size.THIRD,
         ),
     )  # fmt: skip

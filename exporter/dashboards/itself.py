@@ -6,6 +6,7 @@ from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Panels, Query, Scale, Size, graph, states
 from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
+from exporter.dashboards.queries import highest, lowest
 
 __all__ = ["board"]
 
@@ -117,17 +118,17 @@ def _knowledge() -> Panels:
         ),
         states(
             72, "Discovery", "Whether the source of a service's instances gave its last answer.",
-            Query(f"min by (service) ({of('probe_discovery_success')})", "{{service}}"), texts=("Failing", "Answers"),
+            lowest("probe_discovery_success", "service"), texts=("Failing", "Answers"),
         ),
         states(
             75, "Targets as configured",
             "Whether a service's targets are those that its configuration and its instances ask for.",
-            Query(f"min by (service) ({of('probe_service_targets_current')})", "{{service}}"),
+            lowest("probe_service_targets_current", "service"),
             texts=("Not as configured", "As configured"),
         ),
         graph(
             73, "Known instances", "Instances by the last answer of their source.", "short",
-            Query(f"max by (service) ({of('probe_discovery_instances')})", "{{service}}"), size=Size.HALF,
+            highest("probe_discovery_instances", "service"), size=Size.HALF,
         ),
         graph(
             74, "Age of the known instances", "Time since the last answer of a source that fails now.", "s",
@@ -171,7 +172,7 @@ def _attempts() -> Panels:
         ),
         states(
             17, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
-            Query(f"min by (service, probe, part) ({of('probe_part_success')})", "{{service}} {{probe}} {{part}}"),
+            lowest("probe_part_success", "service", "probe", "part"),
             texts=("Failed", "Works"), size=Size.THIRD,
         ),
     )  # fmt: skip

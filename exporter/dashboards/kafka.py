@@ -7,6 +7,7 @@ from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Columns, Panels, Query, Size, graph, states, table
 from exporter.dashboards.promql import of
+from exporter.dashboards.queries import highest, lowest
 from exporter.metrics import limits
 
 __all__ = ["board", "lag"]
@@ -128,7 +129,7 @@ def _cluster() -> Panels:
     return (
         states(
             140, "Kafka brokers", "Brokers that have answered, and those that have not.",
-            Query(f"min by (service, broker) ({of('probe_kafka_broker_up')})", "{{service}} {{broker}}"),
+            lowest("probe_kafka_broker_up", "service", "broker"),
         ),
         table(
             147, "Kafka brokers' addresses", "Where each listens, and its rack.", "short",
@@ -137,23 +138,23 @@ def _cluster() -> Panels:
         ),
         graph(
             146, "Answers of Kafka brokers", "Time in which each broker said which groups it has.", "s",
-            Query(f"max by (service, broker) ({of('probe_kafka_broker_answer_seconds')})", "{{service}} {{broker}}"),
+            highest("probe_kafka_broker_answer_seconds", "service", "broker"),
             size=Size.HALF,
         ),
         graph(
             141, "Kafka partitions that are not whole",
             "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
             "have; of how many. While it is not known for a topic what writes want, none are said to refuse them.", "short",
-            Query(f"max by (service) ({of('probe_kafka_offline_partitions')})", "{{service}} offline"),
-            Query(f"max by (service) ({of('probe_kafka_under_min_isr_partitions')})", "{{service}} refusing writes"),
-            Query(f"max by (service) ({of('probe_kafka_under_replicated_partitions')})", "{{service}} under-replicated"),
-            Query(f"max by (service) ({of('probe_kafka_partitions')})", "{{service}} in all"), size=Size.HALF,
+            highest("probe_kafka_offline_partitions", "service", says="offline"),
+            highest("probe_kafka_under_min_isr_partitions", "service", says="refusing writes"),
+            highest("probe_kafka_under_replicated_partitions", "service", says="under-replicated"),
+            highest("probe_kafka_partitions", "service", says="in all"), size=Size.HALF,
         ),
         graph(
             352, "Kafka topics not judged",
             "Topics of which it is not known how many replicas writes want (min.insync.replicas). Nothing is known to be "
             "wrong with them, and whether they refuse writes cannot be told.", "short",
-            Query(f"max by (service) ({of('probe_kafka_unknown_min_isr_topics')})", "{{service}}"), size=Size.HALF,
+            highest("probe_kafka_unknown_min_isr_topics", "service"), size=Size.HALF,
         ),
         graph(
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
@@ -169,14 +170,12 @@ def _canary() -> Panels:
     return (
         states(
             157, "Kafka canary", "Partitions of the canary's topic that took a record and gave it back, and that did not.",
-            Query(f"min by (service, partition) ({of('probe_kafka_canary_success')})", "{{service}} {{partition}}"),
+            lowest("probe_kafka_canary_success", "service", "partition"),
         ),
         graph(
             158, "Times of the Kafka canary",
             "Until all replicas in sync of each leader's partitions had the record, until it was read again, and both.", "s",
-            Query(
-                f"max by (service, broker, stage) ({of('probe_kafka_canary_seconds')})", "{{service}} {{broker}} {{stage}}"
-            ),
+            highest("probe_kafka_canary_seconds", "service", "broker", "stage"),
             size=Size.HALF,
         ),
     )  # fmt: skip

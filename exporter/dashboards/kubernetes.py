@@ -6,6 +6,7 @@ from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Panels, Query, graph
 from exporter.dashboards.promql import gone_is_zero, of, ratio, total
+from exporter.dashboards.queries import highest
 
 __all__ = ["board", "pods"]
 
@@ -31,19 +32,17 @@ def pods() -> Panels:
     return (
         graph(
             119, "Pods ready", "Pods that are ready, those that are wanted, and endpoints that get requests.", "short",
-            Query(f"max by (service) ({of('probe_kubernetes_pods_ready')})", "{{service}} ready"),
+            highest("probe_kubernetes_pods_ready", "service", says="ready"),
             Query(f"sum by (service) (max by (service, workload) ({desired}))", "{{service}} desired"),
             Query(f"max by (service) ({of('probe_kubernetes_endpoints', _READY)})", "{{service}} endpoints"),
         ),
         graph(
             110, "Containers that wait", "Containers that wait, by reason, such as CrashLoopBackOff.", "short",
-            Query(
-                f"max by (service, reason) ({of('probe_kubernetes_containers_waiting')})", "{{service}} {{reason}}"
-            ),
+            highest("probe_kubernetes_containers_waiting", "service", "reason"),
         ),
         graph(
             111, "Pods without a node", "Pods that the scheduler finds no node for, by what most nodes lack.", "short",
-            Query(f"max by (service, reason) ({of('probe_kubernetes_pods_unschedulable')})", "{{service}} {{reason}}"),
+            highest("probe_kubernetes_pods_unschedulable", "service", "reason"),
         ),
         graph(
             112, "OOM kills", "Containers killed for their memory, within 15 minutes.", "short",
@@ -78,28 +77,22 @@ def _around() -> Panels:
         ),
         graph(
             114, "Quotas", "Share of the quotas that is used; workloads whose pods cannot be created.", "percentunit",
-            Query(f"max by (quota, resource) ({of('probe_kubernetes_quota_used_ratio')})", "{{quota}} {{resource}}"),
+            highest("probe_kubernetes_quota_used_ratio", "quota", "resource"),
             Query(f"max by (service, workload, reason) ({refused})", "{{service}} {{workload}} refused: {{reason}}"), top=1,
         ),
         graph(
             115, "Autoscalers", "Replicas, of the most that each autoscaler may make; 1 where it wants more.", "percentunit",
             Query(ratio(current, most), "{{service}} {{autoscaler}}"),
-            Query(
-                f"max by (service, autoscaler) ({of('probe_kubernetes_autoscaler_at_limit')})",
-                "{{service}} {{autoscaler}} wants more",
-            ),
+            highest("probe_kubernetes_autoscaler_at_limit", "service", "autoscaler", says="wants more"),
             top=1,
         ),
         graph(
             116, "Autoscalers that cannot scale", "Autoscalers that cannot scale, by reason.", "short",
-            Query(
-                f"max by (service, autoscaler, reason) ({of('probe_kubernetes_autoscaler_unable')})",
-                "{{service}} {{autoscaler}} {{reason}}",
-            ),
+            highest("probe_kubernetes_autoscaler_unable", "service", "autoscaler", "reason"),
         ),
         graph(
             117, "Nodes", "What is wrong with nodes that the pods run on.", "short",
-            Query(f"max by (node, condition) ({of('probe_kubernetes_node_condition')})", "{{node}} {{condition}}"),
+            highest("probe_kubernetes_node_condition", "node", "condition"),
         ),
         graph(
             118, "Blind", "Services that the cluster says nothing of, by reason.", "short",

@@ -7,6 +7,7 @@ from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
 from exporter.dashboards.promql import of, ratio, total
+from exporter.dashboards.queries import highest, lowest
 from exporter.metrics import limits
 
 __all__ = ["board"]
@@ -43,7 +44,7 @@ def _connections() -> Panels:
         graph(
             31, "PostgreSQL connections", "Connections by state, and how many the server takes.", "short",
             Query(f"sum by (service, state) ({of('probe_postgres_connections')})", "{{service}} {{state}}"),
-            Query(f"max by (service) ({of('probe_postgres_max_connections')})", "{{service}} max"),
+            highest("probe_postgres_max_connections", "service", says="max"),
         ),
         graph(
             210, "PostgreSQL connections by application", "Connections in the database, by who holds them.", "short",
@@ -53,7 +54,7 @@ def _connections() -> Panels:
         ),
         graph(
             33, "Idle connections", "PostgreSQL sessions that have been idle for over an hour.", "short",
-            Query(f"max by (service) ({of('probe_postgres_idle_connections_over_1h')})", "{{service}}"),
+            highest("probe_postgres_idle_connections_over_1h", "service"),
             limit(limits.IDLE_CONNECTIONS),
         ),
     )  # fmt: skip
@@ -64,24 +65,21 @@ def _sessions() -> Panels:
     return (
         graph(
             86, "PostgreSQL transactions and queries", "Age of the longest transaction and query under way.", "s",
-            Query(f"max by (service) ({of('probe_postgres_longest_transaction_seconds')})", "{{service}} transaction"),
+            highest("probe_postgres_longest_transaction_seconds", "service", says="transaction"),
             limit(limits.LONGEST_TRANSACTION, what="transaction"),
-            Query(
-                f"max by (service) ({of('probe_postgres_longest_idle_in_transaction_seconds')})",
-                "{{service}} idle in transaction",
-            ),
-            Query(f"max by (service) ({of('probe_postgres_longest_query_seconds')})", "{{service}} query"),
+            highest("probe_postgres_longest_idle_in_transaction_seconds", "service", says="idle in transaction"),
+            highest("probe_postgres_longest_query_seconds", "service", says="query"),
             limit(limits.LONGEST_QUERY, what="query"),
         ),
         graph(
             211, "PostgreSQL lock waits", "How long the longest wait for a lock has been going on.", "s",
-            Query(f"max by (service) ({of('probe_postgres_longest_lock_wait_seconds')})", "{{service}}"),
+            highest("probe_postgres_longest_lock_wait_seconds", "service"),
             limit(limits.LOCK_WAIT),
         ),
         graph(
             212, "PostgreSQL sessions that wait", "Sessions that wait for locks, and for whom.", "short",
-            Query(f"max by (service) ({of('probe_postgres_lock_waiting_sessions')})", "{{service}} waiting"),
-            Query(f"max by (service) ({of('probe_postgres_lock_chain_sessions')})", "{{service}} longest chain"),
+            highest("probe_postgres_lock_waiting_sessions", "service", says="waiting"),
+            highest("probe_postgres_lock_chain_sessions", "service", says="longest chain"),
             Query(
                 f"max by (service, application, state) ({of('probe_postgres_blocked_sessions')})",
                 "{{service}} behind {{application}}, {{state}}",
@@ -103,36 +101,24 @@ def _migrations() -> Panels:
             89, "Migrations behind or failed",
             "Flyway migrations that failed, by the application and by the table, and databases that lack the newest.",
             "short",
-            Query(f"max by (service, flyway) ({of('probe_flyway_behind')})", "{{service}} {{flyway}} behind"),
+            highest("probe_flyway_behind", "service", "flyway", says="behind"),
             Query(
                 f"max by (service, flyway) ({of('probe_flyway_migrations', _FAILED)})", "{{service}} {{flyway}} failed"
             ),
-            Query(
-                f"max by (service, schema) ({of('probe_postgres_flyway_failed_migrations')})",
-                "{{service}} {{schema}} failed",
-            ),
-            Query(f"max by (service, schema) ({of('probe_postgres_flyway_behind')})", "{{service}} {{schema}} behind"),
-            Query(
-                f"max by (service, schema) ({of('probe_postgres_flyway_pending_migrations')})",
-                "{{service}} {{schema}} pending",
-            ),
+            highest("probe_postgres_flyway_failed_migrations", "service", "schema", says="failed"),
+            highest("probe_postgres_flyway_behind", "service", "schema", says="behind"),
+            highest("probe_postgres_flyway_pending_migrations", "service", "schema", says="pending"),
         ),
         graph(
             213, "Migrations under way", "How long Flyway's lock has been held.", "s",
-            Query(f"max by (service, schema) ({of('probe_postgres_flyway_lock_seconds')})", "{{service}} {{schema}}"),
+            highest("probe_postgres_flyway_lock_seconds", "service", "schema"),
             limit(limits.MIGRATION_LOCK),
         ),
         graph(
             214, "Migrations that are not as expected",
             "Versions above the one that is expected, and versions that were applied after a higher one.", "short",
-            Query(
-                f"max by (service, schema) ({of('probe_postgres_flyway_future_migrations')})",
-                "{{service}} {{schema}} newer",
-            ),
-            Query(
-                f"max by (service, schema) ({of('probe_postgres_flyway_out_of_order_migrations')})",
-                "{{service}} {{schema}} out of order",
-            ),
+            highest("probe_postgres_flyway_future_migrations", "service", "schema", says="newer"),
+            highest("probe_postgres_flyway_out_of_order_migrations", "service", "schema", says="out of order"),
         ),
     )  # fmt: skip
 
@@ -171,25 +157,22 @@ def _replication() -> Panels:
             Query(
                 f"max by (service, target) ({of('probe_postgres_replicas', streaming)})", "{{service}} {{target}} replicas"
             ),
-            Query(f"max by (service, target) ({of('probe_postgres_replication_link_up')})", "{{service}} {{target}} link"),
+            highest("probe_postgres_replication_link_up", "service", "target", says="link"),
         ),
         graph(
             216, "PostgreSQL replication lag", "How old what a standby shows is, as itself and its source see it.", "s",
-            Query(f"max by (service, target) ({of('probe_postgres_replication_lag_seconds')})", "{{service}} {{target}}"),
-            Query(
-                f"max by (service, replica, address) ({of('probe_postgres_replica_lag_seconds')})",
-                "{{service}} {{replica}} {{address}}",
-            ),
+            highest("probe_postgres_replication_lag_seconds", "service", "target"),
+            highest("probe_postgres_replica_lag_seconds", "service", "replica", "address"),
             limit(limits.REPLICATION_LAG),
         ),
         graph(
             217, "PostgreSQL WAL kept", "WAL that is kept for slots, and that standbys have not replayed.", "bytes",
-            Query(f"max by (service, slot) ({of('probe_postgres_replication_slot_kept_bytes')})", "{{service}} {{slot}}"),
-            Query(f"max by (service, target) ({of('probe_postgres_replication_lag_bytes')})", "{{service}} {{target}} lag"),
+            highest("probe_postgres_replication_slot_kept_bytes", "service", "slot"),
+            highest("probe_postgres_replication_lag_bytes", "service", "target", says="lag"),
         ),
         states(
             223, "PostgreSQL slots", "Whether somebody reads from each replication slot.",
-            Query(f"min by (service, slot) ({of('probe_postgres_replication_slot_active')})", "{{service}} {{slot}}"),
+            lowest("probe_postgres_replication_slot_active", "service", "slot"),
             texts=("Nobody reads", "Read"), size=Size.THIRD,
         ),
     )  # fmt: skip
@@ -201,14 +184,14 @@ def _upkeep() -> Panels:
         graph(
             218, "PostgreSQL wraparound", "Age of the oldest transaction and multixact that is not frozen, of 2^31.",
             "short",
-            Query(f"max by (service) ({of('probe_postgres_oldest_transaction_age')})", "{{service}} transactions"),
+            highest("probe_postgres_oldest_transaction_age", "service", says="transactions"),
             limit(limits.TRANSACTION_AGE, what="transactions"),
-            Query(f"max by (service) ({of('probe_postgres_oldest_multixact_age')})", "{{service}} multixacts"),
+            highest("probe_postgres_oldest_multixact_age", "service", says="multixacts"),
             limit(limits.MULTIXACT_AGE, what="multixacts"),
         ),
         graph(
             222, "PostgreSQL tables that vacuum owes", "Tables with twice the dead rows at which autovacuum comes.", "short",
-            Query(f"max by (service) ({of('probe_postgres_tables_overdue_for_vacuum')})", "{{service}}"),
+            highest("probe_postgres_tables_overdue_for_vacuum", "service"),
             Query(
                 f"max by (service, holder) ({of('probe_postgres_vacuum_held_back_transactions')})",
                 "{{service}} held back by {{holder}}, transactions",
@@ -216,7 +199,7 @@ def _upkeep() -> Panels:
         ),
         graph(
             266, "PostgreSQL archive", "1 while archiving fails, and files that reach the archive per second.", "none",
-            Query(f"max by (service) ({of('probe_postgres_wal_archive_failing')})", "{{service}} fails"),
+            highest("probe_postgres_wal_archive_failing", "service", says="fails"),
             Query(total("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
         ),
         graph(
@@ -239,7 +222,7 @@ def _upkeep() -> Panels:
         graph(
             221, "PostgreSQL size and temporary files", "Size of the database, and what queries write beside it per second.",
             "bytes",
-            Query(f"max by (service) ({of('probe_postgres_database_size_bytes')})", "{{service}}"),
+            highest("probe_postgres_database_size_bytes", "service"),
             Query(total("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
         ),
         graph(
@@ -254,7 +237,7 @@ def _pgbouncer() -> Panels:
     return (
         graph(
             263, "pgbouncer: clients that wait", "How long the longest wait for a server connection has been going on.", "s",
-            Query(f"max by (service, database) ({of('probe_pgbouncer_longest_wait_seconds')})", "{{service}} {{database}}"),
+            highest("probe_pgbouncer_longest_wait_seconds", "service", "database"),
             limit(limits.PGBOUNCER_WAIT),
         ),
         graph(
@@ -273,13 +256,13 @@ def _pgbouncer() -> Panels:
             Query(
                 f"sum by (service, database, state) ({of('probe_pgbouncer_clients')})", "{{service}} {{database}} {{state}}"
             ),
-            Query(f"max by (service) ({of('probe_pgbouncer_max_client_connections')})", "{{service}} max"),
+            highest("probe_pgbouncer_max_client_connections", "service", says="max"),
         ),
         graph(
             265, "pgbouncer: server connections", "Server connections by what they do, and the size of each pool.", "short",
             Query(
                 f"sum by (service, database, state) ({of('probe_pgbouncer_servers')})", "{{service}} {{database}} {{state}}"
             ),
-            Query(f"max by (service, database) ({of('probe_pgbouncer_pool_size')})", "{{service}} {{database}} size"),
+            highest("probe_pgbouncer_pool_size", "service", "database", says="size"),
         ),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
 from exporter.dashboards.promql import gone_is_zero, of, ratio, total
+from exporter.dashboards.queries import highest, lowest
 from exporter.metrics import limits
 
 __all__ = ["board"]
@@ -40,9 +41,9 @@ def _memory() -> Panels:
         ),
         graph(
             34, "Redis memory", "Memory in use, of it for clients, the most ever, and the limit where one is set.", "bytes",
-            Query(f"max by (service, target) ({of('probe_redis_memory_used_bytes')})", "{{service}} {{target}}"),
+            highest("probe_redis_memory_used_bytes", "service", "target"),
             Query(f"max by (service, target) ({of('probe_redis_memory_max_bytes')} > 0)", "{{service}} {{target}} max"),
-            Query(f"max by (service, target) ({of('probe_redis_memory_peak_bytes')})", "{{service}} {{target}} peak"),
+            highest("probe_redis_memory_peak_bytes", "service", "target", says="peak"),
             Query(
                 f"sum by (service, target) ({of('probe_redis_memory_clients_bytes')})", "{{service}} {{target}} clients"
             ),
@@ -54,9 +55,7 @@ def _memory() -> Panels:
         ),
         graph(
             245, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
-            Query(
-                f"max by (service, target) ({of('probe_redis_memory_fragmentation_ratio')})", "{{service}} {{target}}"
-            ),
+            highest("probe_redis_memory_fragmentation_ratio", "service", "target"),
         ),
     )  # fmt: skip
 
@@ -67,7 +66,7 @@ def _commands() -> Panels:
     return (
         graph(
             35, "Redis hits", "Share of key lookups that hit.", "percentunit",
-            Query(f"min by (service, target) ({of('probe_redis_hit_ratio')})", "{{service}} {{target}}"),
+            lowest("probe_redis_hit_ratio", "service", "target"),
             limit(limits.HIT_RATIO), top=1,
         ),
         graph(
@@ -92,8 +91,8 @@ def _commands() -> Panels:
         ),
         graph(
             247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
-            Query(f"max by (service, operation) ({of('probe_redis_canary_seconds')})", "{{service}} {{operation}}"),
-            Query(f"max by (service, event) ({of('probe_redis_latency_event_seconds')})", "{{service}} {{event}}"),
+            highest("probe_redis_canary_seconds", "service", "operation"),
+            highest("probe_redis_latency_event_seconds", "service", "event"),
         ),
     )  # fmt: skip
 
@@ -103,10 +102,7 @@ def _persistence() -> Panels:
     return (
         states(
             241, "Redis persistence", "Whether the last save, or write of the append-only file, worked.",
-            Query(
-                f"min by (service, target, operation) ({of('probe_redis_persistence_success')})",
-                "{{service}} {{target}} {{operation}}",
-            ),
+            lowest("probe_redis_persistence_success", "service", "target", "operation"),
             texts=("Failed", "Worked"), size=Size.THIRD,
         ),
         graph(
@@ -119,8 +115,8 @@ def _persistence() -> Panels:
         ),
         graph(
             249, "Redis saves", "Time that the last save took, and that the server stood still for its fork.", "s",
-            Query(f"max by (service, target) ({of('probe_redis_rdb_last_save_seconds')})", "{{service}} {{target}} save"),
-            Query(f"max by (service, target) ({of('probe_redis_latest_fork_seconds')})", "{{service}} {{target}} fork"),
+            highest("probe_redis_rdb_last_save_seconds", "service", "target", says="save"),
+            highest("probe_redis_latest_fork_seconds", "service", "target", says="fork"),
         ),
     )  # fmt: skip
 
@@ -133,7 +129,7 @@ def _replicas() -> Panels:
     return (
         graph(
             91, "Redis replicas", "Replicas that are connected to their master, and those that are not.", "short",
-            Query(f"max by (service, target) ({of('probe_redis_connected_replicas')})", "{{service}} {{target}} connected"),
+            highest("probe_redis_connected_replicas", "service", "target", says="connected"),
             Query(gone_is_zero(f"count by (service) ({lost})", "service"), "{{service}} without a master"),
         ),
         graph(
@@ -146,9 +142,7 @@ def _replicas() -> Panels:
         graph(
             251, "Redis masters by Sentinel", "Masters that a Sentinel reaches of one name, and that Sentinels tell of.",
             "short",
-            Query(
-                f"max by (service, master) ({of('probe_redis_sentinel_masters_seen')})", "{{service}} {{master}} reached"
-            ),
+            highest("probe_redis_sentinel_masters_seen", "service", "master", says="reached"),
             Query(
                 f"count by (service, master) (group by (service, master, address) ({addresses}))",
                 "{{service}} {{master}} told of",
@@ -158,9 +152,9 @@ def _replicas() -> Panels:
             252, "Redis Sentinels", "Sentinels that one of them reaches, and the quorum; masters that it reaches.",
             "short",
             Query(f"max by (service, master) ({usable})", "{{service}} {{master}} usable"),
-            Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum')})", "{{service}} {{master}} quorum"),
-            Query(f"max by (service, master) ({of('probe_redis_sentinel_quorum_ok')})", "{{service}} {{master}} enough"),
-            Query(f"max by (service, master) ({of('probe_redis_sentinel_master_up')})", "{{service}} {{master}} masters up"),
+            highest("probe_redis_sentinel_quorum", "service", "master", says="quorum"),
+            highest("probe_redis_sentinel_quorum_ok", "service", "master", says="enough"),
+            highest("probe_redis_sentinel_master_up", "service", "master", says="masters up"),
         ),
         graph(
             240, "Redis Cluster", "Slots that nobody serves, and nodes that failed, as the node sees it that sees most.",

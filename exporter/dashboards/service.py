@@ -8,6 +8,7 @@ from exporter.dashboards.kubernetes import pods
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Columns, Panels, Query, Size, chosen, graph, states, table
 from exporter.dashboards.promql import of, own, ratio, total
+from exporter.dashboards.queries import highest, lowest
 from exporter.dashboards.verdicts import causes, timeline
 from exporter.metrics import limits
 
@@ -66,7 +67,7 @@ def resources() -> Panels:
     return (
         graph(
             20, "Connection pool in use", "Active connections of the fullest pool, of those it may open.", "percentunit",
-            Query(f"max by (service, pool) ({of('probe_hikari_saturation_ratio')})", "{{service}} {{pool}}"),
+            highest("probe_hikari_saturation_ratio", "service", "pool"),
             limit(limits.POOL_RATIO), top=1,
         ),
         graph(
@@ -87,7 +88,7 @@ def resources() -> Panels:
         ),
         graph(
             25, "Uptime", "How long the youngest instance has been running.", "s",
-            Query(f"min by (service) ({of('probe_process_uptime_seconds')})", "{{service}}"),
+            lowest("probe_process_uptime_seconds", "service"),
         ),
         graph(
             84, "Restarts", "Times that a process was found to be another than before, within 30 minutes.", "short",
@@ -149,7 +150,7 @@ def _components() -> Panels:
         ),
         states(
             334, "Optional parts", "What a probe does besides its verdict. A failing part leaves its metrics out.",
-            Query(f"min by (service, probe, part) ({of('probe_part_success')})", "{{service}} {{probe}} {{part}}"),
+            lowest("probe_part_success", "service", "probe", "part"),
             texts=("Failed", "Works"), size=Size.HALF,
         ),
     )  # fmt: skip
