@@ -17,6 +17,7 @@ READS_NOTHING = {
     "exporter.clients.kafka.cluster": "puts together what the others have read",
     "exporter.clients.kafka.pool": "keeps connections",
     "exporter.clients.kafka.progress": "follows numbers that were read",
+    "exporter.clients.kafka.verdicts": "is a list of words",
     "exporter.clients.kubernetes.access": "reads what the operator has configured",
     "exporter.clients.kubernetes.cluster": "puts together what the others have read",
     "exporter.clients.kubernetes.followers": "follows objects that were read",
