@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
 from types import MappingProxyType
+from typing import NamedTuple
 
 from exporter.metrics.family import Family
 from exporter.verdict import Reason, Verdict
@@ -31,6 +32,9 @@ EXPLAIN = "hafnium-exporter explain {dependency}"
 
 Step = str | tuple[str, ...]
 """What to do; of several ways to say it, the first of which every name is known. The last needs no name of a cluster."""
+
+_Values = tuple[str | None, ...]
+"""Values of labels; None where a reading does not have one."""
 
 _NAME = re.compile(r"\{([a-z]+)\}")
 
@@ -162,8 +166,7 @@ class Diagnosis:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A fact that a target's last attempt published."""
 
     labels: Mapping[str, str]
@@ -199,12 +202,25 @@ class Member:
     remembered: Mapping[str, float] = field(default_factory=dict)
     instances: Mapping[Verdict, int] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
+    _found: dict[tuple[Family, tuple[str, ...]], Mapping[_Values, Sequence[Reading]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def readings(self, family: Family, **labels: str) -> Iterator[Reading]:
-        """Yield the readings of a family that have these labels."""
+    def readings(self, family: Family, **labels: str) -> Sequence[Reading]:
+        """Return the readings of a family that have these labels."""
+        if not labels:
+            return self.facts.get(family, ())
+        return self._by_labels(family, tuple(labels)).get(tuple(labels.values()), ())
+
+    def _by_labels(self, family: Family, names: tuple[str, ...]) -> Mapping[_Values, Sequence[Reading]]:
+        """Return the readings of a family by the values of some labels: of a cluster each of many groups is looked up."""
+        known = self._found.get((family, names))
+        if known is not None:
+            return known
+        found: dict[_Values, list[Reading]] = {}
         for reading in self.facts.get(family, ()):
-            if all(reading.labels.get(name) == value for name, value in labels.items()):
-                yield reading
+            found.setdefault(tuple(map(reading.labels.get, names)), []).append(reading)
+        return self._found.setdefault((family, names), found)
 
     def highest(self, family: Family, **labels: str) -> Reading | None:
         """Return the reading of a family that is highest, or None where there is none that is a number."""

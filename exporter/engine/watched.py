@@ -153,7 +153,8 @@ class Watched:
                 continue
             for family, labels, value in state.facts_of(FACTS):
                 named = dict(zip(family.labels, labels, strict=True))
-                found.setdefault(family, []).append(Reading({**named, "target": key[2]}, value))
+                named["target"] = key[2]
+                found.setdefault(family, []).append(Reading(named, value))
         return {family: tuple(readings) for family, readings in found.items()}
 
     def _whole(self) -> list[Key]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Mapping, Sequence
 
 from exporter.clients.kafka.ages import Ages
 from exporter.clients.kafka.canary import Flight
 from exporter.clients.kafka.cluster import Reading
 from exporter.clients.kafka.errors import PartitionErrorReason
-from exporter.clients.kafka.groups import SHARE
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.progress import Standing
 from exporter.kafka import families as k
@@ -19,12 +17,12 @@ from exporter.metrics.store import LabelValues, Samples
 from exporter.verdict import Verdict
 
 __all__ = [
-    "samples_of_ages",
     "samples_of_brokers",
     "samples_of_canary",
     "samples_of_dead",
+    "samples_of_errors",
     "samples_of_groups",
-    "samples_of_offsets",
+    "samples_of_transactions",
 ]
 
 
@@ -87,7 +85,7 @@ def samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> Sa
             members[name,] = group.members
         if group.coordinator is not None:
             infos[name, str(group.coordinator), group.assignor] = 1
-        errors.update(_error_samples(group.partition_errors))
+        errors.update(samples_of_errors(group.partition_errors))
         standing = standings[name]
         verdicts[name, standing.verdict] = 1
         for topic, seconds in standing.seconds.items():
@@ -101,60 +99,8 @@ def samples_of_groups(reading: Reading, standings: Mapping[str, Standing]) -> Sa
     }  # fmt: skip
 
 
-def samples_of_offsets(reading: Reading, most: int) -> Samples:
-    """Return what matters most first: an attempt takes a bounded number of series, and no more than that of partitions."""
-    lags: dict[LabelValues, float] = {}
-    topic_lags: dict[LabelValues, float] = {}
-    starts: dict[LabelValues, float] = {}
-    for name, group in reading.groups.items():
-        unread = {partition.topic for partition in group.partition_errors}
-        for topic, commits in group.commits.items():
-            ends = reading.ends.get(topic, {})
-            known = commits if commits.keys() <= ends.keys() else {n: commit for n, commit in commits.items() if n in ends}
-            left = group.left.get(topic, {})  # by a broker that counts what was acknowledged out of order
-            lag = [ends[number] - commit for number, commit in known.items()]
-            if left:
-                lag = [left.get(number, behind) for number, behind in zip(known, lag, strict=True)]
-            if most and len(lags) <= most:  # past it the part fails, and more are not recorded
-                lags.update(zip(_labels(known, name, topic), lag, strict=True))
-                if group.kind == SHARE:
-                    starts.update(zip(_labels(known, name, topic), known.values(), strict=True))
-            if known is commits and topic not in unread:  # else the sum would be too small
-                # What is beyond the end in one partition makes up for nothing in another.
-                topic_lags[name, topic] = sum(behind for behind in lag if behind > 0)
-    ends_of: dict[LabelValues, float] = {}
-    for topic, ends in reading.ends.items():
-        if most and len(ends_of) <= most:
-            ends_of.update(zip(_labels(ends, topic), ends.values(), strict=True))
-    return {
-        k.TOPIC_LAG: topic_lags,
-        **_samples_of_retention(reading),
-        k.PARTITION_ERROR: _error_samples(reading.partition_errors),
-        k.LAG: lags,
-        k.SHARE_START: starts,
-        k.END_OFFSET: ends_of,
-    }
-
-
-def _samples_of_retention(reading: Reading) -> Samples:
-    """What retention is about to take from groups, and what it has taken."""
-    margins: dict[LabelValues, float] = {}
-    lost: dict[LabelValues, float] = {}
-    for name, group in reading.groups.items():
-        unread = {partition.topic for partition in group.partition_errors}
-        for topic, commits in group.commits.items():
-            beginnings, ends = reading.beginnings.get(topic, {}), reading.ends.get(topic, {})
-            if topic in unread or not (commits.keys() <= beginnings.keys() and commits.keys() <= ends.keys()):
-                continue
-            kept = [(commit - beginnings[number], commit < ends[number]) for number, commit in commits.items()]
-            lost[name, topic] = -sum(margin for margin, _ in kept if margin < 0)
-            left = [margin for margin, waits in kept if waits]
-            if left:
-                margins[name, topic] = max(0, min(left))
-    return {k.LOST: lost, k.MARGIN: margins}
-
-
-def _samples_of_transactions(reading: Reading, ages: Ages, now: float) -> Samples:
+def samples_of_transactions(reading: Reading, ages: Ages, now: float) -> Samples:
+    """Return what open transactions hold back, and for how long."""
     held: dict[LabelValues, float] = {}
     seconds: dict[LabelValues, float] = {}
     for topic, stable in reading.stable.items():
@@ -177,32 +123,9 @@ def _depths(reading: Reading, suffixes: tuple[str, ...]) -> dict[LabelValues, fl
     return depths
 
 
-def _error_samples(errors: Mapping[Partition, PartitionErrorReason]) -> dict[LabelValues, float]:
+def samples_of_errors(errors: Mapping[Partition, PartitionErrorReason]) -> dict[LabelValues, float]:
+    """Return why offsets of partitions are not known."""
     return {(partition.topic, str(partition.number), reason): 1 for partition, reason in errors.items()}
-
-
-def _labels(numbers: Iterable[int], *before: str) -> Iterator[LabelValues]:
-    """Label values of partitions, which end in their number."""
-    return zip(*map(repeat, before), map(str, numbers), strict=False)  # repeat never ends
-
-
-def samples_of_ages(reading: Reading, ages: Ages, now: float, most: int) -> Samples:
-    """Return how old what is not committed is, and what open transactions hold back; of no more partitions than told."""
-    by_topic: dict[LabelValues, float] = {}
-    by_partition: dict[LabelValues, float] = {}
-    for name, group in reading.groups.items():
-        unread = {partition.topic for partition in group.partition_errors}
-        for topic, commits in group.commits.items():
-            ends = reading.ends.get(topic, {})
-            whole = commits.keys() <= ends.keys() and topic not in unread
-            waiting = {number: commit for number, commit in commits.items() if number in ends and commit < ends[number]}
-            found = ages.of_topic(now, topic, waiting) if waiting else {}
-            known = [age for age in found.values() if age is not None]
-            if commits and whole and len(known) == len(waiting):
-                by_topic[name, topic] = max(known, default=0.0)
-            if most and len(by_partition) <= most:
-                by_partition.update({(name, topic, str(number)): age for number, age in found.items() if age})
-    return {k.TOPIC_LAG_SECONDS: by_topic, **_samples_of_transactions(reading, ages, now), k.LAG_SECONDS: by_partition}
 
 
 def samples_of_dead(reading: Reading, ages: Ages, now: float, suffixes: tuple[str, ...]) -> Samples:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import TypeVar, cast
+from itertools import accumulate, compress, count
+from operator import ne
+from typing import NamedTuple, TypeVar, cast
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix, value_end
 from exporter.metrics.family import COUNT, SUM, Family, Kind
@@ -137,17 +138,31 @@ class Store:
                 yield from chunk.rstrip(b"\n").split(b"\n")
 
 
+class _Lines(NamedTuple):
+    """Series of a family as they are published.
+
+    Attributes:
+        shape: Their labels, in the order of the lines.
+        values: Of a large family its values, likewise: what has not changed need not be written again.
+        lines: All of them.
+    """
+
+    shape: Shape
+    values: tuple[float, ...]
+    lines: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Large families of an observation, as lines.
 
     Attributes:
         base: The owner's labels that they were encoded with.
-        families: Of each its labels, in the order of the lines, and these.
+        families: The lines of each.
     """
 
     base: str
-    families: Mapping[Family, tuple[Shape, bytes]]
+    families: Mapping[Family, _Lines]
 
 
 class Owner:
@@ -158,13 +173,14 @@ class Owner:
     live on across observations: counters, histograms, verdicts. One family belongs to one of the two ways.
     """
 
-    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_shapes", "_store")
+    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_shapes", "_store", "_values")
 
     def __init__(self, store: Store, owner_id: int, labels: Mapping[str, str]) -> None:
         self._store = store
         self._id = owner_id
         self._base = label_pairs(labels.items())
         self._shapes: dict[Family, Shape] = {}
+        self._values: dict[Family, tuple[float, ...]] = {}
         self._published: frozenset[Family] = frozenset()
         self._put: set[Family] = set()
         self._closed = False
@@ -265,7 +281,7 @@ class Owner:
             self.drop(family)
         self._closed = True
 
-    def _write(self, family: Family, values: Mapping[LabelValues, float], ready: tuple[Shape, bytes] | None = None) -> None:
+    def _write(self, family: Family, values: Mapping[LabelValues, float], ready: _Lines | None = None) -> None:
         if not values:
             self._remove(family)
             return
@@ -277,24 +293,32 @@ class Owner:
                 if not old.endswith(end, 0, -1):
                     chunks[self._id] = b"%b%b\n" % (old[: old.rindex(b" ")], end)
                 return
-        shape, chunks[self._id] = ready or self._encoded(family, values)
+        shape, of_large, chunks[self._id] = ready or self._encoded(family, values)
+        if of_large:
+            self._values[family] = of_large
+        elif self._values:
+            self._values.pop(family, None)
         if family.labels and shape is not self._shapes.get(family):
             self._shapes[family] = self._store.shared(shape) if len(shape) <= LARGE else shape  # nobody else has that many
 
-    def _encoded(self, family: Family, values: Mapping[LabelValues, float]) -> tuple[Shape, bytes]:
+    def _encoded(self, family: Family, values: Mapping[LabelValues, float]) -> _Lines:
         """Return labels and lines. It only reads."""
         shape: Shape = tuple(values)
+        of_large = tuple(values.values()) if len(values) > LARGE else ()
         old = self._store.chunk(family, self._id)
         known = self._shape_of(family) if old else None
         if known is not None and known == shape:  # nearly always the same series again, and many a value too
+            before = self._values.get(family)
+            if before is not None:
+                return _Lines(known, of_large, _rewritten(old, before, of_large))
             lines = [
                 line if line.endswith(end := value_end(value)) else line[: line.rindex(b" ")] + end
                 for line, value in zip(old[:-1].split(b"\n"), values.values(), strict=True)
             ]
-            return known, b"\n".join(lines) + b"\n"
+            return _Lines(known, of_large, b"\n".join(lines) + b"\n")
         reused = dict(zip(known, _prefixes(old), strict=True)) if known is not None else {}
         lines = [(reused.get(labels) or self._prefix(family, labels)) + value_end(value) for labels, value in values.items()]
-        return shape, b"\n".join(lines) + b"\n"
+        return _Lines(shape, of_large, b"\n".join(lines) + b"\n")
 
     def _shape_of(self, family: Family) -> Shape | None:
         """Return the labels that a family was written with last, in the order of its lines."""
@@ -313,6 +337,18 @@ class Owner:
     def _remove(self, family: Family) -> None:
         self._store.withdraw(family, self._id)
         self._shapes.pop(family, None)
+        self._values.pop(family, None)
+
+
+def _rewritten(chunk: bytes, before: tuple[float, ...], values: tuple[float, ...]) -> bytes:
+    """Write values in place of others, where they are others."""
+    if before == values:
+        return chunk
+    lines = chunk[:-1].split(b"\n")
+    for at in compress(count(), map(ne, before, values)):
+        line = lines[at]
+        lines[at] = line[: line.rindex(b" ")] + value_end(values[at])
+    return b"\n".join(lines) + b"\n"
 
 
 def _prefixes(chunk: bytes) -> list[bytes]:

@@ -25,13 +25,14 @@ from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.progress import Progress
 from exporter.clients.kafka.sasl import CLEARTEXT
 from exporter.kafka import families as k
+from exporter.kafka.lags import Lags
 from exporter.kafka.recording import (
-    samples_of_ages,
     samples_of_brokers,
     samples_of_canary,
     samples_of_dead,
+    samples_of_errors,
     samples_of_groups,
-    samples_of_offsets,
+    samples_of_transactions,
 )
 from exporter.metrics.store import Samples
 from exporter.net.referrals import Referrals, check_allowed
@@ -235,6 +236,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         self.max_series = settings.max_series
         self._progress = Progress(settings.window, longest_gap=_GAPS * settings.interval)
         self._ages = Ages()
+        self._lags = Lags()
         self._canary = Canary(settings.canary.topic) if settings.canary is not None else None
         self._selection = Selection(
             groups=settings.groups.selector(),
@@ -305,9 +307,11 @@ class KafkaProbe(Probe[KafkaSettings]):
         return {
             "groups": samples_of_groups(reading, standings),
             "offsets": {
-                **samples_of_offsets(reading, most),
+                k.PARTITION_ERROR: samples_of_errors(reading.partition_errors),
+                **self._lags.samples_of_offsets(reading, most),
                 **samples_of_dead(reading, self._ages, now, self.settings.dlq_suffixes),
-                **samples_of_ages(reading, self._ages, now, most),
+                **self._lags.samples_of_ages(reading, self._ages, now, most),
+                **samples_of_transactions(reading, self._ages, now),
             },
         }
 

@@ -26,6 +26,8 @@ answer is not believed."""
 _PART_MARGIN = 0.05
 """Share of the deadline kept back from optional parts, so that a slow part cannot turn the verdict."""
 
+_IS_FLOAT = frozenset({float})
+
 Classify = Callable[[Exception, Stage], Failure]
 Excuse = Callable[[Failure], Failure]
 
@@ -115,7 +117,10 @@ class Attempt:
             if new > room:
                 values.update(islice(((labels, float(found[labels])) for labels in found if labels not in values), room))
             self._take(new)
-            values.update(zip(found, map(float, found.values()), strict=True))
+            if _IS_FLOAT.issuperset(map(type, found.values())):
+                values.update(found)  # from one dict to another labels are not hashed again
+            else:
+                values.update(zip(found, map(float, found.values()), strict=True))
 
     def _begin(self, family: Family) -> dict[LabelValues, float]:
         """Make room for a family's samples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -217,3 +218,33 @@ def test_groups_are_bounded_those_furthest_behind_first() -> None:
     these = found(dependency("kafka", "kafka", facts=facts(lag=lags)))["kafka"]
     assert len(these) == 50
     assert these[0].group == "g199"
+
+
+class _Counting(dict[str, str]):
+    """Labels that count how often they are looked at."""
+
+    looks = 0
+
+    def get(self, *key: Any) -> Any:
+        _Counting.looks += 1
+        return super().get(*key)
+
+
+def test_groups_are_looked_up_and_not_searched_for() -> None:
+    """Of a cluster with hundreds of groups that are in trouble each is diagnosed, after every attempt."""
+    names = [f"g{number:03}" for number in range(400)]
+    lags = {(name, "t"): 2000.0 for name in names}
+    kafka = dependency(
+        "kafka", "kafka",
+        facts=facts(
+            lag=lags, age=lags, standing=lags, members=dict.fromkeys(names, 1.0),
+            verdict={(name, "stalled"): 1.0 for name in names},
+        ),
+    )  # fmt: skip
+    counted = {
+        family: tuple(reading._replace(labels=_Counting(reading.labels)) for reading in readings)
+        for family, readings in kafka.facts.items()
+    }
+    _Counting.looks = 0
+    assert len(found(replace(kafka, facts=counted))["kafka"]) == 50
+    assert 0 < _Counting.looks < 10 * sum(map(len, counted.values()))

@@ -76,6 +76,20 @@ def test_what_was_encoded_ahead_is_published_unless_labels_have_changed() -> Non
         }
 
 
+@given(st.lists(st.lists(st.tuples(st.integers(0, LARGE), st.floats()), max_size=3), max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_of_many_series_those_that_have_changed_are_written_again(changes: list[list[tuple[int, float]]]) -> None:
+    store = Store()
+    observed: dict[tuple[str, ...], float] = {(str(number),): 0.0 for number in range(LARGE + 1)}
+    owner = store.owner(BASE)
+    for change in changes:
+        observed = observed | {(str(number),): value for number, value in change}
+        owner.publish({HEAP: observed}, owner.encode({HEAP: observed}) if len(change) % 2 else None)
+        anew = Store()
+        anew.owner(BASE).publish({HEAP: observed})
+        assert store.render() == anew.render()
+
+
 @pytest.mark.parametrize("back", [False, True])
 def test_labels_that_change_while_lines_are_made_are_on_all_of_them(back: bool) -> None:
     """A reload may come while a thread encodes: its lines must not be taken for those of the labels of after."""

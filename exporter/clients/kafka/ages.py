@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import sqrt
+from operator import attrgetter
 from threading import Lock
 from typing import NamedTuple
 
@@ -121,6 +122,16 @@ class _History:
         share = (offset - before.end + 0.5) / (after.end - before.end)
         return _Passed(before.last, before.last + share * (after.first - before.last), after.first)
 
+    def age(self, now: float, offset: int) -> float | None:
+        """Return `Ages.age`."""
+        points, offset = self.points, self.held(offset)
+        if not points:
+            return None
+        if offset >= points[-1].end:
+            return 0.0
+        passed = self.passed(offset)
+        return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None
+
     def ask(self, now: float) -> float | None:
         """Return a time to ask about next; None if all is known nearly enough, or to be had in this reading."""
         if now == self.unanswered:
@@ -150,8 +161,7 @@ class _History:
         return beside, (after.first - before.last) / max(now - before.last, 1.0)
 
 
-def _end(point: _Point) -> int:
-    return point.end
+_end = attrgetter("end")
 
 
 def _near(now: float, passed: _Passed, share: float) -> bool:
@@ -166,7 +176,7 @@ class Ages:
     """
 
     def __init__(self) -> None:
-        self._histories: dict[Partition, _History] = {}
+        self._histories: dict[str, dict[int, _History]] = {}
         self._lock = Lock()  # a reading whose attempt was given up may still be at it in its thread
 
     def observe(
@@ -188,17 +198,22 @@ class Ages:
         """
         made = made or {}
         with self._lock:
-            self._histories = {at: self._history(at, made.get(at.topic)) for at in unread}
-            for at, history in self._histories.items():
+            followed: dict[str, dict[int, _History]] = {}
+            for at, offsets in unread.items():
+                history = followed.setdefault(at.topic, {})[at.number] = self._history(at, made.get(at.topic))
                 end = ends.get(at.topic, {}).get(at.number)
                 beginning = beginnings.get(at.topic, {}).get(at.number, history.beginning)
-                history.unread = sorted({max(offset, beginning, history.surviving) for offset in unread[at]})
+                history.unread = sorted({max(offset, beginning, history.surviving) for offset in offsets})
                 history.current = end is not None
                 if end is not None:
                     history.observe(now, end, beginning)
+            self._histories = followed
+
+    def _find(self, at: Partition) -> _History | None:
+        return self._histories.get(at.topic, {}).get(at.number)
 
     def _history(self, at: Partition, made: bytes | None) -> _History:
-        history = self._histories.get(at)
+        history = self._find(at)
         if history is None or (made is not None and history.made not in {None, made}):
             return _History(made)
         history.made = made or history.made
@@ -208,19 +223,20 @@ class Ages:
         """Return at what time the end of which partition should be asked for, so that ages are known well enough."""
         times: dict[Partition, float] = {}
         with self._lock:
-            for at, history in self._histories.items():
-                time = history.ask(now) if history.current else None
-                if time is not None:
-                    times[at] = time
-                if len(times) >= most:
-                    break
+            for topic, histories in self._histories.items():
+                for number, history in histories.items():
+                    time = history.ask(now) if history.current else None
+                    if time is not None:
+                        times[Partition(topic, number)] = time
+                    if len(times) >= most:
+                        return times
         return times
 
     def learn(self, now: float, times: Mapping[Partition, float], offsets: Mapping[Partition, int | None]) -> None:
         """Take in answers: the first record that is not older than the time, None if there is none."""
         with self._lock:
             for at, time in times.items():
-                history = self._histories.get(at)
+                history = self._find(at)
                 if history is None or not history.points:
                     continue
                 if at in offsets:
@@ -231,7 +247,11 @@ class Ages:
     def of_topic(self, now: float, topic: str, offsets: Mapping[int, int]) -> dict[int, float | None]:
         """Return `age` for an offset in each of these partitions."""
         with self._lock:
-            return {number: self._age(now, Partition(topic, number), offset) for number, offset in offsets.items()}
+            histories = self._histories.get(topic, {})
+            return {
+                number: histories[number].age(now, offset) if number in histories else None
+                for number, offset in offsets.items()
+            }
 
     def age(self, now: float, at: Partition, offset: int) -> float | None:
         """Return how long the record at an offset, or the first kept after it, has waited.
@@ -243,14 +263,5 @@ class Ages:
             Seconds; 0 if there is no such record yet; None while it is not known.
         """
         with self._lock:
-            return self._age(now, at, offset)
-
-    def _age(self, now: float, at: Partition, offset: int) -> float | None:
-        history = self._histories.get(at)
-        if history is None or not history.points:
-            return None
-        offset = history.held(offset)
-        if offset >= history.points[-1].end:
-            return 0.0
-        passed = history.passed(offset)
-        return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None
+            history = self._find(at)
+            return history.age(now, offset) if history is not None else None

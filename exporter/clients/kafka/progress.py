@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from math import inf
 from threading import Lock
 from typing import NamedTuple
@@ -13,8 +12,9 @@ from typing import NamedTuple
 from exporter.clients.kafka.groups import Group
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
+from exporter.clients.kafka.verdicts import GroupVerdict
 
-__all__ = ["REBALANCE_SECONDS", "GroupVerdict", "Progress", "Standing"]
+__all__ = ["REBALANCE_SECONDS", "Progress", "Standing"]
 
 REBALANCE_SECONDS = 60.0
 """Seconds past which a rebalance has gone on for long: it ends within a session's timeout, which is 45 s by default."""
@@ -27,31 +27,6 @@ _MOST = 0.8
 
 _REBALANCING = frozenset({"preparing_rebalance", "completing_rebalance"})
 """States in which nobody reads. In the new protocol all but the member that is given something else go on."""
-
-
-class GroupVerdict(StrEnum):
-    """What a consumer group does; closed, since it is a label value."""
-
-    OK = "ok"
-    """It commits, or there is nothing to read."""
-    LAGGING = "lagging"
-    """It commits, and falls further behind throughout the window."""
-    STALLED = "stalled"
-    """It has members, messages come in, and for the whole window nothing was committed anywhere."""
-    POISONED = "poisoned"
-    """It has members and commits elsewhere, and some partitions have stood at the same offset for the whole window."""
-    STOPPED = "stopped"
-    """It has no members, and messages wait for it."""
-    REWOUND = "rewound"
-    """A commit went back within the window: its offsets were reset, or it reads again what it had read."""
-    AHEAD = "ahead"
-    """A commit is beyond the end of the log: the topic was made anew, or has lost messages. New ones are skipped."""
-    EMPTY = "empty"
-    """It has no members, and nothing waits for it."""
-    REBALANCING = "rebalancing"
-    """Its members have been sharing out partitions for long, and nobody reads meanwhile."""
-    UNKNOWN = "unknown"
-    """Its commits or the ends of the log are not known, or it has not been watched for long enough."""
 
 
 class Standing(NamedTuple):
@@ -87,6 +62,24 @@ class _Still(NamedTuple):
     grown: bool = False
 
 
+class _Seen(NamedTuple):
+    """A topic as a reading had it, and what it came to: nothing is reckoned anew where nothing has moved.
+
+    Attributes:
+        commits: Of the group.
+        ends: Of the log.
+        lag: Messages behind, over the partitions whose ends are known.
+        whole: Whether all are.
+        ahead: Whether a commit is beyond the end of the log.
+    """
+
+    commits: Mapping[int, int]
+    ends: Mapping[int, int]
+    lag: int
+    whole: bool
+    ahead: bool
+
+
 @dataclass(slots=True)
 class _Course:
     """One group over time.
@@ -95,6 +88,7 @@ class _Course:
         topics: Those that something is kept of.
         away: Since when each of them has not been the group's.
         made: Which of the topics that have had this name each is, where the brokers tell.
+        seen: The topics of the last reading.
     """
 
     watched_since: float
@@ -103,6 +97,7 @@ class _Course:
     away: dict[str, float] = field(default_factory=dict)
     made: dict[str, bytes] = field(default_factory=dict)
     commits: OffsetsByTopic = field(default_factory=dict)
+    seen: dict[str, _Seen] = field(default_factory=dict)
     still: dict[tuple[str, int], _Still] = field(default_factory=dict)
     lags: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_READINGS))
     advanced_at: float = -inf
@@ -116,7 +111,7 @@ class _Course:
             return
         self.topics -= set(topics)
         for topic in topics:
-            for kept in (self.away, self.made, self.commits):
+            for kept in (self.away, self.made, self.commits, self.seen):
                 kept.pop(topic, None)
         self.still = {at: still for at, still in self.still.items() if at[0] not in topics}
 
@@ -242,8 +237,9 @@ class Progress:
 
 def _is_gone(group: Group, topic: str, number: int) -> bool:
     """Say whether a commit is no more; not of a topic of which nothing was read, which may be back in the next reading."""
-    known = group.committed and Partition(topic, number) not in group.partition_errors
-    return known and topic in group.commits and number not in group.commits[topic]
+    if topic not in group.commits or number in group.commits[topic]:
+        return False
+    return group.committed and Partition(topic, number) not in group.partition_errors
 
 
 def _known_commits(course: _Course, group: Group) -> OffsetsByTopic:
@@ -258,24 +254,39 @@ def _known_commits(course: _Course, group: Group) -> OffsetsByTopic:
 
 def _take_commits(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> _Sum:
     total = _Sum(whole=group.committed and not group.partition_errors)
+    seen: dict[str, _Seen] = {}
     for topic, commits in group.commits.items():
-        ends_here, before = ends.get(topic, {}), course.commits.get(topic, {})
-        if commits != before:
-            moved = [commit - before.get(number, commit) for number, commit in commits.items()]
-            course.advanced_at = now if max(moved, default=0) > 0 else course.advanced_at
-            course.rewound_at = now if min(moved, default=0) < 0 else course.rewound_at
-        for number, commit in commits.items():
-            end = ends_here.get(number)
-            if end is None:
-                total.whole = False
-            elif commit < end:
-                total.lag += end - commit
-                _keep(now, course, (topic, number), commit, end)
-            else:
-                total.ahead = total.ahead or commit > end
-                if course.still:  # of most groups nothing stands still
-                    course.still.pop((topic, number), None)
+        ends_here, before = ends.get(topic, {}), course.seen.get(topic)
+        if before is None or before.commits != commits or before.ends != ends_here:
+            before = _take_topic(now, course, topic, commits, ends_here)
+        seen[topic] = before
+        total.lag += before.lag
+        total.whole = total.whole and before.whole
+        total.ahead = total.ahead or before.ahead
+    course.seen = seen
     return total
+
+
+def _take_topic(now: float, course: _Course, topic: str, commits: Mapping[int, int], ends: Mapping[int, int]) -> _Seen:
+    """Take in commits that have moved, or ends that have."""
+    before = course.commits.get(topic, {})
+    if commits != before:
+        moved = [commit - before.get(number, commit) for number, commit in commits.items()]
+        course.advanced_at = now if max(moved, default=0) > 0 else course.advanced_at
+        course.rewound_at = now if min(moved, default=0) < 0 else course.rewound_at
+    lag, ahead = 0, False
+    for number, commit in commits.items():
+        end = ends.get(number)
+        if end is None:
+            continue
+        if commit < end:
+            lag += end - commit
+            _keep(now, course, (topic, number), commit, end)
+        else:
+            ahead = ahead or commit > end
+            if course.still:  # of most groups nothing stands still
+                course.still.pop((topic, number), None)
+    return _Seen(commits, ends, lag, commits.keys() <= ends.keys(), ahead)
 
 
 def _take_uncommitted(now: float, course: _Course, group: Group, ends: OffsetsByTopic) -> dict[str, int]:

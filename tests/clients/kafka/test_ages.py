@@ -138,7 +138,7 @@ def test_what_is_kept_of_a_partition_is_bounded_and_an_old_commit_stays_known() 
         log.times.append(now - 1)
         log.read(now, 1, number // 2)
         log.answer(now)
-    assert len(log.ages._histories[AT].points) <= 48  # the bound of memory
+    assert len(log.ages._histories[AT.topic][AT.number].points) <= 48  # the bound of memory
     for commit in (1, 300, 999):
         assert log.age(now, commit) == near(now - log.times[commit])
     assert log.asked < 2000

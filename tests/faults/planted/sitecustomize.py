@@ -67,7 +67,7 @@ def _plant(probe: Any) -> None:
 def _leak(what: str, rate: float, attempt: Any, attempts: int) -> None:
     count = int(rate * attempts) - int(rate * (attempts - 1))
     if what == "memory":
-        _kept.append(os.urandom(count))
+        _kept.append(b"x" * count)
     elif what == "series":
         # Not from the start: a soak as short as a test's allows what it found there to grow by a third.
         for number in range(min(int(rate * max(0, attempts - 40)), 8000)):
@@ -76,7 +76,9 @@ def _leak(what: str, rate: float, attempt: Any, attempts: int) -> None:
         if what == "descriptors":
             _kept.append(os.open(os.devnull, os.O_RDONLY))
         elif what == "threads":
+            before = threading.stack_size(262_144)  # of the usual 8 MiB, fifty are all the memory that there is
             threading.Thread(target=threading.Event().wait, daemon=True).start()
+            threading.stack_size(before)
         else:
             _kept.append(asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="leaked"))
 
