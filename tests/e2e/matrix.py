@@ -9,6 +9,7 @@ from exporter.demo.servers.base import Server
 from exporter.demo.servers.springboot import SERVICES as DEMO_SERVICES
 from tests.e2e.cluster_rows import CLUSTER
 from tests.e2e.database_rows import BROKERS, DATABASES
+from tests.e2e.exporter_rows import EXPORTER
 from tests.e2e.kafka_rows import KAFKA
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import (
@@ -533,6 +534,7 @@ ROWS: dict[str, Row] = {
         *CERTIFICATES,
         *TOGETHER,
         *WATCHERS,
+        *EXPORTER,
         *KAFKA,
         *CLUSTER,
         *VALKEYS,

@@ -268,6 +268,9 @@ def test_what_is_bound_to_is_the_hash_of_the_certificate(tmp_path: Path) -> None
     assert server_end_point(weak) == digest(hashes.SHA256(), weak)
     assert server_end_point(self_signed(tmp_path / "none", ed25519.Ed25519PrivateKey.generate(), None)) is None
     assert server_end_point(b"garbage") is None
+    version = weak.index(bytes.fromhex("a003020102")) + 4  # [0] { INTEGER 2 }: version 3
+    for odd in (1, 3, 0x80):
+        assert server_end_point(weak[:version] + bytes([odd]) + weak[version + 1 :]) is None
     assert server_end_point(None) is None
 
 

@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="which faults of targets come in which order")
     parser.add_argument("--docs", action="store_true", help="write what came of it to docs/security.md")
     parser.add_argument("--state", type=Path, default=ROOT / ".cache" / "soak", help="folder for data and logs")
-    parser.add_argument("--leak", type=int, default=0, help="plant a leak of so many bytes an attempt: it must be told")
+    parser.add_argument("--leak", default="", help="plant a leak, such as tasks=1 an attempt: it must be told")
     options = parser.parse_args()
     shutil.rmtree(options.state, ignore_errors=True)
     options.state.mkdir(parents=True)
@@ -43,12 +43,14 @@ def main() -> int:
     return 1 if report.problems else 0
 
 
-def leaking(size: int) -> dict[str, str]:
-    """Return an environment in which each attempt on an actuator leaks so many bytes, and now and then a descriptor."""
-    if not size:
-        return {}
-    planted = ROOT / "tests" / "faults" / "planted"
-    return {"PLANTED_LEAK": str(size), "PYTHONPATH": os.pathsep.join([str(planted), str(ROOT)])}
+def leaking(what: str) -> dict[str, str]:
+    """Return an environment in which each attempt on an actuator leaks, as `memory=600000` says."""
+    return planted(PLANTED_LEAK=what) if what else {}
+
+
+def planted(**variables: str) -> dict[str, str]:
+    """Return an environment with a defect; `tests/faults/planted` says which there are."""
+    return {**variables, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "faults" / "planted"), str(ROOT)])}
 
 
 def render(report: Report) -> str:

@@ -21,13 +21,14 @@ def server_end_point(certificate: bytes | None) -> bytes | None:
         certificate: In DER; None where the connection is not TLS.
 
     Returns:
-        None where there is nothing to bind to: no certificate, or a signature that has no hash, as Ed25519's.
+        None where there is nothing to bind to: no certificate, none that can be read, or a signature that has no hash, as
+        Ed25519's.
     """
     if certificate is None:
         return None
     try:
         algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return None
     if algorithm is None:
         return None

@@ -21,6 +21,9 @@ class ExporterServer(WebServer):
         directory: Where it keeps its configuration and its log.
         port: Where it listens.
         config: Its configuration, but for where it listens.
+
+    Attributes:
+        surroundings: Variables that it is given at its next start.
     """
 
     name: ClassVar[str] = "exporter"
@@ -28,12 +31,17 @@ class ExporterServer(WebServer):
 
     def __init__(self, directory: Path, port: int | None, config: Mapping[str, Any]) -> None:
         super().__init__(directory, port)
+        self.surroundings: Mapping[str, str] = {}
         self._config = {"server": {"listen": self.address, "drain_timeout": "3s"}, **config}
 
     @property
     def config_path(self) -> Path:
         """The configuration file."""
         return self.directory / "exporter.yml"
+
+    def environment(self) -> Mapping[str, str]:
+        """Return variables for it."""
+        return self.surroundings
 
     def probe_also(self, dependencies: Mapping[str, Any]) -> None:
         """Probe these dependencies too, from the next start on."""
