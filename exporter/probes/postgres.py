@@ -21,7 +21,7 @@ from exporter.databases import flyway, pgbouncer, servers, sessions, statements
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
-from exporter.verdict import Stage
+from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "PostgresProbe", "PostgresSettings"]
 
@@ -33,6 +33,13 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 Version = Annotated[str, Field(max_length=50, pattern=r"^[0-9]+([._][0-9]+)*$")]
 
 Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=1000)]
+
+
+OLDEST = 10
+"""Major version from which on a server tells what is asked of it: before, what is asked for has other names."""
+
+_OF_ALL = ("activity", "locks", "replication", "counters", "upkeep")
+"""Parts of every server that is no pgbouncer."""
 
 
 class PostgresSettings(ProbeSettings):
@@ -166,6 +173,10 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""
+        if session.major is not None and session.major < OLDEST:
+            for name in _OF_ALL:  # asked, it would write an error for each into its log at every attempt
+                attempt.note_part(name, _too_old(session.version))
+            return
         async with self._part(attempt, "activity") as part:
             sessions.record_activity(part, await read_activity(session, part.remaining / 6))
         async with self._part(attempt, "locks") as part:
@@ -191,6 +202,12 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _password(self) -> str:
         return await current_secret(self.settings.password, self.settings.password_file) or ""
+
+
+def _too_old(version: str) -> Failure:
+    return Failure(
+        Stage.CHECK, Reason.PROTOCOL, f"PostgreSQL {version!r}: of versions before {OLDEST} the verdict is told alone"
+    )
 
 
 PROBE = PostgresProbe
