@@ -101,7 +101,7 @@ boot-table: $(STAMP) debian ## write docs/spring-boot.md from the tests against 
 	@WRITE_BOOT_TABLE=1 $(BIN)/python -m pytest --basetemp=$(TMPDIR)/pytest tests/conformance
 
 .PHONY: pictures
-pictures: $(STAMP) debian ## the dashboards during faults, drawn without Grafana: docs/pictures/; 15 minutes
+pictures: $(STAMP) debian ## the dashboards during faults, drawn without Grafana: docs/pictures/; half an hour
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m pictures $(ARGS)
 

@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from exporter import __version__
 from exporter.clients.kubernetes.access import ClusterAccess, own_namespace
 from exporter.clients.kubernetes.api import Api
+from exporter.config.cleartext import cleartext_credentials
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.exposed import exposed_secrets
 from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
-from exporter.engine.defects import Where
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
 from exporter.engine.ownership import Everything, Ownership
@@ -40,6 +40,7 @@ from exporter.net.pool import started_pool
 from exporter.ownership.election import Role
 from exporter.ownership.sharing import Fleet, Sharing, shard_index
 from exporter.probing.probe import SharedClients
+from exporter.unforeseen import Where
 from exporter.values import Address
 from exporter.verdict import Verdict
 from exporter.web.access import Access
@@ -294,6 +295,8 @@ class App:
         told = [config] if self._way is None else [config, self._way.way.config]
         for warning in await asyncio.to_thread(lambda: [text for each in told for text in exposed_secrets(each)]):
             log.warning("%s", warning)
+        for warning in cleartext_credentials(config):
+            log.warning("%s", warning)
         if config.sharing is not None and config.sharing.lease is not None:
             cluster = _cluster(config)
             self._namespace = cluster.namespace or await asyncio.to_thread(own_namespace, cluster) or "default"
@@ -347,6 +350,8 @@ class App:
                 await self._check(config)
             except ConfigError as error:
                 log.error("reload failed, keeping the old configuration:\n%s", error)  # noqa: TRY400 - the operator's error
+                if error.unforeseen:
+                    self._engine.defects.count(Where.RELOAD)
                 return self._refuse(str(error), [str(problem) for problem in error.problems])
             except Exception as error:
                 self._engine.defects.note(Where.RELOAD, "a reload failed; the old configuration is kept", error)

@@ -19,6 +19,7 @@ from exporter import __version__, concepts
 from exporter.alerts import build as alerts
 from exporter.alerts.reference import own_alerts, reference
 from exporter.cli import reference as cli
+from exporter.cli.manual import manual
 from exporter.config.schema import json_schema
 from exporter.dashboards import build as dashboards
 from exporter.deployment import build as deployment
@@ -160,6 +161,7 @@ def files() -> dict[str, str]:
     makers: dict[str, Callable[[], str]] = {
         "docs/alerts.md": reference,
         "docs/cli.md": lambda: cli.reference(_MARK),
+        "docs/hafnium-exporter.1": manual,
         "docs/metrics.md": metric_reference,
         "docs/diagnosis.md": lambda: diagnosis_reference(_MARK),
         "config/exporter.schema.json": schema_text,

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import queue
+from contextlib import suppress
 from threading import Event, Thread
 
 from exporter.visible import visible
@@ -44,8 +45,14 @@ class _Dropping(logging.Handler):
             self._lines.put_nowait(self.format(record))
         except queue.Full:
             self.dropped += 1
-        except Exception:
-            self.handleError(record)
+        except Exception as error:  # `handleError` would write to standard error, which may be a pipe that nobody reads
+            self.dropped += 1
+            self._say_that_it_cannot(record, error)
+
+    def _say_that_it_cannot(self, record: logging.LogRecord, error: Exception) -> None:
+        with suppress(queue.Full):
+            text = f"a line of {record.pathname}:{record.lineno} cannot be written: {type(error).__name__}"
+            self._lines.put_nowait(visible(text))
 
 
 class LogThread:

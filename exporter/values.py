@@ -42,7 +42,7 @@ class Settings(BaseModel):
     """Base of every configuration model: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, hide_input_in_errors=True, defer_build=True
     )
 
     @model_validator(mode="wrap")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,20 @@ FAULTS = (
     "certificate-expiring@100", "redis-down@200-320", "service-hung:risk-engine@400",
 )  # fmt: skip
 """What is wrong in the demo that is drawn."""
+CLUSTER_FAULTS = (
+    "crash-loop:case@60", "oom-kill:vault@90", "image-pull:signals@60", "rollout-stuck:identity@60", "hpa-limit@30",
+    "node-pressure@120", "certificate-renewed@90",
+)  # fmt: skip
+"""What is wrong in the demo on Kubernetes."""
+ON_KUBERNETES = "kubernetes"
+"""The board that is drawn of a demo whose services are Deployments on a control plane."""
 SERVICES = {"service": "signals|case|identity"}
 """Services that are chosen on a dashboard that is about few."""
 
 
 @click.command()
 @click.option("--prometheus", help="Address of a Prometheus that scrapes the exporter; else a demo is run, with faults.")
-@click.option("--minutes", default=12.0, show_default=True, help="How far back is looked; a demo runs for so long.")
+@click.option("--minutes", default=12.0, show_default=True, help="How far back is looked; each demo runs for so long.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "pictures", help="Folder of the pictures.")
 @click.argument("boards", nargs=-1)
 def main(prometheus: str | None, minutes: float, out: Path, boards: tuple[str, ...]) -> None:
@@ -41,22 +48,37 @@ def main(prometheus: str | None, minutes: float, out: Path, boards: tuple[str, .
     if prometheus is not None:
         _draw(prometheus, minutes, out, boards)
         return
-    with _demo() as address:
-        click.echo(f"the demo runs for {minutes:g} minutes")
-        time.sleep(60 * minutes)
-        _draw(address, minutes, out, boards)
+    wanted = boards or _names()
+    for where, faults, words in (
+        (tuple(name for name in wanted if name != ON_KUBERNETES), FAULTS, ()),
+        (tuple(name for name in wanted if name == ON_KUBERNETES), CLUSTER_FAULTS, ("--kubernetes",)),
+    ):
+        if where:
+            with _demo(faults, words) as address:
+                click.echo(f"a demo runs for {minutes:g} minutes")
+                time.sleep(60 * minutes)
+                _draw(address, minutes, out, where)
+
+
+def _names() -> tuple[str, ...]:
+    """Return the boards by the names of their files."""
+    return tuple(_name(file) for file in render())
+
+
+def _name(file: str) -> str:
+    return file.removesuffix(".json").partition("-")[2]
 
 
 @contextmanager
-def _demo() -> Iterator[str]:
+def _demo(faults: Sequence[str], words: Sequence[str]) -> Iterator[str]:
     """Run a demo; give the address of its Prometheus.
 
     Raises:
         SystemExit: It ended before it was up.
     """
     state = ROOT / ".cache" / "pictures"
-    faults = [word for fault in FAULTS for word in ("--fault", fault)]
-    command = [sys.executable, "-m", "exporter", "demo", "--ports", "free", "--state", str(state), *faults]
+    orders = [word for fault in faults for word in ("--fault", fault)]
+    command = [sys.executable, "-m", "exporter", "demo", "--ports", "free", "--state", str(state), *words, *orders]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         try:
             began, endpoints = time.time(), state / "endpoints.json"
@@ -74,7 +96,7 @@ def _draw(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) -
     end = time.time() // 15 * 15
     pages: dict[str, dict[str, Any]] = {}
     for name, text in render().items():
-        board = name.removesuffix(".json").partition("-")[2]
+        board = _name(name)
         if boards and board not in boards:
             continue
         chosen = {"service": SERVICES["service"]} if board == "service" else {}

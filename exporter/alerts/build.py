@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from exporter import generated
 from exporter.alerts import kubernetes, routes, rules
 from exporter.alerts.model import Alert, Group, Options, duration
 from exporter.alerts.text import commented, dump
@@ -32,31 +33,12 @@ def write(folder: Path, options: Options | None = None) -> list[Path]:
     Raises:
         OSError: The folder cannot be written.
     """
-    files = []
-    for name, text in render(options).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        files.append(path)
-    return files
+    return generated.write(folder, render(options))
 
 
 def check(folder: Path, options: Options | None = None) -> list[str]:
     """Return what differs between `folder` and the code, one line each: missing, out of date, or not made by any code."""
-    wanted = render(options)
-    drift = []
-    for name, text in wanted.items():
-        path = folder / name
-        if not path.is_file():
-            drift.append(f"{path}: missing")
-        elif path.read_bytes() != text.encode():
-            drift.append(f"{path}: out of date")
-    drift.extend(
-        f"{path}: no code makes this"
-        for path in sorted((folder / "rules").glob("*.yml"))
-        if f"rules/{path.name}" not in wanted
-    )
-    return drift
+    return generated.differences(folder, render(options), "rules/*.yml")
 
 
 def _rules(name: str, groups: tuple[Group, ...], options: Options) -> str:

@@ -90,6 +90,9 @@ class OAuth2Settings(ClientSettings):
         max_length=2000,
         description="Token endpoint, such as https://keycloak:8443/realms/hafnium/protocol/openid-connect/token.",
     )
+    allow_cleartext: bool = Field(
+        default=False, description="Do not warn of a client secret that crosses a network over plain HTTP."
+    )
     tls: TlsSettings = Field(default_factory=TlsSettings, description="For https: roots, client certificate, name.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import weakref
 from dataclasses import dataclass, field
 
@@ -14,11 +13,10 @@ from exporter.net.errors import failure_of
 from exporter.net.http import HttpClient
 from exporter.net.phases import NoPhases
 from exporter.net.tls import ClientTls
+from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["TokenSource", "Tokens"]
-
-log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 65_536
 FETCH_SECONDS = 10.0
@@ -197,7 +195,7 @@ def _named(error: Exception) -> Failure:
         return error
     found = failure_of(error, Stage.AUTH)
     if found is None:
-        log.error("fetching a token: unexpected %s", type(error).__name__, exc_info=error)
+        tell(Where.TOKENS, "an access token could not be fetched", error)
         found = Failure(Stage.AUTH, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log")
     return found
 

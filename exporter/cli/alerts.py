@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from exporter.cli.generating import deliver
 from exporter.cli.options import seconds
 from exporter.cli.verbs import Verb
 
@@ -61,20 +62,13 @@ def build(context: click.Context, /, output: Path, config_path: Path | None, che
 
     given = {name: value for name, value in chosen.items() if value is not None}
     options = Options(**{**_of_config(config_path), **given})
-    if not check:
-        try:
-            written = files.write(output, options)
-        except OSError as error:
-            raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
-        for path in written:
-            click.echo(f"wrote {path}")
-        return
-    drift = files.check(output, options)
-    for line in drift:
-        click.echo(line, err=True)
-    if drift:
-        click.echo("run: hafnium-exporter alerts build", err=True)
-        context.exit(1)
+    deliver(
+        context,
+        "alerts build",
+        write=lambda: files.write(output, options),
+        differences=lambda: files.check(output, options),
+        check=check,
+    )
 
 
 def _of_config(path: Path | None) -> dict[str, Any]:

@@ -28,12 +28,13 @@ def config() -> None:
 )
 @config_option
 def validate(config_path: Path) -> None:
-    """Report every error at once, with file, line and key; and which files of secrets others can read."""
+    """Report every error at once, with file, line and key; warn of secrets that others can read, in a file or on the way."""
+    from exporter.config.cleartext import cleartext_credentials
     from exporter.config.exposed import exposed_secrets
     from exporter.config.loader import load
 
     loaded = load(config_path)
-    for warning in exposed_secrets(loaded):
+    for warning in (*exposed_secrets(loaded), *cleartext_credentials(loaded)):
         click.echo(f"warning: {warning}", err=True)
     click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
 
@@ -56,6 +57,9 @@ def check_web(file: Path) -> None:
     way = load(file)
     for warning in exposed_secrets(way.config):
         click.echo(f"warning: {warning}", err=True)
+    expiry = way.expiry()
+    if expiry is not None:
+        click.echo(f"warning: {expiry}", err=True)
     for note in notes(way.config):
         click.echo(f"{file}: note: {note}")
     fences = ", ".join(sorted(way.fences())) or "nobody is kept out"

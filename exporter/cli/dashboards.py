@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli.extras import require
+from exporter.cli.generating import deliver
 from exporter.cli.verbs import Verb
 
 if TYPE_CHECKING:
@@ -54,23 +55,16 @@ def build(
     Thresholds are not here: they are `thresholds` in the exporter's configuration, exported, and drawn from there.
     """
     require("grafana_foundation_sdk", "dashboards", "dashboards are made of Grafana's own types")
-    from exporter.dashboards import build as dashboard_files
+    from exporter.dashboards import build as files
 
     names = _names(config_path, name, runbook_url)
-    if not check:
-        try:
-            files = dashboard_files.write(out, names)
-        except OSError as error:
-            raise click.ClickException(f"cannot write {error.filename}: {error.strerror}") from error
-        for path in files:
-            click.echo(f"wrote {path}")
-        return
-    drift = dashboard_files.check(out, names)
-    for line in drift:
-        click.echo(line, err=True)
-    if drift:
-        click.echo("run: hafnium-exporter dashboards build", err=True)
-        context.exit(1)
+    deliver(
+        context,
+        "dashboards build",
+        write=lambda: files.write(out, names),
+        differences=lambda: files.check(out, names),
+        check=check,
+    )
 
 
 def _names(path: Path | None, name: str | None, runbook_url: str | None) -> Names:

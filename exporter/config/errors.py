@@ -36,8 +36,10 @@ class ConfigError(Exception):
 
     Attributes:
         problems: Everything found, in the order of the file.
+        unforeseen: Whether it is the exporter that cannot read it: a defect, which is logged.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], *, unforeseen: bool = False) -> None:
+        self.unforeseen = unforeseen
         self.problems = tuple(sorted(set(problems)))
         super().__init__("\n".join(map(str, self.problems)))

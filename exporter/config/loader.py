@@ -52,7 +52,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         where = "".join(traceback.format_tb(error.__traceback__))
         log.error("reading %s: unexpected %s\n%s", path, type(error).__name__, where)  # noqa: TRY400 - see above
         problem = Problem(str(path), 0, 0, "", f"cannot be read: unexpected {type(error).__name__}; see the log")
-        raise ConfigError([problem]) from None
+        raise ConfigError([problem], unforeseen=True) from None
 
 
 def validate(document: Document) -> Config:

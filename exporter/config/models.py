@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, StringConstraints, create_model, model_validator
 
 from exporter.config.floor import Floor
+from exporter.config.kinds import OfKind
 from exporter.config.kubernetes import ClusterSettings, KubernetesInstances
 from exporter.config.server import Server
 from exporter.config.thresholds import THRESHOLDS, Thresholds
@@ -90,21 +91,18 @@ class Instances(Settings):
         return self
 
 
-def _probes_model() -> type[Settings]:
-    fields: dict[str, Any] = {
-        kind: (probe.settings_type | None, Field(None, description=(probe.__doc__ or kind).partition("\n")[0]))
-        for kind, probe in probe_types().items()
-    }
-    return create_model("ProbesSettings", __base__=Settings, __doc__="Probes by kind.", **fields)
-
-
 if TYPE_CHECKING:
 
     class ProbesSettings(Settings):
         """Probes by kind: one optional field for each file in exporter/probes."""
 
 else:
-    ProbesSettings = _probes_model()
+    ProbesSettings = create_model(
+        "ProbesSettings",
+        __base__=Settings,
+        __doc__="Probes by kind.",
+        **{kind: (Annotated[Any, OfKind(kind)], None) for kind in probe_types()},
+    )
 
 
 class MemberSettings(Settings):

@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from exporter.config.document import Location
+from exporter.config.kinds import annotation_of, description_of
 from exporter.config.models import Config, ProbesSettings
 
 __all__ = ["HIDDEN", "closest", "description_at", "dotted", "known_keys"]
@@ -53,7 +54,7 @@ def description_at(location: Location) -> str:
     """Return what the model says of the setting at a path; empty where it says nothing."""
     model = _model_in(_annotation_at(location[:-1]))
     field = model.model_fields.get(str(location[-1])) if model else None
-    return (field.description or "") if field else ""
+    return description_of(field) if field else ""
 
 
 def closest(word: str, known: Collection[str]) -> str | None:
@@ -78,9 +79,9 @@ def _may_be_shown(above: Location, key: str) -> bool:
 @cache
 def _has_to_do_with_secrets(model: type[BaseModel]) -> bool:
     """Say whether a model, or one right below it, has a secret."""
-    annotations = [field.annotation for field in model.model_fields.values()]
+    annotations = [annotation_of(field) for field in model.model_fields.values()]
     below = [_model_in(annotation) for annotation in annotations]
-    annotations += [field.annotation for inner in below if inner for field in inner.model_fields.values()]
+    annotations += [annotation_of(field) for inner in below if inner for field in inner.model_fields.values()]
     return any(SecretStr in _within(annotation) for annotation in annotations)
 
 
@@ -99,7 +100,7 @@ def _annotation_at(location: Location) -> Any:
             annotation = ProbesSettings  # its own is looser: what is missing may come from each use
         elif model is not None:
             field = model.model_fields.get(str(item))
-            annotation = field.annotation if field else None
+            annotation = annotation_of(field) if field else None
         else:
             args = [arg for arg in _flatten(annotation) if get_origin(arg) in (dict, tuple, list)]
             annotation = get_args(args[0])[-1 if get_origin(args[0]) is dict else 0] if args else None

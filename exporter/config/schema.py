@@ -28,6 +28,7 @@ def json_schema() -> dict[str, Any]:
     kinds = definitions["ProbesSettings"]["properties"]
     for kind in kinds.values():  # `tls:` alone switches a probe on
         kind.pop("default", None)
+        kind.pop("title", None)
     definitions["Defaults"]["properties"]["probes"] = {"$ref": "#/$defs/ProbesSettings"}
     definitions["LabelName"] = {"pattern": f"^{LABEL_NAME}$", "not": {"enum": sorted(reserved_labels())}}
     for definition in definitions.values():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from exporter import generated
 from exporter.dashboards import certificates, fleet, incidents, itself, kafka, kubernetes, postgres, redis, service, slo
 from exporter.dashboards.board import Content, Names, assemble
 
@@ -37,24 +38,9 @@ def write(folder: Path, names: Names | None = None) -> list[Path]:
     Raises:
         OSError: The folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for name, text in render(names).items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
-        files.append(path)
-    return files
+    return generated.write(folder, render(names))
 
 
 def check(folder: Path, names: Names | None = None) -> list[str]:
     """Return what differs between `folder` and the code, one line each: missing, out of date, or not made by any code."""
-    wanted = render(names)
-    drift = []
-    for name, text in wanted.items():
-        path = folder / name
-        if not path.is_file():
-            drift.append(f"{path}: missing")
-        elif path.read_bytes() != text.encode():
-            drift.append(f"{path}: out of date")
-    drift.extend(f"{path}: no code makes this" for path in sorted(folder.glob("*.json")) if path.name not in wanted)
-    return drift
+    return generated.differences(folder, render(names), "*.json")

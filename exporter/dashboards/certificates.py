@@ -5,11 +5,14 @@ from __future__ import annotations
 from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
+from exporter.dashboards.palette import GOOD, WARN
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, graph, states, table
 from exporter.dashboards.promql import of
 from exporter.metrics import limits
 
 __all__ = ["board", "certificates"]
+
+_DUE, _LASTS = "To be renewed", "Lasts"
 
 
 def board() -> Content:
@@ -46,12 +49,20 @@ def certificates() -> Panels:
 
 def _list() -> Panels:
     left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
+    due = f"({left}) < on (service) group_left () max by (service) ({of(limits.CERTIFICATE.name)})"
+    judged = " or on (service, target) ".join(
+        f'label_replace({expr}, "state", "{word}", "", "")' for expr, word in ((due, _DUE), (left, _LASTS))
+    )
     return (
         table(
             345, "Certificates by what is left", "Time until the first certificate of each served chain expires, and below "
-            "zero since when it has.", "dtdurations",
-            Query(f"sort({left})", "{{service}} {{target}}"),
-            columns=Columns(("service", "target"), "left", scale=Scale(bad=0, falling=True)), size=Size.HALF,
+            "zero since when it has; to be renewed is what has less left than the configuration wants.", "dtdurations",
+            Query(f"sort({judged})", "{{service}} {{target}} {{state}}"),
+            columns=Columns(
+                ("service", "target", "state"), "left", scale=Scale(bad=0, falling=True, good=False),
+                state="state", words={_DUE: WARN, _LASTS: GOOD},
+            ),
+            size=Size.HALF,
         ),
         graph(
             346, "Age of the served certificates", "Time since each became valid: it drops at a renewal.", "s",

@@ -5,8 +5,8 @@ Ids are given, not counted: alerts link to panels by them. A panel that is on se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
 
@@ -85,18 +85,21 @@ class Scale:
         warn: From where on it is to be looked at, in the panel's unit.
         bad: From where on it is bad, in the panel's unit.
         falling: Whether values below the bounds are bad.
+        good: Whether what is within the bounds is good; else a limit that is not among them may say otherwise.
     """
 
     warn: float | None = None
     bad: float | None = None
     falling: bool = False
+    good: bool = True
 
     def build(self) -> dashboard.ThresholdsConfig:
         """Make Grafana's thresholds: a colour holds from its bound upwards."""
+        within = GOOD if self.good else PLAIN
         if self.falling:
-            bounds = [(None, BAD), (self.bad, WARN if self.warn is not None else GOOD), (self.warn, GOOD)]
+            bounds = [(None, BAD), (self.bad, WARN if self.warn is not None else within), (self.warn, within)]
         else:
-            bounds = [(None, GOOD), (self.warn, WARN), (self.bad, BAD)]
+            bounds = [(None, within), (self.warn, WARN), (self.bad, BAD)]
         steps = [models.Threshold(value=at, color=color) for at, color in bounds if at is not None or color == bounds[0][1]]
         return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps)
 
@@ -153,6 +156,8 @@ class Columns:
         scale: Where the value is bad; it is written in that colour.
         decimals: Of the value; None leaves it to Grafana.
         none: What is said where there is no row.
+        state: The label whose values are words of `words`, if there is one.
+        words: Words of that label, each with its colour.
     """
 
     labels: Sequence[str]
@@ -160,6 +165,8 @@ class Columns:
     scale: Scale | None = None
     decimals: int | None = None
     none: str = "None"
+    state: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headings(self) -> dict[str, str]:
@@ -182,10 +189,15 @@ def table(
             },
         )
     )
+    coloured = models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
     if columns.scale is not None:
         panel.thresholds(columns.scale.build())
-        coloured = models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
         panel.override_by_name(columns.headings["Value"], [coloured])
+    if columns.state:
+        named = enumerate(columns.words.items())
+        words = {word: models.ValueMappingResult(text=word, color=color, index=at) for at, (word, color) in named}
+        panel.mappings([models.ValueMap(options=words)])
+        panel.override_by_name(columns.headings[columns.state], [coloured])
     if columns.decimals is not None:
         panel.decimals(columns.decimals)
     return _ask(panel, (query,))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from operator import add
+from typing import TYPE_CHECKING
 
-from exporter.clients.postgres.pgbouncer import Database, Pool, Pooler, Traffic
 from exporter.metrics.family import counter, gauge
 from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
+
+if TYPE_CHECKING:
+    from exporter.clients.postgres.pgbouncer import Database, Pool, Pooler, Traffic
 
 __all__ = ["LONGEST_WAIT", "MAX_TOLD_APART", "PGBOUNCER", "TrafficCounters", "record_pools"]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from exporter.clients.postgres.activity import Activity, Holder
-from exporter.clients.postgres.locks import Waits
+from typing import TYPE_CHECKING
+
 from exporter.metrics.family import gauge
 from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
+
+if TYPE_CHECKING:
+    from exporter.clients.postgres.activity import Activity, Holder
+    from exporter.clients.postgres.locks import Waits
 
 __all__ = ["ACTIVITY", "LOCKS", "record_activity", "record_waits"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
-from exporter.clients.kafka.progress import GroupVerdict
+from exporter.clients.kafka.verdicts import GroupVerdict
 from exporter.diagnosis import causes
 from exporter.diagnosis.facts import MOST, evidence
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Reading, Snapshot, Suspicion, Symptom

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from enum import StrEnum
 from typing import Any
 
 from exporter.metrics import core as m
 from exporter.metrics.store import LabelValues, Store
+from exporter.unforeseen import WHERE, Where
 
-__all__ = ["Defects", "Where"]
+__all__ = ["Defects"]
 
 log = logging.getLogger(__name__)
 
@@ -21,31 +21,6 @@ QUIET = 60.0
 
 _CLOSED = "the handler is closed"
 """How uvloop's error ends where something is asked of a transport that is closed."""
-
-
-class Where(StrEnum):
-    """The part of the exporter in which something unexpected was raised."""
-
-    PROBE = "probe"
-    """A probe raised what neither it nor the common table of errors knows."""
-    TARGET = "target"
-    """An attempt could not be judged or published."""
-    SERVICE = "service"
-    """A service's verdict could not be worked out or published."""
-    RECONCILE = "reconcile"
-    """The targets of a service could not be brought about."""
-    DISCOVERY = "discovery"
-    """A source of instances raised."""
-    DIAGNOSIS = "diagnosis"
-    """The likely causes could not be worked out."""
-    RELOAD = "reload"
-    """A reload raised something else than an error of the configuration."""
-    WEB = "web"
-    """A connection, a request or the web configuration was dealt with in a way that is not foreseen."""
-    HISTORY = "history"
-    """The history could not be read or written for no fault of its file's."""
-    LOOP = "loop"
-    """A task or callback that nobody waits for raised."""
 
 
 class Defects:
@@ -82,12 +57,12 @@ class Defects:
             log.error("defect: %s", what, exc_info=error)
 
     def handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Take what asyncio found that nobody waited for. It is the event loop's exception handler."""
+        """Take what nobody waited for, and what `unforeseen.tell` is told: it is the event loop's exception handler."""
         error = context.get("exception")
         if _is_of_a_closed_connection(context.get("message"), error):
             log.debug("%s", error)
         elif isinstance(error, Exception):
-            self.note(Where.LOOP, str(context.get("message")), error)
+            self.note(context.get(WHERE, Where.LOOP), str(context.get("message")), error)
         else:
             self.count(Where.LOOP)
             loop.default_exception_handler(context)

@@ -17,12 +17,13 @@ from exporter.diagnosis.diagnose import Findings, examine
 from exporter.diagnosis.graph import Surroundings
 from exporter.diagnosis.incidents import Chosen, Condition, due, incidents_of, step
 from exporter.diagnosis.model import Diagnosis, Member, Snapshot
-from exporter.engine.defects import Defects, Where
+from exporter.engine.defects import Defects
 from exporter.engine.rollup import Key
 from exporter.engine.service import ServiceState
 from exporter.engine.target import TargetState
 from exporter.engine.time_slices import TimeSlices
 from exporter.engine.watched import Watched
+from exporter.unforeseen import Where
 from exporter.verdict import Verdict
 
 __all__ = ["Diagnostician"]

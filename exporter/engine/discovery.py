@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from exporter.config.models import Instances
 from exporter.discovery.source import Discovered, Source
-from exporter.engine.defects import Defects, Where
+from exporter.engine.defects import Defects
+from exporter.unforeseen import Where
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Discovery", "Known"]

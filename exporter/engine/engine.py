@@ -15,7 +15,7 @@ from exporter.diagnosis.model import Diagnosis
 from exporter.discovery import source_of
 from exporter.discovery.source import Source
 from exporter.engine.asked import Asked
-from exporter.engine.defects import Defects, Where
+from exporter.engine.defects import Defects
 from exporter.engine.diagnosis_views import IncidentView, incident_view
 from exporter.engine.diagnostician import Diagnostician
 from exporter.engine.discovery import Discovery
@@ -45,6 +45,7 @@ from exporter.engine.views import (
 from exporter.metrics.store import Store
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome, run_probe
+from exporter.unforeseen import Where
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["Engine"]

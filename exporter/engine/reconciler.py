@@ -16,7 +16,6 @@ from typing import Any
 from exporter.config.errors import ConfigError, Problem
 from exporter.config.models import Config
 from exporter.discovery.source import Discovered
-from exporter.engine.defects import Where
 from exporter.engine.discovery import Discovery
 from exporter.engine.ownership import Everything, Ownership
 from exporter.engine.scheduler import FIRST_WITHIN, Scheduler
@@ -28,6 +27,7 @@ from exporter.engine.time_slices import TimeSlices
 from exporter.metrics import core as m
 from exporter.metrics.store import Store
 from exporter.probing.probe import Probe, Target
+from exporter.unforeseen import Where
 
 __all__ = ["Reconciler"]
 

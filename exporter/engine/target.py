@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from exporter.diagnosis.facts import levels
 from exporter.engine.confirmation import Confirmed
-from exporter.engine.defects import Defects, Where
+from exporter.engine.defects import Defects
 from exporter.engine.history import History
 from exporter.engine.lag import LoopLag
 from exporter.engine.slots import Lane
@@ -22,6 +22,7 @@ from exporter.metrics.family import Family
 from exporter.metrics.store import Encoded, LabelValues, Store
 from exporter.probing.probe import Probe, Scope, Target
 from exporter.probing.runner import Outcome, run_probe
+from exporter.unforeseen import Where
 from exporter.verdict import Reason, Stage, Verdict
 
 __all__ = ["RECENTS", "Engineering", "LastAttempt", "Recent", "Standing", "TargetState"]

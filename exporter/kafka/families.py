@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.clients.kafka.progress import GroupVerdict
+from exporter.clients.kafka.verdicts import GroupVerdict
 from exporter.metrics.family import Family, gauge
 
 __all__ = ["FAMILIES", "FIRST", "STUCK"]

@@ -13,7 +13,7 @@ from exporter.kafka import families as kafka
 from exporter.limits.measures import Either, Gauge, Grown, Left, Ratio, Risen, Seen, Share, Total
 from exporter.limits.model import Limit, Unit
 from exporter.metrics.store import LabelValues
-from exporter.probes.tls import EXPIRY
+from exporter.probing.expiry import EXPIRY
 from exporter.redis import families as redis
 
 __all__ = [

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
+from exporter.net.errors import failure_of
 from exporter.net.handshake import ClientCertificateRefused, Seen, handshake_seen
 from exporter.net.phases import Phases, timed
 from exporter.net.referrals import Referrals
 from exporter.net.resolver import Resolver, is_ip
 from exporter.values import Address
-from exporter.verdict import Failure, Stage
+from exporter.verdict import PROBER_FAULTS, Failure, Stage
 
 __all__ = ["dial", "start_tls"]
 
@@ -46,18 +47,38 @@ async def dial(
 
     Raises:
         Failure: The name could not be resolved, or the address may not be connected to.
-        OSError: No address could be connected to; the last one's error.
+        OSError: No address could be connected to: the last one's error, of those that this host has a way to.
     """
     hosts = await _hosts(address, resolver, phases, referrals)
     loop = asyncio.get_running_loop()
+
+    async def connect(host: str) -> tuple[asyncio.Transport, P]:
+        return _noted(seen, await loop.create_connection(factory, host, address.port))
+
+    failed: list[tuple[str, OSError]] = []
     with timed(phases, Stage.CONNECT), _watched(Seen()) as seen:
         for host in hosts[:-1]:
             try:
                 async with asyncio.timeout(ADDRESS_PATIENCE):
-                    return _noted(seen, await loop.create_connection(factory, host, address.port))
-            except OSError:  # TimeoutError is one; the next address may do
-                continue
-        return _noted(seen, await loop.create_connection(factory, hosts[-1], address.port))
+                    return await connect(host)
+            except OSError as error:  # TimeoutError is one; the next address may do
+                failed.append((host, error))
+        try:
+            return await connect(hosts[-1])
+        except OSError as error:
+            reached = next(((host, each) for host, each in reversed(failed) if not _is_of_this_host(each)), None)
+            if reached is None or not _is_of_this_host(error):
+                raise
+            host, before = reached
+            if not isinstance(before, TimeoutError):
+                raise before from None
+        return await connect(host)  # it was left for one that there is no way to: it has until the deadline
+
+
+def _is_of_this_host(error: OSError) -> bool:
+    """Say whether an error tells of this host and not of the target, as where it has no IPv6 and a name has both."""
+    found = failure_of(error, Stage.CONNECT)
+    return found is not None and found.reason in PROBER_FAULTS
 
 
 async def _hosts(address: Address, resolver: Resolver, phases: Phases, referrals: Referrals | None) -> tuple[str, ...]:

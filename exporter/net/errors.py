@@ -31,6 +31,7 @@ _ERRNO = {
     errno.ENFILE: Reason.PROBER_DESCRIPTORS,
     errno.ENOMEM: Reason.PROBER_MEMORY,
     errno.ENOBUFS: Reason.PROBER_MEMORY,
+    errno.EAFNOSUPPORT: Reason.PROBER_NETWORK,  # IPv6, on a kernel without it
     errno.EADDRNOTAVAIL: Reason.PROBER_NETWORK,
     errno.EADDRINUSE: Reason.PROBER_NETWORK,
     errno.ENETUNREACH: Reason.PROBER_NETWORK,

@@ -20,6 +20,7 @@ from uuid import uuid4
 from exporter.clients.kubernetes.api import Api, ApiFailure, Conflict
 from exporter.ownership.election import RELEASED, Election, Move, Record, Role, Terms
 from exporter.ownership.settings import LeaseSettings
+from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Leadership", "identity_of", "sleepless"]
@@ -118,8 +119,7 @@ class Leadership:
             self._failed(Failure(Stage.WAIT, Reason.TIMEOUT, f"no answer within {self.election.terms.request:g} s"))
             await self._stand_in()
         except Exception as error:  # a defect here must not end the exporter: another may lead meanwhile
-            if self.failure is None:
-                log.exception("the lease %s/%s could not be looked at", self._namespace, self._name)
+            tell(Where.SHARING, f"the lease {self._namespace}/{self._name} could not be looked at", error)
             self._failed(Failure(Stage.INTERNAL, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log"))
         else:
             self.failure = None
@@ -146,8 +146,8 @@ class Leadership:
                 log.info("gave the lease %s/%s back", self._namespace, self._name)
         except (Failure, TimeoutError) as error:
             log.warning("the lease %s/%s could not be given back: %s", self._namespace, self._name, error)
-        except Exception:
-            log.exception("the lease %s/%s could not be given back", self._namespace, self._name)
+        except Exception as error:
+            tell(Where.SHARING, f"the lease {self._namespace}/{self._name} could not be given back", error)
 
     async def _round(self) -> None:
         election = self.election
@@ -230,6 +230,8 @@ class Leadership:
                     self.election.stands(asked)
         except (Failure, TimeoutError) as error:
             log.debug("the other exporters could not be asked: %s", error)
+        except Exception as error:
+            tell(Where.SHARING, "the other exporters could not be asked", error)
 
     def _tell(self) -> None:
         now = self.role, self.election.holder

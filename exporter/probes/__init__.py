@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from exporter.probing.probe import Probe
 
 __all__ = ["probe_types"]
 
 
+class _Kinds(Mapping[str, "type[Probe[Any]]"]):
+    """The kinds by name. Names are those of the files; a file and its libraries are imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, type[Probe[Any]] | None] = dict.fromkeys(sorted(each.name for each in iter_modules(__path__)))
+
+    def __getitem__(self, kind: str) -> type[Probe[Any]]:
+        probe = self._found[kind]
+        if probe is None:
+            probe = self._found[kind] = _imported(kind)
+        return probe
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
 @cache
 def probe_types() -> Mapping[str, type[Probe[Any]]]:
-    """Return every kind of probe by name: the `PROBE` of each module in this package.
+    """Return every kind of probe by name: the `PROBE` of each module in this package, imported when it is looked up.
 
-    Raises:
-        RuntimeError: A module names no probe, or one whose kind is not the module's name.
+    A look-up raises:
+        RuntimeError: The module names no probe, or one whose kind is not the module's name.
     """
-    found: dict[str, type[Probe[Any]]] = {}
-    for module in sorted(iter_modules(__path__), key=lambda item: item.name):
-        probe = getattr(import_module(f"{__name__}.{module.name}"), "PROBE", None)
-        if probe is None or probe.kind != module.name:
-            raise RuntimeError(f"exporter/probes/{module.name}.py must name its probe PROBE, with kind {module.name!r}")
-        found[module.name] = probe
-    return MappingProxyType(found)
+    return _Kinds()
+
+
+def _imported(kind: str) -> type[Probe[Any]]:
+    probe: type[Probe[Any]] | None = getattr(import_module(f"{__name__}.{kind}"), "PROBE", None)
+    if probe is None or probe.kind != kind:
+        raise RuntimeError(f"exporter/probes/{kind}.py must name its probe PROBE, with kind {kind!r}")
+    return probe

@@ -70,6 +70,9 @@ class ActuatorSettings(ProbeSettings):
     headers: dict[str, SecretStr] = Field(
         default_factory=dict, max_length=20, description="Headers to send; masked wherever shown."
     )
+    allow_cleartext: bool = Field(
+        default=False, description="Do not warn of credentials and headers that cross a network over plain HTTP."
+    )
     main: MainPortSettings | None = Field(
         None, description="The port that users are served on, where the actuator has another: it counts too."
     )
@@ -112,6 +115,13 @@ class ActuatorSettings(ProbeSettings):
         if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("give auth or a header Authorization, not both")
         return self
+
+    @property
+    def in_the_clear(self) -> str | None:
+        """Credentials, and headers, whose values are secrets."""
+        if self.scheme == "https" or self.allow_cleartext:
+            return None
+        return "what auth sends" if self.auth is not None else "what headers hold" if self.headers else None
 
 
 class ActuatorProbe(Probe[ActuatorSettings]):

@@ -70,7 +70,16 @@ class OidcSettings(ProbeSettings):
         None, max_length=MAX_URL, description="Issuer that services expect; another one in the discovery document is down."
     )
     client: ClientSettings | None = Field(None, description="Client to issue a token to; default: none is asked for.")
+    allow_cleartext: bool = Field(
+        default=False, description="Do not warn of a client secret that crosses a network over plain HTTP."
+    )
     max_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="Longest answer that is read.")
+
+    @property
+    def in_the_clear(self) -> str | None:
+        """The secret of the client."""
+        sent = self.client is not None and self.scheme == "http" and not self.allow_cleartext
+        return "the client secret" if sent else None
 
 
 class _Stages:

@@ -17,7 +17,8 @@ from exporter.clients.postgres.locks import read_waits
 from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.pgbouncer import CONSOLE, ask_version, read_pools, read_traffic
 from exporter.clients.postgres.session import Session, open_session
-from exporter.databases import flyway, pgbouncer, servers, sessions, statements
+from exporter.databases import flyway, pgbouncer, servers, sessions, statements, upkeep
+from exporter.databases.histories import MigrationHistories
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
@@ -141,12 +142,12 @@ class PostgresProbe(Probe[PostgresSettings]):
             binding=settings.channel_binding,
         )
         self._traffic = pgbouncer.TrafficCounters()
-        self._upkeep = servers.UpkeepReader()
+        self._upkeep = upkeep.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
-        self._histories: flyway.MigrationHistories | None = None
+        self._histories: MigrationHistories | None = None
         if settings.flyway_table is not None:
             expected = settings.flyway_expected
-            self._histories = flyway.MigrationHistories(settings.flyway_table, settings.flyway_schemas, expected)
+            self._histories = MigrationHistories(settings.flyway_table, settings.flyway_schemas, expected)
 
     async def check(self, attempt: Attempt) -> None:
         """Log in anew, ask, and leave nothing behind."""
@@ -182,10 +183,10 @@ class PostgresProbe(Probe[PostgresSettings]):
         async with self._part(attempt, "locks") as part:
             sessions.record_waits(part, await read_waits(session, part.remaining / 5))
         async with self._part(attempt, "replication") as part:
-            await servers.check_replication(part, session, part.remaining / 4)
+            await upkeep.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
-            await servers.check_counters(part, session, part.remaining / 4)
-            await servers.check_instance(part, session, part.remaining / 3)
+            await upkeep.check_counters(part, session, part.remaining / 4)
+            await upkeep.check_instance(part, session, part.remaining / 3)
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:

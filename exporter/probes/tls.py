@@ -21,15 +21,13 @@ from exporter.net.phases import Phases
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
+from exporter.probing.expiry import EXPIRY
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["PROBE", "TlsProbe", "TlsProbeSettings"]
+__all__ = ["EXPIRY", "PROBE", "TlsProbe", "TlsProbeSettings"]
 
-EXPIRY = gauge(
-    "probe_ssl_earliest_cert_expiry", "Unix time at which the first of the presented certificates expires, verified or not."
-)
 VERIFIED = gauge("probe_tls_verified", "1 if the chain leads to a trusted root and is for the name, 0 if not.")
 NOT_BEFORE = gauge("probe_tls_not_before_timestamp_seconds", "Unix time from which the server's certificate holds.")
 SECRET_NOT_AFTER = gauge(

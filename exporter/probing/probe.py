@@ -48,6 +48,11 @@ class ProbeSettings(Settings):
         return self
 
     @property
+    def in_the_clear(self) -> str | None:
+        """What is sent to the target over plain HTTP that others must not read, and is not allowed to be; None: nothing."""
+        return None
+
+    @property
     def recheck(self) -> float:
         """Seconds between rechecks while failing."""
         return self.recheck_interval or max(1.0, self.interval / 4)

@@ -1,4 +1,4 @@
-"""How every answer leaves: errors explained, compressed off the loop, with safe headers, within a deadline."""
+"""How every answer leaves: errors explained, compressed off the loop, within a deadline."""
 
 from __future__ import annotations
 
@@ -33,16 +33,6 @@ _PIECE = 262_144
 
 _CHEAP = frozenset({"/", "/metrics", "/events", "/probe/now", *HEALTH})
 """Answers that are made once for all who ask at the same moment, cost nothing, or are counted elsewhere: never too many."""
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
-    "img-src 'self' data:; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    hdrs.SERVER: "hafnium-exporter",
-}
 
 
 class Fence:
@@ -97,7 +87,6 @@ class AnswerMiddleware:
         limits: What clients may use.
         gate: Asked before a request is answered; None where all are.
         doors: The connections, told which of them are at work.
-        headers: Asked for the headers that an operator wants on every answer.
         defect: Is told of each unexpected exception.
     """
 
@@ -107,14 +96,12 @@ class AnswerMiddleware:
         limits: ServerLimits,
         gate: Gate | None = None,
         doors: Doors | None = None,
-        headers: Callable[[], Mapping[str, str]] = dict,
         defect: Defect = unforeseen,
     ) -> None:
         self._worker = worker
         self._limits = limits
         self._gate = gate
         self._doors = doors
-        self._headers = headers
         self._defect = defect
         self._turns = Turns()
         self._held = Held(limits.held)
@@ -143,10 +130,6 @@ class AnswerMiddleware:
                 self._compress_stream(request, response)
             if not isinstance(response, Stream):  # which is made while it is sent
                 stack.close()
-            for name, value in _HEADERS.items():
-                response.headers.setdefault(name, value)
-            response.headers.update(self._headers())
-            response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
             return await self._send(request, response, door)
 
     async def _answer(self, request: web.Request, handler: Handler, stack: ExitStack) -> web.StreamResponse:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -24,6 +25,7 @@ from exporter.web.events import Events
 from exporter.web.exposition import Exposition
 from exporter.web.form import Forms
 from exporter.web.guard import Guard
+from exporter.web.headers import dress
 from exporter.web.limits import ServerLimits
 from exporter.web.listener import Listener
 from exporter.web.on_demand import OnDemand
@@ -50,12 +52,7 @@ def make_app(
     """Put the endpoints together."""
     access = access or Access()
     gate = Gate(access.way, access.server, access.turned)
-
-    def headers() -> Mapping[str, str]:
-        way = access.way()
-        return way.config.http_server_config.headers.set if way is not None else {}
-
-    middleware = AnswerMiddleware(worker, limits, gate, doors, headers, access.defect)
+    middleware = AnswerMiddleware(worker, limits, gate, doors, access.defect)
     app = web.Application(middlewares=[middleware.deliver], client_max_size=limits.body)
     on_demand = OnDemand(backend, limits)
     exposition, api = Exposition(backend, on_demand, worker), Api(backend, worker)
@@ -156,10 +153,18 @@ async def _listening(
     )
     async with AsyncExitStack() as stack:
         await runner.setup()
+        assert runner.server is not None  # noqa: S101 - it was set up
+        dress(runner.server, limits.body, partial(_headers, access))
         stack.push_async_callback(_end, runner, doors)
         listener = await Listener.open(address, doors.accept)
         stack.callback(listener.close)
         yield Address(address.host, listener.port)
+
+
+def _headers(access: Access) -> Mapping[str, str]:
+    """Tell what an operator wants on every answer."""
+    way = access.way()
+    return way.config.http_server_config.headers.set if way is not None else {}
 
 
 async def _end(runner: web.AppRunner, doors: Doors) -> None:

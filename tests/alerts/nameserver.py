@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 
-from dnslib import QTYPE, RCODE, RR, A, DNSError
+from dnslib import AAAA, QTYPE, RCODE, RR, A, DNSError
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 __all__ = ["NameServer", "name_server"]
@@ -17,7 +18,7 @@ class NameServer(BaseResolver):  # type: ignore[misc] # dnslib has no types
 
     Attributes:
         address: Where it listens.
-        addresses: IPv4 addresses by name.
+        addresses: addresses by name, of both families.
         silent: Names for which it does not answer.
     """
 
@@ -35,9 +36,15 @@ class NameServer(BaseResolver):  # type: ignore[misc] # dnslib has no types
         if name not in self.addresses:
             reply.header.rcode = RCODE.NXDOMAIN
         elif request.q.qtype == QTYPE.A:
-            for address in self.addresses[name]:
+            for address in self._of(name, 4):
                 reply.add_answer(RR(name, QTYPE.A, rdata=A(address), ttl=1))
+        elif request.q.qtype == QTYPE.AAAA:
+            for address in self._of(name, 6):
+                reply.add_answer(RR(name, QTYPE.AAAA, rdata=AAAA(address), ttl=1))
         return reply
+
+    def _of(self, name: str, version: int) -> list[str]:
+        return [each for each in self.addresses[name] if ip_address(each).version == version]
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from yarl import URL
 from exporter.auth.oauth2 import OAuth2Settings, TokenRequest, json_object, read_grant
 from exporter.auth.tokens import FETCH_SECONDS, LONGEST_LIFE, REPLACEMENT_AGE, Tokens, TokenSource
 from exporter.auth.ways import Authenticator, AuthSettings
+from exporter.engine.defects import Defects
+from exporter.metrics.store import Store
 from exporter.net.http import Answer, HttpClient
 from exporter.probing.probe import SharedClients
 from exporter.verdict import Failure, Reason, Stage
@@ -284,13 +286,16 @@ async def test_a_fetch_that_hangs_is_given_up() -> None:
 
 
 @pytest.mark.looptime
-async def test_a_defect_of_ours_is_logged_and_is_not_the_targets(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_defect_of_ours_is_logged_and_counted_and_is_not_the_targets(caplog: pytest.LogCaptureFixture) -> None:
+    store = Store()
+    asyncio.get_running_loop().set_exception_handler(Defects(store).handle)
     provider = Provider()
     provider.failure = ZeroDivisionError()
     with pytest.raises(Failure) as caught:
         await provider.source().token(2)
     assert caught.value.reason is Reason.CREDENTIALS
-    assert "unexpected ZeroDivisionError" in caplog.text
+    assert "defect: an access token could not be fetched" in caplog.text
+    assert 'probe_exporter_defects_total{where="tokens"} 1\n' in store.render().decode()
 
 
 @pytest.mark.looptime

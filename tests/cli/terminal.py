@@ -75,6 +75,14 @@ class Terminal:
             assert time.monotonic() < deadline, f"{text!r} did not come:\n{self.raw!r}"
             assert self._read() or text in (self.raw if raw else self.text), f"{text!r} did not come:\n{self.raw!r}"
 
+    def settle(self) -> None:
+        """Wait until it sleeps: Python does not see a signal between its prompt and its reading until a key is hit."""
+        deadline = time.monotonic() + PATIENCE
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, "it does not sleep"
+            time.sleep(0.05)
+
     def forget(self) -> None:
         """Forget what was written."""
         self.raw = ""

@@ -118,6 +118,7 @@ def test_at_a_terminal_it_asks_for_urls_and_for_what_services_use(port: int, tmp
 def test_ctrl_c_while_it_asks_leaves_nothing(tmp_path: Path) -> None:
     with Terminal([*EXPORTER, "config", "init"], tmp_path) as terminal:
         terminal.until("URL: ")
+        terminal.settle()
         terminal.enter("\x03")
         assert terminal.end() == 130
     assert "Traceback" not in terminal.text

@@ -148,6 +148,14 @@ def test_a_panel_that_an_alert_leads_to_draws_the_limits_that_the_alert_holds_it
         assert asked <= drawn, f"{alert.name}: {asked - drawn} not drawn in {panel['title']}"
 
 
+def labels_kept(expr: str) -> set[str]:
+    """Return the labels that a query keeps by an aggregation or a join, and those that it makes."""
+    lists = re.findall(r"(?:by|group_left) \(([^)]*)\)", expr)
+    return {label.strip() for labels in lists for label in labels.split(",")} | set(
+        re.findall(r', "(\w+)", "[^"]+", ""', expr)
+    )
+
+
 @pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "table"])
 def test_a_table_shows_what_is_so_now_with_its_labels_as_columns(name: str) -> None:
     _, table = panels()[name]
@@ -155,8 +163,7 @@ def test_a_table_shows_what_is_so_now_with_its_labels_as_columns(name: str) -> N
     assert (target["format"], target["instant"]) == ("table", True)
     [organised] = table["transformations"]
     columns = organised["options"]["indexByName"]
-    kept = {label for labels in re.findall(r"(?:by|group_left) \(([^)]*)\)", target["expr"]) for label in labels.split(", ")}
-    assert set(columns) - {"Value"} <= kept
+    assert set(columns) - {"Value"} <= labels_kept(target["expr"])
     assert sorted(columns, key=columns.__getitem__)[-1] == "Value"
     assert set(organised["options"]["renameByName"]) == set(columns)
 
@@ -176,11 +183,7 @@ def test_lists_of_alerts_show_what_fires_of_the_chosen_services_and_of_none(name
 def test_a_legend_names_labels_that_the_query_keeps(name: str) -> None:
     target = targets()[name][2]
     named = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-    kept = {
-        label.strip()
-        for labels in re.findall(r"(?:by|group_left) \(([^)]*)\)", target["expr"])
-        for label in labels.split(",")
-    }
+    kept = labels_kept(target["expr"])
     if not kept:
         kept = set.union(set(), *(declared()[use.metric] for use in uses(target["expr"])))
     assert named <= kept

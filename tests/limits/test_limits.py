@@ -27,7 +27,7 @@ from exporter.limits.pool import Pool
 from exporter.limits.words import sentence
 from exporter.metrics.family import Family
 from exporter.metrics.store import LabelValues
-from exporter.probes.tls import EXPIRY
+from exporter.probing.expiry import EXPIRY
 from exporter.probing.runner import Outcome
 from exporter.redis import families as redis
 from exporter.verdict import Failure, Reason, Stage, Verdict

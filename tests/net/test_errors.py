@@ -55,6 +55,7 @@ def test_the_targets_faults_make_it_down(error: BaseException, stage: Stage, rea
         (os_error(errno.ENOBUFS), Stage.SEND, Reason.PROBER_MEMORY),
         (MemoryError(), Stage.CHECK, Reason.PROBER_MEMORY),
         (os_error(errno.EADDRNOTAVAIL), Stage.CONNECT, Reason.PROBER_NETWORK),
+        (os_error(errno.EAFNOSUPPORT), Stage.CONNECT, Reason.PROBER_NETWORK),
         (os_error(errno.ENETUNREACH), Stage.CONNECT, Reason.PROBER_NETWORK),
         (os_error(errno.EPERM), Stage.CONNECT, Reason.PROBER_NETWORK),
         (TimeoutError(), Stage.RESOLVE, Reason.PROBER_DNS),

@@ -10,6 +10,8 @@ import pytest
 
 from exporter.clients.kubernetes.access import Way
 from exporter.clients.kubernetes.api import Api
+from exporter.engine.defects import Defects
+from exporter.metrics.store import Store
 from exporter.net.resolver import Resolver
 from exporter.ownership.election import Role
 from exporter.ownership.lease import Leadership, identity_of, sleepless
@@ -219,6 +221,8 @@ async def test_a_defect_is_a_failure_and_ends_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The task that takes part is one without which the exporter ends."""
+    store = Store()
+    asyncio.get_running_loop().set_exception_handler(Defects(store).handle)
     member = scene.member("a")
     with monkeypatch.context() as patched:
         patched.setattr(scene.api, "get", lambda *_: 1 / 0)
@@ -227,6 +231,7 @@ async def test_a_defect_is_a_failure_and_ends_nothing(
         assert member.failure is not None
         assert member.failure.reason is Reason.INTERNAL
         assert len([record for record in caplog.records if record.exc_info]) == 1
+        assert 'probe_exporter_defects_total{where="sharing"} 3\n' in store.render().decode()
     await member.look()
     assert member.failure is None
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from exporter.clients.postgres.flyway import lock_key
 from exporter.clients.postgres.wire import ServerError
 from exporter.databases import flyway
+from exporter.databases.histories import MigrationHistories
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probes.postgres import PostgresSettings
 from exporter.probing.attempt import Attempt
@@ -212,6 +213,6 @@ async def test_histories_that_are_slow_leave_time_for_what_is_asked_after_them(s
     """The last one too: else the session is over with it, and statements are not asked for."""
     part = Attempt(4.0, lambda error, stage: pytest.fail(f"classified {error!r}"))
     with pytest.raises(ServerError):
-        await flyway.MigrationHistories("t", None, {}).check(part, SlowHistories(*schemas))  # type: ignore[arg-type]
+        await MigrationHistories("t", None, {}).check(part, SlowHistories(*schemas))  # type: ignore[arg-type]
     assert part.remaining >= 0.9
     assert len(part.samples[flyway.FLYWAY_HISTORY]) == len(schemas)

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from exporter.databases import servers
+from exporter.databases.upkeep import RUNS
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
@@ -46,14 +47,15 @@ async def test_a_standby_is_told_from_its_primary_and_each_sees_when_the_other_i
 
         await eventually(streams, 10, "it streams")
 
-        async def caught_up() -> bool:
-            samples = (await asked(standby, shared)).samples
-            return samples.get(servers.LAG_SECONDS) == samples.get(servers.LAG_BYTES) == {(): 0}
+        async def caught_up() -> Outcome | None:  # a primary writes now and then by itself: it may lag again in a moment
+            outcome = await asked(standby, shared)
+            none = outcome.samples.get(servers.LAG_SECONDS) == outcome.samples.get(servers.LAG_BYTES) == {(): 0}
+            return outcome if none else None
 
-        await eventually(caught_up, 10, "it has replayed all")
-        behind = await asked(standby, shared)
-        assert behind.verdict is Verdict.UP
-        assert [value(behind, family) for family in (servers.STANDBY, servers.LINK_UP, servers.LAG_BYTES)] == [1, 1, 0]
+        level = await eventually(caught_up, 10, "it has replayed all")
+        assert level is not None
+        assert level.verdict is Verdict.UP
+        assert [value(level, family) for family in (servers.STANDBY, servers.LINK_UP)] == [1, 1]
         ahead = await asked(own_postgres, shared)
         assert ahead.samples[servers.SLOT_ACTIVE] == {PHYSICAL: 1}
         assert list(ahead.samples[servers.REPLICA_LAG_BYTES]) == [("walreceiver", "127.0.0.1")]
@@ -170,7 +172,7 @@ async def test_upkeep_is_looked_at_now_and_then(own_postgres: PostgresServer, sh
         age = await admin.fetchval("SELECT max(age(datfrozenxid)) FROM pg_database")
     assert value(before, servers.OVERDUE) == 0
     assert value(await attempt(probe), servers.SIZE) == value(before, servers.SIZE) < size  # as it was
-    for _ in range(servers.RUNS - 2):
+    for _ in range(RUNS - 2):
         await attempt(probe)
     after = await attempt(probe)
     assert value(after, servers.SIZE) == pytest.approx(size, rel=0.01)

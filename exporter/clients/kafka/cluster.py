@@ -420,7 +420,7 @@ class _GroupsOfBroker:
             failed: list[Exception] = []
             await asyncio.gather(*(_ask_one_by_one(asking, failed) for _ in range(_SIDE_BY_SIDE)))
             if failed:
-                raise failed[0]
+                raise next((each for each in failed if not isinstance(each, Failure)), failed[0])  # a defect is told first
 
     async def _describe(self, broker: Broker, kind: str, names: Sequence[str], wanted: Wanted) -> None:
         for some in _slices(names, _DESCRIBED):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from math import inf
 from threading import Lock
 from typing import NamedTuple
@@ -13,8 +12,9 @@ from typing import NamedTuple
 from exporter.clients.kafka.groups import Group
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
+from exporter.clients.kafka.verdicts import GroupVerdict
 
-__all__ = ["REBALANCE_SECONDS", "GroupVerdict", "Progress", "Standing"]
+__all__ = ["REBALANCE_SECONDS", "Progress", "Standing"]
 
 REBALANCE_SECONDS = 60.0
 """Seconds past which a rebalance has gone on for long: it ends within a session's timeout, which is 45 s by default."""
@@ -27,31 +27,6 @@ _MOST = 0.8
 
 _REBALANCING = frozenset({"preparing_rebalance", "completing_rebalance"})
 """States in which nobody reads. In the new protocol all but the member that is given something else go on."""
-
-
-class GroupVerdict(StrEnum):
-    """What a consumer group does; closed, since it is a label value."""
-
-    OK = "ok"
-    """It commits, or there is nothing to read."""
-    LAGGING = "lagging"
-    """It commits, and falls further behind throughout the window."""
-    STALLED = "stalled"
-    """It has members, messages come in, and for the whole window nothing was committed anywhere."""
-    POISONED = "poisoned"
-    """It has members and commits elsewhere, and some partitions have stood at the same offset for the whole window."""
-    STOPPED = "stopped"
-    """It has no members, and messages wait for it."""
-    REWOUND = "rewound"
-    """A commit went back within the window: its offsets were reset, or it reads again what it had read."""
-    AHEAD = "ahead"
-    """A commit is beyond the end of the log: the topic was made anew, or has lost messages. New ones are skipped."""
-    EMPTY = "empty"
-    """It has no members, and nothing waits for it."""
-    REBALANCING = "rebalancing"
-    """Its members have been sharing out partitions for long, and nobody reads meanwhile."""
-    UNKNOWN = "unknown"
-    """Its commits or the ends of the log are not known, or it has not been watched for long enough."""
 
 
 class Standing(NamedTuple):

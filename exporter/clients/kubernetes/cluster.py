@@ -18,6 +18,7 @@ from exporter.clients.kubernetes.kubeconfig import Kubeconfig
 from exporter.clients.kubernetes.oom import OomCounter, OomKills
 from exporter.clients.kubernetes.resources import RESOURCES, Kind
 from exporter.net.resolver import Resolver
+from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure, Reason, Stage
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _Watched:
             try:
                 await ListWatch(self._api, question, resource.reduce).run(self)
             except Exception as error:
-                log.exception("watching %s failed", what)
+                tell(Where.KUBERNETES, f"watching {what} failed", error)
                 self.failed(Failure(Stage.INTERNAL, Reason.INTERNAL, f"unexpected {type(error).__name__}: see the log"))
             await asyncio.sleep(LINGER)
 
@@ -172,8 +173,8 @@ class _Watched:
         for change in self.followers.of(before, now):
             try:
                 change(uid, before, now)
-            except Exception:
-                log.exception("a change of %s in %s could not be taken in", self._kind, self._namespace)
+            except Exception as error:
+                tell(Where.KUBERNETES, f"a change of {self._kind} in {self._namespace} could not be taken in", error)
 
     def _tell(self) -> None:
         if self._telling is None and (self.callbacks or self._failure_changed):
@@ -188,8 +189,8 @@ class _Watched:
         for callback in called:
             try:
                 callback()
-            except Exception:
-                log.exception("changes of %s in %s could not be taken in", self._kind, self._namespace)
+            except Exception as error:
+                tell(Where.KUBERNETES, f"changes of {self._kind} in {self._namespace} could not be taken in", error)
 
 
 class Use:

@@ -18,6 +18,7 @@ from typing import Any
 from exporter.clients.kubernetes import kubeconfig_reader
 from exporter.clients.kubernetes.access import Way, credentials_failure
 from exporter.net.files import read_aside
+from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure
 
 __all__ = ["Kubeconfig"]
@@ -102,6 +103,10 @@ class Kubeconfig:
         except Failure as failure:
             self._unreadable = failure.detail
             raise
+        except Exception as error:  # told here, once: those who ask wait for the same answer, or have left
+            tell(Where.TOKENS, f"{self._file} could not be put to use", error)
+            self._unreadable = f"{self._file}: unexpected {type(error).__name__}: see the log"
+            raise credentials_failure(self._unreadable) from error
         finally:
             self._read_at = loop.time()
         self._unreadable, self._refused = None, False

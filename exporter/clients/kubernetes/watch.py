@@ -11,6 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from exporter.clients.kubernetes.answers import ApiFailure, Expired, failure_of_status
 from exporter.clients.kubernetes.api import Api, Lines
+from exporter.clients.kubernetes.objects.reading import Malformed, mapping, required
+from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["ListWatch", "Question", "Sink"]
@@ -304,8 +306,11 @@ class ListWatch(Generic[T]):
     def _take(self, raw: Any, put: Callable[[str, T], None], sink: Sink[T]) -> None:
         try:
             found = self._reduce(raw)
-            uid = raw["metadata"]["uid"]
-        except Exception:  # whatever an object holds that nobody foresaw, it costs that object only
+            uid = required(mapping(raw, "metadata"), "uid")
+        except Malformed:
+            sink.malformed()
+        except Exception as error:  # whatever an object holds that nobody foresaw, it costs that object only
+            tell(Where.KUBERNETES, f"an object of {self._question.what} could not be read", error)
             sink.malformed()
         else:
             put(uid, found)

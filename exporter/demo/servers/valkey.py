@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import socket
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -95,10 +96,18 @@ class ValkeyServer(Server):
         self.tell("CONFIG", "SET", "stop-writes-on-bgsave-error", "yes")
 
     def crowd(self) -> None:
-        """Let it take a hundred clients, and connect most of them: idle ones, as of a pool that lets none go."""
+        """Let it take a hundred clients, and connect most of them: idle ones, as of a pool that lets none go.
+
+        How many others are connected changes from moment to moment, so they are counted.
+        """
         self.tell("CONFIG", "SET", "maxclients", str(CROWD))
-        for _ in range(CROWD * 3 // 4):
+        while self._clients() < CROWD * 9 // 10:
             self._crowd.enter_context(socket.create_connection((self.host, self.port), self.patience))
+
+    def _clients(self) -> int:
+        """Return how many clients are connected."""
+        found = re.search(rb"connected_clients:(\d+)", self.tell("INFO", "clients"))
+        return int(found[1]) if found else 0
 
     def disperse(self) -> None:
         """Let those go."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Callable
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from exporter.config.errors import ConfigError, Problem
 from exporter.net.files import read_aside
 from exporter.reading import read_regular
 from exporter.web.access.file import WebConfig, notes, read
-from exporter.web.access.tls import names_of, server_context
+from exporter.web.access.tls import expiry_of, names_of, server_context
 from exporter.web.defects import Defect, unforeseen
 
 __all__ = ["FollowedFile", "Way", "load"]
@@ -25,19 +27,34 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks at the files: what was rotated is in use at the next connection after one."""
 
 
+SOON = 14 * 86_400.0
+"""Seconds before its end from which on a certificate of the exporter's own is warned of: one that is renewed by itself has
+been by then."""
+
+
 class Way:
     """How clients are let in: what one reading of the file came to.
 
     Attributes:
         config: The file.
         tls: What to speak TLS with; None for plain text.
+        expires: When its certificate expires, Unix seconds; None where there is none, or it cannot be told.
     """
 
     def __init__(self, config: WebConfig) -> None:
         self.config = config
         self.tls: ssl.SSLContext | None = None
+        self.expires: float | None = None
         if config.tls_server_config is not None:
             self.tls = server_context(config.tls_server_config)
+            self.expires = expiry_of(config.tls_server_config)
+
+    def expiry(self) -> str | None:
+        """Say that the certificate has expired, or soon will; None where there is time."""
+        left = self.expires - time.time() if self.expires is not None else inf
+        if left <= 0:
+            return "the exporter's own certificate has expired: whoever verifies it, as Prometheus does, is lost"
+        return f"the exporter's own certificate expires within {SOON / 86_400:.0f} days" if left <= SOON else None
 
     def lets_in(self, certificate: dict[str, Any] | None) -> bool:
         """Tell whether a client with this certificate may come in: TLS has verified it."""
@@ -98,6 +115,8 @@ class FollowedFile:
         self._told = told
         self._complaint: str | None = None
         self._said, self._way = self._load()
+        self._expiry: str | None = None
+        self._warn_of_expiry()
         for note in notes(self._way.config):
             log.warning("%s: %s", path, note)
 
@@ -130,6 +149,13 @@ class FollowedFile:
             if self._complaint is not None:
                 self._complaint = None
                 self._told(True)  # noqa: FBT003 - a callback
+        self._warn_of_expiry()
+
+    def _warn_of_expiry(self) -> None:
+        """Warn once of each thing that there is to say."""
+        said, self._expiry = self._expiry, self._way.expiry()
+        if self._expiry is not None and self._expiry != said:
+            log.warning("%s: %s", self._path, self._expiry)
 
     def _complain(self, text: str) -> None:
         if text != self._complaint:

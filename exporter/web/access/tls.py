@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from exporter.reading import read_regular
 from exporter.web.access.ciphers import CURVES
 from exporter.web.access.file import VERSIONS, TlsServer
 
-__all__ = ["names_of", "server_context"]
+__all__ = ["expiry_of", "names_of", "server_context"]
 
 
 def server_context(settings: TlsServer) -> ssl.SSLContext:
@@ -39,6 +41,18 @@ def server_context(settings: TlsServer) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED if settings.requires else ssl.CERT_OPTIONAL
         _load_roots(context, settings)
     return context
+
+
+def expiry_of(settings: TlsServer) -> float | None:
+    """Return when the certificate that is served, or one of its chain, expires; Unix seconds. Blocking: it reads a file.
+
+    None where it cannot be told: that OpenSSL can use it is what counts.
+    """
+    try:
+        pem = settings.cert.encode() if settings.cert is not None else read_regular(Path(settings.cert_file or ""))
+        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+    except (OSError, ValueError, x509.InvalidVersion):
+        return None
 
 
 def names_of(certificate: dict[str, Any] | None) -> frozenset[str]:

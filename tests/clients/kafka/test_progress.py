@@ -11,7 +11,8 @@ import pytest
 from exporter.clients.kafka.errors import PartitionErrorReason
 from exporter.clients.kafka.groups import Group
 from exporter.clients.kafka.layout import Partition
-from exporter.clients.kafka.progress import REBALANCE_SECONDS, GroupVerdict, Progress, Standing
+from exporter.clients.kafka.progress import REBALANCE_SECONDS, Progress, Standing
+from exporter.clients.kafka.verdicts import GroupVerdict
 
 WINDOW = 300.0
 STEP = 15.0

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from tests.faults.model import Fault, Wrong
 from tests.faults.scene import WELL, Scene
+from tests.fixtures.clocks import RIGHT, Clock
 
 __all__ = ["FAULTS"]
-
-_LIBRARY = "/usr/lib/*/faketime/libfaketimeMT.so.1"
-_RIGHT = "+0"
 
 _TOLD = "verdicts go on; timestamps follow the clock; nothing late, nothing missed for it"
 
 
-class _Clock:
-    """The clock of a scene's daemon."""
-
-    def __init__(self, scene: Scene, at: str = _RIGHT) -> None:
-        self._file = scene.folder / "clock"
-        self.set(at)
-        library = next(Path("/").glob(_LIBRARY.lstrip("/")), None)
-        if library is None:
-            raise Wrong("libfaketime is not installed: make debian")
-        self.environment = {
-            **os.environ,
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
-        }
-
-    def set(self, at: str) -> None:
-        """Set it, in libfaketime's words."""
-        aside = self._file.with_suffix(".new")
-        aside.write_text(f"{at}\n")
-        aside.replace(self._file)
+def _clock(scene: Scene, at: str = RIGHT) -> tuple[Clock, Mapping[str, str]]:
+    """Make the clock of a scene's daemon, and the variables to start it with."""
+    try:
+        clock = Clock(scene.folder, at)
+    except RuntimeError as error:
+        raise Wrong(str(error)) from None
+    return clock, {**os.environ, **clock.variables}
 
 
 def _age(scene: Scene) -> float:
@@ -68,14 +49,14 @@ def _jumps(*steps: str, offset: float) -> Callable[[Scene], str]:
     """Start by the right clock, set it as told, and see that what is told follows."""
 
     def act(scene: Scene) -> str:
-        clock = _Clock(scene)
-        scene.start(environment=clock.environment)
+        clock, environment = _clock(scene)
+        scene.start(environment=environment)
         for step in steps:
             clock.set(step)
             time.sleep(1.5 if len(steps) > 1 else 0)
         scene.wait(lambda: abs(_age(scene) - offset) < 120, 10, f"it tells a time {offset:+.0f} s from ours")
         rate = _goes_on(scene, 4)
-        clock.set(_RIGHT)
+        clock.set(RIGHT)
         scene.wait(lambda: abs(_age(scene)) < 60, 10, "it tells the right time again")
         scene.settled()
         return f"{rate:.1f} attempts a second and target all the while; last run told at {offset:+.0f} s"
@@ -85,11 +66,11 @@ def _jumps(*steps: str, offset: float) -> Callable[[Scene], str]:
 
 def _starts(at: str, tells: str) -> Callable[[Scene], str]:
     def act(scene: Scene) -> str:
-        clock = _Clock(scene, at)
-        scene.start(environment=clock.environment)
+        clock, environment = _clock(scene, at)
+        scene.start(environment=environment)
         told = scene.value("probe_last_run_timestamp_seconds", service=WELL[0]) or 0
         rate = _goes_on(scene, 4)
-        clock.set(_RIGHT)
+        clock.set(RIGHT)
         scene.wait(lambda: abs(_age(scene)) < 60, 10, "it tells the right time")
         scene.settled()
         return f"started, told {tells.format(year=time.gmtime(told).tm_year)}; {rate:.1f} attempts a second and target"
@@ -98,22 +79,22 @@ def _starts(at: str, tells: str) -> Callable[[Scene], str]:
 
 
 def _drifts(scene: Scene) -> str:
-    clock = _Clock(scene)
-    scene.start(environment=clock.environment)
+    clock, environment = _clock(scene)
+    scene.start(environment=environment)
     clock.set("+0 x20")
     rate = _goes_on(scene, 5)
-    clock.set(_RIGHT)
+    clock.set(RIGHT)
     scene.settled()
     scene.holds(rate < 2, f"{rate:.1f} attempts a second: the wall clock paces it")
     return f"{rate:.1f} attempts a second and target"
 
 
 def _stands(scene: Scene) -> str:
-    clock = _Clock(scene)
-    scene.start(environment=clock.environment)
+    clock, environment = _clock(scene)
+    scene.start(environment=environment)
     clock.set(time.strftime("%Y-%m-%d %H:%M:%S"))
     rate = _goes_on(scene, 5)
-    clock.set(_RIGHT)
+    clock.set(RIGHT)
     scene.settled()
     return f"{rate:.1f} attempts a second and target"
 

@@ -11,12 +11,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
 import yaml
 
 from exporter.clients.redis.resp import command
+from exporter.demo.ports import free_port
 from exporter.demo.processes import bound
 from exporter.demo.servers.valkey import ValkeyServer
 from tests.faults.model import Fault
@@ -343,8 +345,9 @@ class _Tls:
         scene.daemon.launch()
         scene.wait(lambda: self.serial() is not None, 20, "it answers over TLS")
 
-    def issue(self, *, key: bool = True) -> None:
-        made = self.ca.issue_cert("localhost")
+    def issue(self, *, key: bool = True, expires: datetime | None = None) -> None:
+        began = expires - timedelta(days=90) if expires is not None else None
+        made = self.ca.issue_cert("localhost", not_before=began, not_after=expires)
         (self.folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
         if key:
             made.private_key_pem.write_to_path(str(self.folder / "server.key"))
@@ -360,6 +363,15 @@ class _Tls:
             text = ssl.get_server_certificate(("localhost", self.scene.daemon.port))
         except OSError:
             return None
+        return text
+
+    def unverified(self, path: str) -> str:
+        """Ask as one who takes any certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        url = f"https://localhost:{self.scene.daemon.port}{path}"
+        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+            text: str = answer.read().decode()
         return text
 
     def told(self) -> bool:
@@ -379,6 +391,24 @@ def _rotated(scene: Scene) -> str:
         scene.wait(lambda before=before: tls.serial() not in (None, before), 10, "the new certificate is served")  # type: ignore[misc]
     scene.holds(tls.told(), "it is not told that the files are in use")
     return "three certificates, each served within seconds"
+
+
+def _expired(scene: Scene) -> str:
+    """Its own certificate has expired: whoever verifies is lost, and so it must be said before, by who keeps it."""
+    health = free_port()
+    server = {"listen": f"127.0.0.1:{scene.daemon.port}", "health_listen": f"127.0.0.1:{health}"}
+    scene.daemon.write(scene.targets.config(server=server))
+    tls = _Tls(scene)
+    tls.issue(expires=datetime.now(UTC) - timedelta(minutes=1))
+    scene.wait(lambda: tls.serial() is None, 10, "the expired certificate is served")
+    scene.says("the exporter's own certificate has expired")
+    with urllib.request.urlopen(f"http://127.0.0.1:{health}/-/healthy", timeout=20) as answer:
+        scene.holds(answer.status == 200, "health is not answered")
+    scene.holds("alpha" in tls.unverified("/metrics"), "who does not verify is not answered")
+    tls.issue()
+    scene.wait(lambda: tls.serial() is not None, 10, "the new certificate is served")
+    scene.holds(tls.told(), "it is not told that the files are in use")
+    return "served and told in the log; health by health_listen as ever; the new one served without a restart"
 
 
 def _tls_pipe(scene: Scene) -> str:
@@ -479,5 +509,6 @@ FAULTS = (
     Fault("web-pipe", "a FIFO is in the web configuration's place", "the same", _web(_pipe), quick=True),
     Fault("web-start", "the web configuration names a certificate that there is not", _LINE, _web_at_start),
     Fault("web-rotated", "its own certificate is rotated, three times", "served at the next connections", _rotated),
+    Fault("web-expired", "its own certificate has expired", "served, told; health by `health_listen`", _expired, quick=True),
     Fault("web-mismatch", "certificate and key do not belong together", "the old pair is served, told", _mismatched),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -189,6 +190,39 @@ def _dies(scene: Scene) -> str:
     return "what was known went on being probed; told by probe_discovery_success; well again"
 
 
+# IPv6.
+
+
+_NO_IPV6 = (sys.executable, str(Path(__file__).parents[1] / "without_ipv6.py"))
+
+
+def _no_ipv6(scene: Scene) -> str:
+    """A target by IPv6 alone cannot be told, one by a name of both families is asked by the other."""
+    with name_server() as names:
+        names.addresses["both.example"] = ["::1", "127.0.0.9"]
+        resolv = scene.folder / "resolv.conf"
+        resolv.write_text(f"nameserver {names.address}\noptions timeout:1 attempts:1\n")
+        port = scene.targets.actuators
+        probes: dict[str, object] = {"probes": {"actuator": {}}}
+        services = {
+            "six": {"instances": [f"[::1]:{port}"], **probes},
+            "both": {"instances": [f"both.example:{port}"], **probes},
+        }
+        config = scene.targets.config(services=services)
+        scene.start(wrap=(*_NO_IPV6, *_mounted(f"mount --bind {resolv} /etc/resolv.conf")), config=config)
+        scene.wait(lambda: scene.value("probe_success", service="both") == 1, 20, "the one by a name of both families is up")
+        scene.wait(lambda: scene.value("probe_unknown", service="six") == 1, 20, "the one by IPv6 alone is unknown")
+        scene.watched(5)
+        scene.holds(scene.value("probe_success", service="six") is None, "it is told though it cannot be asked")
+        scene.settled()
+    return "[::1] unknown; a name of both families up by IPv4; the others right"
+
+
+def _no_ipv6_to_listen(scene: Scene) -> str:
+    scene.daemon.wrap = _NO_IPV6
+    return refused(scene, "cannot listen on [::]:", "--listen", "[::]:9")
+
+
 # Clients.
 
 
@@ -283,6 +317,9 @@ FAULTS = (
     Fault("resolver-dies", "the name server stops answering, and answers again",
           "what is known stays in use, and it is told",
           _dies, quick=True),
+    Fault("ipv6-none", "the kernel has no IPv6", "what has IPv4 as ever; what has IPv6 alone unknown, not down", _no_ipv6,
+          quick=True),
+    Fault("ipv6-none-listen", "the kernel has no IPv6, and it is to listen on [::]", "one line, exit 1", _no_ipv6_to_listen),
     Fault("clients-gone", "clients reset the connection in the middle of an answer", "nothing", _gone_clients, quick=True),
     Fault("clients-idle", "700 connections that say nothing", "scraped all the while", _idle_clients),
     Fault("clients-many", "eight clients ask for everything and reload meanwhile", "answered (or 503), verdicts right",
