@@ -142,6 +142,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             binding=settings.channel_binding,
         )
         self._traffic = pgbouncer.TrafficCounters()
+        self._started: float | None = None
         self._upkeep = upkeep.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: MigrationHistories | None = None
@@ -186,13 +187,21 @@ class PostgresProbe(Probe[PostgresSettings]):
             await upkeep.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
             await upkeep.check_counters(part, session, part.remaining / 4)
-            await upkeep.check_instance(part, session, part.remaining / 3)
+            self._note_server(await upkeep.check_instance(part, session, part.remaining / 3))
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
                 await self._histories.check(part, session)
         if self._statements is not None:
             await self._statements.check(attempt, session)
+
+    def _note_server(self, started: float) -> None:
+        """Forget what holds between attempts where another server answers, as after a failover, or this one anew."""
+        if self._started not in {None, started}:
+            self._upkeep.look_anew()
+            if self._statements is not None:
+                self._statements.look_anew()
+        self._started = started
 
     @staticmethod
     @asynccontextmanager
