@@ -119,6 +119,10 @@ class StatementsReader:
             if self._failure is not None:
                 raise self._failure
 
+    def look_anew(self) -> None:
+        """Ask when checked next: what was found is of another server, or of before a restart."""
+        self._question.at_once()
+
     async def _read(self, part: Attempt, session: Session) -> None:
         where = await find_statements(session, part.remaining / 3)
         if where is None:

@@ -101,8 +101,8 @@ async def check_counters(part: Attempt, session: Session, seconds: float) -> Non
         part.record(s.CHECKSUM_FAILURES, found.checksum_failures)
 
 
-async def check_instance(part: Attempt, session: Session, seconds: float) -> None:
-    """Read and record what the server is, and how archiving goes.
+async def check_instance(part: Attempt, session: Session, seconds: float) -> float:
+    """Read and record what the server is, and how archiving goes; return when it was started, by its own clock.
 
     Raises:
         Failure, OSError, TimeoutError: As for `read_instance`.
@@ -114,6 +114,7 @@ async def check_instance(part: Attempt, session: Session, seconds: float) -> Non
         part.record(s.ARCHIVED, found.archive.archived)
         part.record(s.ARCHIVE_FAILURES, found.archive.failed)
         part.record(s.ARCHIVE_FAILING, found.archive.failing)
+    return found.started
 
 
 class UpkeepReader:
@@ -142,6 +143,10 @@ class UpkeepReader:
                     part.record_all({s.HELD: {(holder,): age for holder, age in found.held.items()}})
             case failure:
                 attempt.parts["upkeep"] = failure
+
+    def look_anew(self) -> None:
+        """Ask when checked next: what was found is of another server, or of before a restart."""
+        self._question.at_once()
 
     async def _ask(self, attempt: Attempt, session: Session) -> Upkeep | Failure | None:
         async with attempt.part("upkeep") as part:

@@ -22,7 +22,7 @@ from exporter.databases.histories import MigrationHistories
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
-from exporter.verdict import Stage
+from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "PostgresProbe", "PostgresSettings"]
 
@@ -34,6 +34,13 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 Version = Annotated[str, Field(max_length=50, pattern=r"^[0-9]+([._][0-9]+)*$")]
 
 Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=1000)]
+
+
+OLDEST = 10
+"""Major version from which on a server tells what is asked of it: before, what is asked for has other names."""
+
+_OF_ALL = ("activity", "locks", "replication", "counters", "upkeep")
+"""Parts of every server that is no pgbouncer."""
 
 
 class PostgresSettings(ProbeSettings):
@@ -135,6 +142,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             binding=settings.channel_binding,
         )
         self._traffic = pgbouncer.TrafficCounters()
+        self._started: float | None = None
         self._upkeep = upkeep.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: MigrationHistories | None = None
@@ -167,6 +175,10 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _parts(self, attempt: Attempt, session: Session) -> None:
         """Ask for what does not decide. None may have the time of those that come after it."""
+        if session.major is not None and session.major < OLDEST:
+            for name in _OF_ALL:  # asked, it would write an error for each into its log at every attempt
+                attempt.note_part(name, _too_old(session.version))
+            return
         async with self._part(attempt, "activity") as part:
             sessions.record_activity(part, await read_activity(session, part.remaining / 6))
         async with self._part(attempt, "locks") as part:
@@ -175,13 +187,21 @@ class PostgresProbe(Probe[PostgresSettings]):
             await upkeep.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
             await upkeep.check_counters(part, session, part.remaining / 4)
-            await upkeep.check_instance(part, session, part.remaining / 3)
+            self._note_server(await upkeep.check_instance(part, session, part.remaining / 3))
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
                 await self._histories.check(part, session)
         if self._statements is not None:
             await self._statements.check(attempt, session)
+
+    def _note_server(self, started: float) -> None:
+        """Forget what holds between attempts where another server answers, as after a failover, or this one anew."""
+        if self._started not in {None, started}:
+            self._upkeep.look_anew()
+            if self._statements is not None:
+                self._statements.look_anew()
+        self._started = started
 
     @staticmethod
     @asynccontextmanager
@@ -192,6 +212,12 @@ class PostgresProbe(Probe[PostgresSettings]):
 
     async def _password(self) -> str:
         return await current_secret(self.settings.password, self.settings.password_file) or ""
+
+
+def _too_old(version: str) -> Failure:
+    return Failure(
+        Stage.CHECK, Reason.PROTOCOL, f"PostgreSQL {version!r}: of versions before {OLDEST} the verdict is told alone"
+    )
 
 
 PROBE = PostgresProbe

@@ -45,7 +45,7 @@ def _guard(data: bytes) -> object:
 
 
 def _session(data: bytes) -> Session:
-    return Session(Frames(stream_of(data, MAX_ANSWER_BYTES)))
+    return Session(Frames(stream_of(data, MAX_ANSWER_BYTES)), "18.0")
 
 
 class _NoHashing(scram.KeptKeys):

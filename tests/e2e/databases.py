@@ -22,6 +22,18 @@ OLD = 10_000
 _GROW_OLD = f"""
 DO $$ BEGIN FOR n IN 1..{2 * OLD} LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$
 """
+MIXED = 1000
+"""The same of multixacts."""
+
+_LOCK_TOGETHER = f"""
+DO $$ BEGIN FOR n IN 1..{2 * MIXED} LOOP
+    PERFORM FROM shared FOR KEY SHARE;
+    BEGIN UPDATE shared SET n = shared.n + 1; EXCEPTION WHEN others THEN RAISE; END;
+    COMMIT;
+END LOOP; END $$
+"""
+"""A row that is locked, and changed by a subtransaction: both are noted in a multixact."""
+
 _DAMAGED = """
 CREATE TABLE damaged AS SELECT n, repeat('x', 500) AS filler FROM generate_series(1, 80000) AS n
 """
@@ -38,6 +50,7 @@ class Databases:
         cut: A primary and its standby.
         slow: Another.
         old: One whose transactions are to grow old.
+        mixed: One whose multixacts are.
         damaged: One with checksums, whose disk is to be damaged.
         open: One that is to ask for passwords in the clear.
     """
@@ -45,6 +58,7 @@ class Databases:
     cut: tuple[PostgresServer, StandbyServer]
     slow: tuple[PostgresServer, StandbyServer]
     old: PostgresServer
+    mixed: PostgresServer
     damaged: PostgresServer
     open: PostgresServer
 
@@ -55,6 +69,7 @@ class Databases:
             "postgres-cut": _probed(*self.cut),
             "postgres-slow": _probed(*self.slow),
             "postgres-old": {**_probed(self.old), "thresholds": {"transaction_age": OLD}},
+            "postgres-mixed": {**_probed(self.mixed), "thresholds": {"multixact_age": MIXED}},
             "postgres-damaged": _probed(self.damaged),
             "postgres-open": _probed(self.open),
         }
@@ -85,12 +100,17 @@ class Databases:
         """Take so many transactions that the oldest that is not frozen is over its limit."""
         self.old.sql(_GROW_OLD)
 
-    def freeze(self) -> None:
-        """Freeze all of it, the database too that nobody may log in to."""
-        self.old.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+    def lock_together(self) -> None:
+        """Take so many multixacts that the oldest that is not frozen is over its limit."""
+        self.mixed.sql("CREATE TABLE IF NOT EXISTS shared AS SELECT 0 AS n", _LOCK_TOGETHER)
+
+    @staticmethod
+    def freeze(server: PostgresServer) -> None:
+        """Freeze all of a server, the database too that nobody may log in to."""
+        server.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
         for database in ("template0", "template1", "postgres", "hafnium"):
-            _psql(self.old, "VACUUM (FREEZE)", database)
-        self.old.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS false")
+            _psql(server, "VACUUM (FREEZE)", database)
+        server.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS false")
 
     def damage(self) -> None:
         """Change a byte of a block on the disk, and read it."""
@@ -146,4 +166,4 @@ def running_databases(folder: Path) -> Iterator[Databases]:
             primary = run(name)
             return primary, running.enter_context(StandbyServer(folder / f"{name}-standby", primary))
 
-        yield Databases(pair("cut"), pair("slow"), run("old"), run("damaged"), run("open"))
+        yield Databases(pair("cut"), pair("slow"), run("old"), run("mixed"), run("damaged"), run("open"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.e2e.row import Owed, Row
-from tests.e2e.scene import usual
+from tests.e2e.scene import act, mark, paged, resolved, stay, usual
+from tests.e2e.stack import DESCRIBE, Stack
+from tests.fixtures.kafkas import KafkaNode
 
 __all__ = ["KAFKA"]
 
@@ -67,5 +69,43 @@ _WRITES = Row(
     patience=300,
 )
 
-KAFKA = tuple(replace(row, kafka=True) for row in (*_ROWS, _WRITES))
+
+def _let_describe(stack: Stack, *, on: bool) -> None:
+    """Give the exporter's user the right to describe the cluster, or take it away."""
+    broker = stack.fleet.broker
+    assert isinstance(broker, KafkaNode)
+    if on:
+        broker.allow(*DESCRIBE)
+    else:
+        broker.take_back("--cluster")
+
+
+_RIGHTS = Row(
+    "kafka-rights-taken",
+    "the exporter's user of Kafka may not describe the cluster any more: groups are left out in silence",
+    (
+        mark("taken"),
+        act(lambda stack: _let_describe(stack, on=False)),
+        paged(),
+        stay(30),
+        act(lambda stack: _let_describe(stack, on=True)),
+        resolved(),
+        stay(60),
+    ),
+    [
+        Owed(
+            "ProbePartFailing",
+            "kafka-login",
+            "Part groups of a probe of kafka-login fails",
+            "auth in check",
+            600 + TOLD,
+            low=True,
+            since="taken",
+        )
+    ],
+    parts=frozenset({"kafka-login"}),
+    patience=900,
+)
+
+KAFKA = tuple(replace(row, kafka=True) for row in (*_ROWS, _WRITES, _RIGHTS))
 """All of them."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ from tests.e2e.databases import Databases, running_databases
 from tests.e2e.hurry import hurried_routes, hurried_rules
 from tests.e2e.kafka_faults import CANARY, make_canary
 from tests.e2e.valkeys import Valkeys, running_valkeys
-from tests.fixtures.kafkas import OLD, KafkaCluster, KafkaNode
+from tests.fixtures.kafkas import OLD, PASSWORD, USER, KafkaCluster, KafkaNode
 from tests.net.relay import Relay
 
-__all__ = ["Firing", "Stack", "running_stack"]
+__all__ = ["DESCRIBE", "Firing", "Stack", "running_stack"]
 
 INTERVAL, TIMEOUT = 15.0, 5.0
 """As config/exporter.yml has them."""
 SETTLE = 180.0
+
+DESCRIBE = ("--operation", "Describe", "--cluster")
+"""The right by which a broker of Kafka lists all groups to whoever logs in."""
 
 
 class StackPrometheus(PrometheusServer):
@@ -209,6 +213,14 @@ def _kafka(folder: Path) -> KafkaNode:
     return KafkaNode(folder, 1, 1, free_port(), OLD)
 
 
+def _let_in(broker: KafkaNode) -> dict[str, Any]:
+    """Return the configuration of a probe that logs in at the fleet's broker, and looks at no group and no topic of it."""
+    security = {"protocol": "SASL_PLAINTEXT", "user": USER, "password": PASSWORD}
+    nothing = {"include": ["nothing"]}
+    probe = {"security": security, "groups": nothing, "topics": nothing}
+    return {"kafka-login": {"instances": [f"{broker.host}:{broker.sasl_port}"], "probes": {"kafka": probe}}}
+
+
 def _empty(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -254,6 +266,8 @@ async def running_stack(
         redis = await beside.enter_async_context(running_valkeys(state / "valkeys")) if valkeys else None
         postgres = beside.enter_context(running_databases(state / "databases")) if databases else None
         three = await beside.enter_async_context(running_brokers(state / "brokers")) if brokers else None
+        if isinstance(fleet.broker, KafkaNode):
+            fleet.exporter.probe_also(_let_in(fleet.broker))
         if redis is not None:
             fleet.exporter.probe_also(redis.dependencies)
         if postgres is not None:
@@ -267,8 +281,9 @@ async def running_stack(
             fleet.running(lambda _: None),
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session,
         ):
-            if kafka:
+            if isinstance(fleet.broker, KafkaNode):
                 await make_canary(fleet)
+                await fleet.in_thread(partial(fleet.broker.allow, *DESCRIBE))
             stack = Stack(fleet, hurry, link, session, prometheus, alertmanager, redis, postgres, three)
             watching = asyncio.create_task(stack.watch())
             try:

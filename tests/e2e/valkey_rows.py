@@ -59,6 +59,18 @@ _ROWS = (
         [_owed("ServiceDown", "redis-cluster", "^redis-cluster is down", "cluster.down|slots not served")],
         parts=frozenset({"redis-cluster"}),
     ),
+    Row(
+        "redis-rights-taken",
+        "the exporter's user of Redis may not ask for INFO any more, as a new list of rights has it",
+        _story(act(lambda stack: _of(stack).let_read(on=False)), act(lambda stack: _of(stack).let_read(on=True))),
+        [
+            _owed(
+                "ProbePartFailing", "redis-locked", "Part info of a probe of redis-locked fails", "auth", wait=600, low=True
+            )
+        ],
+        parts=frozenset({"redis-locked"}),
+        patience=900,
+    ),
 )
 
 VALKEYS = tuple(replace(row, valkeys=True) for row in _ROWS)

@@ -15,6 +15,8 @@ from tests.fixtures.valkeys import WatchedServers, cluster, form, replica_of, wa
 
 __all__ = ["Valkeys", "running_valkeys"]
 
+USER, PASSWORD = "monitor", "s3cr3t-of-the-monitor"
+
 
 @dataclass(frozen=True, slots=True)
 class Valkeys:
@@ -25,12 +27,14 @@ class Valkeys:
         replica: Its replica.
         watched: A master and a replica with their Sentinels.
         nodes: A Cluster.
+        locked: One that asks for a login.
     """
 
     master: ValkeyServer
     replica: ValkeyServer
     watched: WatchedServers
     nodes: tuple[ValkeyServer, ...]
+    locked: ValkeyServer
 
     @property
     def dependencies(self) -> dict[str, Any]:
@@ -40,6 +44,7 @@ class Valkeys:
             "redis-watched": _probed(self.watched.master, self.watched.replica),
             "redis-sentinel": _probed(*self.watched.sentinels),
             "redis-cluster": _probed(*self.nodes),
+            "redis-locked": _probed(self.locked, user=USER, password=PASSWORD),
         }
 
     def part(self) -> None:
@@ -59,9 +64,13 @@ class Valkeys:
         """Let Sentinels make it a replica."""
         self.watched.replica.tell("ACL", "SETUSER", "default", "+replicaof", "+slaveof")
 
+    def let_read(self, *, on: bool) -> None:
+        """Give the exporter's user the right to read how the server is, or take it away."""
+        self.locked.tell("ACL", "SETUSER", USER, "+info" if on else "-info")
 
-def _probed(*servers: Server) -> dict[str, Any]:
-    return {"instances": [server.address for server in servers], "probes": {"redis": {}}}
+
+def _probed(*servers: Server, **settings: str) -> dict[str, Any]:
+    return {"instances": [server.address for server in servers], "probes": {"redis": settings}}
 
 
 @asynccontextmanager
@@ -73,4 +82,6 @@ async def running_valkeys(folder: Path) -> AsyncIterator[Valkeys]:
         those = running.enter_context(watched(folder / "watched"))
         nodes = running.enter_context(cluster(folder / "cluster"))
         await form(nodes)
-        yield Valkeys(master, replica, those, nodes)
+        rights = ("--user", USER, "on", f">{PASSWORD}", "+ping", "+info", "+cluster|info")
+        locked = running.enter_context(ValkeyServer(folder / "locked", options=rights))
+        yield Valkeys(master, replica, those, nodes, locked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import struct
 from collections.abc import AsyncIterator
@@ -503,6 +504,41 @@ async def test_answers_that_were_garbled_on_the_way_are_never_taken_for_the_prob
                 failures = [outcome.failure, *outcome.parts.values()]
                 assert "internal" not in {failure.reason.value for failure in failures if failure is not None}
                 assert outcome.duration < 1
+
+
+async def test_of_a_server_that_is_too_old_the_verdict_is_told_and_that_it_is(
+    postgres_server: PostgresServer, shared: SharedClients
+) -> None:
+    """A newer one, whose version is changed under way: what is asked of it would be answered."""
+    login = {"user": "hafnium", "password": postgres_server.password, "database": "hafnium"}
+    asked = bytearray()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, to_behind = await asyncio.open_connection(postgres_server.host, postgres_server.port)
+
+        async def there() -> None:
+            while data := await reader.read(65536):
+                asked.extend(data)
+                to_behind.write(data)
+
+        going = asyncio.create_task(there())
+        try:
+            while data := await behind.read(65536):
+                writer.write(re.sub(rb"(server_version\0)1\d", rb"\g<1>9.", data))
+        finally:
+            going.cancel()
+            to_behind.transport.abort()
+
+    async with serving(handler) as port:
+        outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login))
+    assert (outcome.verdict, outcome.samples) == (Verdict.UP, {})
+    assert set(outcome.parts) == {"activity", "locks", "replication", "counters", "upkeep"}
+    for why in outcome.parts.values():
+        assert why is not None
+        assert (why.stage, why.reason) == ("check", "protocol")
+        assert "before 10" in why.detail
+    assert b"SELECT 1" in asked
+    assert b"pg_stat" not in asked
 
 
 async def test_a_server_without_tls_is_refused_where_tls_is_wanted(

@@ -135,6 +135,7 @@ BEFORE: Mapping[int, Mapping[Family, str]] = {
         v.SESSIONS_ENDED: "SELECT 'killed', 0 WHERE false",
     },
     13: {q.SECONDS: STATEMENTS.format("total_time / 1000")},
+    12: {v.CHECKSUM_FAILURES: "SELECT 0 WHERE false"},
 }
 """What versions before one ask otherwise."""
 ELSEWHERE = {

@@ -181,6 +181,25 @@ async def test_upkeep_is_looked_at_now_and_then(own_postgres: PostgresServer, sh
     assert value(after, servers.MULTIXACT_AGE) >= 0
 
 
+async def test_what_holds_between_attempts_is_asked_anew_of_a_server_that_was_started(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """As of one that has taken another's place: what holds is of the other."""
+    probe = probe_of(own_postgres, shared)
+    held = {"upkeep", "statements"}
+    assert not held & (await attempt(probe)).asked.keys()
+    before = await attempt(probe)
+    assert before.asked.keys() >= held
+    async with superuser(own_postgres) as admin:
+        await admin.execute("CREATE TABLE grown AS SELECT generate_series(1, 20000) AS n")
+    await asyncio.to_thread(own_postgres.stop)
+    await asyncio.to_thread(own_postgres.start)
+    after = await attempt(probe)
+    assert not held & after.asked.keys()
+    assert value(after, servers.SIZE) > value(before, servers.SIZE)
+    assert (await attempt(probe)).asked.keys() >= held
+
+
 async def test_overdue_is_what_autovacuum_would_come_to(own_postgres: PostgresServer, shared: SharedClients) -> None:
     """Not a session's temporary table, nor one that is to be left alone; and from version 18 on there is a most."""
     options = {

@@ -12,6 +12,7 @@ __all__ = ["Archive", "Instance", "read_instance"]
 
 _INSTANCE = """
 SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8,
+  extract(epoch FROM pg_postmaster_start_time())::float8,
   current_setting('archive_mode') = 'off' OR pg_is_in_recovery() AND current_setting('archive_mode') <> 'always',
   archived_count, failed_count, coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
     OR concat(current_setting('archive_command'), current_setting('archive_library', true)) = ''
@@ -41,11 +42,13 @@ class Instance:
     Attributes:
         version: As it calls it.
         uptime: Seconds that it has run.
+        started: When it was started, by its own clock, Unix seconds: another one, at the same address, was at another time.
         archive: How archiving goes; None where it archives nothing.
     """
 
     version: str
     uptime: float
+    started: float
     archive: Archive | None
 
 
@@ -57,8 +60,8 @@ async def read_instance(session: Session, seconds: float) -> Instance:
     """
     tables = await session.read(seconds, _INSTANCE)
     try:
-        (((version, uptime, off, archived, failed, failing),),) = tables
+        (((version, uptime, started, off, archived, failed, failing),),) = tables
         archive = None if off == "t" else Archive(number(archived), number(failed), failing == "t")
-        return Instance((version or "").split(" ")[0][:50], number(uptime), archive)
+        return Instance((version or "").split(" ")[0][:50], number(uptime), number(started), archive)
     except ValueError:
         raise Failure(Stage.QUERY, Reason.MALFORMED, "the server's answer cannot be read") from None

@@ -23,6 +23,9 @@ METHODS = {0: "none", 3: "password", 5: "md5", 10: "scram-sha-256"}
 _PASSED_OVER = (b"K", b"N", b"v")
 """Key to cancel a query, notice, and that of newer protocols nothing is known."""
 
+_LONGEST_VERSION = 100
+"""Bytes of the server's version that are looked at; builds say more than its number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Login:
@@ -47,8 +50,8 @@ class Login:
     kept: KeptKeys = field(default_factory=KeptKeys, repr=False, compare=False)
 
 
-async def log_in(frames: Frames, login: Login, password: str) -> None:
-    """Introduce the client and prove who it is, until the server is ready for queries.
+async def log_in(frames: Frames, login: Login, password: str) -> str:
+    """Introduce the client and prove who it is, until the server is ready for queries; return the server's version.
 
     Raises:
         Failure: The server refuses, asks for what is not done, or does not speak the protocol.
@@ -62,7 +65,7 @@ async def log_in(frames: Frames, login: Login, password: str) -> None:
         "client_encoding": "UTF8",
     }
     frames.stream.write(startup(parameters))
-    told: set[bytes] = set()
+    told: dict[bytes, bytes] = {}
     while True:
         kind, body = await frames.next()
         match kind:
@@ -73,9 +76,10 @@ async def log_in(frames: Frames, login: Login, password: str) -> None:
             case b"E":
                 raise server_error(body, Stage.AUTH)
             case b"S":
-                told.add(body.partition(b"\0")[0])
+                name, _, value = body.partition(b"\0")
+                told[name] = value.rstrip(b"\0")
             case b"Z" if proof.accepted and b"server_version" in told:
-                return
+                return told[b"server_version"][:_LONGEST_VERSION].decode("utf-8", "replace")
             case _ if kind not in _PASSED_OVER:
                 raise _unexpected()
 

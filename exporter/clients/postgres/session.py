@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 
 from exporter.clients.postgres.login import Login, log_in
@@ -51,11 +52,11 @@ async def open_session(address: Address, login: Login, resolver: Resolver, phase
             await stream.secure(context, login.tls.server_name or address.host, phases)
         with timed(phases, Stage.AUTH):
             frames = Frames(stream)
-            await log_in(frames, login, password)
+            version = await log_in(frames, login, password)
     except BaseException:
         stream.abort()
         raise
-    return Session(frames)
+    return Session(frames, version)
 
 
 async def _ask_for_tls(stream: Stream) -> None:
@@ -67,16 +68,27 @@ async def _ask_for_tls(stream: Stream) -> None:
         raise Failure(Stage.TLS, Reason.TLS_FAILED, "the server does not speak TLS")
 
 
+_MAJOR = re.compile(r"\d{1,9}", re.ASCII)
+
+
 class Session:
     """A session that is logged in.
 
     Attributes:
         closed: It was given up: an answer was not read to its end, or the connection ended.
+        version: Of the server, in its own words.
     """
 
-    def __init__(self, frames: Frames) -> None:
+    def __init__(self, frames: Frames, version: str) -> None:
         self.closed = False
+        self.version = version
         self._frames = frames
+
+    @property
+    def major(self) -> int | None:
+        """Major version of the server; None where it does not begin with a number."""
+        found = _MAJOR.match(self.version)
+        return int(found[0]) if found is not None else None
 
     async def query(self, sql: str, most: int = 1) -> list[Row]:
         """Run statements, and return their rows. Nothing is prepared: behind pgbouncer that would be others'.
