@@ -98,5 +98,5 @@ def test_what_is_no_configuration_is_told(tmp_path: Path, config: str, says: str
     path.write_text(config)
     with pytest.raises(Unusable, match=says):
         read(path)
-    with pytest.raises(Unusable, match="none.yml: is not there"):
+    with pytest.raises(Unusable, match=r"none\.yml: is not there"):
         read(tmp_path / "none.yml")
