@@ -27,8 +27,8 @@ OTHERS = "(others)"
 STATES = ("streaming", "catchup", "startup", "backup", "stopping", "hidden", "other")
 
 
-async def check_replication(part: Attempt, session: Session, seconds: float) -> None:
-    """Read and record what the server says of replication.
+async def check_replication(part: Attempt, session: Session, seconds: float) -> bool:
+    """Read and record what the server says of replication; return whether it is a standby.
 
     Raises:
         Failure, OSError, TimeoutError: As for `read_replication`.
@@ -42,6 +42,7 @@ async def check_replication(part: Attempt, session: Session, seconds: float) -> 
     part.record_all({s.REPLICAS: counts})
     _record_replicas(part, found.replicas)
     _record_slots(part, found.slots)
+    return found.standby
 
 
 def _record_standby(part: Attempt, found: Replication) -> None:

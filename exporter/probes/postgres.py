@@ -142,7 +142,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             binding=settings.channel_binding,
         )
         self._traffic = pgbouncer.TrafficCounters()
-        self._started: float | None = None
+        self._server: tuple[float, bool | None] | None = None
         self._upkeep = upkeep.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: MigrationHistories | None = None
@@ -183,11 +183,13 @@ class PostgresProbe(Probe[PostgresSettings]):
             sessions.record_activity(part, await read_activity(session, part.remaining / 6))
         async with self._part(attempt, "locks") as part:
             sessions.record_waits(part, await read_waits(session, part.remaining / 5))
+        standby = self._server[1] if self._server is not None else None
         async with self._part(attempt, "replication") as part:
-            await upkeep.check_replication(part, session, part.remaining / 4)
+            standby = await upkeep.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
             await upkeep.check_counters(part, session, part.remaining / 4)
-            self._note_server(await upkeep.check_instance(part, session, part.remaining / 3))
+            started = await upkeep.check_instance(part, session, part.remaining / 3)
+            self._note_server(started, standby=standby)
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
@@ -195,13 +197,17 @@ class PostgresProbe(Probe[PostgresSettings]):
         if self._statements is not None:
             await self._statements.check(attempt, session)
 
-    def _note_server(self, started: float) -> None:
-        """Forget what holds between attempts where another server answers, as after a failover, or this one anew."""
-        if self._started not in {None, started}:
+    def _note_server(self, started: float, *, standby: bool | None) -> None:
+        """Forget what holds between attempts where another server answers, as after a failover, or this one anew.
+
+        A standby that is promoted does not start anew: what it said as one is not what it says as a primary.
+        """
+        now = started, standby
+        if self._server not in {None, now, (started, None)}:
             self._upkeep.look_anew()
             if self._statements is not None:
                 self._statements.look_anew()
-        self._started = started
+        self._server = now
 
     @staticmethod
     @asynccontextmanager

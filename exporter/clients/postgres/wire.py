@@ -61,14 +61,43 @@ _OF_POOLERS = (
 """What pgbouncer says of a login under 08P01, which it has for almost everything: each expression and its reason."""
 
 
-class ServerError(Failure):
-    """An error that the server reports. The session can go on, unless the server closes it."""
+_OF_THEIR_SERVERS = (
+    ("server login has been failing", Reason.QUERY_FAILED),
+    ("cannot connect to server", Reason.QUERY_FAILED),
+    ("server login failed", Reason.QUERY_FAILED),
+    ("server conn crashed", Reason.CONNECTION_CLOSED),
+    ("query_wait_timeout", Reason.TIMEOUT),
+    ("the database system is", Reason.STARTING),  # from here on the server's own words, as it passes them on
+    ("sorry, too many clients already", Reason.TOO_MANY_CONNECTIONS),
+    ("connection slots are reserved", Reason.TOO_MANY_CONNECTIONS),
+    ("too many connections for database", Reason.TOO_MANY_CONNECTIONS),
+    ("too many connections for role", Reason.AUTH),
+)
+"""What it says under 08P01, at a login or later, where its own server does not let it in, or leaves."""
 
-    def __init__(self, stage: Stage, sqlstate: str, words: str) -> None:
+_LIMIT_OF_THE_ROLE = ("53300", "InitializeSessionUserId")
+"""SQLSTATE and the routine that reports it where CONNECTION LIMIT of the role is reached; the words are in any language."""
+
+
+class ServerError(Failure):
+    """An error that the server reports. The session can go on, unless the server closes it.
+
+    Args:
+        stage: When it is reported.
+        sqlstate: Its code.
+        words: Its message.
+        routine: What of the server's source reports it; empty where it does not say.
+    """
+
+    def __init__(self, stage: Stage, sqlstate: str, words: str, routine: str = "") -> None:
         default = Reason.CONNECTION_CLOSED if sqlstate.startswith("08") else Reason.QUERY_FAILED
         reason = _REASONS.get(sqlstate, default)
         if reason is Reason.PROTOCOL and stage is Stage.AUTH:
             reason = next((meant for said, meant in _OF_POOLERS if said in words), reason)
+        if reason is Reason.PROTOCOL:
+            reason = next((meant for said, meant in _OF_THEIR_SERVERS if said in words), reason)
+        if (sqlstate, routine) == _LIMIT_OF_THE_ROLE:  # of nobody but this role: it is no word of the others' sessions
+            reason = Reason.AUTH
         super().__init__(stage, reason, f"{sqlstate} {words}")
         self.sqlstate = sqlstate
 
@@ -119,7 +148,7 @@ def startup(parameters: dict[str, str]) -> bytes:
 def server_error(body: bytes, stage: Stage) -> ServerError:
     """Read an error's fields."""
     fields = {field[:1]: field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field}
-    return ServerError(stage, fields.get(b"C", "")[:5], fields.get(b"M", ""))
+    return ServerError(stage, fields.get(b"C", "")[:5], fields.get(b"M", ""), fields.get(b"R", ""))
 
 
 def row_of(body: bytes) -> Row:
