@@ -234,7 +234,9 @@ def states(
         for value, (text, color) in enumerate(named)
     }
     panel.mappings([models.ValueMap(options=options)])
-    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    # Not from thresholds: then Grafana merges values by its own, of which there are always some, before it maps them to
+    # words, and up, down and unknown are one bar of "< 80" in green (grafana/grafana issues 40661, 71804).
+    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(PLAIN))
     panel.show_value(common_models.VisibilityMode.AUTO).merge_values(merge_values=True).row_height(0.85)
     panel.legend(
         common.VizLegendOptions()

@@ -179,6 +179,14 @@ def test_lists_of_alerts_show_what_fires_of_the_chosen_services_and_of_none(name
     assert [state for state, wanted in options["stateFilter"].items() if wanted] == ["error", "firing"]
 
 
+@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline"])
+def test_states_are_not_merged_before_they_are_mapped_to_words(name: str) -> None:
+    """Grafana merges equal values of a state timeline whose colours come from thresholds by these, not by value."""
+    _, panel = panels()[name]
+    assert panel["options"]["mergeValues"] is True
+    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "fixed"
+
+
 @each_target
 def test_a_legend_names_labels_that_the_query_keeps(name: str) -> None:
     target = targets()[name][2]
