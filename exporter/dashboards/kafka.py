@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from exporter.boards import Board
+from exporter.clients.kafka.verdicts import GroupVerdict
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
+from exporter.dashboards.palette import BAD, GOOD, PLAIN, WARN
 from exporter.dashboards.panels import Columns, Panels, Query, Size, graph, states, table
 from exporter.dashboards.promql import of
 from exporter.dashboards.queries import highest, lowest
+from exporter.kafka.families import STUCK
 from exporter.metrics import limits
 
 __all__ = ["board", "lag"]
@@ -48,14 +51,23 @@ def lag() -> Panels:
     )  # fmt: skip
 
 
+_COLOURS = {verdict.value: BAD if verdict in STUCK | {GroupVerdict.STOPPED} else WARN for verdict in GroupVerdict} | {
+    GroupVerdict.OK.value: GOOD,
+    GroupVerdict.EMPTY.value: PLAIN,
+}
+
+
 def _groups() -> Panels:
     """Return what groups do, and what keeps them from it."""
+    each = "max by (service, group, verdict)"
+    fine, other = (of("probe_kafka_consumer_group_verdict", f'verdict{how}"ok"') for how in ("=", "!="))
+    verdicts = f"2 * {each} ({other}) or {each} ({fine})"
     return (
         table(
             142, "What consumer groups do",
-            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
-            Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
-            columns=Columns(("service", "group", "verdict"), ""), size=Size.HALF,
+            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown; first what is not ok.",
+            "short", Query(f"sort_desc({verdicts})", "{{group}}"),
+            columns=Columns(("service", "group", "verdict"), "", state="verdict", words=_COLOURS), size=Size.HALF,
         ),
         graph(
             39, "Kafka consumers", "Members of each consumer group.", "short",

@@ -57,7 +57,11 @@ def test_nothing_to_count_is_a_zero_while_services_are_watched(name: str, tmp_pa
     _, panel, target = targets()[name]
     label = target["legendFormat"].split("}}")[0].removeprefix("{{")
     series = {f'probe_service_up{{{EXPORTER}, service="case"}}': "1+0x20"}
-    asked(tmp_path, series, {name: [("{}" if panel["type"] == "stat" else f'{{{label}="none"}}', panel["title"] == "Up")]})
+    asked(
+        tmp_path,
+        series,
+        {name: [("{}" if panel["type"] == "stat" else f'{{{label}="none"}}', float(panel["title"] == "Up"))]},
+    )
 
 
 def test_two_exporters_of_one_service_count_once(tmp_path: Path) -> None:

@@ -280,4 +280,5 @@ def test_provisioning_offers_the_kind_of_data_source_that_the_dashboards_ask_for
     scrape = yaml.safe_load((ROOT / "alerts" / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
     assert source["jsonData"]["timeInterval"] == scrape
+    assert source["jsonData"]["manageAlerts"] is True
     assert (provider["folder"], provider["allowUiUpdates"]) == ("Hafnium", False)
