@@ -60,7 +60,7 @@ class Source:
         ]
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return what fires, but for the Watchdog: what Grafana's list of alerts shows."""
+        """Return what fires, but for the Watchdog, the latest first: what Grafana's list of alerts shows."""
         found = [each for each in self._get("alerts", {})["alerts"] if each["state"] == "firing"]
         wanted = re.compile(rf"(?:{self.chosen.get('service', '.+')}|)")
         shown = [
@@ -68,7 +68,7 @@ class Source:
             for each in found
             if each["labels"]["alertname"] != "Watchdog" and wanted.fullmatch(each["labels"].get("service", ""))
         ]
-        return sorted(shown, key=lambda each: (each["labels"]["severity"], each["labels"]["alertname"]))
+        return sorted(shown, key=lambda each: str(each["since"]), reverse=True)
 
     def _get(self, path: str, asked: Mapping[str, Any]) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(asked)}"

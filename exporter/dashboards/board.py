@@ -16,8 +16,9 @@ __all__ = ["Content", "Names", "Row", "assemble"]
 
 COLUMNS = 24
 """Of Grafana's grid."""
-ALERTS = 'ALERTS{alertstate="firing", alertname!="Watchdog", service=~"$service|"}'
-"""An alert of the exporter itself has no service: the empty alternative keeps it."""
+ALERTS = 'ALERTS{alertstate="firing", alertname!="Watchdog", incident=~".+", service=~"$service|"}'
+"""An alert of the exporter itself has no service: the empty alternative keeps it. All of its rules have an incident, and
+others of the same Prometheus have none."""
 ALL = models.VariableOption(selected=True, text=["All"], value=["$__all"])
 
 

@@ -33,8 +33,8 @@ def certificates() -> Panels:
     return (
         graph(
             50, "Time left", "Time until the first certificate of the served chain expires; below zero it has expired.", "s",
-            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE),
-        ).min(-86400),
+            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE), negative=True,
+        ),
         states(
             51, "Verified", "Whether the served chain verifies for the name.",
             lowest("probe_tls_verified", "service", "target"),
@@ -42,7 +42,7 @@ def certificates() -> Panels:
         ),
         states(
             52, "As in its Secret", "Whether the served certificate is the one in its Kubernetes Secret.",
-            Query(f"min by (service, target, secret) ({of('probe_tls_secret_served')})", "{{target}} {{secret}}"),
+            lowest("probe_tls_secret_served", "service", "target", "secret"),
             texts=("Not reloaded", "Served"), size=Size.THIRD,
         ),
     )  # fmt: skip
@@ -85,7 +85,7 @@ def _identity() -> Panels:
         ),
         graph(
             348, "Time of each step", "How long each step of a login took.", "s",
-            Query(f"max by (service, target, step) ({of('probe_oidc_step_seconds')})", "{{service}} {{step}}"),
+            Query(f"max by (service, target, step) ({of('probe_oidc_step_seconds')})", "{{service}} {{target}} {{step}}"),
             size=Size.HALF,
         ),
         graph(

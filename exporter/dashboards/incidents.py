@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Columns, Panels, Query, Size, chosen, states, table
-from exporter.dashboards.promql import of
+from exporter.dashboards.promql import joined, of
 from exporter.dashboards.verdicts import causes, incidents, timeline
 
 __all__ = ["board"]
@@ -42,8 +42,8 @@ _LOOK = 15
 def _mended() -> Panels:
     up, outages = of("probe_service_up"), of("probe_outages_total")
     # Every so many seconds it is looked up: a gap is not down, and what is not there yet counts for nothing.
-    down = f"{_LOOK} * sum_over_time((1 - min by (service) ({up}))[$__range:{_LOOK}s]) > 0"
-    times = f"round(sum by (service) (increase({outages}[$__range]))) > 0"
+    down = f"{_LOOK} * sum_over_time((1 - max by (service) ({up}))[$__range:{_LOOK}s]) > 0"
+    times = f"round({joined('service', f'increase({outages}[$__range])')}) > 0"
     return (
         table(
             311, "Outages", "Times that an instance was confirmed down within the time shown.", "none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Panels, Query, Scale, Size, graph, states
-from exporter.dashboards.promql import gone_is_zero, of, own, ratio, total
+from exporter.dashboards.promql import exporters, gone_is_zero, of, own, ratio, total
 from exporter.dashboards.queries import highest, lowest
 
 __all__ = ["board"]
@@ -32,10 +32,11 @@ def board() -> Content:
 
 def _there() -> Panels:
     """Return whether it answers, leads and has its configuration."""
+    started = f"changes({own('process_start_time_seconds')}[$__rate_interval])"
     return (
         states(
             60, "Exporter", "Whether Prometheus could scrape the exporter.",
-            Query(f"min by (instance) ({own('up')})", "{{instance}}"),
+            Query(f"min by (instance) ({exporters(own('up'))})", "{{instance}}"),
         ),
         states(
             78, "Leads", "Which exporter exports verdicts: with a lease one, without all.",
@@ -57,12 +58,19 @@ def _there() -> Panels:
             texts=("Not written", "Written"), size=Size.THIRD,
         ),
         graph(
+            97, "Own certificate", "Time until the certificate that the exporter itself serves expires.", "s",
+            Query(
+                f"min by (instance) ({own('probe_exporter_web_certificate_not_after_timestamp_seconds')}) - time()",
+                "{{instance}}",
+            ),
+        ).min(-86400),
+        graph(
             70, "Targets", "Targets that are scheduled.", "short",
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
         ),
         graph(
             291, "Starts", "How often the exporter was started anew.", "short",
-            Query(f"max by (instance) (changes({own('process_start_time_seconds')}[$__rate_interval]))", "{{instance}}"),
+            Query(f"max by (instance) ({exporters(started)})", "{{instance}}"),
         ),
         graph(
             79, "Shards", "Shards of the services that are scraped, and that there are to be.", "short",
@@ -102,16 +110,17 @@ def _on_time() -> Panels:
 def _knowledge() -> Panels:
     """Return what it does not know, and why."""
     answered = f"time() - max by (service) ({of('probe_discovery_last_success_timestamp_seconds')})"
+    unknown = f"max by (service, probe, target, reason) ({of('probe_unknown')})"
     failing = f"min by (service) ({of('probe_discovery_success')}) == 0"
     return (
         graph(
             68, "Cannot tell", "Targets without a verdict, by the exporter's reason.", "short",
-            Query(gone_is_zero(f"count by (reason) ({of('probe_unknown')})", "reason"), "{{reason}}"), size=Size.HALF,
+            Query(gone_is_zero(f"count by (reason) ({unknown})", "reason"), "{{reason}}"), size=Size.HALF,
         ),
         graph(
             71, "Services that cannot be told", "Services and dependencies without a verdict, by reason.", "short",
             Query(
-                gone_is_zero(f"count by (service, reason) ({of('probe_service_unknown')})", "service"),
+                gone_is_zero(f"max by (service, reason) ({of('probe_service_unknown')})", "service"),
                 "{{service}} {{reason}}",
             ),
             size=Size.HALF,
@@ -204,18 +213,20 @@ def _increase(counter: str) -> str:
 
 def _cost() -> Panels:
     """Return what it uses of its machine."""
+    files = ratio(own("process_open_fds"), own("process_max_fds"))
+    cpu = f"rate({own('process_cpu_seconds_total')}[$__rate_interval])"
     return (
         graph(
             65, "CPU", "CPU time per second: 1 is a whole core.", "short",
-            Query(total("instance", own("process_cpu_seconds_total")), "{{instance}}"),
+            Query(f"sum by (instance) ({exporters(cpu)})", "{{instance}}"),
         ),
         graph(
             66, "Memory", "Resident memory.", "bytes",
-            Query(f"max by (instance) ({own('process_resident_memory_bytes')})", "{{instance}}"),
+            Query(f"max by (instance) ({exporters(own('process_resident_memory_bytes'))})", "{{instance}}"),
         ),
         graph(
             67, "File descriptors", "Open file descriptors of those allowed.", "percentunit",
-            Query(ratio(own("process_open_fds"), own("process_max_fds")), "{{instance}}"), scale=Scale(bad=0.8), top=1,
+            Query(f"max by (instance) ({exporters(files)})", "{{instance}}"), scale=Scale(bad=0.8), top=1,
         ),
         graph(
             69, "Scrape", "How long joining a scrape took.", "s",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from exporter.boards import Board
+from exporter.clients.kafka.verdicts import GroupVerdict
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
+from exporter.dashboards.palette import BAD, GOOD, PLAIN, WARN
 from exporter.dashboards.panels import Columns, Panels, Query, Size, graph, states, table
 from exporter.dashboards.promql import of
 from exporter.dashboards.queries import highest, lowest
+from exporter.kafka.families import STUCK
 from exporter.metrics import limits
 
 __all__ = ["board", "lag"]
@@ -29,7 +32,7 @@ def board() -> Content:
     )
 
 
-_BY_TOPIC = "max by (service, group, topic)"
+_BY_TOPIC = ("service", "group", "topic")
 
 
 def lag() -> Panels:
@@ -37,65 +40,62 @@ def lag() -> Panels:
     return (
         graph(
             37, "Kafka lag", "Messages that a consumer group has not yet read of a topic.", "short",
-            Query(f"max by (service, group, topic) ({of('probe_kafka_consumer_group_topic_lag')})", "{{group}} {{topic}}"),
+            highest("probe_kafka_consumer_group_topic_lag", *_BY_TOPIC),
             limit(limits.CONSUMER_LAG),
         ),
         graph(
             148, "Kafka lag in time", "Age of the oldest message of a topic that a consumer group has not read.", "s",
-            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_topic_lag_seconds')})", "{{group}} {{topic}}"),
+            highest("probe_kafka_consumer_group_topic_lag_seconds", *_BY_TOPIC),
             limit(limits.CONSUMER_LAG_SECONDS),
         ),
     )  # fmt: skip
 
 
+_COLOURS = {verdict.value: BAD if verdict in STUCK | {GroupVerdict.STOPPED} else WARN for verdict in GroupVerdict} | {
+    GroupVerdict.OK.value: GOOD,
+    GroupVerdict.EMPTY.value: PLAIN,
+}
+
+
 def _groups() -> Panels:
     """Return what groups do, and what keeps them from it."""
+    each = "max by (service, group, verdict)"
+    fine, other = (of("probe_kafka_consumer_group_verdict", f'verdict{how}"ok"') for how in ("=", "!="))
+    verdicts = f"2 * {each} ({other}) or {each} ({fine})"
     return (
         table(
             142, "What consumer groups do",
-            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown.", "short",
-            Query(f"max by (service, group, verdict) ({of('probe_kafka_consumer_group_verdict')})", "{{group}}"),
-            columns=Columns(("service", "group", "verdict"), ""), size=Size.HALF,
+            "ok, lagging, stalled, poisoned, stopped, rewound, ahead, empty, rebalancing or unknown; first what is not ok.",
+            "short", Query(f"sort_desc({verdicts})", "{{group}}"),
+            columns=Columns(("service", "group", "verdict"), "", state="verdict", words=_COLOURS), size=Size.HALF,
         ),
         graph(
             39, "Kafka consumers", "Members of each consumer group.", "short",
-            Query(f"max by (service, group) ({of('probe_kafka_consumer_group_members')})", "{{group}}"),
+            highest("probe_kafka_consumer_group_members", "service", "group"),
         ),
         graph(
             143, "Commits that stand still", "Longest time without a commit of a topic although messages came.", "s",
-            Query(
-                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_seconds')})",
-                "{{group}} {{topic}}",
-            ),
+            highest("probe_kafka_consumer_group_standing_seconds", *_BY_TOPIC),
         ),
         graph(
             144, "Partitions that stand still, or were never committed",
             "Partitions of a topic without a commit for the whole window, and those that a member has and nothing was ever "
             "committed of; of how many partitions the lag is the sum.", "short",
-            Query(
-                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_standing_partitions')})",
-                "{{group}} {{topic}} standing",
-            ),
-            Query(
-                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_uncommitted_partitions')})",
-                "{{group}} {{topic}} never committed",
-            ),
-            Query(
-                f"max by (service, group, topic) ({of('probe_kafka_consumer_group_committed_partitions')})",
-                "{{group}} {{topic}} committed",
-            ),
+            highest("probe_kafka_consumer_group_standing_partitions", *_BY_TOPIC, says="standing"),
+            highest("probe_kafka_consumer_group_uncommitted_partitions", *_BY_TOPIC, says="never committed"),
+            highest("probe_kafka_consumer_group_committed_partitions", *_BY_TOPIC, says="committed"),
         ),
         graph(
             149, "Kafka retention", "Messages deleted before a group read them, and left before the first unread one is.",
             "short",
-            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_lost_messages')})", "{{group}} {{topic}} lost"),
-            Query(f"{_BY_TOPIC} ({of('probe_kafka_consumer_group_retention_margin')})", "{{group}} {{topic}} margin"),
+            highest("probe_kafka_consumer_group_lost_messages", *_BY_TOPIC, says="lost"),
+            highest("probe_kafka_consumer_group_retention_margin", *_BY_TOPIC, says="margin"),
         ),
         table(
             145, "Who coordinates", "The broker that keeps a group's commits, and how partitions are shared out.", "short",
             Query(
                 f"max by (service, group, coordinator, assignor) ({of('probe_kafka_consumer_group_coordinator')})",
-                "{{group}}",
+                "{{service}} {{group}}",
             ),
             columns=Columns(("service", "group", "coordinator", "assignor"), ""), size=Size.HALF,
         ),
@@ -108,17 +108,17 @@ def _letters() -> Panels:
     return (
         graph(
             38, "Kafka dead letters", "Messages in dead-letter topics.", "short",
-            Query(f"max by (service, topic) ({letters})", "{{topic}}"),
+            Query(f"max by (service, topic) ({letters})", "{{service}} {{topic}}"),
         ),
         graph(
             88, "Growth of dead letters", "Messages that came to a dead-letter topic within 15 minutes.", "short",
-            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{topic}}"),
+            Query(f"max by (service, topic) ({letters} - min_over_time({letters}[15m]))", "{{service}} {{topic}}"),
             limit(limits.DEAD_LETTERS),
         ),
         graph(
             151, "Age of dead letters", "Age of the oldest dead letter of a topic, and of the oldest that is unread.", "s",
-            Query(f"max by (service, topic) ({of('probe_kafka_dlq_oldest_seconds')})", "{{topic}}"),
-            Query(f"max by (service, topic) ({of('probe_kafka_dlq_unread_seconds')})", "{{topic}} unread"),
+            highest("probe_kafka_dlq_oldest_seconds", "service", "topic"),
+            highest("probe_kafka_dlq_unread_seconds", "service", "topic", says="unread"),
             limit(limits.DEAD_LETTER_AGE),
         ),
     )  # fmt: skip
@@ -159,7 +159,7 @@ def _cluster() -> Panels:
         graph(
             150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
             Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
-                  "{{topic}}/{{partition}}"),
+                  "{{service}} {{topic}}/{{partition}}"),
             limit(limits.OPEN_TRANSACTION), size=Size.HALF,
         ),
     )  # fmt: skip

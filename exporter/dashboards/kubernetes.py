@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.panels import Panels, Query, graph
-from exporter.dashboards.promql import gone_is_zero, of, ratio, total
+from exporter.dashboards.promql import gone_is_zero, joined, of, rate, ratio
 from exporter.dashboards.queries import highest
 
 __all__ = ["board", "pods"]
@@ -46,11 +46,11 @@ def pods() -> Panels:
         ),
         graph(
             112, "OOM kills", "Containers killed for their memory, within 15 minutes.", "short",
-            Query(f"sum by (service, container) ({kills})", "{{service}} {{container}}"),
+            Query(joined("service, container", kills), "{{service}} {{container}}"),
         ),
         graph(
             120, "Container restarts", "Restarts of containers, by Kubernetes' own count.", "short",
-            Query(total("service, container", of("probe_kubernetes_container_restarts_total")), "{{service}} {{container}}"),
+            Query(rate("service, container", of("probe_kubernetes_container_restarts_total")), "{{service}} {{container}}"),
         ),
         graph(
             121, "Memory of its limit", "Working set of a container, of the limit past which it is killed.", "percentunit",
@@ -68,6 +68,7 @@ def _around() -> Panels:
         for state in ("current", "max")
     )
     stuck, going = (of(f"probe_kubernetes_rollout_{name}") for name in ("stuck", "progressing"))
+    blind = f"max by (service, target, reason) ({of('probe_unknown', _CLUSTER)})"
     refused = of("probe_kubernetes_replica_failure")
     return (
         graph(
@@ -97,7 +98,7 @@ def _around() -> Panels:
         graph(
             118, "Blind", "Services that the cluster says nothing of, by reason.", "short",
             Query(
-                gone_is_zero(f"count by (reason) ({of('probe_unknown', _CLUSTER)})", "reason"), "{{reason}}"
+                gone_is_zero(f"count by (reason) ({blind})", "reason"), "{{reason}}"
             ),
         ),
     )  # fmt: skip

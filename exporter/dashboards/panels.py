@@ -113,10 +113,19 @@ def graph(
     size: Size = Size.THIRD,
     scale: Scale | None = None,
     top: float | None = None,
+    negative: bool = False,
 ) -> timeseries.Panel:
-    """Values over time. `scale` draws its bounds as lines, as do queries of limits; `top` fixes the axis' upper end."""
+    """Values over time. `scale` draws its bounds as lines, as do queries of limits.
+
+    The axis reaches up to `top` at least, and further where values do: one with an end would hide what is past it, such as
+    more sessions than there may be. With `negative`, it reaches below zero in the same way.
+    """
     panel = _dress(timeseries.Panel(), panel_id, title, description, unit, size)
-    panel.min(0).fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.NEVER)
+    if negative:
+        panel.axis_soft_min(0)
+    else:
+        panel.min(0)
+    panel.fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.NEVER)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_models.LegendDisplayMode.LIST)
@@ -130,7 +139,7 @@ def graph(
         panel.thresholds(scale.build())
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(common_models.GraphThresholdsStyleMode.DASHED))
     if top is not None:
-        panel.max(top)
+        panel.axis_soft_max(top)
     if any(query.legend.endswith(LIMIT) for query in queries):
         panel.override_by_regexp(f"/{LIMIT}$/", _line_of_a_limit())
     return _ask(panel, queries)
@@ -210,6 +219,10 @@ def number(
     panel = _dress(stat.Panel(), panel_id, title, description, unit, Size.TILE)
     panel.graph_mode(common_models.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+    # Grafana gives what is missing the colour of the lowest bound, which is that of good.
+    missing = models.ValueMappingResult(text="Not known", color=WARN, index=0)
+    nothing = models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NULL_AND_NAN, result=missing)
+    panel.mappings([models.SpecialValueMap(options=nothing)])
     if scale is None:
         panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(PLAIN))
     else:
@@ -221,8 +234,7 @@ def states(
     panel_id: int,
     title: str,
     description: str,
-    query: Query,
-    *,
+    *queries: Query,
     texts: tuple[str, str] = ("Down", "Up"),
     size: Size = Size.HALF,
 ) -> statetimeline.Panel:
@@ -234,7 +246,9 @@ def states(
         for value, (text, color) in enumerate(named)
     }
     panel.mappings([models.ValueMap(options=options)])
-    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    # Not from thresholds: then Grafana merges values by its own, of which there are always some, before it maps them to
+    # words, and up, down and unknown are one bar of "< 80" in green (grafana/grafana issues 40661, 71804).
+    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.FIXED).fixed_color(PLAIN))
     panel.show_value(common_models.VisibilityMode.AUTO).merge_values(merge_values=True).row_height(0.85)
     panel.legend(
         common.VizLegendOptions()
@@ -242,7 +256,7 @@ def states(
         .placement(common_models.LegendPlacement.BOTTOM)
         .show_legend(show_legend=False)
     )
-    return _ask(panel, (query,))
+    return _ask(panel, queries)
 
 
 def _dress(panel: AnyPanel, panel_id: int, title: str, description: str, unit: str, size: Size) -> AnyPanel:
@@ -272,11 +286,13 @@ def alert_list(panel_id: int, title: str, description: str, *, size: Size, alone
         title: Its title.
         description: What it shows.
         size: Its place.
-        alone: Only their number.
+        alone: Only a number, of the rules that fire: Grafana counts no alerts.
     """
     width, height = size.value
     options = {
-        "alertInstanceLabelFilter": '{service=~"$service|", alertname!="Watchdog"}',
+        # Without a format, Grafana writes several that are chosen as {a,b} here, which matches none. Only rules of the
+        # exporter's have an incident: whatever else fires in the same Grafana is not about the fleet.
+        "alertInstanceLabelFilter": '{service=~"${service:regex}|", incident=~".+", alertname!="Watchdog"}',
         "alertName": "",
         "dashboardAlerts": False,
         "datasource": "",
@@ -284,7 +300,13 @@ def alert_list(panel_id: int, title: str, description: str, *, size: Size, alone
         "groupMode": "default",
         "maxItems": 50,
         "showInactiveAlerts": False,
-        "sortOrder": 3,  # by importance
+        "showInstances": not alone,  # what a rule fires for, and not only how often
+        "sortOrder": 5,  # the latest first; what Grafana calls importance is the state, and all of these fire
+        "statColorMode": "value",  # from here on for newer versions of Grafana, whose own limit is 80
+        "statThresholds": {
+            "mode": "absolute",
+            "steps": [{"color": GOOD, "value": None}, {"color": BAD, "value": 1}],
+        },
         "stateFilter": {"error": True, "firing": True, "noData": False, "normal": False, "pending": False},
         "viewMode": "stat" if alone else "list",
     }

@@ -6,7 +6,7 @@ from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
-from exporter.dashboards.promql import of, ratio, total
+from exporter.dashboards.promql import joined, of, rate, ratio, total
 from exporter.dashboards.queries import highest, lowest
 from exporter.metrics import limits
 
@@ -34,7 +34,7 @@ def board() -> Content:
 
 def _connections() -> Panels:
     """Return how many there are, and who holds them."""
-    used = f"sum by (service, target) ({of('probe_postgres_connections')})"
+    used = joined("service, target", of("probe_postgres_connections"))
     most = f"max by (service, target) ({of('probe_postgres_usable_connections')})"
     return (
         graph(
@@ -43,13 +43,13 @@ def _connections() -> Panels:
         ),
         graph(
             31, "PostgreSQL connections", "Connections by state, and how many the server takes.", "short",
-            Query(f"sum by (service, state) ({of('probe_postgres_connections')})", "{{service}} {{state}}"),
+            Query(joined("service, state", of("probe_postgres_connections")), "{{service}} {{state}}"),
             highest("probe_postgres_max_connections", "service", says="max"),
         ),
         graph(
             210, "PostgreSQL connections by application", "Connections in the database, by who holds them.", "short",
             Query(
-                f"sum by (service, application) ({of('probe_postgres_client_connections')})", "{{service}} {{application}}"
+                joined("service, application", of("probe_postgres_client_connections")), "{{service}} {{application}}"
             ),
         ),
         graph(
@@ -88,8 +88,8 @@ def _sessions() -> Panels:
         graph(
             268, "PostgreSQL sessions that did not end well", "Abandoned, ended by an error or killed; conflicts of replay.",
             "ops",
-            Query(total("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
-            Query(total("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
+            Query(rate("service, how", of("probe_postgres_sessions_ended_total")), "{{service}} {{how}}"),
+            Query(rate("service", of("probe_postgres_conflicts_total")), "{{service}} conflicts"),
         ),
     )  # fmt: skip
 
@@ -127,23 +127,26 @@ _FAILED = 'state="FAILED"'
 
 
 def _statements() -> Panels:
-    """Of all statements that are told, by what they are."""
+    """Of all statements that are told, by their text: one that several users run is one line."""
     what = "service, target, user, database, queryid"
     text = f"max by ({what}, statement) ({of('probe_postgres_statement_text')})"
-    seconds, calls = (total(what, of(f"probe_postgres_statement_{figure}_total")) for figure in ("seconds", "calls"))
-    told = f" * on ({what}) group_left (statement) {text}"
+    seconds, calls = (
+        f"sum by (service, statement) ({rate(what, of(f'probe_postgres_statement_{figure}_total'))}"
+        f" * on ({what}) group_left (statement) {text})"
+        for figure in ("seconds", "calls")
+    )
     return (
         graph(
             260, "PostgreSQL statements: time", "Sessions that a statement keeps busy: seconds that it runs in a second.",
-            "none", Query(f"topk(10, {seconds}{told})", "{{service}} {{statement}}"),
+            "none", Query(f"topk(10, {seconds})", "{{service}} {{statement}}"),
         ),
         graph(
             261, "PostgreSQL statements: how long each takes", "Mean time of a call, of the statements that cost most.", "s",
-            Query(f"topk(10, {seconds} / ({calls} > 0){told})", "{{service}} {{statement}}"),
+            Query(f"topk(10, {seconds} / ({calls} > 0))", "{{service}} {{statement}}"),
         ),
         graph(
             262, "PostgreSQL statements: calls", "How often the statements that cost most run.", "ops",
-            Query(f"topk(10, {calls}{told})", "{{service}} {{statement}}"),
+            Query(f"topk(10, {calls})", "{{service}} {{statement}}"),
         ),
     )  # fmt: skip
 
@@ -200,12 +203,12 @@ def _upkeep() -> Panels:
         graph(
             266, "PostgreSQL archive", "1 while archiving fails, and files that reach the archive per second.", "none",
             highest("probe_postgres_wal_archive_failing", "service", says="fails"),
-            Query(total("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
+            Query(rate("service", of("probe_postgres_wal_archived_total")), "{{service}} archived"),
         ),
         graph(
             219, "PostgreSQL deadlocks and damage", "Deadlocks, and blocks with a wrong checksum.", "ops",
-            Query(total("service", of("probe_postgres_deadlocks_total")), "{{service}} deadlocks"),
-            Query(total("service", of("probe_postgres_checksum_failures_total")), "{{service}} checksums"),
+            Query(rate("service", of("probe_postgres_deadlocks_total")), "{{service}} deadlocks"),
+            Query(rate("service", of("probe_postgres_checksum_failures_total")), "{{service}} checksums"),
         ),
         graph(
             220, "PostgreSQL buffers", "Share of blocks found in shared buffers.", "percentunit",
@@ -223,11 +226,11 @@ def _upkeep() -> Panels:
             221, "PostgreSQL size and temporary files", "Size of the database, and what queries write beside it per second.",
             "bytes",
             highest("probe_postgres_database_size_bytes", "service"),
-            Query(total("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
+            Query(rate("service", of("probe_postgres_temp_bytes_total")), "{{service}} temporary, per second"),
         ),
         graph(
             267, "PostgreSQL rows", "Rows that are read and written, per second.", "ops",
-            Query(total("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
+            Query(rate("service, operation", of("probe_postgres_rows_total")), "{{service}} {{operation}}"),
         ),
     )  # fmt: skip
 
@@ -254,14 +257,14 @@ def _pgbouncer() -> Panels:
         graph(
             264, "pgbouncer: clients", "Clients of the pools, and how many are let in.", "short",
             Query(
-                f"sum by (service, database, state) ({of('probe_pgbouncer_clients')})", "{{service}} {{database}} {{state}}"
+                joined("service, database, state", of("probe_pgbouncer_clients")), "{{service}} {{database}} {{state}}"
             ),
             highest("probe_pgbouncer_max_client_connections", "service", says="max"),
         ),
         graph(
             265, "pgbouncer: server connections", "Server connections by what they do, and the size of each pool.", "short",
             Query(
-                f"sum by (service, database, state) ({of('probe_pgbouncer_servers')})", "{{service}} {{database}} {{state}}"
+                joined("service, database, state", of("probe_pgbouncer_servers")), "{{service}} {{database}} {{state}}"
             ),
             highest("probe_pgbouncer_pool_size", "service", "database", says="size"),
         ),

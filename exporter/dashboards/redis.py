@@ -6,7 +6,7 @@ from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Panels, Query, Size, graph, states
-from exporter.dashboards.promql import gone_is_zero, of, ratio, total
+from exporter.dashboards.promql import gone_is_zero, joined, of, rate, ratio
 from exporter.dashboards.queries import highest, lowest
 from exporter.metrics import limits
 
@@ -45,13 +45,13 @@ def _memory() -> Panels:
             Query(f"max by (service, target) ({of('probe_redis_memory_max_bytes')} > 0)", "{{service}} {{target}} max"),
             highest("probe_redis_memory_peak_bytes", "service", "target", says="peak"),
             Query(
-                f"sum by (service, target) ({of('probe_redis_memory_clients_bytes')})", "{{service}} {{target}} clients"
+                joined("service, target", of("probe_redis_memory_clients_bytes")), "{{service}} {{target}} clients"
             ),
         ),
         graph(
             36, "Redis evictions and refusals", "Keys evicted for want of memory, and connections refused.", "ops",
-            Query(total("service", of("probe_redis_evicted_keys_total")), "{{service}} evicted"),
-            Query(total("service", of("probe_redis_rejected_connections_total")), "{{service}} refused"),
+            Query(rate("service", of("probe_redis_evicted_keys_total")), "{{service}} evicted"),
+            Query(rate("service", of("probe_redis_rejected_connections_total")), "{{service}} refused"),
         ),
         graph(
             245, "Redis fragmentation", "Memory of the system, of that which is used.", "none",
@@ -71,10 +71,10 @@ def _commands() -> Panels:
         ),
         graph(
             246, "Redis commands", "Commands, new connections, slow commands a second; clients that wait in one.", "short",
-            Query(total("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
-            Query(total("service", of("probe_redis_connections_received_total")), "{{service}} connections/s"),
-            Query(total("service", of("probe_redis_slow_commands_total")), "{{service}} slow/s"),
-            Query(f"sum by (service) ({of('probe_redis_blocked_clients')})", "{{service}} blocked"),
+            Query(rate("service", of("probe_redis_commands_processed_total")), "{{service}} commands/s"),
+            Query(rate("service", of("probe_redis_connections_received_total")), "{{service}} connections/s"),
+            Query(rate("service", of("probe_redis_slow_commands_total")), "{{service}} slow/s"),
+            Query(joined("service", of("probe_redis_blocked_clients")), "{{service}} blocked"),
         ),
         graph(
             242, "Redis clients", "Clients connected, of those that the server takes.", "percentunit",
@@ -83,11 +83,11 @@ def _commands() -> Panels:
         ),
         graph(
             243, "Redis errors", "Commands answered with an error, by its first word.", "ops",
-            Query(total("service, error", of("probe_redis_error_replies_total")), "{{service}} {{error}}"),
+            Query(rate("service, error", of("probe_redis_error_replies_total")), "{{service}} {{error}}"),
         ),
         graph(
             248, "Redis CPU", "Cores that a server uses: near 1, its commands wait for each other.", "none",
-            Query(total("service, target", of("probe_redis_cpu_seconds_total")), "{{service}} {{target}}"),
+            Query(rate("service, target", of("probe_redis_cpu_seconds_total")), "{{service}} {{target}}"),
         ),
         graph(
             247, "Redis canary and latency events", "Time that the canary took, and the latest event of each kind.", "s",
@@ -125,6 +125,7 @@ def _replicas() -> Panels:
     """Return who follows whom."""
     usable = of("probe_redis_sentinel_sentinels", 'state="usable"')
     addresses = of("probe_redis_sentinel_master_address")
+    refusing = f"min by (service, target) ({of('probe_redis_cluster_ok')}) == 0"
     lost = f"min by (service, target) ({of('probe_redis_master_link_up')}) == 0"
     return (
         graph(
@@ -134,9 +135,7 @@ def _replicas() -> Panels:
         ),
         graph(
             250, "Redis replicas behind", "Time since a master heard of each of its replicas.", "s",
-            Query(
-                f"max by (service, target, replica) ({of('probe_redis_replica_lag_seconds')})", "{{service}} {{replica}}"
-            ),
+            highest("probe_redis_replica_lag_seconds", "service", "target", "replica"),
             limit(limits.REDIS_REPLICA_LAG),
         ),
         graph(
@@ -164,7 +163,7 @@ def _replicas() -> Panels:
             ),
             Query(f"max by (service, state) ({of('probe_redis_cluster_failed_nodes')})", "{{service}} nodes {{state}}"),
             Query(
-                f"count by (service) ({of('probe_redis_cluster_ok')} == 0)", "{{service}} nodes that refuse every key"
+                f"count by (service) ({refusing})", "{{service}} nodes that refuse every key"
             ),
         ),
     )  # fmt: skip

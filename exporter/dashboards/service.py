@@ -7,7 +7,7 @@ from exporter.dashboards.board import Content, Row
 from exporter.dashboards.kubernetes import pods
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Columns, Panels, Query, Size, chosen, graph, states, table
-from exporter.dashboards.promql import of, own, ratio, total
+from exporter.dashboards.promql import joined, of, own, rate, ratio, total
 from exporter.dashboards.queries import highest, lowest
 from exporter.dashboards.verdicts import causes, timeline
 from exporter.metrics import limits
@@ -37,7 +37,8 @@ def board() -> Content:
 
 def requests() -> Panels:
     """Rate, errors, duration."""
-    everything = total("service", of("probe_http_server_requests_total"))
+    requests_total = of("probe_http_server_requests_total")
+    everything = total("service", requests_total)
     fine = total("service", of("probe_http_server_requests_total", 'outcome!="SERVER_ERROR"'))
     p99 = " or ignoring (source) ".join(
         of("probe_http_server_request_p99_seconds", f'source="{source}"') for source in ("histogram", "quantile", "own")
@@ -45,7 +46,7 @@ def requests() -> Panels:
     return (
         graph(
             10, "Requests", "HTTP requests served, from the service's own counters.", "reqps",
-            Query(everything, "{{service}}"),
+            Query(rate("service", requests_total), "{{service}}"),
         ),
         graph(
             11, "Errors", "Share of HTTP requests answered with a server error.", "percentunit",
@@ -72,15 +73,15 @@ def resources() -> Panels:
         ),
         graph(
             21, "Waiting for a connection", "Threads that wait for a connection of the pool.", "short",
-            Query(f"sum by (service, pool) ({pending})", "{{service}} {{pool}}"),
+            Query(joined("service, pool", pending), "{{service}} {{pool}}"),
         ),
         graph(
             22, "Heap", "Heap in use of its maximum, of the fullest instance.", "percentunit",
             Query(f"max by (service) ({heap})", "{{service}}"), limit(limits.HEAP_RATIO), top=1,
         ),
         graph(
-            23, "Garbage collection", "Share of time that the JVM pauses.", "percentunit",
-            Query(total("service", of("probe_jvm_gc_pause_seconds_total")), "{{service}}"),
+            23, "Garbage collection", "Share of time that the JVM pauses, of the instance where it is most.", "percentunit",
+            Query(f"max by (service) ({rate('service, target', of('probe_jvm_gc_pause_seconds_total'))})", "{{service}}"),
         ),
         graph(
             24, "Cache hits", "Share of cache reads that hit.", "percentunit",
@@ -92,7 +93,7 @@ def resources() -> Panels:
         ),
         graph(
             84, "Restarts", "Times that a process was found to be another than before, within 30 minutes.", "short",
-            Query(f"sum by (service) (increase({of('probe_process_restarts_total')}[30m]))", "{{service}}"),
+            Query(joined("service", f"increase({of('probe_process_restarts_total')}[30m])"), "{{service}}"),
         ),
     )  # fmt: skip
 
@@ -115,7 +116,7 @@ def _waits() -> Panels:
         graph(
             331, "Waits for a connection that were given up", "Threads that got no connection of the pool in time.", "ops",
             Query(
-                total("service, pool", of("probe_hikari_connection_timeouts_total")), "{{service}} {{pool}}"
+                rate("service, pool", of("probe_hikari_connection_timeouts_total")), "{{service}} {{pool}}"
             ),
         ),
     )  # fmt: skip
@@ -138,7 +139,7 @@ def _components() -> Panels:
             30, "Components", "Components that a service said were not up, at some time within the time shown.",
             Query(
                 f"min by (service, component) ({component}) and on (service, component) "
-                f"(min by (service, component) (min_over_time({component}[$__range])) == 0)",
+                f"(min by (service, component) (min_over_time({component}[$__range] @ end())) == 0)",
                 "{{service}} {{component}}",
             ),
             size=Size.WIDE,
@@ -189,7 +190,7 @@ def _instances() -> Panels:
         states(
             338, "Targets", "Confirmed verdict of each target and probe.",
             Query(
-                f"min by (service, probe, target) ({of('probe_success', _CHOSEN)}) or "
+                f"max by (service, probe, target) ({of('probe_success', _CHOSEN)}) or "
                 f"(2 * max by (service, probe, target) ({of('probe_unknown', _CHOSEN)}))",
                 "{{service}} {{probe}} {{target}}",
             ),
@@ -201,7 +202,9 @@ def _instances() -> Panels:
         ),
         graph(
             340, "Phases by target", "Where the last attempt's time went.", "s",
-            Query(f"max by (service, target, phase) ({of('probe_phase_seconds', _CHOSEN)})", "{{target}} {{phase}}"),
+            Query(
+                f"max by (service, target, phase) ({of('probe_phase_seconds', _CHOSEN)})", "{{service}} {{target}} {{phase}}"
+            ),
         ),
         graph(
             341, "p99 by target", "99th percentile of request time of each instance.", "s",
@@ -222,14 +225,14 @@ def _instances() -> Panels:
         graph(
             343, "Requests by target", "HTTP requests served by each instance.", "reqps",
             Query(
-                total("service, target", of("probe_http_server_requests_total", _CHOSEN)), "{{service}} {{target}}"
+                rate("service, target", of("probe_http_server_requests_total", _CHOSEN)), "{{service}} {{target}}"
             ),
         ),
         graph(
             344, "Failed attempts by target", "Grid attempts that failed, by reason.", "short",
             Query(
                 f"sum by (service, target, reason) (increase({of('probe_failures_total', _CHOSEN)}[$__rate_interval]))",
-                "{{target}} {{reason}}",
+                "{{service}} {{target}} {{reason}}",
             ),
         ),
     )  # fmt: skip

@@ -6,7 +6,7 @@ from exporter.boards import Board
 from exporter.dashboards.board import Content, Row
 from exporter.dashboards.limits import limit
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, graph, table
-from exporter.dashboards.promql import of, ratio
+from exporter.dashboards.promql import joined, of, ratio
 from exporter.metrics import limits
 
 __all__ = ["board"]
@@ -85,7 +85,7 @@ def _burn() -> Panels:
         graph(
             325, "Failed requests", "Requests that ended in a server error, within the hour before.", "short",
             Query(
-                f"sum by (service) (increase({of('probe_http_server_requests_total', _SERVER_ERROR)}[1h]))", "{{service}}"
+                joined("service", f"increase({of('probe_http_server_requests_total', _SERVER_ERROR)}[1h])"), "{{service}}"
             ),
             size=Size.HALF,
         ),
@@ -106,11 +106,11 @@ def _verdicts() -> Panels:
     return (
         table(
             326, "Time up", "Share of the time shown that each was up, of that in which it was known.", "percentunit",
-            Query(f"sort(min by (service) (avg_over_time({up}[$__range])))", "{{service}}"),
+            Query(f"sort(max by (service) (avg_over_time({up}[$__range])))", "{{service}}"),
             columns=Columns(("service",), "up", decimals=3), size=Size.HALF,
         ),
         graph(
             327, "Time up within an hour", "Share of the hour before that each was up.", "percentunit",
-            Query(f"min by (service) (avg_over_time({up}[1h]))", "{{service}}"), top=1, size=Size.HALF,
+            Query(f"max by (service) (avg_over_time({up}[1h]))", "{{service}}"), top=1, size=Size.HALF,
         ),
     )  # fmt: skip

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, alert_list, graph, number, states, table
-from exporter.dashboards.promql import gone_is_zero, of
+from exporter.dashboards.promql import gone_is_zero, joined, of
 from exporter.metrics.limits import CERTIFICATE
 
 __all__ = ["causes", "incidents", "numbers", "timeline"]
 
 
 def timeline() -> Panels:
-    """Verdicts over time."""
+    """Verdicts over time: of exporters that do not agree, the one that says up is right, as it is for the alerts.
+
+    Grafana shows twenty rows, and the others on further pages: what is down must not be on the eighth of them.
+    """
     up, unknown = of("probe_service_up"), of("probe_service_unknown")
+    verdict = f"max by (service) ({up}) or (2 * max by (service) ({unknown}))"
+    troubled = f"(min_over_time({up}[$__range] @ end()) == 0 or present_over_time({unknown}[$__range] @ end()))"
     return (
         states(
             1, "Services and dependencies",
-            "The confirmed verdict over all instances. Unknown: the exporter cannot tell. Gap: the exporter was not there.",
-            Query(f"min by (service) ({up}) or (2 * max by (service) ({unknown}))", "{{service}}"), size=Size.WIDE,
+            "The confirmed verdict over all instances, those first that were not up all the time shown. Unknown: the "
+            "exporter cannot tell. Gap: the exporter was not there.",
+            Query(f"({verdict}) and on (service) {troubled}", "{{service}}"),
+            Query(f"({verdict}) unless on (service) {troubled}", "{{service}}"), size=Size.WIDE,
         ),
     )  # fmt: skip
 
@@ -29,27 +36,35 @@ def numbers() -> Panels:
     return (
         number(
             3, "Down", "Services and dependencies with too few instances up.", "short",
-            Query(gone_is_zero(f"count(min by (service) ({up}) == 0)"), "down"), scale=Scale(bad=1),
+            Query(gone_is_zero(f"count(max by (service) ({up}) == 0)"), "down"), scale=Scale(bad=1),
         ),
         number(
             9, "Incidents", "Causes that something is down for: each is one page, however much it takes down.", "short",
-            Query(gone_is_zero(f"count(count by (incident) ({of('probe_incident')}))"), "incidents"), scale=Scale(bad=1),
+            Query(
+                gone_is_zero(f"count(group by (incident) ({of('probe_incident')} unless on (service) ({up} == 1)))"),
+                "incidents",
+            ),
+            scale=Scale(bad=1),
         ),
-        alert_list(6, "Alerts", "Alerts firing now, without the Watchdog.", size=Size.TILE, alone=True),
+        alert_list(
+            6, "Alert rules", "Rules that fire now, without the Watchdog; one may fire for many services.",
+            size=Size.TILE, alone=True,
+        ),
         number(
             4, "Unknown", "Services and dependencies of which the exporter cannot tell whether they are up.", "short",
-            Query(gone_is_zero(f"count(count by (service) ({unknown}))"), "unknown"), scale=Scale(warn=1),
+            Query(gone_is_zero(f"count(group by (service) ({unknown} unless on (service) {up}))"), "unknown"),
+            scale=Scale(warn=1),
         ),
         number(
             5, "Failing", "Targets whose confirmed verdict is down, also where enough others are up.", "short",
             Query(
-                gone_is_zero(f"count(min by (service, probe, target) ({of('probe_success')}) == 0)"), "failing"
+                gone_is_zero(f"count(max by (service, probe, target) ({of('probe_success')}) == 0)"), "failing"
             ),
             scale=Scale(warn=1),
         ),
         number(
             2, "Up", "Services and dependencies that are up.", "short",
-            Query(gone_is_zero(f"count(min by (service) ({up}) == 1)"), "up"),
+            Query(gone_is_zero(f"count(max by (service) ({up}) == 1)"), "up"),
         ),
         number(
             7, "Next certificate", "Time until the first certificate expires; below zero it has expired.", "s",
@@ -65,8 +80,9 @@ def numbers() -> Panels:
 
 def incidents() -> Panels:
     """What is down now, since when and why, and what that fires."""
+    up = of("probe_service_up")
     # One exporter may have renamed an incident a scrape before another: of two names of a service one is shown.
-    named = f"topk by (service) (1, max by (service, incident) ({of('probe_incident')}))"
+    named = f"topk by (service) (1, max by (service, incident) ({of('probe_incident')} unless on (service) ({up} == 1)))"
     since = f"(time() - max by (service) ({of('probe_service_verdict_since_timestamp_seconds')}))"
     down = f"{named} * on (service) group_left () {since}"
     suspected = f"max by (service, cause, dependency) ({of('probe_suspected_cause')})"
@@ -81,7 +97,7 @@ def incidents() -> Panels:
             size=Size.HALF,
         ),
         alert_list(
-            301, "Firing alerts", "Alerts that fire now, those that page first, with since when.", size=Size.HALF
+            301, "Firing alerts", "Alerts that fire now by their rules, the latest first, with since when.", size=Size.HALF
         ),
     )  # fmt: skip
 
@@ -123,7 +139,7 @@ def causes() -> Panels:
                 "{{service}} changed",
             ),
             Query(
-                gone_is_zero(f"sum by (service, target) (increase({outages}[15m])) > 0", "service"),
+                gone_is_zero(f"{joined('service, target', f'increase({outages}[15m])')} > 0", "service"),
                 "{{service}} {{target}} down",
             ),
             size=Size.HALF,

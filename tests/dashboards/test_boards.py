@@ -14,15 +14,17 @@ from exporter.boards import Board
 from exporter.dashboards.board import Names
 from exporter.dashboards.build import contents
 from exporter.metrics.limits import LIMITS as LIMITS_EXPORTED
-from tests.alerts.shipped import ROOT, declared, tool, undeclared, uses
+from tests.alerts.shipped import ROOT, declared, rules, tool, undeclared, uses
 from tests.dashboards.shipped import boards, panels, substituted, targets
 
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}, 327: {"1h"}, 325: {"1h"}}
-FIXED |= {291: {"15m", "$__rate_interval"}}
+FIXED |= {291: {"15m", "$__rate_interval", "$__range"}}
 FIXED |= {320: {"30d"}, 321: {"30d"}, 323: {"5m", "30m", "1h", "6h"}, 324: {"2h", "6h", "1d", "3d"}}
 """Windows that a panel has because what it shows is counted over them, whatever time it is looked at for."""
 COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
+
+LINES = {"timeseries", "state-timeline"}
 
 each_board = pytest.mark.parametrize("board", Board)
 each_panel = pytest.mark.parametrize("name", panels())
@@ -174,9 +176,43 @@ def test_lists_of_alerts_show_what_fires_of_the_chosen_services_and_of_none(name
     _, panel = panels()[name]
     options = panel["options"]
     named = re.findall(r'(\w+)(?:=~|!=)"', options["alertInstanceLabelFilter"])
-    assert named == ["service", "alertname"]
+    assert named == ["service", "incident", "alertname"]
     assert any(alert.name == "Watchdog" for alert in alerts())
+    assert all(rule["labels"]["incident"] for rule in rules().values() if "alert" in rule)
     assert [state for state, wanted in options["stateFilter"].items() if wanted] == ["error", "firing"]
+
+
+@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline"])
+def test_states_are_not_merged_before_they_are_mapped_to_words(name: str) -> None:
+    """Grafana merges equal values of a state timeline whose colours come from thresholds by these, not by value."""
+    _, panel = panels()[name]
+    assert panel["options"]["mergeValues"] is True
+    assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "fixed"
+
+
+@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "alertlist"])
+def test_lists_of_alerts_show_those_of_one_service_of_several_and_of_all_and_of_nothing_else(name: str) -> None:
+    """A filter of alerts is not a query: Grafana anchors it, and takes a label that is missing for an empty one."""
+    text = panels()[name][1]["options"]["alertInstanceLabelFilter"]
+    case, vault, exporter = ({"service": service, "incident": "x"} for service in ("case", "vault", ""))
+    theirs = {"alertname": "DiskFull", "node": "n1"}
+    firing = [case, vault, exporter, theirs, {"alertname": "Watchdog", "incident": "x"}]
+    for chosen, shown in ((["case"], [case, exporter]), (["case", "vault"], firing[:3]), ([".+"], firing[:3])):
+        matchers = re.findall(r'(\w+)(=~|!=)"([^"]*)"', interpolated(text, chosen))
+        assert [alert for alert in firing if all(matches(alert, *matcher) for matcher in matchers)] == shown
+
+
+def interpolated(text: str, chosen: list[str]) -> str:
+    """Put in what is chosen as Grafana does: by the format that a variable has, or as a glob."""
+    one = chosen[0] if len(chosen) == 1 else ""
+    text = text.replace("${service:regex}", one or f"({'|'.join(chosen)})")
+    return text.replace("$service", one or f"{{{','.join(chosen)}}}")
+
+
+def matches(alert: dict[str, str], label: str, operator: str, value: str) -> bool:
+    """Say whether an alert has what a filter asks for."""
+    is_so = alert.get(label, "")
+    return is_so != value if operator == "!=" else re.fullmatch(value, is_so) is not None
 
 
 @each_target
@@ -187,6 +223,45 @@ def test_a_legend_names_labels_that_the_query_keeps(name: str) -> None:
     if not kept:
         kept = set.union(set(), *(declared()[use.metric] for use in uses(target["expr"])))
     assert named <= kept
+
+
+@pytest.mark.parametrize("name", [name for name, (_, panel, _) in targets().items() if panel["type"] in LINES])
+def test_a_legend_tells_lines_apart(name: str) -> None:
+    """What a query keeps lines apart by is in their names: two clusters may have a topic of one name."""
+    _, _, target = targets()[name]
+    kept = re.search(r"\bby \(([^)]*)\)", target["expr"])
+    apart = {label.strip() for label in kept[1].split(",")} if kept else set()
+    assert apart - {"le"} <= set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+
+
+@each_panel
+def test_no_axis_ends_where_values_may_go_on(name: str) -> None:
+    """Grafana cuts a line off at the end of an axis: what is past its bound would be the one thing that is not seen."""
+    defaults = panels()[name][1].get("fieldConfig", {}).get("defaults", {})
+    assert "max" not in defaults
+    assert defaults.get("min", 0) == 0
+    assert "expir" not in panels()[name][1]["description"] or "min" not in defaults
+
+
+@each_target
+def test_what_is_counted_of_services_is_counted_by_exporter_and_joined(name: str) -> None:
+    """Two exporters that watch one service count as one, in dashboards as in alerts."""
+    _, panel, target = targets()[name]
+    if panel["id"] in OF_EXPORTERS:
+        return
+    for how, labels, of in re.findall(r"\b(sum|count) by \(([^)]*)\) \((\w+)", target["expr"]):
+        share = " / (" in target["expr"] and {"service", "cache"} >= set(labels.split(", ")) and how == "sum"
+        joined = "job, instance" in labels or of in ("max", "min", "group", "count")
+        assert joined or share, f"{how} by ({labels}) ({of}"
+
+
+OF_EXPORTERS = {
+    13: "the time of attempts", 14: "a share of attempts", 15: "failed attempts", 18: "attempts",
+    61: "a quantile of lateness", 62: "attempts", 63: "attempts", 65: "by instance",
+    70: "by instance", 77: "defects", 95: "what was turned away",
+    344: "failed attempts",
+}  # fmt: skip
+"""Panels of what exporters do themselves: two do twice as much."""
 
 
 def test_prometheus_parses_every_query(tmp_path: Path) -> None:
@@ -205,4 +280,5 @@ def test_provisioning_offers_the_kind_of_data_source_that_the_dashboards_ask_for
     scrape = yaml.safe_load((ROOT / "alerts" / "prometheus.yml").read_text())["global"]["scrape_interval"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)
     assert source["jsonData"]["timeInterval"] == scrape
+    assert source["jsonData"]["manageAlerts"] is True
     assert (provider["folder"], provider["allowUiUpdates"]) == ("Hafnium", False)
