@@ -125,7 +125,8 @@ def graph(
         panel.axis_soft_min(0)
     else:
         panel.min(0)
-    panel.fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.NEVER)
+    # With points, where Grafana finds room: without, a value between two gaps is no line, and is not drawn at all.
+    panel.fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.AUTO)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_models.LegendDisplayMode.LIST)
