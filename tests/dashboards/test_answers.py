@@ -65,7 +65,7 @@ def test_nothing_to_count_is_a_zero_while_services_are_watched(name: str, tmp_pa
 
 
 def test_two_exporters_of_one_service_count_once(tmp_path: Path) -> None:
-    series = {}
+    series: dict[str, str] = {}
     for exporter in (EXPORTER, OTHER):
         series |= {
             f'probe_http_server_requests_total{{{exporter}, service="case", target="t", outcome="SUCCESS"}}': "0+120x20",
