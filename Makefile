@@ -58,7 +58,7 @@ coverage: $(STAMP) debian ## the tests again, slower: which lines of exporter/ t
 	@$(BIN)/coverage report --skip-covered
 
 .PHONY: e2e
-e2e: $(STAMP) debian ## over fifty faults and the pages they lead to, as shipped: docs/e2e.md; ARGS="db-down twice"
+e2e: $(STAMP) debian ## ninety faults and the pages they lead to, as shipped: docs/e2e.md; ARGS="db-down twice"
 	@mkdir -p $(TMPDIR)
 	@$(BIN)/python -m tests.e2e $(ARGS)
 

@@ -424,7 +424,13 @@ class App:
         self._own.put(m.CLOSED, {(why,): float(number) for why, number in self._closed.items()})
         self._own.put(m.TIME, {(): time.time()})
         self._own.put(m.LOG_DROPPED, {(): float(self._web.log_dropped())})
+        self._tell_certificate()
         return self._store.parts(openmetrics=openmetrics, of_services=of_services)
+
+    def _tell_certificate(self) -> None:
+        validity = self._way.way.validity if self._way is not None else None
+        self._own.put(m.WEB_CERTIFICATE_FROM, {(): validity.begins} if validity is not None else {})
+        self._own.put(m.WEB_CERTIFICATE_TO, {(): validity.ends} if validity is not None else {})
 
     def to_others(self) -> Mapping[str, object] | None:
         """Return what other exporters are told that share a lease."""

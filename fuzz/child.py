@@ -15,7 +15,10 @@ import atheris
 def main() -> None:
     """Import the target with what it covers instrumented, and hand over to libFuzzer."""
     _, file, name, modules, *options = sys.argv
-    with atheris.instrument_imports(include=modules.split(",")):
+    instrumented = modules.split(",")
+    with atheris.instrument_imports(include=instrumented):
+        for module in instrumented:  # also what is imported by its first use alone
+            import_module(module)
         target = next(each for each in import_module(file).TARGETS if each.name == name)
     from fuzz.model import run_one  # after what it imports was instrumented
 

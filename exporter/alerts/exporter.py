@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from exporter.alerts import knowledge
-from exporter.alerts.model import SELF, Alert, Disable, Group, Options, Severity
+from exporter.alerts.model import SELF, Alert, Disable, Group, Options, Severity, Team
 from exporter.alerts.promql import OWNER
 from exporter.alerts.texts import first, listed
 from exporter.boards import Board, Panel
 
 __all__ = ["groups"]
+
+_CERTIFICATE_ENDS = "probe_exporter_web_certificate_not_after_timestamp_seconds"
+_CERTIFICATE_BEGINS = "probe_exporter_web_certificate_not_before_timestamp_seconds"
 
 _ITSELF = {"service": SELF, "tier": "monitoring", "incident": SELF}
 """Labels of what is about the exporter and no service of the fleet."""
@@ -24,6 +27,7 @@ def groups(options: Options) -> tuple[Group, ...]:
                 *_sharing(options),
                 config_rejected(options),
                 web_config_rejected(options),
+                certificate_expiring(options),
                 defect(),
                 restarting(options),
                 clock_wrong(options),
@@ -49,7 +53,12 @@ def _presence(options: Options) -> tuple[Alert, ...]:
             summary="The exporter cannot be scraped: nothing is watched",
             description="Prometheus has not been able to scrape any exporter of job {{ $labels.job }} for 1m. " + nothing,
             cause="Not scraped: "
-            + listed(f"max by (instance) ({up}) == 0", "", "instance", "{{ .Labels.instance }}", otherwise="unknown"),
+            + listed(f"max by (instance) ({up}) == 0", "", "instance", "{{ .Labels.instance }}", otherwise="unknown")
+            + first(
+                f"max by (job) (last_over_time({_CERTIFICATE_ENDS}{{job=%q}}[1d])) < time()",
+                "$labels.job",
+                ". The certificate that it serves has expired",
+            ),
             action="Check the exporter's pod and its log",
             panel=Panel(Board.EXPORTER, 60),
             meaning="no exporter can be scraped for 1 min",
@@ -195,6 +204,38 @@ def web_config_rejected(options: Options) -> Alert:
         panel=Panel(Board.EXPORTER, 94),
         meaning="the web configuration file, or a certificate or key of it, cannot be used, for 2 min",
         labels=_ITSELF,
+    )
+
+
+def certificate_expiring(options: Options) -> Alert:
+    """Build ExporterCertificateExpiring."""
+    ends, begins = (
+        f"min by (job, instance) (last_over_time({series}[{options.recent}]))"
+        for series in (_CERTIFICATE_ENDS, _CERTIFICATE_BEGINS)
+    )
+    return Alert(
+        name="ExporterCertificateExpiring",
+        severity=Severity.WARNING,
+        expr=f"{ends} - time()\n  < clamp_max(({ends} - {begins}) / 4, 14 * 86400)",
+        wait="5m",
+        summary=(
+            "The exporter's own certificate {{ if lt $value 0.0 }}has expired"
+            "{{ else }}expires in {{ $value | humanizeDuration }}{{ end }}"
+        ),
+        description=(
+            "The certificate that the exporter at {{ $labels.instance }} serves by its web configuration was not renewed. "
+            "Once it has expired, a Prometheus that verifies it cannot scrape: nothing is watched then."
+        ),
+        action="Renew the certificate of its web configuration; it is served without a restart",
+        panel=Panel(Board.EXPORTER, 97),
+        meaning="the certificate that it serves itself has less than 14 days left, or less than a quarter of its validity",
+        labels=_ITSELF,
+        team=Team.SECOPS,
+        comment="Before its end, since afterwards whoever verifies it hears nothing of it: ExporterDown says it then.",
+        disables=(
+            Disable(f"promql/series({_CERTIFICATE_ENDS})", "without TLS there is none"),
+            Disable(f"promql/series({_CERTIFICATE_BEGINS})", "without TLS there is none"),
+        ),
     )
 
 

@@ -58,6 +58,13 @@ def _there() -> Panels:
             texts=("Not written", "Written"), size=Size.THIRD,
         ),
         graph(
+            97, "Own certificate", "Time until the certificate that the exporter itself serves expires.", "s",
+            Query(
+                f"min by (instance) ({own('probe_exporter_web_certificate_not_after_timestamp_seconds')}) - time()",
+                "{{instance}}",
+            ),
+        ).min(-86400),
+        graph(
             70, "Targets", "Targets that are scheduled.", "short",
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
         ),

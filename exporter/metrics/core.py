@@ -141,6 +141,18 @@ WEB_RELOAD_OK = gauge(
     "use. Without such a file there is no series.",
     owner=_SELF,
 )
+WEB_CERTIFICATE_FROM = gauge(
+    "probe_exporter_web_certificate_not_before_timestamp_seconds",
+    "Unix time from which on the certificate that the exporter itself serves is valid: of its chain, the one that expires "
+    "first. Without TLS in a web configuration there is no series.",
+    owner=_SELF,
+)
+WEB_CERTIFICATE_TO = gauge(
+    "probe_exporter_web_certificate_not_after_timestamp_seconds",
+    "Unix time at which the certificate that the exporter itself serves expires, or the first of its chain. Without TLS in "
+    "a web configuration there is no series.",
+    owner=_SELF,
+)
 STATE_OK = gauge(
     "probe_exporter_state_file_last_write_successful",
     "1 if the history could be written to server.state_file, 0 if not. Without such a file there is no series.",
@@ -201,8 +213,8 @@ CORE: tuple[Family, ...] = (
     MISSED, IN_FLIGHT, PART_SUCCESS, PART_FAILURES, SERVICE_UP, SERVICE_SINCE, SERVICE_INSTANCES, SERVICE_UNKNOWN,
     SERVICE_CURRENT, DISCOVERY_SUCCESS, DISCOVERY_TIME, DISCOVERY_INSTANCES, SUSPECTED_CAUSE, CAUSE_EVIDENCE,
     LAG_CAUSE, INCIDENT, *LIMITS, READY, DEFECTS, LOOP_LAG, TASKS, THREADS, TIME, BUILD,
-    RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, STATE_OK, REFUSED, CLOSED, LOG_DROPPED, LEADER, LEASE_TRANSITIONS, SHARD,
-    SHARDS,
+    RELOAD_OK, RELOAD_TIME, WEB_RELOAD_OK, WEB_CERTIFICATE_FROM, WEB_CERTIFICATE_TO, STATE_OK, REFUSED, CLOSED, LOG_DROPPED,
+    LEADER, LEASE_TRANSITIONS, SHARD, SHARDS,
     TARGETS, SCRAPE_DURATION, SCRAPE_SIZE, CPU, RSS, VIRTUAL, STARTED, FDS, MAX_FDS,
 )  # fmt: skip
 """All of them, for the metric reference and the checks over rules and dashboards."""

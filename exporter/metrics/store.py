@@ -14,15 +14,19 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import accumulate, compress, count
 from operator import ne
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar, cast
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix, value_end
 from exporter.metrics.family import COUNT, SUM, Family, Kind
 
-__all__ = ["LARGE", "Encoded", "Histogram", "LabelValues", "Owner", "Samples", "Store"]
+__all__ = ["LARGE", "Encoded", "Histogram", "LabelValues", "Owner", "Samples", "Settled", "Store"]
 
 LabelValues = tuple[str, ...]
 Samples = Mapping[Family, Mapping[LabelValues, float]]
+Settled = MappingProxyType[LabelValues, float]
+"""Samples of a family that nobody changes any more: published once again they need not be looked at."""
+
 Shape = tuple[LabelValues, ...]
 """The labels of a family's series, in the order of their lines."""
 
@@ -173,7 +177,7 @@ class Owner:
     live on across observations: counters, histograms, verdicts. One family belongs to one of the two ways.
     """
 
-    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_shapes", "_store", "_values")
+    __slots__ = ("_base", "_closed", "_id", "_published", "_put", "_settled", "_shapes", "_store", "_values")
 
     def __init__(self, store: Store, owner_id: int, labels: Mapping[str, str]) -> None:
         self._store = store
@@ -182,6 +186,7 @@ class Owner:
         self._shapes: dict[Family, Shape] = {}
         self._values: dict[Family, tuple[float, ...]] = {}
         self._published: frozenset[Family] = frozenset()
+        self._settled: Mapping[Family, Settled] = {}
         self._put: set[Family] = set()
         self._closed = False
 
@@ -206,11 +211,16 @@ class Owner:
         """
         if self._closed:
             return
-        old = self._published
+        old, stood, self._settled = self._published, self._settled, {}
+        settled: dict[Family, Settled] = {}
         # Labels that have changed meanwhile are not the lines' any more, nor where they have changed back: some have both.
         ready = encoded.families if encoded is not None and encoded.base is self._base else {}
         try:
             for family, values in samples.items():
+                if isinstance(values, MappingProxyType):
+                    settled[family] = values
+                    if stood.get(family) is values:
+                        continue
                 self._write(family, values, ready.get(family))
         except BaseException:  # half an observation is none: what would be left is of nobody knows when
             self._published = frozenset()
@@ -221,6 +231,7 @@ class Owner:
             for family in old - samples.keys():
                 self._remove(family)
             self._published = self._store.shared(frozenset(samples))
+        self._settled = settled
 
     def published(self, only: Set[Family] | None = None) -> Iterator[tuple[Family, LabelValues, float]]:
         """Yield what `publish` has published, read back from its lines; of histograms nothing. It is for people.

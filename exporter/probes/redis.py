@@ -10,8 +10,8 @@ from exporter.auth.secrets import current_secret
 from exporter.clients.redis.canary import Canary
 from exporter.clients.redis.cluster import SLOTS, ClusterView, count_failed_nodes, may_be_clustered, read_cluster
 from exporter.clients.redis.connection import Connection, Login, connect
+from exporter.clients.redis.fields import FieldFollower
 from exporter.clients.redis.info import Info, info_reader, read_info
-from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.resp import ServerError
 from exporter.clients.redis.sentinel import read_watched
 from exporter.clients.redis.slow import SlowLogCounter, read_latency_events, read_slow_log
@@ -19,7 +19,7 @@ from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.redis import families as f
-from exporter.redis.recording import FIELDS, record_cluster, record_failed_nodes, record_info, record_watched
+from exporter.redis.recording import FIELDS, InfoRecorder, record_cluster, record_failed_nodes, record_watched
 from exporter.values import Duration, Settings
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
@@ -89,7 +89,8 @@ class RedisProbe(Probe[RedisSettings]):
             tls=ClientTls(settings.tls) if settings.tls is not None else None,
             allow_cleartext=settings.allow_cleartext,
         )
-        self._lookups = LookupWindow()
+        self._fields = FieldFollower(_INFO)
+        self._recorder = InfoRecorder()
         self._slow_log = SlowLogCounter()
         canary = settings.canary
         self._canary = Canary(canary.prefix, canary.ttl) if canary is not None else None
@@ -122,8 +123,8 @@ class RedisProbe(Probe[RedisSettings]):
         info: Info | None = None
         async with attempt.part("info") as part:
             part.stage = Stage.QUERY
-            info = await read_info(connection, _INFO)
-            record_info(part, info, self._lookups)
+            info = await read_info(connection, self._fields)
+            self._recorder.record(part, info)
         return info
 
     async def _slow(self, attempt: Attempt, connection: Connection, info: Info | None) -> None:

@@ -6,13 +6,14 @@ Facts are recorded here as they are learnt, not returned at the end: when an att
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
+from typing import cast
 
 from exporter.metrics.family import Family, Kind
-from exporter.metrics.store import LabelValues, Samples
+from exporter.metrics.store import LabelValues, Samples, Settled
 from exporter.net.errors import timeout_reason
 from exporter.net.phases import phase_clock
 from exporter.verdict import Failure, Reason, Stage
@@ -121,6 +122,17 @@ class Attempt:
                 values.update(found)  # from one dict to another labels are not hashed again
             else:
                 values.update(zip(found, map(float, found.values()), strict=True))
+
+    def keep(self, samples: Mapping[Family, Settled]) -> None:
+        """Record samples of an earlier attempt that hold still, all of their families, at next to no cost.
+
+        Who records another sample of such a family is refused by what holds them, with a TypeError.
+
+        Raises:
+            Failure: The attempt has more series than it may.
+        """
+        self.samples.update(cast("Mapping[Family, dict[LabelValues, float]]", samples))
+        self._take(sum(map(len, samples.values())))
 
     def _begin(self, family: Family) -> dict[LabelValues, float]:
         """Make room for a family's samples."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
+from functools import partial
+from itertools import islice
+from types import MappingProxyType
 
 from exporter.clients.redis.cluster import ClusterView
 from exporter.clients.redis.info import Info
 from exporter.clients.redis.lookups import LookupWindow
 from exporter.clients.redis.sentinel import Watched
+from exporter.metrics.family import Family
+from exporter.metrics.store import Settled
 from exporter.probing.attempt import Attempt
 from exporter.redis import families as f
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["ERRORS", "FIELDS", "record_cluster", "record_failed_nodes", "record_info", "record_watched"]
+__all__ = ["ERRORS", "FIELDS", "InfoRecorder", "record_cluster", "record_failed_nodes", "record_watched"]
 
 _NUMBERS = {
     "used_memory": f.MEMORY_USED,
@@ -38,13 +43,9 @@ _NUMBERS = {
     "rdb_changes_since_last_save": f.UNSAVED,
 }
 _LABELLED = {
-    "total_net_input_bytes": (f.NETWORK, "input"),
-    "total_net_output_bytes": (f.NETWORK, "output"),
-    "mem_clients_normal": (f.MEMORY_CLIENTS, "normal"),
-    "mem_clients_slaves": (f.MEMORY_CLIENTS, "replica"),
-    "sync_full": (f.SYNCS, "full"),
-    "sync_partial_ok": (f.SYNCS, "partial"),
-    "sync_partial_err": (f.SYNCS, "refused"),
+    f.NETWORK: {"total_net_input_bytes": "input", "total_net_output_bytes": "output"},
+    f.MEMORY_CLIENTS: {"mem_clients_normal": "normal", "mem_clients_slaves": "replica"},
+    f.SYNCS: {"sync_full": "full", "sync_partial_ok": "partial", "sync_partial_err": "refused"},
 }
 _CPU = {"used_cpu_user": "user", "used_cpu_sys": "system"}
 _VERSIONS = {"valkey_version": "valkey", "redis_version": "redis"}
@@ -75,45 +76,28 @@ _REPLICAS = frozenset(f"slave{number}" for number in range(64))
 MAX_HOST = 255
 _ROLES = {"master": "master", "slave": "replica"}
 
-FIELDS = frozenset({
-    *_NUMBERS, *_LABELLED, *_CPU, *_VERSIONS, *_DATABASES, *_ERRORS, *_SAVING, *_APPENDING, *_LINK, *_REPLICAS,
-    "aof_enabled", "latest_fork_usec", "master_repl_offset", "maxmemory_policy", "mem_fragmentation_ratio",
-    "rdb_last_bgsave_time_sec", "slave_repl_offset", "total_error_replies",
-})  # fmt: skip
-"""Fields of INFO that are recorded: others are not read."""
+
+def _record_number(family: Family, name: str, part: Attempt, info: Info) -> None:
+    number = info.number(name)
+    if number is not None:
+        part.record(family, number)
 
 
-def record_info(part: Attempt, info: Info, window: LookupWindow) -> None:
-    """Record what INFO says.
-
-    Args:
-        part: Where to.
-        info: What it says.
-        window: The readings of lookups before, which this one joins.
-
-    Raises:
-        Failure: A number cannot be read; what came before it is recorded.
-    """
-    for name, family in _NUMBERS.items():
-        number = info.number(name)
-        if number is not None:
-            part.record(family, number)
-    for name, (family, label) in _LABELLED.items():
+def _record_labelled(family: Family, names: Mapping[str, str], part: Attempt, info: Info) -> None:
+    for name, label in names.items():
         number = info.number(name)
         if number is not None:
             part.record(family, number, label)
-    _record_server(part, info)
-    _record_use(part, info, window)
-    _record_memory(part, info)
-    _record_persistence(part, info)
-    _record_replication(part, info)
 
 
-def _record_server(part: Attempt, info: Info) -> None:
+def _record_cpu(part: Attempt, info: Info) -> None:
     for name, mode in _CPU.items():
         seconds = info.decimal(name)
         if seconds is not None:
             part.record(f.CPU, seconds, mode)
+
+
+def _record_version(part: Attempt, info: Info) -> None:
     for name, server in _VERSIONS.items():
         version = info.text(name)
         if version is not None:
@@ -121,19 +105,16 @@ def _record_server(part: Attempt, info: Info) -> None:
             return
 
 
-def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
-    lookups = info.lookups
-    ratio = window.share_found(lookups) if lookups is not None else None
-    if ratio is not None:
-        part.record(f.HIT_RATIO, ratio)
-    if not info.is_sentinel:
-        part.record(f.DATABASES, info.databases)
+def _record_databases(part: Attempt, info: Info) -> None:
     for name in info.among(_DATABASES.keys()):
         within = info.within(name)
         for key, family in (("keys", f.KEYS), ("expires", f.EXPIRING)):
             number = within.number(key)
             if number is not None:
                 part.record(family, number, _DATABASES[name])
+
+
+def _record_errors(part: Attempt, info: Info) -> None:
     for error, count in _errors(info):
         part.record(f.ERRORS, count, error)
 
@@ -152,10 +133,13 @@ def _errors(info: Info) -> Iterator[tuple[str, float]]:
         yield "other", left
 
 
-def _record_memory(part: Attempt, info: Info) -> None:
+def _record_fragmentation(part: Attempt, info: Info) -> None:
     ratio = info.decimal("mem_fragmentation_ratio")
     if ratio is not None:
         part.record(f.FRAGMENTATION, ratio)
+
+
+def _record_policy(part: Attempt, info: Info) -> None:
     policy = info.text("maxmemory_policy")
     if policy is not None:
         part.record(f.POLICY, 1, policy if policy in _POLICIES else "other")
@@ -211,6 +195,80 @@ def _record_replicas(part: Attempt, info: Info, offset: float | None) -> None:
             part.record(f.REPLICA_LAG, lag, replica)
         if at is not None and offset is not None:
             part.record(f.REPLICA_BEHIND, offset - at, replica)
+
+
+_Record = Callable[[Attempt, Info], None]
+
+_RECORDS: tuple[tuple[Set[str], _Record], ...] = (
+    *((frozenset({name}), partial(_record_number, family, name)) for name, family in _NUMBERS.items()),
+    *((names.keys(), partial(_record_labelled, family, names)) for family, names in _LABELLED.items()),
+    (_CPU.keys(), _record_cpu),
+    (_VERSIONS.keys(), _record_version),
+    (_DATABASES.keys(), _record_databases),
+    (_ERRORS.keys() | {"total_error_replies"}, _record_errors),
+    (frozenset({"mem_fragmentation_ratio"}), _record_fragmentation),
+    (frozenset({"maxmemory_policy"}), _record_policy),
+    (
+        _SAVING.keys() | _APPENDING.keys() | {"aof_enabled", "latest_fork_usec", "rdb_last_bgsave_time_sec"},
+        _record_persistence,
+    ),
+    (
+        _LINK.keys() | _REPLICAS | {"master_link_status", "master_repl_offset", "role", "slave_repl_offset"},
+        _record_replication,
+    ),
+)
+"""What records families, and the fields that it reads: those families are of no other."""
+
+FIELDS = frozenset[str]().union(*(names for names, _ in _RECORDS))
+"""Fields of INFO that are recorded: others are not read."""
+
+
+class InfoRecorder:
+    """Records what one server's INFO says, attempt after attempt.
+
+    What stands on fields that are as they were is recorded as it was: four in five of them, even of a busy server.
+    """
+
+    def __init__(self) -> None:
+        self._lookups = LookupWindow()
+        self._settled: tuple[Mapping[Family, Settled], ...] = ()
+
+    def record(self, part: Attempt, info: Info) -> None:
+        """Record it.
+
+        Args:
+            part: Where to.
+            info: What it says; what has changed is since the answer that was recorded last.
+
+        Raises:
+            Failure: A number cannot be read; what came before it is recorded.
+        """
+        before, self._settled = self._settled, ()  # where a number fails, all is recorded anew
+        changed, settled = info.changed, []
+        for number, (names, record) in enumerate(_RECORDS):
+            if before and names.isdisjoint(changed):
+                part.keep(before[number])
+                settled.append(before[number])
+            else:
+                settled.append(_recorded(record, part, info))
+        self._settled = tuple(settled)
+        _record_use(part, info, self._lookups)
+
+
+def _recorded(record: _Record, part: Attempt, info: Info) -> Mapping[Family, Settled]:
+    """Record, and return what that has come to."""
+    known = len(part.samples)
+    record(part, info)
+    return {family: MappingProxyType(values) for family, values in islice(part.samples.items(), known, None)}
+
+
+def _record_use(part: Attempt, info: Info, window: LookupWindow) -> None:
+    lookups = info.lookups
+    ratio = window.share_found(lookups) if lookups is not None else None
+    if ratio is not None:
+        part.record(f.HIT_RATIO, ratio)
+    if not info.is_sentinel:
+        part.record(f.DATABASES, info.databases)
 
 
 def record_cluster(part: Attempt, view: ClusterView) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from exporter.clients.redis import cluster, info, sentinel, slow
 from exporter.clients.redis.canary import Canary, tag_within
 from exporter.clients.redis.connection import Connection
+from exporter.clients.redis.fields import FieldFollower
 from exporter.clients.redis.resp import MAX_ANSWER_BYTES, read_answer
 from exporter.verdict import Failure, Stage
 from fuzz.model import Target
@@ -35,7 +36,7 @@ def _asking(*questions: Callable[[Connection], Awaitable[object]]) -> Callable[[
 
 
 async def _info(connection: Connection) -> object:
-    found = await info.read_info(connection, _INFO)
+    found = await info.read_info(connection, FieldFollower(_INFO))
     numbers = [found.number(name) for name in _WHOLE]
     ratios = [found.decimal(name) for name in _DECIMAL]
     databases = [found.within(name).number("keys") for name in _DATABASES]

@@ -46,6 +46,13 @@ def swallows(data: bytes) -> object:
     return len(held)
 
 
+def late(data: bytes) -> object:
+    """Import a parser when it is used first."""
+    from colorsys import rgb_to_hsv  # noqa: PLC0415 - that is what is planted
+
+    return list(rgb_to_hsv(len(data), 1, 1))
+
+
 _HERE = ("tests.fuzz.planted",)
 
 TARGETS = (
@@ -54,4 +61,5 @@ TARGETS = (
     Target("grows", grows, _HERE),
     Target("surrogates", surrogates, _HERE),
     Target("swallows", swallows, _HERE),
+    Target("late", late, ("colorsys",)),
 )

@@ -56,6 +56,11 @@ def test_a_planted_defect_is_found_with_its_input(name: str, said: str, tmp_path
             run_one(target, outcome.file.read_bytes())
 
 
+def test_a_parser_that_is_imported_by_its_first_use_is_covered(tmp_path: Path) -> None:
+    target = next(each for each in planted.TARGETS if each.name == "late")
+    assert fuzz(target, Budget(runs=1000), tmp_path).coverage > 1
+
+
 def test_a_finding_ends_the_command_with_1_and_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = tmp_path / "resp-crash-1"
     monkeypatch.setattr("fuzz.__main__.fuzz", lambda target, **_: Outcome(target.name, 7, 1.0, 3, "KeyError: 'x'", found))

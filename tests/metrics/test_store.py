@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
 from exporter.metrics.family import counter, gauge, histogram
-from exporter.metrics.store import LARGE, Histogram, Samples, Store
+from exporter.metrics.store import LARGE, Histogram, Samples, Settled, Store
 from exporter.visible import visible
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
@@ -55,6 +55,43 @@ def test_a_fact_that_is_not_observed_again_is_withdrawn() -> None:
     owner.publish({HEAP: {("heap",): 5.0}, UP: {(): 1.0}})
     owner.publish({UP: {(): 0.0}})
     assert samples(store) == {key("probe_success"): 0.0}
+
+
+def test_what_holds_still_is_not_written_again_and_never_in_place_of_what_has_changed() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    still, moved = Settled({("heap",): 5.0}), Settled({("heap",): 6.0})
+    said: list[tuple[Samples, float | None]] = [
+        ({HEAP: still}, 5.0), ({HEAP: still}, 5.0), ({HEAP: moved}, 6.0), ({HEAP: still}, 5.0),
+        ({HEAP: {("heap",): 7.0}}, 7.0), ({HEAP: still}, 5.0), ({UP: {(): 1.0}}, None), ({HEAP: still}, 5.0),
+    ]  # fmt: skip
+    for published, value in said:
+        owner.publish(published)
+        assert samples(store).get(key("probe_heap_bytes", area="heap")) == value
+
+
+def test_what_holds_still_is_written_again_after_an_observation_that_could_not_be() -> None:
+    store = Store()
+    owner = store.owner(BASE)
+    still = Settled({("heap",): 5.0})
+    owner.publish({HEAP: still})
+    with pytest.raises(ValueError, match="takes labels"):
+        owner.publish({HEAP: still, GETS: {(): 1.0}})
+    assert not samples(store)
+    owner.publish({HEAP: still})
+    assert samples(store) == {key("probe_heap_bytes", area="heap"): 5.0}
+
+
+def test_what_holds_still_takes_new_labels_and_moves() -> None:
+    one, other = Store(), Store()
+    owner = one.owner(BASE)
+    still = Settled({("heap",): 5.0})
+    owner.publish({HEAP: still})
+    owner.relabel({**BASE, "target": "b:1"})
+    owner.move(other)
+    owner.publish({HEAP: still})
+    assert not samples(one)
+    assert samples(other) == {key("probe_heap_bytes", area="heap", target="b:1"): 5.0}
 
 
 def test_what_was_encoded_ahead_is_published_unless_labels_have_changed() -> None:

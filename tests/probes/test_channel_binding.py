@@ -210,7 +210,7 @@ async def test_nothing_that_is_not_bound_gets_anything_where_binding_is_required
     tls = {"ca_file": str(tmp_path / "cert.pem"), "server_name": NAME}
     login = {"user": "u", "database": "d", "password": "hunter2!", "tls": tls, "channel_binding": "require"}
     async with serving(talk) as port:
-        outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login), timeout=5)
+        outcome = await attempt(make("postgres", shared, "127.0.0.1", port, **login), timeout=20)
         while not heard:
             await asyncio.sleep(0.01)
     assert (outcome.verdict, reason(outcome)) == (Verdict.UNKNOWN, ("auth", "not_allowed"))

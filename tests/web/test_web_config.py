@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import bcrypt
@@ -152,6 +153,30 @@ def test_a_certificate_that_cannot_be_used_is_told_without_what_it_holds(tmp_pat
 )
 def test_names_by_which_the_exporter_may_be_asked(host: str, configured: list[str], known: bool) -> None:
     assert known_host(host, configured) is known
+
+
+@pytest.mark.parametrize(
+    ("days", "left", "said"),
+    [
+        (90, 15.0, None), (90, 13.9, "expires soon, at 20"), (90, -0.1, "has expired"),
+        (1, 0.3, None), (1, 0.24, "expires soon, at 20"), (1, -0.1, "has expired"),
+    ],
+)  # fmt: skip
+def test_a_certificate_is_warned_of_by_two_weeks_or_a_quarter_of_its_time(
+    tmp_path: Path, days: float, left: float, said: str | None
+) -> None:
+    """Whichever is less: one that lasts a day is no alarm for all its life."""
+    ends = datetime.now(UTC) + timedelta(days=left)
+    made = trustme.CA().issue_cert("localhost", not_before=ends - timedelta(days=days), not_after=ends)
+    made.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: server.pem, key_file: server.pem}")
+    way = load(tmp_path / "web.yml")
+    assert way.validity is not None
+    assert way.validity.ends == pytest.approx(ends.timestamp(), abs=1)
+    assert way.validity.ends - way.validity.begins == pytest.approx(days * 86_400, abs=1)
+    expiry = way.expiry()
+    assert (said is None) == (expiry is None)
+    assert said is None or said in str(expiry)
 
 
 def _users(**passwords: str) -> dict[str, SecretStr]:

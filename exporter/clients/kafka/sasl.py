@@ -154,7 +154,7 @@ async def log_in(ask: Callable[[Any], Awaitable[Any]], mechanism: str, user: str
     if answer.error_code:
         offered = ", ".join(str(name) for name in answer.enabled_mechanisms or ())
         raise failure_of_code(answer.error_code, f"{mechanism} (the broker offers {offered or 'nothing'})", Stage.AUTH)
-    steps = dialogue(mechanism, user, password)
+    steps = await asyncio.to_thread(dialogue, mechanism, user, password)  # which may import what SCRAM is computed with
     token = steps.step(b"")
     while token is not None:
         answer = await ask(SaslAuthenticateRequest(token))

@@ -97,7 +97,7 @@ class _Watched:
         self.oom = OomCounter()
 
     async def _run(self) -> None:
-        from exporter.clients.kubernetes.watch import ListWatch, Question  # noqa: PLC0415 - see Clusters
+        from exporter.clients.kubernetes.watch import ListWatch, Question  # noqa: PLC0415 - see Clusters.of
 
         resource = RESOURCES[self._kind]
         what = f"{resource.name} in {self._namespace}" if resource.namespaced else resource.name
@@ -303,6 +303,7 @@ class Clusters:
             if cluster is None:
                 api = self._apis.get(access)
                 if api is None:
+                    from exporter.clients.kubernetes import watch  # noqa: F401, PLC0415 - the loop has it from here
                     from exporter.clients.kubernetes.api import Api  # noqa: PLC0415 - see above
 
                     api = self._apis[access] = Api(_connection(access), self._resolver)

@@ -158,8 +158,13 @@ def _hashed(password: str, salt: bytes, iterations: int) -> Keys:
 
 
 def _prepared(password: str) -> bytes:
-    """Return a password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it."""
-    from scramp import ScramClient, ScramException  # noqa: PLC0415 - slow to import, and few logins need it
+    """Return a password as PostgreSQL hashes it: by SASLprep, and as it is where that does not take it.
+
+    Of ASCII that leaves everything as it is, or takes nothing (RFC 4013, 2.1 to 2.3).
+    """
+    if password.isascii():
+        return password.encode()
+    from scramp import ScramClient, ScramException  # noqa: PLC0415 - slow to import, and few passwords need it
 
     try:
         return bytes(ScramClient([MECHANISM], _USER, password).password)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Set
+from itertools import compress
+from operator import ne
 
 from exporter.clients.redis.resp import Answer
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["FieldReader", "Fields", "parse_fields"]
+__all__ = ["FieldFollower", "FieldReader", "Fields", "parse_fields"]
 
 _WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?", re.ASCII)
 _NONE = frozenset({"nan", "-nan", "inf", "-inf"})
 """How a server writes a quotient without a denominator."""
+
+_MOST_KEPT = 65_536
+"""Bytes of an answer that the next one is held against; what is longer is read anew."""
 
 
 class Fields:
@@ -98,7 +103,62 @@ class FieldReader:
 
     def read(self, answer: Answer) -> Mapping[str, str]:
         """Return the fields; raises as `parse_fields` does."""
-        return dict(self._field.findall("\n" + _text(self._source, answer)))
+        return dict(self.pairs(answer))
+
+    def pairs(self, answer: Answer) -> list[tuple[str, str]]:
+        """Return the fields in the order of the answer, one that it gives twice as often; of these the last one counts."""
+        return self._field.findall("\n" + _text(self._source, answer))
+
+
+class FieldFollower:
+    """Reads one server's answers, one after the other, and tells which fields are not as they were.
+
+    Most lines are those of the answer before, in the same places: to find those that are not takes a fifth of the time of
+    reading all.
+
+    Args:
+        reader: Reads an answer that cannot be held against the one before.
+    """
+
+    def __init__(self, reader: FieldReader) -> None:
+        self._reader = reader
+        self._names = {name.encode(): name for name in reader.names}
+        self._fields: Mapping[str, str] = {}
+        self._answer: bytes | None = None
+
+    def read(self, answer: Answer) -> tuple[Mapping[str, str], Set[str]]:
+        """Return the fields, and the names of those that have changed, come or gone; of the first answer all that it has.
+
+        Raises:
+            Failure: As for `FieldReader.read`; what comes next is held against the answer before.
+        """
+        before = self._fields
+        new = self._changed(answer)
+        if new is not None:
+            self._answer, self._fields = answer if isinstance(answer, bytes) else None, {**before, **new}
+            return self._fields, new.keys()
+        pairs = self._reader.pairs(answer)
+        self._fields = dict(pairs)
+        told_once = len(pairs) == len(self._fields)  # else the first of two may change, of which the second counts
+        self._answer = answer if isinstance(answer, bytes) and len(answer) <= _MOST_KEPT and told_once else None
+        return self._fields, {name for name, _ in before.items() ^ self._fields.items()}
+
+    def _changed(self, answer: Answer) -> dict[str, str] | None:
+        """Return the fields whose lines have changed; None where lines have come, gone, or changed their places."""
+        if self._answer is None or not isinstance(answer, bytes):
+            return None
+        now, before = answer.split(b"\n"), self._answer.split(b"\n")
+        if len(now) != len(before):
+            return None
+        found: dict[str, str] = {}
+        for line, old in compress(zip(now, before, strict=True), map(ne, now, before)):
+            field, colon, value = line.partition(b":")
+            if not colon or not old.startswith(field + colon):
+                return None
+            name = self._names.get(field)
+            if name is not None:
+                found[name] = value.partition(b"\r")[0].decode("utf-8", "replace")
+        return found
 
 
 def _text(source: str, answer: Answer) -> str:

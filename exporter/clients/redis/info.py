@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 
 from exporter.clients.redis.connection import Connection
-from exporter.clients.redis.fields import FieldReader, Fields
+from exporter.clients.redis.fields import FieldFollower, FieldReader, Fields
 from exporter.clients.redis.lookups import Lookups
 
 __all__ = ["OWN_FIELDS", "Info", "info_reader", "read_info"]
@@ -25,11 +25,13 @@ class Info(Fields):
 
     Attributes:
         databases: Databases that hold keys.
+        changed: Names of the fields that are not as in the answer before.
     """
 
-    def __init__(self, fields: Mapping[str, str], databases: int = 0) -> None:
+    def __init__(self, fields: Mapping[str, str], databases: int = 0, changed: Set[str] | None = None) -> None:
         super().__init__("INFO", fields)
         self.databases = databases
+        self.changed: Set[str] = fields.keys() if changed is None else changed
 
     @property
     def lookups(self) -> Lookups | None:
@@ -69,16 +71,16 @@ def info_reader(names: Collection[str]) -> FieldReader:
     return FieldReader("INFO", OWN_FIELDS.union(names))
 
 
-async def read_info(connection: Connection, reader: FieldReader) -> Info:
+async def read_info(connection: Connection, follower: FieldFollower) -> Info:
     """Ask for it.
 
     Args:
         connection: To ask over.
-        reader: Made by `info_reader`.
+        follower: Of this server, over what `info_reader` has made.
 
     Raises:
         Failure, OSError: As for `Connection.ask`; `malformed` where the answer is not text.
     """
     answer = await connection.ask("INFO")
-    fields = reader.read(answer)
-    return Info(fields, answer.count(_DATABASE) if isinstance(answer, bytes) else 0)
+    fields, changed = follower.read(answer)
+    return Info(fields, answer.count(_DATABASE) if isinstance(answer, bytes) else 0, changed)

@@ -7,8 +7,8 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from exporter.config.errors import ConfigError, Problem
 from exporter.net.files import read_aside
 from exporter.reading import read_regular
 from exporter.web.access.file import WebConfig, notes, read
-from exporter.web.access.tls import expiry_of, names_of, server_context
+from exporter.web.access.tls import Validity, names_of, server_context, validity_of
 from exporter.web.defects import Defect, unforeseen
 
 __all__ = ["FollowedFile", "Way", "load"]
@@ -27,34 +27,32 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks at the files: what was rotated is in use at the next connection after one."""
 
 
-SOON = 14 * 86_400.0
-"""Seconds before its end from which on a certificate of the exporter's own is warned of: one that is renewed by itself has
-been by then."""
-
-
 class Way:
     """How clients are let in: what one reading of the file came to.
 
     Attributes:
         config: The file.
         tls: What to speak TLS with; None for plain text.
-        expires: When its certificate expires, Unix seconds; None where there is none, or it cannot be told.
+        validity: Of its certificate; None where there is none, or it cannot be told.
     """
 
     def __init__(self, config: WebConfig) -> None:
         self.config = config
         self.tls: ssl.SSLContext | None = None
-        self.expires: float | None = None
+        self.validity: Validity | None = None
         if config.tls_server_config is not None:
             self.tls = server_context(config.tls_server_config)
-            self.expires = expiry_of(config.tls_server_config)
+            self.validity = validity_of(config.tls_server_config)
 
     def expiry(self) -> str | None:
         """Say that the certificate has expired, or soon will; None where there is time."""
-        left = self.expires - time.time() if self.expires is not None else inf
-        if left <= 0:
+        now = time.time()
+        if self.validity is None or now < self.validity.due:
+            return None
+        if now >= self.validity.ends:
             return "the exporter's own certificate has expired: whoever verifies it, as Prometheus does, is lost"
-        return f"the exporter's own certificate expires within {SOON / 86_400:.0f} days" if left <= SOON else None
+        ends = datetime.fromtimestamp(self.validity.ends, UTC)
+        return f"the exporter's own certificate expires soon, at {ends:%Y-%m-%dT%H:%M:%SZ}, and was not renewed"
 
     def lets_in(self, certificate: dict[str, Any] | None) -> bool:
         """Tell whether a client with this certificate may come in: TLS has verified it."""

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography import x509
 
@@ -17,7 +17,28 @@ from exporter.reading import read_regular
 from exporter.web.access.ciphers import CURVES
 from exporter.web.access.file import VERSIONS, TlsServer
 
-__all__ = ["expiry_of", "names_of", "server_context"]
+__all__ = ["Validity", "names_of", "server_context", "validity_of"]
+
+_WEEKS = 14 * 86_400.0
+"""Seconds; see `Validity.due`."""
+
+
+class Validity(NamedTuple):
+    """From when to when a certificate is valid.
+
+    Attributes:
+        begins: Unix seconds.
+        ends: Unix seconds.
+    """
+
+    begins: float
+    ends: float
+
+    @property
+    def due(self) -> float:
+        """The time from which on it is to have been renewed, Unix seconds: two weeks before its end, and of one that lasts
+        less than eight a quarter of its time: what renews by itself does so with a third of it left."""
+        return self.ends - min(_WEEKS, (self.ends - self.begins) / 4)
 
 
 def server_context(settings: TlsServer) -> ssl.SSLContext:
@@ -43,14 +64,17 @@ def server_context(settings: TlsServer) -> ssl.SSLContext:
     return context
 
 
-def expiry_of(settings: TlsServer) -> float | None:
-    """Return when the certificate that is served, or one of its chain, expires; Unix seconds. Blocking: it reads a file.
+def validity_of(settings: TlsServer) -> Validity | None:
+    """Return the validity of what expires first: the certificate that is served, or one of its chain. Blocking: it reads a
+    file.
 
     None where it cannot be told: that OpenSSL can use it is what counts.
     """
     try:
         pem = settings.cert.encode() if settings.cert is not None else read_regular(Path(settings.cert_file or ""))
-        return min(each.not_valid_after_utc.timestamp() for each in x509.load_pem_x509_certificates(pem))
+        chain = x509.load_pem_x509_certificates(pem)
+        first = min(chain, key=lambda each: each.not_valid_after_utc)
+        return Validity(first.not_valid_before_utc.timestamp(), first.not_valid_after_utc.timestamp())
     except (OSError, ValueError, x509.InvalidVersion):
         return None
 

@@ -767,6 +767,9 @@ SHARDS = own("probe_exporter_shards")
 DEFECTS = own("probe_exporter_defects_total", where="scheduler")
 STARTED, TIME = own("process_start_time_seconds"), own("probe_exporter_time_seconds")
 DROPPED = own("probe_exporter_log_lines_dropped_total")
+CERTIFICATE_BEGINS, CERTIFICATE_ENDS = (
+    own(f"probe_exporter_web_certificate_{end}_timestamp_seconds") for end in ("not_before", "not_after")
+)
 WRITTEN = own("probe_exporter_state_file_last_write_successful")
 OF_JOB = {"job": SELF}
 OF_INSTANCE = {"job": SELF, "instance": "x:9818"}
@@ -801,6 +804,24 @@ EXPORTER: Mapping[str, tuple[Entry, ...]] = {
     ),
     "ExporterWebConfigRejected": (
         Entry(good={WEB_RELOADED: 1}, bad={WEB_RELOADED: 0}, fires=120, labels=of_exporter("warning", **OF_INSTANCE)),
+    ),
+    "ExporterCertificateExpiring": (
+        Entry(
+            good={CERTIFICATE_ENDS: Ahead(15 * DAY)}, bad={CERTIFICATE_ENDS: Ahead(13 * DAY)},
+            beside={CERTIFICATE_BEGINS: Ahead(-76 * DAY)}, fires=300,
+            labels=of_exporter("warning", team="secops", **OF_INSTANCE),
+            heard={"summary": "expires in 13d"},
+        ),
+        Entry(
+            variant="short lived", good={CERTIFICATE_ENDS: Ahead(0.5 * DAY)}, bad={CERTIFICATE_ENDS: Ahead(0.1 * DAY)},
+            beside={CERTIFICATE_BEGINS: Ahead(-0.5 * DAY)}, fires=300,
+            labels=of_exporter("warning", team="secops", **OF_INSTANCE),
+        ),
+        Entry(
+            variant="over", good={CERTIFICATE_ENDS: Ahead(15 * DAY)}, bad={CERTIFICATE_ENDS: Ahead(-DAY)},
+            beside={CERTIFICATE_BEGINS: Ahead(-76 * DAY)}, fires=300,
+            labels=of_exporter("warning", team="secops", **OF_INSTANCE), heard={"summary": "has expired"},
+        ),
     ),
     "ExporterDefect": (
         Entry(

@@ -8,6 +8,7 @@ import errno
 import os
 import ssl
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -478,3 +479,23 @@ async def test_equal_accesses_share_a_view(resolver: Resolver, tmp_path: Path) -
     assert other.api is one.api
     assert clusters.of(ClusterAccess(), "hafnium").api is not one.api
     await clusters.close()
+
+
+def test_what_speaks_to_an_api_server_is_imported_where_a_probe_is_built() -> None:
+    """That is in a thread; imported by the first watch it would hold up the loop for a tenth of a second."""
+    script = """
+import asyncio, sys
+from exporter.clients.kubernetes.cluster import Clusters
+from exporter.clients.kubernetes.access import ClusterAccess
+from exporter.net.resolver import Resolver
+
+async def main():
+    await asyncio.to_thread(Clusters(Resolver()).of, ClusterAccess(), "hafnium")
+    before = set(sys.modules)
+    from exporter.clients.kubernetes import watch
+    print(*(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []

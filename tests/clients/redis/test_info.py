@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.clients.redis.fields import FieldReader, parse_fields
+from exporter.clients.redis.fields import FieldFollower, FieldReader, parse_fields
 from exporter.clients.redis.info import OWN_FIELDS, Info, info_reader
 from exporter.clients.redis.lookups import Lookups, LookupWindow
 from exporter.probing.attempt import Attempt
-from exporter.redis.recording import FIELDS, record_info
+from exporter.redis import families as f
+from exporter.redis.recording import FIELDS, InfoRecorder
 from exporter.verdict import Failure, Reason
 
 
@@ -55,6 +57,98 @@ def test_what_is_wanted_is_read_as_of_all(lines: list[str]) -> None:
     assert FieldReader("INFO", NAMES).read(answer) == wanted
 
 
+ANSWERS = st.lists(LINES, max_size=6).map("\r\n".join) | st.text("rolemastdb1:,=\r\nä", max_size=20)
+
+
+@given(st.lists(ANSWERS, max_size=6))
+def test_answers_that_follow_one_another_are_read_as_each_alone(answers: list[str]) -> None:
+    reader = FieldReader("INFO", NAMES)
+    follower, before = FieldFollower(reader), dict[str, str]()
+    for answer in answers:
+        fields, changed = follower.read(answer.encode())
+        assert fields == reader.read(answer.encode())
+        assert changed >= {name for name in NAMES if fields.get(name) != before.get(name)}
+        before = dict(fields)
+
+
+def test_of_two_lines_of_a_field_the_second_counts_whichever_changes() -> None:
+    follower = FieldFollower(FieldReader("INFO", NAMES))
+    for answer in (b"role:a\r\nrole:b", b"role:c\r\nrole:b", b"role:c\r\nrole:d"):
+        assert follower.read(answer)[0] == {"role": answer[-1:].decode()}
+
+
+def test_a_line_that_is_no_field_any_more_is_none() -> None:
+    follower = FieldFollower(FieldReader("INFO", NAMES))
+    assert follower.read(b"role:a\r\n") == ({"role": "a"}, {"role"})
+    assert follower.read(b"role\r\n") == ({}, {"role"})
+    assert follower.read(b"role:a\r\n") == ({"role": "a"}, {"role"})
+
+
+def test_an_answer_that_is_no_text_leaves_what_the_next_is_held_against() -> None:
+    follower = FieldFollower(FieldReader("INFO", NAMES))
+    follower.read(b"role:a\r\n")
+    with pytest.raises(Failure):
+        follower.read(None)
+    assert follower.read(b"role:a\r\n") == ({"role": "a"}, set())
+
+
+VALUES = {
+    "role": ("master", "slave", ""),
+    "used_memory": ("1", "2"),
+    "maxclients": ("10", "x"),
+    "total_net_input_bytes": ("1", "2"),
+    "used_cpu_sys": ("1.5", "2.5", "nan"),
+    "db0": ("keys=1,expires=0", "keys=2,expires=1"),
+    "keyspace_hits": ("0", "200", "400"),
+    "keyspace_misses": ("0", "50"),
+    "errorstat_OOM": ("count=1", "count=2"),
+    "total_error_replies": ("1", "5"),
+    "aof_enabled": ("0", "1"),
+    "aof_last_write_status": ("ok", "err"),
+    "master_repl_offset": ("10", "20"),
+    "slave0": ("ip=a,port=1,state=online,offset=9,lag=0", "ip=b,port=1,state=online,offset=7,lag=1", "none"),
+    "maxmemory_policy": ("noeviction", "mine"),
+    "redis_version": ("7.0.1", "7.2.0"),
+}
+SAID = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in VALUES.items()})
+
+
+def attempt() -> Attempt:
+    return Attempt(1.0, lambda error, _: pytest.fail(f"classified {error!r}"))
+
+
+def recorded(recorder: InfoRecorder, info: Info) -> tuple[dict[Any, dict[Any, float]], str]:
+    """Return what is recorded, and why not more."""
+    into = attempt()
+    try:
+        recorder.record(into, info)
+    except Failure as failure:
+        return {family: dict(values) for family, values in into.samples.items()}, failure.detail
+    return {family: dict(values) for family, values in into.samples.items()}, ""
+
+
+@settings(deadline=None)  # an event loop for each
+@given(st.lists(SAID, max_size=8))
+def test_what_is_not_recorded_anew_is_what_would_be(said: list[dict[str, str]]) -> None:
+    async def check() -> None:
+        follower, recorder, newcomer = FieldFollower(info_reader(FIELDS)), InfoRecorder(), InfoRecorder()
+        for each in said:
+            fields, changed = follower.read("\r\n".join(f"{name}:{value}" for name, value in each.items()).encode())
+            assert recorded(recorder, Info(fields, changed=changed)) == recorded(newcomer, Info(fields, changed=FIELDS))
+
+    asyncio.run(check())
+
+
+async def test_what_has_not_changed_is_the_same_and_cannot_be_changed() -> None:
+    recorder, into = InfoRecorder(), [attempt() for _ in range(3)]
+    for each, changed in zip(into, ({"used_memory", "maxmemory"}, set(), {"used_memory"}), strict=True):
+        recorder.record(each, Info({"used_memory": "1", "maxmemory": "2"}, changed=changed))
+    assert into[1].samples[f.MEMORY_MAX] is into[2].samples[f.MEMORY_MAX]
+    assert into[1].samples[f.MEMORY_USED] is not into[2].samples[f.MEMORY_USED]
+    with pytest.raises(TypeError):
+        into[2].record(f.MEMORY_MAX, 3)
+
+
 class Asked(dict[str, str]):
     """Fields of a replica, and which were asked for."""
 
@@ -71,7 +165,7 @@ class Asked(dict[str, str]):
 async def test_every_field_that_is_asked_for_is_read(role: str) -> None:
     fields = Asked(role=role, master_link_status="up", aof_enabled="1", total_error_replies="0")
     info = Info(fields)
-    record_info(Attempt(1.0, lambda error, _: pytest.fail(f"classified {error!r}")), info, LookupWindow())
+    InfoRecorder().record(attempt(), info)
     assert (info.is_sentinel, info.clustered, info.run) == (False, False, "")
     assert fields.names <= info_reader(FIELDS).names
     assert fields.names | FIELDS >= OWN_FIELDS

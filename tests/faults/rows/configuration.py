@@ -305,6 +305,7 @@ def _secret_open(scene: Scene) -> str:
 
 # The web configuration.
 
+_EXPIRES = "probe_exporter_web_certificate_not_after_timestamp_seconds"
 _WEB = "probe_exporter_web_config_last_reload_successful"
 
 
@@ -374,6 +375,11 @@ class _Tls:
             text: str = answer.read().decode()
         return text
 
+    def left(self) -> float:
+        """Return for how long its certificate holds, by its own metric; seconds."""
+        lines = dict(line.rsplit(" ", 1) for line in self.unverified("/metrics").splitlines() if not line.startswith("#"))
+        return float(lines[_EXPIRES]) - time.time()
+
     def told(self) -> bool:
         """Say whether what is in the files is in use."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -405,10 +411,14 @@ def _expired(scene: Scene) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{health}/-/healthy", timeout=20) as answer:
         scene.holds(answer.status == 200, "health is not answered")
     scene.holds("alpha" in tls.unverified("/metrics"), "who does not verify is not answered")
+    scene.holds(tls.left() < 0, "its metric does not say that it has expired")
     tls.issue()
     scene.wait(lambda: tls.serial() is not None, 10, "the new certificate is served")
     scene.holds(tls.told(), "it is not told that the files are in use")
-    return "served and told in the log; health by health_listen as ever; the new one served without a restart"
+    scene.holds(tls.left() > 0, "its metric is the old one's")
+    return (
+        "served and told in the log and by its metric; health by health_listen as ever; the new one served without a restart"
+    )
 
 
 def _tls_pipe(scene: Scene) -> str:
