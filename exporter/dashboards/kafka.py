@@ -157,7 +157,7 @@ def _cluster() -> Panels:
             highest("probe_kafka_unknown_min_isr_topics", "service"), size=Size.HALF,
         ),
         graph(
-            150, "Open transactions", "Age of the oldest that is open in a partition, and messages that it holds back.", "s",
+            150, "Open transactions", "Age of the oldest transaction that is open in a partition.", "s",
             Query(f"max by (service, topic, partition) ({of('probe_kafka_open_transaction_seconds')})",
                   "{{service}} {{topic}}/{{partition}}"),
             limit(limits.OPEN_TRANSACTION), size=Size.HALF,

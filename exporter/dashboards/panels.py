@@ -125,7 +125,8 @@ def graph(
         panel.axis_soft_min(0)
     else:
         panel.min(0)
-    panel.fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.NEVER)
+    # With points, where Grafana finds room: without, a value between two gaps is no line, and is not drawn at all.
+    panel.fill_opacity(8).line_width(1).show_points(common_models.VisibilityMode.AUTO)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(common_models.LegendDisplayMode.LIST)
@@ -213,14 +214,21 @@ def table(
 
 
 def number(
-    panel_id: int, title: str, description: str, unit: str, query: Query, *, scale: Scale | None = None
+    panel_id: int,
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    scale: Scale | None = None,
+    none: str = "",
 ) -> stat.Panel:
-    """One number, the latest."""
+    """One number, the latest. Where there is none it is not known, or `none` says that there may be none."""
     panel = _dress(stat.Panel(), panel_id, title, description, unit, Size.TILE)
     panel.graph_mode(common_models.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
     # Grafana gives what is missing the colour of the lowest bound, which is that of good.
-    missing = models.ValueMappingResult(text="Not known", color=WARN, index=0)
+    missing = models.ValueMappingResult(text=none or "Not known", color=PLAIN if none else WARN, index=0)
     nothing = models.DashboardSpecialValueMapOptions(match=models.SpecialValueMatch.NULL_AND_NAN, result=missing)
     panel.mappings([models.SpecialValueMap(options=nothing)])
     if scale is None:

@@ -69,7 +69,7 @@ def numbers() -> Panels:
         number(
             7, "Next certificate", "Time until the first certificate expires; below zero it has expired.", "s",
             Query(f"min({of('probe_ssl_earliest_cert_expiry')}) - time()", "left"),
-            scale=Scale(bad=0, falling=True, good=False),
+            scale=Scale(bad=0, falling=True, good=False), none="None seen",
         ),
         number(
             19, "To be renewed", "Certificates with less time left than the configuration wants.", "short",

@@ -97,7 +97,7 @@ def clock(moment: float) -> str:
 
 
 def fact(name: str, value: float, now: float) -> str:
-    """Write a metric's value by the unit in its name."""
+    """Write a metric's value by the unit in its name; of what is up or not, in a word."""
     name = name.partition("{")[0].removesuffix("_total")
     if not math.isfinite(value):
         return str(value)
@@ -109,6 +109,8 @@ def fact(name: str, value: float, now: float) -> str:
         return _size(value)
     if name.endswith("_ratio"):
         return f"{value:.1%}"
+    if name.endswith("_up") and value in (0, 1):
+        return "up" if value else "down"
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
 
 

@@ -243,6 +243,14 @@ def test_no_axis_ends_where_values_may_go_on(name: str) -> None:
     assert "expir" not in panels()[name][1]["description"] or "min" not in defaults
 
 
+@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "timeseries"])
+def test_what_was_there_for_a_moment_is_drawn(name: str) -> None:
+    """Grafana draws a value between two gaps as a point, but where points are never shown."""
+    custom = panels()[name][1]["fieldConfig"]["defaults"]["custom"]
+    assert custom["showPoints"] == "auto"
+    assert not custom.get("spanNulls")
+
+
 @each_target
 def test_what_is_counted_of_services_is_counted_by_exporter_and_joined(name: str) -> None:
     """Two exporters that watch one service count as one, in dashboards as in alerts."""

@@ -81,6 +81,15 @@ def test_a_state_has_a_word_beside_its_colour(name: str) -> None:
     assert all(texts)
 
 
+@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "stat"])
+def test_a_number_that_is_missing_has_a_word_and_not_the_colour_of_good(name: str) -> None:
+    """Grafana gives what is missing the colour of the lowest threshold."""
+    [mapping] = panels()[name][1]["fieldConfig"]["defaults"]["mappings"]
+    assert (mapping["type"], mapping["options"]["match"]) == ("special", "null+nan")
+    assert mapping["options"]["result"]["text"]
+    assert mapping["options"]["result"]["color"] in {WARN, PLAIN}
+
+
 def test_limits_are_dashed_and_not_only_red() -> None:
     limited = [panel for _, panel in panels().values() if " limit" in json.dumps(panel.get("targets", ()))]
     assert limited

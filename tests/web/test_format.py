@@ -39,6 +39,8 @@ def test_durations_have_the_digits_that_matter(seconds: float, text: str) -> Non
         ("probe_jvm_memory_max_bytes{area=heap}", 2.0**50, "1,024 TiB"),
         ("probe_jvm_gc_pause_seconds_total", 0.25, "250 ms"),
         ("probe_redis_hit_ratio", 0.931, "93.1%"),
+        ('probe_actuator_component_up{component="db"}', 0.0, "down"),
+        ("probe_service_up", 1.0, "up"),
         ("probe_http_server_requests_total{outcome=SUCCESS}", 1_482_113.0, "1,482,113"),
         ("probe_x", 0.123456, "0.1235"),
         ("probe_x", float("inf"), "inf"),
