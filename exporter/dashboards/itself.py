@@ -63,7 +63,8 @@ def _there() -> Panels:
                 f"min by (instance) ({own('probe_exporter_web_certificate_not_after_timestamp_seconds')}) - time()",
                 "{{instance}}",
             ),
-        ).min(-86400),
+            negative=True,
+        ),
         graph(
             70, "Targets", "Targets that are scheduled.", "short",
             Query(f"sum by (instance) ({own('probe_exporter_targets')})", "{{instance}}"),
