@@ -109,6 +109,10 @@ def fact(name: str, value: float, now: float) -> str:
         return _size(value)
     if name.endswith("_ratio"):
         return f"{value:.1%}"
+    return _number(name, value)
+
+
+def _number(name: str, value: float) -> str:
     if name.endswith("_up") and value in (0, 1):
         return "up" if value else "down"
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
