@@ -38,14 +38,16 @@ LABEL org.opencontainers.image.title="hafnium-exporter" \
 # The base's own pip, in neither of its places, is of use to an intruder only.
 RUN ["rm", "-rf", "/usr/local/lib/python3.11/site-packages", "/usr/local/lib/python3.11/ensurepip"]
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    HAFNIUM_EXPORTER_CONFIG=/etc/hafnium-exporter/exporter.yml
+    HAFNIUM_EXPORTER_CONFIG=/etc/hafnium-exporter/exporter.yml \
+    HEALTH_URL=http://127.0.0.1:9818/-/healthy
 COPY --from=build /opt/venv /opt/venv
 COPY config/exporter.yml /etc/hafnium-exporter/exporter.yml
 # No name, so that runAsNonRoot can tell; nothing is written, so the root may be read-only.
 USER 65532:65532
 EXPOSE 9818
 STOPSIGNAL SIGTERM
+# Plain HTTP, by no proxy: with TLS or a login on that port, `server.health_listen` is what HEALTH_URL must name.
 HEALTHCHECK --interval=15s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9818/-/healthy', timeout=2)"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.build_opener(u.ProxyHandler({})).open(os.environ['HEALTH_URL'], timeout=2)"]
 ENTRYPOINT ["hafnium-exporter"]
 CMD ["serve"]

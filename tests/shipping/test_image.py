@@ -85,11 +85,11 @@ def test_it_serves_and_ends_read_only_without_rights_and_without_a_shell(
             assert box.beside(shell, "-c", "true").returncode != 0
         kind, *check = image.config["Healthcheck"]["Test"]
         assert kind == "CMD"
-        words = [word.replace("9818", str(box.port)) for word in check]
-        assert words != check
-        healthy = box.beside(*words)
+        asked = image.environment["HEALTH_URL"]
+        assert asked == "http://127.0.0.1:9818/-/healthy"
+        healthy = box.beside(*check, HEALTH_URL=asked.replace("9818", str(box.port)), http_proxy="http://127.0.0.1:9")
         assert healthy.returncode == 0, healthy.stderr
-        assert box.beside(*[word.replace("9818", "9") for word in check]).returncode != 0
+        assert box.beside(*check, HEALTH_URL=asked.replace("9818", "9")).returncode != 0
         checked = box.beside(*image.config["Entrypoint"], "check", "--output", "json")
         assert checked.returncode == 0, checked.stderr
         assert json.loads(checked.stdout)
