@@ -194,7 +194,9 @@ def _shown(rule: Rule, board: Board, number: int) -> Iterator[Finding]:
     asked = {use.metric for use in parse(rule.expr).uses}
     for panel in board.panels:
         if panel.number == number:
-            shown = {use.metric for query in panel.queries for use in parse(query).uses}
+            # Behind `or on ()` is what is drawn where there is nothing to show: that is not what a panel shows.
+            queries = (query.partition(" or on () ")[0] for query in panel.queries)
+            shown = {use.metric for query in queries for use in parse(query).uses}
             if asked and not asked & shown:
                 yield _at(rule, f"panel {number} ({panel.title}) of {board.path} shows nothing that it asks for")
 

@@ -279,6 +279,8 @@ EMPTY = {
     r"probe_postgres_wal_archive": ("nothing is archived", "tests/probes/test_postgres_figures.py"),
     r"probe_pgbouncer": ("no pgbouncer", "tests/probes/test_postgres_pgbouncer.py"),
     r"probe_kafka_open_transaction": ("no transaction is open", "tests/e2e/kafka_rows.py"),
+    r"probe_exporter_state_file": ("none is configured", "tests/e2e/matrix.py"),
+    r"probe_exporter_web_certificate": ("it serves plain HTTP", "tests/faults/test_faults.py"),
     r"probe_kafka_canary": ("off, as it is by default", "tests/e2e/kafka_rows.py"),
 }
 """What this demo has no data for, why, and where a real server, broken too, has it."""
