@@ -10,7 +10,6 @@ from aiokafka.errors import UnknownError, for_code
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = [
-    "GROUP_GONE",
     "PartitionErrorReason",
     "error_name",
     "failure_of_code",
@@ -67,9 +66,6 @@ _REASONS = {
 }
 
 _NAMES = {74: "FENCED_LEADER_EPOCH", 75: "UNKNOWN_LEADER_EPOCH", 78: "OFFSET_NOT_AVAILABLE", 88: "UNSTABLE_OFFSET_COMMIT"}
-
-GROUP_GONE = 69
-"""Error code (GROUP_ID_NOT_FOUND) for a group that is not there: listed a moment before, it was deleted or has expired."""
 
 _TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.CONNECT_TIMEOUT})
 

@@ -13,7 +13,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.errors import GROUP_GONE, PartitionErrorReason, failure_of_code
+from exporter.clients.kafka.errors import PartitionErrorReason, failure_of_code
 from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.requests import ConsumerGroupDescribeRequest, ListGroupsRequest, ShareGroupDescribeRequest
@@ -235,9 +235,6 @@ def _described(
     failures: list[Failure] = []
     for said in groups:
         if said.name not in names:
-            continue
-        if said.error == GROUP_GONE:
-            described[said.name] = Described("dead", 0)  # as the old protocol has it
             continue
         if said.error:
             failures.append(failure_of_code(said.error, f"group {said.name}"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.errors import GROUP_GONE, failure_of_code
+from exporter.clients.kafka.errors import failure_of_code
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.requests import ShareGroupOffsetsRequest
@@ -69,7 +69,7 @@ def _read(
     failures: list[Failure] = []
     asked = set(names)
     for name, topics, error, _, _ in answer.groups or ():
-        if name not in asked or error == GROUP_GONE:
+        if name not in asked:
             continue
         if error:
             failures.append(failure_of_code(error, f"offsets of share group {name}"))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.groups import list_groups
 from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
@@ -145,31 +142,3 @@ def shares(kafkas: KafkaCluster, topic: str) -> dict[tuple[str, ...], tuple[floa
     rows = [line.split() for line in kafkas.tool(SHARE_GROUPS, "--describe", "--all-groups").splitlines()]
     of_topic = [row for row in rows if len(row) == 5 and row[1] == topic]
     return {(group, of, number): (float(start), float(lag)) for group, of, number, start, lag in of_topic}
-
-
-async def test_groups_that_are_gone_once_they_are_asked_for_are_no_failure(
-    kafkas: KafkaCluster,
-    shared: SharedClients,
-    admin: AIOKafkaAdminClient,
-    producer: AIOKafkaProducer,
-    name: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Listed a moment before, as hundreds of a test run are that ends. The broker says it of each kind otherwise."""
-    await create(admin, name, {0: [1, 2, 3]})
-    await write(producer, name, {0: 3})
-    await commit(kafkas, name, name, {0: 1})
-    gone = {f"{name}-gone-{kind}-{number}": kind for kind in ("", "classic", "consumer", "share") for number in range(60)}
-
-    async def listed(broker: Broker, select: Callable[[str], bool]) -> dict[str, str]:
-        there = await list_groups(broker, select)
-        return there | gone if there else there
-
-    monkeypatch.setattr("exporter.clients.kafka.cluster.list_groups", listed)
-    probe = probe_of(shared, kafkas.first.port, topics={"include": [name]})
-    outcome = await run_probe(probe, TIMEOUT)
-    await probe.close()
-    assert dict(outcome.parts) == {"groups": None, "offsets": None}
-    assert values(outcome, kafka.LAG)[name, name, "0"] == 2
-    assert {state for group, state in values(outcome, kafka.STATE) if group in gone} == {"dead"}
-    assert not {group for (group,) in values(outcome, kafka.MEMBERS) if group in gone}
