@@ -76,7 +76,7 @@ def _demo(faults: Sequence[str], words: Sequence[str]) -> Iterator[str]:
     Raises:
         SystemExit: It ended before it was up.
     """
-    state = ROOT / ".cache" / "pictures"
+    state = ROOT / ".cache" / "pictures" / ("cluster" if words else "fleet")
     orders = [word for fault in faults for word in ("--fault", fault)]
     command = [sys.executable, "-m", "exporter", "demo", "--ports", "free", "--state", str(state), *words, *orders]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
