@@ -314,6 +314,7 @@ def test_every_query_of_the_dashboards_returns_what_its_legend_names_from_a_prom
                 found[name] = f"{query}: {'no label ' + ', '.join(sorted(missing)) if series else 'no data'}"
         return found
 
+    until(lambda: demo.query("probe_outages_total"), 60, "an outage can be told from one of before the first scrape")
     with ExitStack() as broken:
         for fault, service in WITH_DATA:
             broken.enter_context(demo.fault(fault, service))

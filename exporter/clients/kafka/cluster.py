@@ -149,6 +149,7 @@ class Cluster:
         self._pool = BrokerPool(access)
         self._minimums = Minimums()
         self._turn = 0
+        self._had_groups = 0
 
     def retarget(self, bootstrap: Sequence[Address]) -> None:
         """Ask other addresses for metadata from now on. Connections stay until metadata no longer lists their brokers."""
@@ -182,6 +183,7 @@ class Cluster:
         await self._look_around(deadline)
         asked = _Brokers(self._pool, layout)
         groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, _Patience.of(loop.time(), end))
+        groups_failure = groups_failure or self._all_gone(len(groups))
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
         await self._ask_minimums(asked, layout, end)
@@ -190,6 +192,13 @@ class Cluster:
             layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
             unknown, {"groups": groups_failure, "offsets": offsets_failure}, asked.refused,
         )  # fmt: skip
+
+    def _all_gone(self, number: int) -> Failure | None:
+        """Doubt for one reading that all groups are gone at once: while coordinators move, no broker lists any, or says so."""
+        had, self._had_groups = self._had_groups, number
+        if number or not had:
+            return None
+        return failure_of_code(_NOT_AVAILABLE, f"no broker lists any of the {had} groups that were there a reading ago")
 
     async def offsets_since(
         self, layout: Layout, times: Mapping[Partition, int], deadline: float
@@ -385,6 +394,10 @@ class _Brokers:
 
 
 # Groups.
+
+
+_NOT_AVAILABLE = 15
+"""Error code (COORDINATOR_NOT_AVAILABLE)."""
 
 
 @dataclass(slots=True)
