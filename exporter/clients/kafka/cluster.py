@@ -194,7 +194,7 @@ class Cluster:
         )  # fmt: skip
 
     def _all_gone(self, number: int) -> Failure | None:
-        """Doubt for one reading that all groups are gone at once: while coordinators move, no broker lists any, or says so."""
+        """Doubt for one reading that all groups are gone: while coordinators move, no broker lists any, or says so."""
         had, self._had_groups = self._had_groups, number
         if number or not had:
             return None
