@@ -7,8 +7,8 @@ import re
 from typing import Any, NamedTuple
 
 __all__ = [
-    "DURATION_PATTERN", "INTERNATIONAL", "PORT_RANGE", "Address", "format_duration", "is_host", "parse_address",
-    "parse_duration",
+    "DURATION_PATTERN", "INTERNATIONAL", "PORT_RANGE", "Address", "format_duration", "is_host", "is_loopback",
+    "parse_address", "parse_duration",
 ]  # fmt: skip
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -114,3 +114,13 @@ def _is_ipv6(text: str) -> bool:
 
 def _is_port(text: str) -> bool:
     return len(text) <= 5 and text.isascii() and text.isdigit() and 0 < int(text) < 65536
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host is this machine by what it is called: a name is not looked up, it may lead elsewhere later."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
+
+from exporter.parsing import is_loopback
 
 __all__ = ["cleartext_option", "refuse_cleartext"]
 
@@ -35,7 +36,7 @@ def refuse_cleartext(urls: Iterable[str], what: str) -> None:
     """
     for url in urls:
         parts = _parts(url)
-        if parts is not None and parts[0] == "http" and not _is_loopback(parts[1]):
+        if parts is not None and parts[0] == "http" and not is_loopback(parts[1]):
             raise click.UsageError(
                 f"the {what} would cross the network to {parts[1]} in the clear: use https, or --allow-cleartext"
             )
@@ -47,10 +48,3 @@ def _parts(url: str) -> tuple[str, str] | None:
     except ValueError:  # what reads it says what is wrong with it
         return None
     return (parts.scheme, parts.hostname) if parts.hostname else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or host.endswith(".localhost") or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -11,6 +10,7 @@ from yarl import URL
 
 from exporter.auth.oauth2 import OAuth2Settings
 from exporter.config.models import Config, MemberSettings
+from exporter.parsing import is_loopback
 
 __all__ = ["cleartext_credentials"]
 
@@ -42,21 +42,12 @@ def cleartext_credentials(config: Config) -> Iterator[str]:
 def _is_on_loopback(member: MemberSettings) -> bool:
     """Say whether all instances are on this machine; of names that are asked for later, nothing is known."""
     static = member.instances.static
-    return bool(static) and all(_is_loopback(address.host) for address in static)
+    return bool(static) and all(is_loopback(address.host) for address in static)
 
 
 def _is_in_the_clear(request: OAuth2Settings) -> bool:
     url = URL(request.token_url)
-    return url.scheme == "http" and not request.allow_cleartext and not _is_loopback(url.host or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return url.scheme == "http" and not request.allow_cleartext and not is_loopback(url.host or "")
 
 
 def _token_requests(value: object) -> Iterator[OAuth2Settings]:

@@ -8,7 +8,7 @@ from exporter.dashboards.limits import limit
 from exporter.dashboards.palette import GOOD, WARN
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, graph, states, table
 from exporter.dashboards.promql import of
-from exporter.dashboards.queries import lowest
+from exporter.dashboards.queries import CERTIFICATE_DUE, CERTIFICATE_LEFT, lowest
 from exporter.metrics import limits
 
 __all__ = ["board", "certificates"]
@@ -29,11 +29,10 @@ def board() -> Content:
 
 def certificates() -> Panels:
     """How long they last, and whether they verify."""
-    left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
     return (
         graph(
             50, "Time left", "Time until the first certificate of the served chain expires; below zero it has expired.", "s",
-            Query(left, "{{service}} {{target}}"), limit(limits.CERTIFICATE), negative=True,
+            Query(CERTIFICATE_LEFT, "{{service}} {{target}}"), limit(limits.CERTIFICATE), negative=True,
         ),
         states(
             51, "Verified", "Whether the served chain verifies for the name.",
@@ -49,10 +48,9 @@ def certificates() -> Panels:
 
 
 def _list() -> Panels:
-    left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
-    due = f"({left}) < on (service) group_left () max by (service) ({of(limits.CERTIFICATE.name)})"
     judged = " or on (service, target) ".join(
-        f'label_replace({expr}, "state", "{word}", "", "")' for expr, word in ((due, _DUE), (left, _LASTS))
+        f'label_replace({expr}, "state", "{word}", "", "")'
+        for expr, word in ((CERTIFICATE_DUE, _DUE), (CERTIFICATE_LEFT, _LASTS))
     )
     return (
         table(

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from exporter.dashboards.panels import Query
 from exporter.dashboards.promql import of
+from exporter.metrics import limits
 
-__all__ = ["highest", "lowest"]
+__all__ = ["CERTIFICATE_DUE", "CERTIFICATE_LEFT", "highest", "lowest"]
+
+CERTIFICATE_LEFT = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
+"""Seconds that each served certificate lasts."""
+
+CERTIFICATE_DUE = f"({CERTIFICATE_LEFT}) < on (service) group_left () max by (service) ({of(limits.CERTIFICATE.name)})"
+"""The same, of those that have less left than the configuration wants."""
 
 
 def highest(metric: str, *by: str, says: str = "") -> Query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.dashboards.panels import Columns, Panels, Query, Scale, Size, alert_list, graph, number, states, table
 from exporter.dashboards.promql import gone_is_zero, joined, of
-from exporter.metrics.limits import CERTIFICATE
+from exporter.dashboards.queries import CERTIFICATE_DUE
 
 __all__ = ["causes", "incidents", "numbers", "timeline"]
 
@@ -31,8 +31,6 @@ def timeline() -> Panels:
 def numbers() -> Panels:
     """How many are how."""
     up, unknown = of("probe_service_up"), of("probe_service_unknown")
-    left = f"min by (service, target) ({of('probe_ssl_earliest_cert_expiry')}) - time()"
-    due = f"({left}) < on (service) group_left () max by (service) ({of(CERTIFICATE.name)})"
     return (
         number(
             3, "Down", "Services and dependencies with too few instances up.", "short",
@@ -73,7 +71,7 @@ def numbers() -> Panels:
         ),
         number(
             19, "To be renewed", "Certificates with less time left than the configuration wants.", "short",
-            Query(gone_is_zero(f"count({due})"), "due"), scale=Scale(warn=1),
+            Query(gone_is_zero(f"count({CERTIFICATE_DUE})"), "due"), scale=Scale(warn=1),
         ),
     )  # fmt: skip
 
