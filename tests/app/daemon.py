@@ -17,13 +17,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.ports import free_port
 from exporter.demo.processes import descendants
+from tests.scraped import Series, everything, only_one, samples_of
 from tests.waiting import SLACK
-
-Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def pid_of_exporter(started: int) -> int:
@@ -123,14 +121,11 @@ class Daemon:
 
     def metrics(self) -> Series:
         """Scrape it."""
-        families = text_string_to_metric_families(self.request("/metrics")[1].decode())
-        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+        return everything(self.request("/metrics")[1])
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return the one sample that has these labels, or None."""
-        found = [v for (n, have), v in self.metrics().items() if n == name and labels.items() <= dict(have).items()]
-        assert len(found) <= 1, f"{name}{labels}: {len(found)} series"
-        return found[0] if found else None
+        return only_one(samples_of(self.request("/metrics")[1], name, **labels), f"{name}{labels}")
 
     def api(self, path: str) -> Any:
         """Ask the JSON API."""

@@ -11,12 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from exporter.demo.faults import FAULTS
 from exporter.demo.fleet import Fleet, Options
-
-Labels = frozenset[tuple[str, str]]
+from tests.scraped import Labels, only_one, samples_of
 
 
 class RunningFleet:
@@ -40,20 +37,13 @@ class RunningFleet:
         """Ask the exporter."""
         return fetch(f"http://{self.fleet.exporter.address}{path}")
 
-    def metrics(self) -> dict[tuple[str, Labels], float]:
-        """Scrape the exporter."""
-        families = text_string_to_metric_families(self.get("/metrics").decode())
-        return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
-
     def values(self, name: str, **labels: str) -> dict[Labels, float]:
         """Return the samples of a metric that have these labels."""
-        return {have: v for (n, have), v in self.metrics().items() if n == name and labels.items() <= dict(have).items()}
+        return samples_of(self.get("/metrics"), name, **labels)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return the one sample that has these labels, or None."""
-        found = list(self.values(name, **labels).values())
-        assert len(found) <= 1, f"{name}{labels}: {len(found)} series"
-        return found[0] if found else None
+        return only_one(self.values(name, **labels), f"{name}{labels}")
 
     def verdicts(self) -> dict[str, str]:
         """Return every service's verdict."""

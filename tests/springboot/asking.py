@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from exporter.metrics.family import Family
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
 from tests.probes.doing import attempt, make
+from tests.scraped import samples_of
 
 V2 = "application/vnd.spring-boot.actuator.v2+json"
 V3 = "application/vnd.spring-boot.actuator.v3+json"
@@ -50,9 +49,7 @@ def get(port: int, path: str, accept: str | None = None, method: str = "GET", ti
 
 def meter(port: int, name: str, **labels: str) -> float:
     """Return the sum of a service's samples of this name that have these labels."""
-    families = text_string_to_metric_families(get(port, "/prometheus").body.decode())
-    samples = (sample for family in families for sample in family.samples)
-    return sum(item.value for item in samples if item.name == name and labels.items() <= item.labels.items())
+    return sum(samples_of(get(port, "/prometheus").body, name, **labels).values())
 
 
 def statuses(port: int) -> dict[str, str]:
