@@ -168,7 +168,7 @@ def _printer(output: str, *, many: bool = False) -> Callable[[CheckResult], None
         click.echo(yaml.safe_dump(result.as_dict(), sort_keys=False, allow_unicode=True, explicit_start=many), nl=False)
 
     def as_table(result: CheckResult) -> None:
-        from exporter.cli.table import print_result
+        from exporter.cli.rows import print_result
 
         print_result(result)
 

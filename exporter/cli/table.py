@@ -1,7 +1,8 @@
-"""What `check` prints for people: one table, what is wrong first, and one line."""
+"""The table of `check` on a terminal: in colours, and as wide as it is."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -9,24 +10,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from exporter.engine.checked import CheckResult, ServiceResult
+from exporter.cli.rows import TITLES, Row, rows, whole
+from exporter.engine.checked import CheckResult
 from exporter.engine.rollup import State
-from exporter.web.format import span
 
-__all__ = ["listed", "print_result", "summary"]
+__all__ = ["listed", "print_coloured", "summary"]
 
 _STYLES = {State.UP: "green", State.DEGRADED: "yellow", State.DOWN: "bold red", State.UNKNOWN: "magenta"}
 _NARROW = 72
 """Columns below which what is wrong gets lines of its own."""
 
-_MOST_NAMED = 4
-"""Services that are named where it is told what something takes down."""
 
-
-def print_result(result: CheckResult) -> None:
+def print_coloured(result: CheckResult) -> None:
     """Print a result; where it goes to no terminal, each service is one whole line, however long."""
     console = Console(highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not sys.stdout.isatty():  # colours are asked for all the same
         console.width = 100_000
     with console.capture() as captured:
         console.print(listed(result, console.width), summary(result), sep="\n")
@@ -41,47 +39,33 @@ def listed(result: CheckResult, width: int) -> RenderableType:
 
 def summary(result: CheckResult) -> Text:
     """Return how it is as a whole."""
-    return Text(f"{result.summary} in {result.seconds:.1f} s", style=_STYLES[result.overall])
+    return Text(whole(result), style=_STYLES[result.overall])
 
 
 def _table(result: CheckResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("SERVICE", "STATUS", "UP", "TOOK"):
+    for title in TITLES[:-1]:
         table.add_column(title, no_wrap=True, justify="right" if title == "TOOK" else "left")
-    table.add_column("WHAT", overflow="fold")
-    for service in result.causes_first():
-        table.add_row(*_cells(result, service))
+    table.add_column(TITLES[-1], overflow="fold")
+    for row in rows(result):
+        table.add_row(Text(row.listed), _state(row), row.up, row.took, _what(row))
     return table
 
 
 def _list(result: CheckResult) -> Iterator[RenderableType]:
     """Yield the lines for a narrow screen."""
-    for service in result.causes_first():
-        name, state, up, took, what = _cells(result, service)
-        rooted = result.root_of(service.name) is not None
-        head = Text.assemble(state, " ", name, " ", what if rooted else f"{up} {took}")
+    for row in rows(result):
+        beside: Text | str = _what(row) if row.rooted else f"{row.up} {row.took}"
+        head = Text.assemble(_state(row), " ", row.listed, " ", beside)
         head.no_wrap, head.overflow = True, "ellipsis"
         yield head
-        if not rooted and result.state(service) is not State.UP:
-            yield Padding(what, (0, 0, 0, 2))
+        if not row.rooted and row.state is not State.UP:
+            yield Padding(_what(row), (0, 0, 0, 2))
 
 
-def _cells(result: CheckResult, service: ServiceResult) -> tuple[Text, Text, str, str, Text]:
-    state = result.state(service)
-    took = span(service.duration) if service.duration is not None else "–"
-    name = ("  " if result.root_of(service.name) else "") + service.name
-    return Text(name), Text(state.upper(), _STYLES[state]), f"{service.up}/{service.total}", took, _what(result, service)
+def _state(row: Row) -> Text:
+    return Text(row.state.upper(), _STYLES[row.state])
 
 
-def _what(result: CheckResult, service: ServiceResult) -> Text:
-    root = result.root_of(service.name)
-    if root is not None:
-        return Text(f"needs {root}", style="dim")
-    if result.state(service) is State.UP:
-        return Text("ok", style="dim")
-    taken = result.takes_down(service.name)
-    told = [*service.notes] or [f"{each.causes[0].meaning(service.name)}" for each in result.diagnoses.get(service.name, ())]
-    if taken:
-        more = len(taken) - _MOST_NAMED
-        told.append(f"takes down {', '.join(taken[:_MOST_NAMED])}" + (f" and {more} more" if more > 0 else ""))
-    return Text("; ".join(told))
+def _what(row: Row) -> Text:
+    return Text(row.what, style="dim" if row.rooted or row.state is State.UP else "")

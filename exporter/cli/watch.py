@@ -12,7 +12,8 @@ from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
-from exporter.cli.table import listed, print_result, summary
+from exporter.cli.rows import print_result
+from exporter.cli.table import listed, summary
 from exporter.engine.checked import CheckResult
 
 __all__ = ["ENDED", "watch"]

@@ -32,7 +32,7 @@ GC_NOTICED = 0.1
 """Share of the time in garbage collection from which on requests feel it."""
 
 _ORDER = list(Confidence)
-_HIT_RATIO = Thresholds().hit_ratio
+_HIT_RATIO: float = Thresholds.model_fields["hit_ratio"].default
 
 
 def is_slow(member: Member) -> bool:

@@ -115,6 +115,16 @@ def test_a_long_reason_is_not_broken_in_a_pipe(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_colours_that_are_asked_for_break_no_line_in_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run(tmp_path, {"dependencies": {"gone": cache(f"127.0.0.1:{free_port()}")}}).stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    coloured = run(tmp_path, {"dependencies": {"gone": cache(f"127.0.0.1:{free_port()}")}}).stdout
+    assert "\x1b[" in coloured
+    assert "\x1b[" not in plain
+    assert len(coloured.splitlines()) == len(plain.splitlines()) == 3
+
+
 def test_yaml_says_what_json_says(valkey_server: ValkeyServer, tmp_path: Path) -> None:
     config = {"dependencies": {"cache": cache(valkey_server.address)}}
     found, other = (run(tmp_path, config, "--output", way).stdout for way in ("yaml", "json"))

@@ -25,10 +25,13 @@ _COMMANDS = frozenset(
     }
 )  # fmt: skip
 
-_FIRST = r"[A-Za-z_\x80-\U0010ffff]"
-"""What names and the tags of dollar quotes begin with: to the server all that is not ASCII is a letter, spaces too."""
+_FIRST = r"[^\x00-@\[-^`{-\x7f]"
+"""What names and the tags of dollar quotes begin with: a letter, `_`, and to the server all that is not ASCII, spaces too.
 
-_FURTHER = r"[0-9A-Za-z_\x80-\U0010ffff]"
+Told by what it is not: a range up to the last character of all takes `re` a hundred times as long to compile.
+"""
+
+_FURTHER = r"[^\x00-/:-@\[-^`{-\x7f]"
 
 _TOKEN = re.compile(
     r"""
