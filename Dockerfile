@@ -17,6 +17,7 @@ RUN /opt/build/bin/pip install --require-hashes --no-deps -r requirements.build.
 RUN cd /opt/venv/lib/python3.*/site-packages/kubernetes \
  && rm -r aio && find client/models client/api -name '*.py' ! -name __init__.py -delete
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/hafnium-exporter.1 ./docs/
 COPY exporter ./exporter
 # Bytecode is made here, as a root that is read-only cannot take any: without it every start compiles everything anew.
 RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -64,10 +65,22 @@ def test_two_builds_are_the_same_bytes(builds: list[dict[str, Path]]) -> None:
     assert set(one) == {f"hafnium_exporter-{__version__}-py3-none-any.whl", f"hafnium_exporter-{__version__}.tar.gz"}
 
 
+def test_its_manual_page_is_where_man_finds_it(installed: Installed) -> None:
+    """`man` looks beside the folder of a program that is in PATH."""
+    place = installed.python.parents[1]
+    page = place / "share" / "man" / "man1" / "hafnium-exporter.1"
+    assert page.read_bytes() == (ROOT / "docs" / "hafnium-exporter.1").read_bytes()
+    if shutil.which("man") is None:
+        return
+    asked = {**os.environ, "PATH": f"{place / 'bin'}:{os.environ['PATH']}", "MANPATH": ""}
+    found = subprocess.run(["man", "--where", "hafnium-exporter"], env=asked, capture_output=True, text=True, check=False)
+    assert found.stdout.strip() == str(page), found.stderr
+
+
 def test_it_has_every_file_of_the_package_and_nothing_else(wheel: Path, builds: list[dict[str, Path]]) -> None:
     tracked = subprocess.run(["git", "ls-files", "exporter"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     with zipfile.ZipFile(wheel) as archive:
-        files = {name for name in archive.namelist() if ".dist-info/" not in name}
+        files = {name for name in archive.namelist() if ".dist-info/" not in name and ".data/" not in name}
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
     assert files == {name for name in tracked.split() if (ROOT / name).exists()}
     assert {Path(name).suffix for name in files} >= {".py", ".html", ".css", ".svg", ".typed"}
