@@ -17,6 +17,8 @@ import click
 from exporter.dashboards.build import render
 from pictures.data import Source, drawn
 
+__all__ = ["main", "page_of", "photograph"]
+
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent
 WIDTH, ROW, TOP = 1600, 40, 90
@@ -103,12 +105,13 @@ def _draw(prometheus: str, minutes: float, out: Path, boards: tuple[str, ...]) -
         pages[board] = drawn(json.loads(text), Source(prometheus, end - 60 * minutes, end, chosen))
     for board, page in pages.items():
         path = out / f"{board}.png"
-        _photograph(_page(page), path, max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in page["panels"]) * ROW + TOP)
+        photograph(page_of(page), path, max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in page["panels"]) * ROW + TOP)
         empty = [p["title"] for p in page["panels"] if p["type"] not in ("row", "alertlist") and not p["series"]]
         click.echo(f"{path}: {len(page['panels'])} panels, without data: {', '.join(empty) or 'none'}")
 
 
-def _page(page: dict[str, Any]) -> str:
+def page_of(page: dict[str, Any]) -> str:
+    """Return a page that draws a dashboard with its data."""
     uplot = HERE / "uplot"
     text = (HERE / "page.html").read_text("utf-8")
     parts = {
@@ -122,16 +125,16 @@ def _page(page: dict[str, Any]) -> str:
     return text
 
 
-def _photograph(page: str, path: Path, height: int) -> None:
+def photograph(page: str, path: Path, height: int) -> None:
     """Take a picture of a page.
 
     Raises:
-        SystemExit: Chromium made none.
+        SystemExit: Chromium made none, or there is something on the page that it does not draw as Grafana does.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "page.html").write_text(page, "utf-8")
         command = [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
             f"--window-size={WIDTH},{height}", f"--user-data-dir={folder}/profile",
             f"--screenshot={path.absolute()}", "--virtual-time-budget=4000",
             f"file://{folder}/page.html",
@@ -139,6 +142,9 @@ def _photograph(page: str, path: Path, height: int) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode or not path.is_file():
         sys.exit(f"chromium made no picture: {done.stderr}")
+    if "Uncaught" in done.stderr:
+        path.unlink()
+        sys.exit(f"{path.name} would not show what Grafana does: {done.stderr}")
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def _cluster() -> Panels:
             size=Size.HALF,
         ),
         graph(
-            141, "Kafka partitions that are not whole",
+            141, "Kafka partitions: all, and those that are not whole",
             "Partitions without a leader, with fewer replicas in sync than writes want, and with fewer than they should "
             "have; of how many. While it is not known for a topic what writes want, none are said to refuse them.", "short",
             highest("probe_kafka_offline_partitions", "service", says="offline"),

@@ -156,9 +156,10 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
     for reason, count in sorted(member.reasons.items(), key=lambda item: (-item[1], item[0].value)):
         told = True
         yield Suspicion(causes.of_reason(reason), evidence=most(_of_reason(member, reason, count, words)))
+    answers = set(member.reasons) == {Reason.REPORTED_DOWN}  # what has begun to answer waits for no migration any more
     for name in member.needs:
         other = snapshot.members.get(name)
-        if other is not None and (held := migration_lock(other)) is not None:  # whose is not known
+        if not answers and other is not None and (held := migration_lock(other)) is not None:  # whose is not known
             yield Suspicion(causes.MIGRATION_STUCK, name, Confidence.MEDIUM, (held,))
         if other is not None and (failed := failed_writes(other)) is not None:
             yield Suspicion(causes.WRITES_FAILING, name, Confidence.MEDIUM, (failed,))

@@ -68,6 +68,8 @@ def other(name: str = "vault", *, needs: tuple[str, ...] = ("postgres",), **more
          [("connect_refused", ""), ("migration_stuck", "postgres")]),
         ([case(reason=Reason.CONNECT_REFUSED), dependency("postgres", "postgres", facts=facts(migration={"case": 300}))],
          [("connect_refused", "")]),
+        ([case(reason=REPORTED), dependency("postgres", "postgres", facts=facts(migration={"vault": 301}))],
+         [("reported_down", "")]),
         ([case(facts=HUNG, reason=Reason.TIMEOUT), DB], [("pool_exhausted", "")]),
         ([case(facts=facts(component={"redis": 0}, pool={"H": 1}), needs=("redis",)), dependency("redis", "redis")],
          [("dependency_unreachable", "redis"), ("pool_exhausted", "")]),
