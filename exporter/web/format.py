@@ -14,6 +14,7 @@ from exporter.verdict import Reason, Stage
 
 __all__ = [
     "age",
+    "board_address",
     "clock",
     "fact",
     "iso",
@@ -31,6 +32,9 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 _COMMAND = re.compile(r"(?:kubectl|rpk|curl|openssl|psql|redis-cli|hafnium-exporter) (?:'[^'`]*'|[^`:(']|:(?! ))+")
 """A step that is a command and nothing else."""
+
+_UID = re.compile(r"(.*?/d/[^/]+)")
+"""A dashboard's address up to its uid; what follows is its title, which Grafana puts there and does not read."""
 
 _REASONS = {reason.value: reason.meaning for reason in Reason}
 _STAGES = {stage.value: stage.meaning for stage in Stage}
@@ -62,20 +66,36 @@ def span(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} µs" if seconds else "0"
 
 
+def board_address(fleet: str, service: str) -> str:
+    """Return the address of the fleet's dashboard as it shows one service; see `panel_address`."""
+    place, organisation = _board(fleet)
+    return f"{place}?{organisation}var-service={quote(service)}"
+
+
 def panel_address(fleet: str, board: str, panel: int, service: str) -> str:
     """Return the address of a panel: boards stand beside the fleet's, whose address is known.
 
     Args:
-        fleet: Address of the fleet's dashboard, as https://grafana/d/hafnium-fleet.
+        fleet: Address of the fleet's dashboard, as https://grafana/d/hafnium-fleet, or as Grafana has it where it is open:
+            with its title behind it, and what was chosen.
         board: The board that has the panel; where the fleet's goes by another name, none but the fleet's is known.
         panel: Its number.
         service: Which service it is to show.
     """
-    beside = fleet.removesuffix(f"-{Board.FLEET}")
-    found = f"?var-service={quote(service)}"
+    place, organisation = _board(fleet)
+    beside = place.removesuffix(f"-{Board.FLEET}")
+    found = f"?{organisation}var-service={quote(service)}"
     if board == Board.FLEET:
-        return f"{fleet}{found}&viewPanel={panel}"
-    return f"{beside}-{board}{found}&viewPanel={panel}" if beside != fleet else f"{fleet}{found}"
+        return f"{place}{found}&viewPanel={panel}"
+    return f"{beside}-{board}{found}&viewPanel={panel}" if beside != place else f"{place}{found}"
+
+
+def _board(address: str) -> tuple[str, str]:
+    """Return the address of a dashboard by its uid alone, and the organisation that it names, to be put before more."""
+    place, _, query = address.partition("?")
+    found = _UID.match(place)
+    organisation = next((each for each in query.split("&") if each.startswith("orgId=")), "")
+    return (found[1] if found else place.rstrip("/")), organisation and f"{organisation}&"
 
 
 def share(ratio: float) -> str:

@@ -129,3 +129,26 @@ def test_a_panel_is_found_beside_the_fleets_dashboard() -> None:
     )
     own = "https://grafana.example/d/mine"
     assert wording.panel_address(own, "service", 22, "vault") == f"{own}?var-service=vault"
+
+
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        "https://grafana.example/d/hafnium-fleet/",
+        "https://grafana.example/d/hafnium-fleet/hafnium-fleet",
+        "https://grafana.example/d/hafnium-fleet/hafnium-fleet?from=now-6h&to=now&refresh=15s",
+    ],
+)
+def test_a_dashboards_address_may_be_as_grafana_shows_it(fleet: str) -> None:
+    beside = "https://grafana.example/d/hafnium"
+    assert wording.board_address(fleet, "a b") == f"{beside}-fleet?var-service=a%20b"
+    assert wording.panel_address(fleet, "fleet", 1, "vault") == f"{beside}-fleet?var-service=vault&viewPanel=1"
+    assert wording.panel_address(fleet, "redis", 24, "vault") == f"{beside}-redis?var-service=vault&viewPanel=24"
+
+
+def test_the_organisation_of_a_dashboard_stays() -> None:
+    fleet = "https://grafana.example/sub/d/hafnium-fleet/x?var-service=All&orgId=2"
+    assert wording.panel_address(fleet, "redis", 24, "vault") == (
+        "https://grafana.example/sub/d/hafnium-redis?orgId=2&var-service=vault&viewPanel=24"
+    )
+    assert wording.board_address("https://other.example/page?x=1", "vault") == "https://other.example/page?var-service=vault"

@@ -250,7 +250,7 @@ async def test_a_page_is_whole_by_itself_and_within_its_policy(client: ClientSes
     assert "style" not in set(page.attributes("style")) | {tag for tag, _ in page.elements}
     assert list(page.attributes("style")) == []
     assert {tag for tag, _ in page.elements}.isdisjoint({"iframe", "object", "img", "base"})
-    assert set(page.attributes("action")) <= {"/", "/probe/now"}
+    assert set(page.attributes("action")) <= {"/#fleet", "/probe/now"}
     assert not [name for _, values in page.elements for name in values if name.startswith("on")]
     assert "://" not in page.text
     ids = list(page.attributes("id"))
@@ -510,6 +510,13 @@ async def test_what_a_page_has_led_to_is_named(client: ClientSession, backend: F
     assert 'href="https://grafana.example/d/h-fleet?var-service=postgres&amp;viewPanel=1"' in page.text
 
 
+async def test_the_page_of_a_service_names_its_page_and_the_moment_too(client: ClientSession, backend: FakeBackend) -> None:
+    backend.view = database_down()
+    page = await get(client, "/services/case")
+    assert re.search(r"Down for 11 min, with postgres, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page.words)
+    assert "Pages as ServiceDown, incident postgres." in page.words
+
+
 async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_when(
     client: ClientSession, backend: FakeBackend
 ) -> None:
@@ -572,7 +579,7 @@ async def test_the_fleet_can_be_filtered_without_a_script(client: ClientSession,
     assert 'value="Billing-5"' in page.text
     assert '<option value="down" selected>' in page.text
     page = await get(client, "/?state=down")
-    assert 'href="/?state=down&amp;first=50"' in page.text
+    assert 'href="/?state=down&amp;first=50#fleet"' in page.text
     page = await get(client, "/?probe=tls&state=up")
     assert "Nothing is like that." in page.words
     page = await get(client, "/?q=%3Cscript%3E&state=nonsense&first=-1")

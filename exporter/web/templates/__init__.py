@@ -27,6 +27,7 @@ ENVIRONMENT.filters.update(
     line_label=line_label,
     line_paths=line_paths,
     marked=wording.marked,
+    board_address=wording.board_address,
     panel_address=wording.panel_address,
     reason_text=wording.reason_text,
     sentence=wording.sentence,
