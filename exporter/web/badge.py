@@ -11,7 +11,6 @@ from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
-from exporter.engine.rollup import State
 from exporter.web.backend import Backend
 from exporter.web.refusal import Refusal, quoted
 from exporter.web.templates import fill
@@ -28,6 +27,9 @@ _LETTER = 7
 
 _STATE = 76
 """Width of the half that says how it is."""
+
+_LONGEST = 63
+"""Letters that a name has at most; an address may have any."""
 
 
 class Badges:
@@ -47,27 +49,29 @@ class Badges:
         return [web.get("/badge/{name}.svg", self.badge), web.get("/embed/{name}", self.embed)]
 
     async def badge(self, request: web.Request) -> web.Response:
-        """A service's name and how it is, as a picture."""
+        """A service's name and how it is, as a picture; of one that is not watched too, which a page could not tell else."""
         name = request.match_info["name"]
-        width = max(40, _LETTER * len(name) + 16)
-        values = {"name": name, "state": await self._state(name), "width": width, "whole": width + _STATE, "half": _STATE}
-        return web.Response(text=fill("badge.svg", **values), content_type="image/svg+xml", headers=self._headers())
+        view = await self._backend.service(name, 0)
+        shown = name[:_LONGEST]
+        width = max(40, _LETTER * len(shown) + 16)
+        state = view.state if view is not None else "not watched"
+        values = {"name": shown, "state": state, "width": width, "whole": width + _STATE, "half": _STATE}
+        status = HTTPStatus.OK if view is not None else HTTPStatus.NOT_FOUND
+        text = fill("badge.svg", **values)
+        return web.Response(text=text, status=status, content_type="image/svg+xml", headers=self._headers())
 
     async def embed(self, request: web.Request) -> web.Response:
         """The same and since when, as a page without links or forms."""
         name = request.match_info["name"]
         view = await self._backend.service(name, 0)
         if view is None:
-            raise _nobody(name)
+            raise Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency is called {quoted(name)}", self._framed())
         now = self._backend.about().generated_at
         page = fill("embed.html", view=view, state=view.state, now=now)
-        return web.Response(text=page, content_type="text/html", headers={**self._headers(), "Refresh": _REFRESH})
+        return web.Response(text=page, content_type="text/html", headers=self._framed())
 
-    async def _state(self, name: str) -> State:
-        view = await self._backend.service(name, 0)
-        if view is None:
-            raise _nobody(name)
-        return view.state
+    def _framed(self) -> Mapping[str, str]:
+        return {**self._headers(), "Refresh": _REFRESH}
 
     def _headers(self) -> Mapping[str, str]:
         sites = self._sites()
@@ -76,7 +80,3 @@ class Badges:
             "Content-Security-Policy": _POLICY.format(" ".join(("'self'", *sites))),
             "Cross-Origin-Resource-Policy": "cross-origin" if sites else "same-origin",
         }
-
-
-def _nobody(name: str) -> Refusal:
-    return Refusal(HTTPStatus.NOT_FOUND, f"no service or dependency is called {quoted(name)}")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
 
 import pytest
 from aiohttp import ClientSession
@@ -613,8 +615,19 @@ async def test_a_badge_says_how_a_service_is_and_is_of_one_size(client: ClientSe
         assert f"<title>postgres: {says}</title>" in text
         sizes.add(re.findall(r'^<svg [^>]*width="(\d+)"', text)[0])
     assert len(sizes) == 1
-    async with client.get("/badge/nobody.svg") as answer:
+
+
+@pytest.mark.parametrize("name", ["nobody", "n" * 5000, "<script>alert('x')\"&amp;]]>"])
+async def test_a_service_that_is_not_watched_any_more_has_a_badge_that_says_so(client: ClientSession, name: str) -> None:
+    """In the page of another site a refusal would be a broken picture, which says nothing."""
+    async with client.get(f"/badge/{quote(name, safe='')}.svg", headers={"Accept": "image/*"}) as answer:
+        text = await answer.text()
         assert answer.status == 404
+        assert answer.headers["Content-Type"].startswith("image/svg+xml")
+        assert answer.headers["Cache-Control"] == "no-cache"
+    title = ET.fromstring(text).findtext("{http://www.w3.org/2000/svg}title")  # noqa: S314 - it is our own
+    assert title == f"{name[:63]}: not watched"
+    assert len(text) < 2000
 
 
 async def test_an_embedded_service_has_no_links_and_may_be_framed_by_whom_the_configuration_names(
@@ -631,6 +644,11 @@ async def test_an_embedded_service_has_no_links_and_may_be_framed_by_whom_the_co
             policy = answer.headers["Content-Security-Policy"]
         async with client.get("/badge/postgres.svg") as answer:
             assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+        async with client.get("/embed/nobody", headers={"Accept": "text/html"}) as answer:
+            assert answer.status == 404
+            assert answer.headers["Content-Security-Policy"] == policy
+            assert "no service or dependency is called" in await answer.text()
+            assert answer.headers["Refresh"] == "15"
     assert "postgres Down for 12 min 0 of 1 up" in page.words
     assert {tag for tag, _ in page.elements}.isdisjoint({"a", "form", "script"})
     assert policy.endswith("frame-ancestors 'self' https://wiki.example.com")
