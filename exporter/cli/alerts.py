@@ -21,6 +21,7 @@ def alerts() -> None:
 
 @alerts.command(
     cls=Verb,
+    short_help="Write rules, routes and Prometheus' configuration.",
     examples=(
         ("alerts build", "Into alerts/, for the names of this repository."),
         ("alerts build --output rules --config exporter.yml --job probes", "For one's own fleet and Prometheus."),

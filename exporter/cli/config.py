@@ -21,6 +21,7 @@ def config() -> None:
 
 @config.command(
     cls=Verb,
+    short_help="Report every error at once.",
     examples=(
         ("config validate", "Of config/exporter.yml; every error at once, each with file, line, column and key."),
         ("config validate --config /etc/hafnium/exporter.yml", "Before a reload: exit code 3 where it would be refused."),
@@ -36,12 +37,17 @@ def validate(config_path: Path) -> None:
     loaded = load(config_path)
     for warning in (*exposed_secrets(loaded), *cleartext_credentials(loaded)):
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{config_path}: ok: {len(loaded.services)} services, {len(loaded.dependencies)} dependencies")
+    services, dependencies = len(loaded.services), len(loaded.dependencies)
+    click.echo(
+        f"{config_path}: ok: {services} {'service' if services == 1 else 'services'}, "
+        f"{dependencies} {'dependency' if dependencies == 1 else 'dependencies'}"
+    )
 
 
 @config.command(
     "check-web",
     cls=Verb,
+    short_help="Check a web configuration: TLS and users.",
     examples=(("config check-web web.yml", "Certificates, keys and users, as serve would read them."),),
 )
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -78,7 +84,9 @@ def schema() -> None:
 
 
 @config.command(
-    cls=Verb, examples=(("config show --config exporter.yml", "What each probe ends up with, by defaults and variables."),)
+    cls=Verb,
+    short_help="Print the effective configuration.",
+    examples=(("config show --config exporter.yml", "What each probe ends up with, by defaults and variables."),),
 )
 @config_option
 def show(config_path: Path) -> None:

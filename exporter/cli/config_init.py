@@ -46,7 +46,7 @@ _ASKED = {
 }
 
 
-@click.command(cls=Verb, examples=_EXAMPLES)
+@click.command(cls=Verb, short_help="Write one with a comment on each setting.", examples=_EXAMPLES)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option(
     "--output", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default=Path("config/exporter.yml"),

@@ -70,13 +70,13 @@ def cli() -> None:
     """Probe a Spring Boot fleet and what it depends on; export the truth to Prometheus.
 
     \b
-    To begin:
-      hafnium-exporter demo                                an embedded fleet, and something to break
-      hafnium-exporter check http://localhost:8081         one application, without a configuration
-      hafnium-exporter config init http://localhost:8081   a configuration of it, annotated
-      hafnium-exporter check                               the quick health check of what is configured
-      hafnium-exporter explain case                        what is wrong with a service, why, and what to do
-      hafnium-exporter serve                               the daemon: metrics, status page, JSON API
+    To begin, hafnium-exporter …
+      demo                                an embedded fleet, something to break
+      check http://localhost:8081         one application, without configuration
+      config init http://localhost:8081   a configuration of it, annotated
+      check                               the quick health check of all
+      explain case                        what is wrong, why, and what to do
+      serve                               the daemon: metrics, pages, JSON API
 
     Each verb has examples: hafnium-exporter VERB --help.
 

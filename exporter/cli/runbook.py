@@ -21,6 +21,7 @@ def runbook() -> None:
 
 @runbook.command(
     cls=Verb,
+    short_help="Hold its alert table against what alerts and shows.",
     examples=(
         ("runbook check", "Of this repository's files."),
         ("runbook check --runbook ops/runbook.md --rules ops/rules --config exporter.yml", "Of one's own."),

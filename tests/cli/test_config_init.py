@@ -61,7 +61,7 @@ def test_it_writes_what_is_valid_and_says_what_comes_next(port: int, tmp_path: P
         "next: hafnium-exporter check",
     ]
     validated = run(tmp_path, "config", "validate")
-    assert validated.stdout == "config/exporter.yml: ok: 1 services, 2 dependencies\n"
+    assert validated.stdout == "config/exporter.yml: ok: 1 service, 2 dependencies\n"
     written = yaml.safe_load((tmp_path / "config" / "exporter.yml").read_text())
     assert written["services"]["case"]["depends_on"] == ["postgres", "redis"]
     assert [each.name for each in (tmp_path / "config").iterdir()] == ["exporter.yml"]

@@ -166,6 +166,17 @@ def test_every_option_and_verb_says_what_it_is_for(verb: tuple[str, ...]) -> Non
             assert option.help, option.name
 
 
+@pytest.mark.parametrize("group", ["", "config", "alerts", "dashboards", "runbook"])
+def test_the_help_of_a_group_is_whole_in_a_terminal_of_eighty_columns(
+    group: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(capsys, *group.split(), "--help")
+    assert code == 0
+    assert [line for line in out.splitlines() if len(line) > 79] == []
+    assert [line for line in out.splitlines() if line.endswith("...") and not line.startswith("Usage:")] == []
+
+
 WITH_CONFIG = [verb for verb, command in VERBS.items() if any("--config" in each.opts for each in command.params)]
 
 
