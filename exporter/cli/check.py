@@ -85,7 +85,7 @@ def check(
     """Probe everything now and print one table.
 
     SERVICE is a name of the configuration, of a service or a dependency; URL is what needs no configuration. Names, the
-    default, and URLs do not mix.
+    default, and URLs do not mix. With --watch, the configuration is followed as it changes.
 
     Exit code: 0 ok, 1 degraded, 2 something is down, 3 unknown or bad usage.
     """
@@ -112,13 +112,16 @@ def check(
     if watch is None:
         _printer(output)(result)
         return result.exit_code
+    from exporter.cli.following import Following
     from exporter.cli.watch import watch as watch_fleet
 
-    return uvloop.run(
-        watch_fleet(
-            lambda: check_fleet(config, (), timeout), watch, None if output == "table" else _printer(output, many=True)
-        )
-    )
+    following = Following(config, None if urls else lambda: _of_file(config_path, targets, kinds))
+
+    async def again() -> tuple[CheckResult, str]:
+        result = await check_fleet(await following.now(), (), timeout)
+        return result, following.note
+
+    return uvloop.run(watch_fleet(again, watch, None if output == "table" else _printer(output, many=True)))
 
 
 def _of_file(path: Path, names: Sequence[str], kinds: Sequence[str]) -> Config:

@@ -14,6 +14,7 @@ from exporter.demo.processes import free_port
 from exporter.demo.servers.valkey import ValkeyServer
 from tests.cli.terminal import EXPORTER, Terminal
 from tests.cli.test_check import cache
+from tests.waiting import until
 
 ENTERS, LEAVES = "\x1b[?1049h", "\x1b[?1049l"
 WIPES = "\x1b[K"
@@ -97,3 +98,48 @@ def test_without_a_terminal_each_round_follows_the_last(folder: Path) -> None:
         assert process.wait(120) == 130
         assert process.stderr.read() == ""
     assert [each["exit_code"] for each in rounds] == [2, 2, 2]
+
+
+def test_what_is_watched_follows_the_configuration(folder: Path) -> None:
+    """A service that was renamed is not shown by its old name for ever; a file that cannot be used is told once."""
+    written = folder / "exporter.yml"
+    with subprocess.Popen(
+        [*CHECK, "--watch=50ms", "--output", "json"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        def names() -> list[str]:
+            assert process.stdout is not None
+            return sorted(each["name"] for each in yaml.safe_load(process.stdout.readline())["services"])
+
+        assert names() == ["cache", "gone"]
+        replace(written, written.read_text().replace("gone:", "renamed:"))
+        until(lambda: names() == ["cache", "renamed"], 5, "the new name")
+        replace(written, "dependencies: {cache: 1}")
+        told = process.stderr.readline()
+        assert names() == ["cache", "renamed"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        assert process.stderr.read() == ""
+    assert told.startswith("the configuration has changed and is left unused: exporter.yml:1:")
+
+
+def test_the_live_screen_says_that_what_is_asked_for_is_gone(folder: Path) -> None:
+    written = folder / "exporter.yml"
+    with Terminal([*CHECK, "--watch=100ms", "gone"], folder) as terminal:
+        terminal.until("look at gone")
+        replace(written, written.read_text().replace("gone:", "renamed:"))
+        terminal.until("left unused: no such service: gone")
+        replace(written, written.read_text().replace("renamed:", "gone:"))
+        terminal.forget()
+        terminal.until("look at gone")
+        terminal.enter("\x03")
+        assert terminal.end() == 130
+
+
+def replace(path: Path, text: str) -> None:
+    """Put a whole file in the place of another, as editors do."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)
