@@ -540,6 +540,17 @@ async def test_what_is_over_its_limit_is_degraded_with_value_limit_and_since_whe
     assert "Over a limit 1 Heap in use 97 % limit 90 %" in page.words
 
 
+async def test_what_is_over_a_limit_is_counted_as_it_is_listed_while_it_is_down_too(
+    client: ClientSession, backend: FakeBackend
+) -> None:
+    now = time.time()
+    over = [over_view(Over(HEAP_RATIO, (), value, 0.9, now, now), "actuator", "h:1") for value in (0.97, 0.98)]
+    down = service("vault", [target("vault", "actuator", "h:1", now, verdict="down", over=over)], Verdict.DOWN)
+    backend.view = fleet(healthy_fleet(now), down)
+    assert down.over_limits == 0  # which is of what is up
+    assert "Over a limit 2 Heap in use 97 %" in (await get(client, "/services/vault")).words
+
+
 async def test_a_target_can_be_probed_now_and_the_answer_is_a_page(client: ClientSession, backend: FakeBackend) -> None:
     """The form works without a script, is none of another site's to send, and says what it came to."""
     page = await get(client, "/services/vault")
