@@ -14,9 +14,12 @@ TARGETS: dict[str, Target] = {
 }
 
 READS_NOTHING = {
+    "exporter.clients.kafka.brokers": "asks brokers side by side, whatever they are asked",
     "exporter.clients.kafka.cluster": "puts together what the others have read",
+    "exporter.clients.kafka.group_reading": "puts together what the others have read",
     "exporter.clients.kafka.pool": "keeps connections",
     "exporter.clients.kafka.progress": "follows numbers that were read",
+    "exporter.clients.kafka.seeking": "goes by what groups.py has read",
     "exporter.clients.kafka.verdicts": "is a list of words",
     "exporter.clients.kubernetes.access": "reads what the operator has configured",
     "exporter.clients.kubernetes.cluster": "puts together what the others have read",

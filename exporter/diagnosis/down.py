@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from exporter.actuator.health_samples import COMPONENT_UP
 from exporter.diagnosis import causes
@@ -23,6 +23,7 @@ from exporter.diagnosis.facts import (
     pooler_waits,
 )
 from exporter.diagnosis.graph import Reach, roots
+from exporter.diagnosis.incidents import RECOVERED_FOR
 from exporter.diagnosis.model import Confidence, Diagnosis, Evidence, Member, Snapshot, Suspicion, Symptom
 from exporter.diagnosis.stores import of_store
 from exporter.metrics import core as m
@@ -40,8 +41,8 @@ class Downs:
 
     Attributes:
         diagnoses: By name.
-        roots: By name, in what it lies, what has been down longest first; the name itself where it lies in it. A root may be
-            something that no probe calls down: services say so.
+        roots: By name, in what it lies, what has been down longest first, and last what it did without for long; the name
+            itself where it lies in it. A root may be something that no probe calls down: services say so.
         alone: Names whose components blame something that nobody else blames, and no probe calls down.
         words: What each blames whose components are known; one that tells of none is not in it.
     """
@@ -74,7 +75,11 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
         yield
     since = {name: member.since for name, member in down.items()}
     blamed = _blamed(down, said, since)
-    graph = {name: (*member.needs, *said[name].beyond) for name, member in down.items()}
+    later = {name: _later(member, down) for name, member in down.items()}
+    graph = {
+        name: (*(need for need in member.needs if need not in later[name]), *said[name].beyond)
+        for name, member in down.items()
+    }
     graph = {name: tuple(needs) + blamed.get(name, ()) for name, needs in graph.items()}
     graph |= {other: () for others in blamed.values() for other in others}
 
@@ -90,9 +95,10 @@ def why_down(snapshot: Snapshot) -> Generator[None, None, Downs]:
     ordered: dict[str, tuple[str, ...]] = {}
     for name, member in down.items():
         reach = reaches[name]
-        ordered[name] = tuple(sorted(reach.roots, key=lambda root: (since[root], root)))
+        did_without = {root for root in reach.roots if root in down and _overlap(member.well, down[root].down_from)}
+        ordered[name] = tuple(sorted(reach.roots, key=lambda root: (root in did_without, since[root], root)))
         beyond = [root for root in ordered[name] if root in reach.beyond]
-        these = tuple(_suspicions(member, beyond, said[name], snapshot))[:5]
+        these = tuple(_suspicions(member, beyond, later[name], said[name], snapshot))[:5]
         found[name] = Diagnosis(name, Symptom.DOWN, these, tuple(sorted(victims.get(name, ()))), names=named(member))
         yield
     alone = frozenset(
@@ -123,6 +129,17 @@ def _heard(member: Member, members: Mapping[str, Member]) -> _Words:
     return words
 
 
+def _later(member: Member, down: Mapping[str, Member]) -> tuple[str, ...]:
+    """Return what a service needs that was well for long after it had come down itself: it is down for another cause."""
+    return tuple(need for need in member.needs if need in down and _overlap(down[need].well, member.down_from))
+
+
+def _overlap(well: tuple[float, float], down_from: float) -> bool:
+    """Say whether something was well for long while something else was down: neither explains the other then."""
+    since, until = well
+    return until - max(since, down_from) >= RECOVERED_FOR
+
+
 def _blamed(down: Mapping[str, Member], said: Mapping[str, _Words], since: dict[str, float]) -> dict[str, tuple[str, ...]]:
     """Return what several services say is down, or cannot be reached, though no probe of its own says so: by who says it.
 
@@ -143,17 +160,24 @@ def _blamed(down: Mapping[str, Member], said: Mapping[str, _Words], since: dict[
     return found
 
 
-def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snapshot) -> Generator[Suspicion, None, None]:
-    told = False
-    for root in beyond:
-        told = True
-        yield _of_root(member, root, words, snapshot)
-    for suspicion in _of_itself(member, words, set(beyond), snapshot):
-        told = True
-        yield suspicion
+def _suspicions(
+    member: Member, beyond: list[str], later: Sequence[str], words: _Words, snapshot: Snapshot
+) -> Generator[Suspicion, None, None]:
+    itself = tuple(_of_itself(member, words, set(beyond), snapshot))
+    of_roots = tuple(_of_root(member, root, words, snapshot) for root in beyond)
+    if later:  # it has a cause of its own, which comes first
+        yield from itself or _of_own(member, words)
+        yield from of_roots
+        for need in later:  # keeps it down once that is mended
+            if need not in beyond:
+                yield replace(_of_root(member, need, words, snapshot), confidence=Confidence.MEDIUM)
+        return
+    yield from of_roots
+    yield from itself
+    told = bool(of_roots or itself)
     if told:
         return
-    for reason, count in sorted(member.reasons.items(), key=lambda item: (-item[1], item[0].value)):
+    for reason, count in _reasons(member):
         told = True
         yield Suspicion(causes.of_reason(reason), evidence=most(_of_reason(member, reason, count, words)))
     answers = set(member.reasons) == {Reason.REPORTED_DOWN}  # what has begun to answer waits for no migration any more
@@ -165,6 +189,18 @@ def _suspicions(member: Member, beyond: list[str], words: _Words, snapshot: Snap
             yield Suspicion(causes.WRITES_FAILING, name, Confidence.MEDIUM, (failed,))
     if not told:
         yield Suspicion(causes.UNKNOWN, confidence=causes.UNKNOWN.confidence)
+
+
+def _reasons(member: Member) -> list[tuple[Reason, int]]:
+    return sorted(member.reasons.items(), key=lambda item: (-item[1], item[0].value))
+
+
+def _of_own(member: Member, words: _Words) -> Generator[Suspicion, None, None]:
+    """Yield the reasons of a service that was down before what it needs was, but for what it says of that itself."""
+    itself = any(ailing_itself(member))
+    for reason, count in _reasons(member):
+        if reason is not Reason.REPORTED_DOWN or itself or not words.beyond:
+            yield Suspicion(causes.of_reason(reason), evidence=most(_of_reason(member, reason, count, words)))
 
 
 def _of_root(member: Member, root: str, words: _Words, snapshot: Snapshot) -> Suspicion:

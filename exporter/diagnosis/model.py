@@ -181,6 +181,8 @@ class Member:
         name: Its name.
         verdict: Its confirmed verdict.
         since: When that changed last, Unix seconds.
+        down_from: From when on it has been down, short recoveries not counted; of the same clock as `well`.
+        well: When it was last well: from then until then.
         needs: What it needs, by name; names that are not in the snapshot do not matter.
         kinds: The kinds of its probes.
         reasons: Why those of its targets are not up that decide, and how many.
@@ -195,6 +197,8 @@ class Member:
     name: str
     verdict: Verdict
     since: float
+    down_from: float = 0.0
+    well: tuple[float, float] = (0.0, 0.0)
     needs: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
     reasons: Mapping[Reason, int] = field(default_factory=dict)

@@ -25,6 +25,9 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
 
 - **Down.** Who needs what is a graph of any depth. What is down and needs something that is down is a symptom; the cause is
   what lies at the end (`dependency_down`). In a circle of which no way leads out, each may be it.
+- What was down already while what it needs was well, for a minute or more, is down for a cause of its own, which comes
+  first; that what it needs is down by now comes after it. Unless it says itself that this is what is down. An exporter that
+  was restarted since does not know what was down before what.
 - A health component that is down although its dependency answers the exporter: the pool, if threads wait or it is full
   (`pool_exhausted`), else network, credentials or client (`dependency_unreachable`).
 - Two or more services with the same component down: that dependency, whether a probe of it is configured or not. Where its
@@ -48,7 +51,8 @@ The first failure that may bring a service down has all that it needs probed at 
 it needs and all that needs it probed at once; a service that is first to blame a dependency which no probe calls down has
 all services probed at once (at most four targets each, none more than once in two seconds). Then the incident is chosen: as
 soon as all of these have answered, for all that has the same root at the same moment, and ten seconds after the service was
-confirmed down at the latest. Of several roots it is the one that has been down longest, then the first by name.
+confirmed down at the latest. Of several roots it is the one that has been down longest, those last that it
+did without for a minute, then the first by name.
 
 It is kept while the service is down, also where that cannot be told for a while (the series is withdrawn meanwhile). When
 the root has been up for 60 s and the service is still down, it is chosen anew: the service then stands for itself. It

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import inf
 
 from exporter.diagnosis.facts import FACTS
-from exporter.diagnosis.incidents import Condition
+from exporter.diagnosis.incidents import RECOVERED_FOR, Condition
 from exporter.diagnosis.model import Member, Reading
 from exporter.engine.rollup import Key
 from exporter.engine.scheduler import HASTE_GAP
@@ -45,6 +45,8 @@ class Watched:
         since: When that changed, loop time.
         troubled_at: When the attempt ended with which its present trouble began, loop time.
         endangered: So many attempts have failed that it would be down, were the targets called down.
+        down_from: From when on it has been down, recoveries of less than `RECOVERED_FOR` not counted, loop time.
+        well: When it was last well, from and until: up to the beginning of the last attempt that found it so, loop time.
 
     Args:
         service: It.
@@ -57,6 +59,8 @@ class Watched:
         self.since = now
         self.troubled_at = -inf
         self.endangered = False
+        self.down_from = -inf
+        self.well = (-inf, -inf)
         self._over: dict[Key, None] = {}
         self._levels: dict[str, tuple[float, float]] = {}
         self._counted: dict[Key, float] = {}
@@ -76,10 +80,14 @@ class Watched:
         if verdict is self.verdict:
             return False
         self.verdict, self.since = verdict, now
+        if verdict is Verdict.UP:
+            self.well = (now, now)
         if verdict is not Verdict.DOWN:
             return False
         if not self.endangered:  # down at a stroke: its instances are gone, or one failure is enough
             self.troubled_at = now
+        if self.down_from == -inf or self.well[1] - max(self.well[0], self.down_from) >= RECOVERED_FOR:
+            self.down_from = now
         self.endangered = False
         self.service.settle_doubts()
         return True
@@ -93,6 +101,8 @@ class Watched:
         doubted, believed = self.service.doubts(state.key), state.confirmed.believed
         failing = doubted if believed is Verdict.DOWN else state.confirmed.unsettled  # once it is down, that is told next
         if not failing and not doubted:
+            if self.verdict is Verdict.UP and state.last is not None:
+                self.well = (self.well[0], max(self.well[1], state.last.began))
             return False
         self.service.doubt(state.key, doubted=failing)
         before, self.endangered = self.endangered, self._in_danger()
@@ -133,6 +143,8 @@ class Watched:
             service.name,
             self.verdict,
             service.since,
+            self.down_from,
+            self.well,
             needs=service.depends_on,
             kinds=frozenset(service.settings.probe_settings),
             reasons=service.reasons_down if down else {},

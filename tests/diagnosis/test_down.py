@@ -13,7 +13,8 @@ NO_DB = facts(component={"db": 0, "ping": 1, "diskSpace": 0})
 NESTED = facts(component={"db": 0, "db/primary": 0, "db/replica": 1})
 FULL = facts(component={"db": 0}, connections={("Hikari", "pending"): 3, ("Hikari", "active"): 10}, pool={"Hikari": 1})
 HUNG = facts(connections={("Hikari", "pending"): 3})
-REPORTED = Reason.REPORTED_DOWN
+REPORTED, REFUSED = Reason.REPORTED_DOWN, Reason.CONNECT_REFUSED
+LATER = dependency("postgres", "postgres", DOWN, well=(0.0, 80.0))
 
 
 def case(*, reason: Reason = REPORTED, needs: tuple[str, ...] = ("postgres",), **more: object) -> Member:
@@ -105,6 +106,33 @@ def other(name: str = "vault", *, needs: tuple[str, ...] = ("postgres",), **more
         ([service("case", DOWN, reasons={Reason.TIMEOUT: 1, Reason.CONNECT_REFUSED: 3})],
          [("connect_refused", ""), ("timeout", "")]),
         ([service("case", DOWN, reasons={})], [("unknown", "")]),
+        # it was down for over a minute while what it needs was well: its own cause stays, and comes first
+        ([case(reason=REFUSED, needs=("postgres",), down_from=10.0), LATER],
+         [("connect_refused", ""), ("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, down_from=10.0), dependency("postgres", "postgres", DOWN, well=(20.0, 79.9))],
+         [("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, down_from=10.0), dependency("postgres", "postgres", DOWN, well=(0.0, 69.9))],
+         [("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, down_from=100.0), LATER], [("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, needs=("redis", "postgres"), down_from=10.0), LATER, dependency("redis", "redis", DOWN)],
+         [("connect_refused", ""), ("dependency_down", "redis"), ("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, down_from=10.0, remembered={"restarts": 2}), LATER],
+         [("restarting", ""), ("dependency_down", "postgres")]),
+        ([case(reason=REFUSED, needs=("vault",), down_from=10.0), other(down_from=80.0, well=(0.0, 80.0)), LATER],
+         [("connect_refused", ""), ("dependency_down", "vault")]),
+        ([case(needs=("vault",), down_from=11.0), other(down_from=10.0, facts=facts(component={"diskSpace": 0})), LATER],
+         [("dependency_down", "vault")]),
+        # it was well for over a minute while one of two was down already: the other comes first
+        ([case(needs=("redis", "postgres"), reason=REFUSED, well=(0.0, 70.0)),
+          dependency("redis", "redis", DOWN, down_from=10.0), dependency("postgres", "postgres", DOWN, since=50.0)],
+         [("dependency_down", "redis"), ("dependency_down", "postgres")]),
+        ([case(needs=("redis", "postgres"), reason=REFUSED, well=(0.0, 70.0)),
+          dependency("redis", "redis", DOWN, down_from=10.0),
+          dependency("postgres", "postgres", DOWN, since=50.0, down_from=50.0)],
+         [("dependency_down", "postgres"), ("dependency_down", "redis")]),
+        # what it says itself of what it needs is believed; of its own is told what else it says
+        ([case(facts=facts(component={"db": 0}), down_from=10.0), LATER], [("dependency_down", "postgres")]),
+        ([case(facts=NO_DB, down_from=10.0), LATER], [("reported_down", ""), ("dependency_down", "postgres")]),
         # circles
         ([service("case", DOWN, "vault"), service("vault", DOWN, "case")], [("timeout", "")]),
         ([case(needs=("vault",)), service("vault", DOWN, "case", "postgres"), DB_DOWN], [("dependency_down", "postgres")]),

@@ -234,3 +234,46 @@ async def test_an_outage_of_thousands_costs_little_and_ends_in_one_incident() ->
         assert len(incidents(bench)) == 11
         assert sum(rounds) < 0.2 * whole
         assert all(value == 0 for value in bench.values("probe_runs_missed_total").values())
+
+
+def causes_of(bench: Bench, name: str) -> list[tuple[str, str]]:
+    return [(each.cause.name, each.dependency) for each in bench.engine.diagnoses()[name][0].causes]
+
+
+async def test_what_was_down_before_its_database_stays_its_own_and_the_rest_is_one_incident() -> None:
+    async with running() as bench:
+        await bench.configure(FLEET)
+        await asyncio.sleep(30)
+        bench.plays["case:1"] = down
+        await asyncio.sleep(120)
+        assert incidents(bench) == {"case": "case"}
+        fail(bench)
+        bench.plays["case:1"] = down
+        await until(bench, set(ALL), 38.0)
+        assert incidents(bench) == dict.fromkeys(ALL, "postgres") | {"case": "case"}
+        assert causes_of(bench, "case") == [("connect_refused", ""), ("dependency_down", "postgres")]
+        assert causes_of(bench, "vault") == [("dependency_down", "postgres")]
+        assert bench.engine.diagnoses()["postgres"][0].takes_down == tuple(sorted(set(ALL) - {"postgres", "case"}))
+        told = bench.lines('probe_suspected_cause{service="case",cause="connect_refused"')
+        assert [line.rpartition(" ")[2] for line in told] == ["1"]
+
+
+@pytest.mark.parametrize("database", [down, hang])
+async def test_who_crashes_of_a_dead_database_is_explained_by_it_also_where_that_comes_and_goes(database: object) -> None:
+    """It hangs for as long as its deadline is before it is called down, and the services say so sooner."""
+    async with running() as bench:
+        await bench.configure(FLEET.replace(PASSWORD, f"{PASSWORD}, interval: 2m, timeout: 100s"))
+        await asyncio.sleep(150)
+        fail(bench, database)
+        bench.plays["case:1"] = down
+        await until(bench, set(ALL), 330.0)
+        assert causes_of(bench, "case") == [("dependency_down", "postgres")]
+        bench.plays["postgres:1"] = up
+        while incidents(bench).get("postgres"):
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(10)
+        bench.plays["postgres:1"] = down
+        while not incidents(bench).get("postgres"):
+            await asyncio.sleep(0.5)
+        assert causes_of(bench, "case")[0] == ("dependency_down", "postgres")
+        assert bench.defects() == {}

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from tests.fixtures.kafkas import KafkaCluster
 from tests.waiting import eventually
 
-__all__ = ["commit", "commit_many", "create", "member", "program", "write"]
+__all__ = ["commit", "commit_many", "create", "delete_groups", "member", "program", "write"]
 
 
 async def create(admin: AIOKafkaAdminClient, topic: str, replicas: Mapping[int, list[int]]) -> None:
@@ -52,6 +54,18 @@ async def commit_many(kafkas: KafkaCluster, topic: str, offsets: Mapping[str, Ma
     for at in range(0, len(offsets), 10):
         some = list(offsets.items())[at : at + 10]
         await asyncio.gather(*(commit(kafkas, group, topic, each) for group, each in some))
+
+
+async def delete_groups(kafkas: KafkaCluster, names: Sequence[str]) -> None:
+    """Delete groups that nobody is in, one after the other: each broker is asked, of which one coordinates it."""
+    client = AIOKafkaClient(bootstrap_servers=kafkas.first.address)
+    await client.bootstrap()
+    try:
+        for name in names:
+            said = [await client.send(node.node, DeleteGroupsRequest([name])) for node in kafkas.nodes]
+            assert 0 in [error for each in said for _, error in each.results], said
+    finally:
+        await client.close()
 
 
 @asynccontextmanager

@@ -10,8 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from exporter.clients.kafka import cluster as cluster_module
-from exporter.clients.kafka import groups
+from exporter.clients.kafka import group_reading, groups
 from exporter.clients.kafka.commits import Wanted, fetch_commits
 from exporter.clients.kafka.connection import Broker
 from exporter.kafka import families as kafka
@@ -76,7 +75,7 @@ async def test_the_lags_of_many_groups_are_what_kafka_consumer_groups_says(
         asked.append(len(names))
         return await fetch_commits(broker, names, wanted)
 
-    monkeypatch.setattr(cluster_module, "fetch_commits", noted)
+    monkeypatch.setattr(group_reading, "fetch_commits", noted)
     by_partition = await once(shared, kafkas.first.port, timeout=TIMEOUT, topics={"include": [name]})
     monkeypatch.setattr(groups, "MAX_ASKED", 0)
     whatever = await once(shared, kafkas.first.port, timeout=TIMEOUT, topics={"include": [name]})

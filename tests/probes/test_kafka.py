@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import ValidationError
 
-from exporter.clients.kafka import cluster, offsets
+from exporter.clients.kafka import group_reading, offsets
 from exporter.clients.kafka.ages import PRECISE
 from exporter.demo.servers.base import Server
 from exporter.demo.servers.broker import BrokerServer
@@ -219,7 +219,7 @@ async def test_a_thousand_partitions_take_a_fraction_of_a_second(own_broker: Bro
 
 
 @pytest.mark.parametrize(
-    ("target", "name", "broken_part"), [(cluster, "list_groups", "groups"), (offsets.LogOffsets, "ask", "offsets")]
+    ("target", "name", "broken_part"), [(group_reading, "list_groups", "groups"), (offsets.LogOffsets, "ask", "offsets")]
 )
 async def test_a_defect_in_a_part_is_internal_and_leaves_no_task(
     kafka_broker: BrokerServer,

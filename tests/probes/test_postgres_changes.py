@@ -21,6 +21,7 @@ from exporter.verdict import Reason, Stage, Verdict
 from tests.fixtures.servers import StandbyServer
 from tests.probes.databases import connect, probe_of, superuser
 from tests.probes.doing import attempt, make, reason, value
+from tests.probes.test_postgres_leaks import descriptors
 from tests.probes.test_postgres_pgbouncer import Pooler
 from tests.waiting import eventually
 
@@ -109,6 +110,40 @@ async def test_a_server_that_goes_behind_a_pooler_is_told_in_words_that_are_not_
             await until(lambda: "query_failed" in reasons(outcomes), "the pooler says that its server is gone")
     assert {each.verdict for each in outcomes} == {Verdict.UP, Verdict.DOWN}
     assert reasons(outcomes) <= {"query_failed", "connection_closed", "starting", "timeout"}
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_what_a_pooler_keeps_of_clients_that_have_left_ends_by_its_own_limit(
+    own_postgres: PostgresServer, shared: SharedClients, tmp_path: Path, mode: str
+) -> None:
+    """Its server hangs: it reads nothing of who waits for a login, and so does not see that they have hung up."""
+    server = own_postgres
+    with Pooler(tmp_path / "pgbouncer", server, mode, "query_wait_timeout = 3") as pooler:
+        login = {"user": server.user, "password_file": server.password_file, "database": server.database}
+        probe = make("postgres", shared, pooler.host, pooler.port, **login)
+        await until_pooled(probe)
+        console = make("postgres", shared, pooler.host, pooler.port, **pooler.login())
+
+        async def clients(most: int) -> bool:
+            return value(await attempt(console), p.CLIENT_CONNECTIONS) <= most
+
+        server.pause()
+        before = descriptors()
+        for _ in range(4):
+            assert reason(await attempt(probe, 0.3)) == ("query", "timeout")
+        await until(lambda: descriptors() == before, "all that the probe had is closed")
+        await eventually(lambda: clients(2), 20, "it lets go of those that waited")  # one has asked its server something
+        server.resume()
+        await eventually(lambda: clients(1), 20, "and of who had asked")
+
+
+async def until_pooled(probe: Probe[Any]) -> None:
+    """Have the pooler know its server: before that, logins wait for another reason."""
+
+    async def is_up() -> bool:
+        return (await attempt(probe)).verdict is Verdict.UP
+
+    await eventually(is_up, 10, "the pooler's server")
 
 
 @pytest.mark.parametrize(

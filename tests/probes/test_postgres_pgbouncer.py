@@ -42,15 +42,17 @@ class Pooler(Server):
         directory: Where it keeps its settings and its log.
         behind: The server.
         mode: `session` or `transaction`.
+        more: Further lines of its settings.
     """
 
     name: ClassVar[str] = "pgbouncer"
     as_nobody: ClassVar[bool] = True
 
-    def __init__(self, directory: Path, behind: PostgresServer, mode: str) -> None:
+    def __init__(self, directory: Path, behind: PostgresServer, mode: str, more: str = "") -> None:
         super().__init__(directory)
         self.behind = behind
         self.mode = mode
+        self.more = more
 
     def prepare(self) -> None:
         """Write its settings."""
@@ -62,6 +64,7 @@ class Pooler(Server):
             f"[pgbouncer]\nlisten_addr = {self.host}\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = {self.mode}\ndefault_pool_size = 2\n"
             f"admin_users = admin\nstats_users = {self.behind.user}\nmax_client_conn = {MAX_CLIENTS}\n"
+            f"{self.more}\n"
         )
 
     def command(self) -> Iterable[str | Path]:

@@ -103,6 +103,30 @@ async def test_every_node_of_a_cluster_has_a_canary_of_its_own_slots(
             assert len(await person.keys("canary:*")) == 1
 
 
+async def test_a_slot_that_moves_or_is_stuck_on_its_way_does_not_end_the_canary_of_a_node(
+    own_nodes: tuple[ValkeyServer, ...], shared: SharedClients
+) -> None:
+    """The node has others: as long as a slot is on its way, it answers ASK for keys that are not there."""
+    await form(own_nodes)
+    giver, taker = own_nodes[:2]
+    probe = probe_of(giver, shared)
+    assert value(await attempt(probe), r.CANARY) == 1
+    async with client(giver) as one, client(taker) as other:
+        (key,) = await one.keys("canary:*")
+        slot = await order(one, "CLUSTER", "KEYSLOT", key)
+        here, there = [await order(each, "CLUSTER", "MYID") for each in (one, other)]
+        await order(other, "CLUSTER", "SETSLOT", slot, "IMPORTING", here)
+        await order(one, "CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+        await one.delete(key)
+        outcome = await attempt(probe)
+        assert (outcome.failure, value(outcome, r.CANARY)) == (None, 1)
+        for each in (other, one):
+            await order(each, "CLUSTER", "SETSLOT", slot, "NODE", there)
+        for node in (giver, taker):
+            outcome = await attempt(probe_of(node, shared))
+            assert (outcome.failure, value(outcome, r.CANARY)) == (None, 1)
+
+
 async def test_what_is_read_must_be_what_was_written(shared: SharedClients) -> None:
     async with serving(answering(b"+PONG\r\n", bulk(b"role:master\r\n"), b"+OK\r\n", bulk(b"else"))) as port:
         outcome = await attempt(make("redis", shared, "127.0.0.1", port, **CANARY))
@@ -112,6 +136,7 @@ async def test_what_is_read_must_be_what_was_written(shared: SharedClients) -> N
 
 OF_CLUSTER = bulk(b"cluster_enabled:1\r\n")
 SERVES = bulk(b"cluster_state:ok\r\ncluster_nodes_fail:0\r\n")
+TRY_AGAIN = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
 MOVED = b"-MOVED 1 10.0.0.1:6379\r\n"
 
 
@@ -119,7 +144,8 @@ MOVED = b"-MOVED 1 10.0.0.1:6379\r\n"
     ("answers", "expected"),
     [
         ((b"-READONLY You can't write against a read only replica.\r\n",), None),
-        ((b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n",), None),
+        ((TRY_AGAIN, bulk(b"a h:1@2 myself,slave b 0 0 1 connected")), None),
+        ((TRY_AGAIN, bulk(b"a h:1@2 myself,master - 0 0 1 connected 0-99"), TRY_AGAIN), None),
         ((MOVED, bulk(b"a h:1@2 myself,slave b 0 0 1 connected")), None),
         ((MOVED, bulk(b"a h:1@2 myself,master - 0 0 1 connected [7->-b]")), None),
         ((MOVED, b":1\r\n"), ("check", "malformed")),
@@ -154,6 +180,8 @@ def test_a_tag_is_found_for_any_slot(slots: range) -> None:
     tag = tag_within([range(0), slots])
     assert tag is not None
     assert tag_within([range(0)]) is None
+    other = tag_within([slots], but=slots.start)
+    assert (other is None) is (len(slots) == 1)
 
 
 def test_a_tag_costs_as_much_of_many_ranges_as_of_one() -> None:

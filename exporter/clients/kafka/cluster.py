@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
-from typing import Any, Self
+from typing import Any
 
+from exporter.clients.kafka.brokers import Brokers, Patience
 from exporter.clients.kafka.canary import Canary, Flight
-from exporter.clients.kafka.commits import MANY_GROUPS, CommitsRequest, Wanted, fetch_commits
-from exporter.clients.kafka.connection import Access, Broker
+from exporter.clients.kafka.commits import Wanted
+from exporter.clients.kafka.connection import Access
 from exporter.clients.kafka.errors import (
     PartitionErrorReason,
     error_name,
     failure_of_code,
-    partition_error_of_code,
     partition_error_of_failure,
     together,
 )
-from exporter.clients.kafka.groups import MAX_GROUPS, SHARE, Group, Quota, describe_groups, list_groups
-from exporter.clients.kafka.layout import Layout, Partition, read_layout, size_of
+from exporter.clients.kafka.group_reading import read_groups
+from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.layout import GROUPS_TOPIC, Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, fetch_offsets_since
 from exporter.clients.kafka.pool import BrokerPool
 from exporter.clients.kafka.requests import MetadataRequest
-from exporter.clients.kafka.shares import fetch_shared
+from exporter.clients.kafka.seeking import Kept
 from exporter.net.phases import Phases
 from exporter.net.resolver import is_ip
 from exporter.values import Address
@@ -38,15 +38,6 @@ __all__ = ["Cluster", "Reading", "Selection"]
 
 RESERVE = 0.15
 """Share of the time that is kept back, so that what some brokers said is returned although another hangs."""
-
-GROUPS_SHARE = 0.45
-"""Share of the time left after the metadata after which a broker is given up that hangs when asked for groups."""
-
-SLOW_SHARE = 0.85
-"""The same for one that has just answered, if slowly: it takes long for the many groups that it has."""
-
-QUIET_SHARE = 0.2
-"""Share of that time within which it must have answered again."""
 
 FUTURE = 60.0
 """Seconds by which a record's timestamp may be ahead of this machine's clock: past it, it tells nothing of when it came."""
@@ -59,12 +50,6 @@ LOOKING_AROUND = 1.0
 
 MINIMUMS_SHARE = 0.3
 """Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
-
-_DESCRIBED = 50
-"""Groups described in one request."""
-
-_SIDE_BY_SIDE = 16
-"""Requests for commits that one broker is sent before it has answered."""
 
 _LARGE = 2000
 """Topics and partitions past which metadata is looked through in a thread."""
@@ -149,7 +134,7 @@ class Cluster:
         self._pool = BrokerPool(access)
         self._minimums = Minimums()
         self._turn = 0
-        self._had_groups = 0
+        self._kept: dict[str, Kept] = {}
 
     def retarget(self, bootstrap: Sequence[Address]) -> None:
         """Ask other addresses for metadata from now on. Connections stay until metadata no longer lists their brokers."""
@@ -181,9 +166,10 @@ class Cluster:
             raise
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         await self._look_around(deadline)
-        asked = _Brokers(self._pool, layout)
-        groups, seconds, groups_failure = await _read_groups(asked, selection, wanted, _Patience.of(loop.time(), end))
-        groups_failure = groups_failure or self._all_gone(len(groups))
+        asked = Brokers(self._pool, layout)
+        patience = Patience.of(loop.time(), end)
+        groups, seconds, groups_failure = await read_groups(asked, selection.groups, wanted, patience, self._kept)
+        groups_failure = groups_failure or _without_coordinator(layout)
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
         await self._ask_minimums(asked, layout, end)
@@ -192,13 +178,6 @@ class Cluster:
             layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
             unknown, {"groups": groups_failure, "offsets": offsets_failure}, asked.refused,
         )  # fmt: skip
-
-    def _all_gone(self, number: int) -> Failure | None:
-        """Doubt for one reading that all groups are gone: while coordinators move, no broker lists any, or says so."""
-        had, self._had_groups = self._had_groups, number
-        if number or not had:
-            return None
-        return failure_of_code(_NOT_AVAILABLE, f"no broker lists any of the {had} groups that were there a reading ago")
 
     async def offsets_since(
         self, layout: Layout, times: Mapping[Partition, int], deadline: float
@@ -212,7 +191,7 @@ class Cluster:
             times: Milliseconds since 1970.
             deadline: Loop time by which this returns.
         """
-        asked = _Brokers(self._pool, layout)
+        asked = Brokers(self._pool, layout)
         found: dict[Partition, int | None] = {}
         latest = int((time.time() + FUTURE) * 1000)
 
@@ -251,7 +230,7 @@ class Cluster:
         for number, code in topic.leaderless.items():
             detail = f"{canary.topic}/{number} has no leader: {error_name(code)}"
             flight.fail([number], Failure(Stage.CHECK, Reason.NO_LEADER, detail))
-        asked = _Brokers(self._pool, layout)
+        asked = Brokers(self._pool, layout)
         work = {
             node: partial(canary.fly, asked.by_node[node], node, numbers, deadline, flight)
             for node, numbers in topic.led.items()
@@ -278,7 +257,7 @@ class Cluster:
 
         await asyncio.gather(*map(look, names))
 
-    async def _ask_minimums(self, brokers: _Brokers, layout: Layout, end: float) -> None:
+    async def _ask_minimums(self, brokers: Brokers, layout: Layout, end: float) -> None:
         """Ask one broker how many replicas topics want in sync, where that is due; what it does not say is counted."""
         now = asyncio.get_running_loop().time()
         health = layout.health
@@ -318,25 +297,13 @@ def _look_through(answer: Any, selection: Selection) -> tuple[Layout, Wanted]:
     return layout, Wanted.of(layout.topics if layout.partitions <= selection.max_partitions else {})
 
 
-@dataclass(frozen=True, slots=True)
-class _Patience:
-    """How long brokers are waited for, in loop time.
-
-    Attributes:
-        end: When one that does not answer is given up.
-        latest: When one that goes on answering is.
-        quiet: Seconds in which it must answer again.
-    """
-
-    end: float
-    latest: float
-    quiet: float
-
-    @classmethod
-    def of(cls, now: float, end: float) -> Self:
-        """Return what may be spent on groups, of the time to an end."""
-        left = end - now
-        return cls(now + GROUPS_SHARE * left, now + SLOW_SHARE * left, QUIET_SHARE * left)
+def _without_coordinator(layout: Layout) -> Failure | None:
+    """Say where groups are missing because nobody coordinates them: no broker lists those, nor says so."""
+    number = layout.health.uncoordinated
+    if not number:
+        return None
+    detail = f"{number} partitions of {GROUPS_TOPIC} have no leader: which groups they keep is not known"
+    return Failure(Stage.CHECK, Reason.NO_LEADER, detail)
 
 
 def _under_min_isr(layout: Layout, minimums: Minimums) -> tuple[int | None, int]:
@@ -355,203 +322,8 @@ def _under_min_isr(layout: Layout, minimums: Minimums) -> tuple[int | None, int]
     return under, minimums.unknown(len(health.made))
 
 
-class _Brokers:
-    """The brokers of one reading.
-
-    Attributes:
-        by_node: All that metadata lists.
-        lost: Those that failed and have no connection left; they are not asked again in this reading.
-    """
-
-    def __init__(self, pool: BrokerPool, layout: Layout) -> None:
-        self.by_node = {node: pool.broker(at, f"broker {node} at {at}") for node, at in layout.brokers.items()}
-        self.lost: dict[int, Failure] = {}
-
-    @property
-    def refused(self) -> frozenset[int]:
-        """Nodes that are not where the prober may be sent."""
-        return frozenset(node for node, failure in self.lost.items() if failure.reason is Reason.NOT_ALLOWED)
-
-    def left(self) -> dict[int, Broker]:
-        """Return those that are not lost."""
-        return {node: broker for node, broker in self.by_node.items() if node not in self.lost}
-
-    async def side_by_side(
-        self, work: Mapping[int, Callable[[], Awaitable[None]]], end: float | _Patience
-    ) -> dict[int, Failure]:
-        """Await what asks brokers, by node; return how those failed that did."""
-        limits = (end.end, end.latest, end.quiet) if isinstance(end, _Patience) else (end, end, 0.0)
-        asking = [self.by_node[node].within(limits[0], each, *limits[1:]) for node, each in work.items()]
-        failed: dict[int, Failure] = {}
-        for node, result in zip(work, await asyncio.gather(*asking, return_exceptions=True), strict=True):
-            if isinstance(result, Failure):  # returned, not raised
-                failed[node] = result
-                if not self.by_node[node].is_connected():
-                    self.lost[node] = result
-            elif result is not None:
-                raise result
-        return failed
-
-
-# Groups.
-
-
-_NOT_AVAILABLE = 15
-"""Error code (COORDINATOR_NOT_AVAILABLE)."""
-
-
-@dataclass(slots=True)
-class _GroupsOfBroker:
-    """What one broker has said of its groups so far: what it said before it hung counts."""
-
-    node: int
-    groups: dict[str, Group] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
-    seconds: float | None = None
-
-    async def ask(self, broker: Broker, selection: Selection, wanted: Wanted, quota: Quota) -> None:
-        """Ask for groups, state and commits. A group's error leaves the other groups; only a lost broker is raised."""
-        try:
-            names = self._admitted(await self._listed(broker, selection), quota)
-            for kind in sorted({self.groups[name].kind for name in names}):
-                await self._describe(broker, kind, [name for name in names if self.groups[name].kind == kind], wanted)
-            many = await broker.offers(CommitsRequest.API_KEY, MANY_GROUPS)
-        except Failure as failure:
-            self._note(failure, broker)
-            return
-        if wanted.count:
-            shared = [name for name in names if self.groups[name].kind == SHARE]
-            names = [name for name in names if self.groups[name].kind != SHARE]
-            asked = wanted if quota.affords(wanted.count * len(names)) else wanted.any()
-            together = asked.together if many else 1
-            asking = iter(
-                [
-                    *(partial(self._ask_commits, broker, some, asked, quota) for some in _slices(names, together)),
-                    *(partial(self._ask_shared, broker, some, wanted, quota) for some in _slices(shared, _DESCRIBED)),
-                ]
-            )
-            failed: list[Exception] = []
-            await asyncio.gather(*(_ask_one_by_one(asking, failed) for _ in range(_SIDE_BY_SIDE)))
-            if failed:
-                raise next((each for each in failed if not isinstance(each, Failure)), failed[0])  # a defect is told first
-
-    async def _describe(self, broker: Broker, kind: str, names: Sequence[str], wanted: Wanted) -> None:
-        for some in _slices(names, _DESCRIBED):
-            described, failures = await describe_groups(broker, kind, some, wanted.numbers)
-            self.failures += failures
-            for name, said in described.items():
-                group = self.groups[name]
-                group.state, group.members = said.state, said.members
-                group.assignor, group.assigned = said.assignor, said.assigned
-
-    async def _listed(self, broker: Broker, selection: Selection) -> dict[str, str]:
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            return await list_groups(broker, selection.groups)
-        finally:
-            if broker.is_connected():  # it has answered, if only to refuse
-                self.seconds = clock() - began
-
-    def _admitted(self, names: Mapping[str, str], quota: Quota) -> list[str]:
-        admitted = quota.admit(names)
-        if len(admitted) < len(names):
-            found = len(names) - len(admitted) + quota.groups
-            detail = f"{found} groups, at most {MAX_GROUPS} are read: narrow groups"
-            self.failures.append(Failure(Stage.CHECK, Reason.TOO_LARGE, detail))
-        self.groups = {name: Group(names[name], coordinator=self.node) for name in admitted}
-        return admitted
-
-    async def _ask_commits(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
-        """Ask for the commits of groups in one request, and of each half of them where the answer would be too large."""
-        try:
-            found, failures = await fetch_commits(broker, names, wanted)
-        except Failure as failure:
-            if failure.reason is Reason.TOO_LARGE and len(names) > 1:
-                for half in _slices(names, (len(names) + 1) // 2):
-                    await self._ask_commits(broker, half, wanted, quota)
-            else:
-                self._note(failure, broker)
-            return
-        self.failures += failures
-        for name, committed in found.items():
-            try:
-                quota.take_commits(sum(map(len, committed.offsets.values())), name)
-            except Failure as failure:
-                self.failures.append(failure)
-            else:
-                self._take_commits(name, committed.offsets, committed.partition_errors)
-            if committed.partition_errors:
-                await asyncio.sleep(0)  # each may have thousands
-
-    async def _ask_shared(self, broker: Broker, names: Sequence[str], wanted: Wanted, quota: Quota) -> None:
-        """Ask where share groups are, which have no commits."""
-        try:
-            found, failures = await fetch_shared(broker, names, wanted.numbers)
-        except Failure as failure:
-            self._note(failure, broker)
-            return
-        self.failures += failures
-        for name, shared in found.items():
-            try:
-                quota.take_commits(shared.size, name)
-            except Failure as failure:
-                self.failures.append(failure)
-                return
-            self.groups[name].left = shared.left
-            self._take_commits(name, shared.starts, shared.partition_errors)
-
-    def _take_commits(self, name: str, offsets: OffsetsByTopic, errors: Mapping[Partition, int]) -> None:
-        group = self.groups[name]
-        group.commits, group.committed = offsets, True
-        group.partition_errors = {at: partition_error_of_code(code) for at, code in errors.items()}
-        if errors:
-            what = f"commits of group {name} in {len(errors)} partitions"
-            self.failures.append(failure_of_code(max(errors.values()), what))
-
-    def _note(self, failure: Failure, broker: Broker) -> None:
-        if not broker.is_connected():
-            raise failure
-        self.failures.append(failure)
-
-
-def _slices(names: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-async def _ask_one_by_one(asking: Iterator[Callable[[], Awaitable[None]]], failed: list[Exception]) -> None:
-    """Ask what others have not asked yet. What fails is noted, and the rest is asked all the same."""
-    for ask in asking:
-        try:
-            await ask()
-        except Exception as error:
-            failed.append(error)
-
-
-async def _read_groups(
-    brokers: _Brokers, selection: Selection, wanted: Wanted, end: _Patience
-) -> tuple[dict[str, Group], dict[int, float], Exception | None]:
-    found = {node: _GroupsOfBroker(node) for node in brokers.left()}
-    quota = Quota()
-    failure: Exception | None
-    try:
-        left = brokers.left().items()
-        asking = {node: partial(found[node].ask, broker, selection, wanted, quota) for node, broker in left}
-        failed = await brokers.side_by_side(asking, end)
-        failure = together([*failed.values(), *chain.from_iterable(each.failures for each in found.values())])
-    except Exception as error:  # a defect in here leaves the offsets
-        failure = error
-    groups: dict[str, Group] = {}
-    for name, group in chain.from_iterable(each.groups.items() for each in found.values()):
-        groups.setdefault(name, group).complete(group)
-    return groups, {node: each.seconds for node, each in found.items() if each.seconds is not None}, failure
-
-
-# Offsets.
-
-
 async def _read_offsets(
-    brokers: _Brokers, layout: Layout, selection: Selection, committed: Container[str], end: float
+    brokers: Brokers, layout: Layout, selection: Selection, committed: Container[str], end: float
 ) -> tuple[LogOffsets, Exception | None]:
     if layout.partitions > selection.max_partitions:
         detail = f"{layout.partitions} partitions, max_partitions is {selection.max_partitions}: narrow topics"

@@ -10,6 +10,7 @@ from aiokafka.errors import UnknownError, for_code
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = [
+    "UNKNOWN_GROUP",
     "PartitionErrorReason",
     "error_name",
     "failure_of_code",
@@ -66,6 +67,9 @@ _REASONS = {
 }
 
 _NAMES = {74: "FENCED_LEADER_EPOCH", 75: "UNKNOWN_LEADER_EPOCH", 78: "OFFSET_NOT_AVAILABLE", 88: "UNSTABLE_OFFSET_COMMIT"}
+
+UNKNOWN_GROUP = 69
+"""Error code (GROUP_ID_NOT_FOUND) of a coordinator that has no such group."""
 
 _TIMEOUTS = frozenset({Reason.TIMEOUT, Reason.CONNECT_TIMEOUT})
 

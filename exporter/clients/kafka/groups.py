@@ -13,13 +13,14 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
 from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.errors import PartitionErrorReason, failure_of_code
+from exporter.clients.kafka.errors import UNKNOWN_GROUP, PartitionErrorReason, failure_of_code
 from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.requests import ConsumerGroupDescribeRequest, ListGroupsRequest, ShareGroupDescribeRequest
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = [
+    "CLASSIC",
     "MAX_ASKED",
     "MAX_COMMITS",
     "MAX_GROUPS",
@@ -30,6 +31,7 @@ __all__ = [
     "Quota",
     "describe_groups",
     "list_groups",
+    "seek_groups",
 ]
 
 STATES = {
@@ -54,6 +56,9 @@ MAX_COMMITS = 500_000
 
 SHARE = "share"
 """Type of a share group."""
+
+CLASSIC = "classic"
+"""Type of a group of the old protocol, of brokers that tell types."""
 
 _LARGE = 2000
 """Groups past which a list is looked through in a thread: patterns of the configuration are matched against each."""
@@ -156,8 +161,9 @@ class Described:
 
 async def describe_groups(
     broker: Broker, kind: str, names: Sequence[str], wanted: Mapping[str, Collection[int]]
-) -> tuple[dict[str, Described], list[Failure]]:
-    """Return what the broker says of groups by name, and the failures of those that it has an error for.
+) -> tuple[dict[str, Described], list[str], list[Failure]]:
+    """Return what the broker says of groups by name, those that it knows no more, and the failures of those that it has an
+    error for.
 
     Args:
         broker: Their coordinator.
@@ -168,15 +174,37 @@ async def describe_groups(
     Raises:
         Failure: The broker cannot be asked, or describes far more than it was asked for.
     """
+    groups = await _ask_for(broker, kind, names)
+    if sum(group.size for group in groups) > _LARGE_ASSIGNMENTS:
+        return await asyncio.to_thread(_described, groups, names, wanted)
+    return _described(groups, names, wanted)
+
+
+async def seek_groups(broker: Broker, kind: str, names: Sequence[str]) -> dict[str, int | None]:
+    """Return what the broker says of groups that it does not list: 0 that it has them, None that they are gone, or an error.
+
+    Args:
+        broker: Who may coordinate them.
+        kind: Their type: asked for a group of another, a coordinator says that it is gone.
+        names: The groups.
+
+    Raises:
+        Failure: As for `describe_groups`.
+    """
+    return {
+        said.name: None if said.error == UNKNOWN_GROUP or (not said.error and said.state == "Dead") else said.error
+        for said in await _ask_for(broker, kind, names)
+        if said.name in names
+    }
+
+
+async def _ask_for(broker: Broker, kind: str, names: Sequence[str]) -> list[_Said]:
     by_kind = _DESCRIBING.get(kind)
     answer = await broker.ask(by_kind(names) if by_kind is not None else DescribeGroupsRequest(names))
     said = answer.groups or ()
     if len(said) > len(names) + _STRAYS:
         raise Failure(Stage.CHECK, Reason.MALFORMED, f"{len(said)} groups are described, {len(names)} were asked for")
-    groups = [_of_new_protocol(group) if by_kind is not None else _of_old_protocol(group) for group in said]
-    if sum(group.size for group in groups) > _LARGE_ASSIGNMENTS:
-        return await asyncio.to_thread(_described, groups, names, wanted)
-    return _described(groups, names, wanted)
+    return [_of_new_protocol(group) if by_kind is not None else _of_old_protocol(group) for group in said]
 
 
 class _Said(NamedTuple):
@@ -230,11 +258,15 @@ _ASSIGNMENT_AT = {11: 8, 8: 6}
 
 def _described(
     groups: Iterable[_Said], names: Sequence[str], wanted: Mapping[str, Collection[int]]
-) -> tuple[dict[str, Described], list[Failure]]:
+) -> tuple[dict[str, Described], list[str], list[Failure]]:
     described: dict[str, Described] = {}
+    gone: list[str] = []
     failures: list[Failure] = []
     for said in groups:
         if said.name not in names:
+            continue
+        if said.error == UNKNOWN_GROUP:
+            gone.append(said.name)
             continue
         if said.error:
             failures.append(failure_of_code(said.error, f"group {said.name}"))
@@ -246,7 +278,7 @@ def _described(
                 assigned.setdefault(topic, set()).update(number for number in numbers or () if number in known)
         state, assignor = STATES.get(said.state, "unknown"), (said.assignor or "")[:MAX_NAME]
         described[said.name] = Described(state, said.members, assignor, assigned)
-    return described, failures
+    return described, gone, failures
 
 
 class Quota:

@@ -12,7 +12,17 @@ from exporter.clients.kafka.requests import CLUSTER_DESCRIBE
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
-__all__ = ["MAX_BROKERS", "MAX_NAME", "CanaryTopic", "Health", "Layout", "Partition", "read_layout", "size_of"]
+__all__ = [
+    "GROUPS_TOPIC",
+    "MAX_BROKERS",
+    "MAX_NAME",
+    "CanaryTopic",
+    "Health",
+    "Layout",
+    "Partition",
+    "read_layout",
+    "size_of",
+]
 
 MAX_BROKERS = 200
 """More brokers than any cluster has; each costs a connection."""
@@ -22,6 +32,9 @@ MAX_NAME = 255
 
 MAX_CANARY_PARTITIONS = 100
 """Partitions that a canary is flown to, those with the lowest numbers: its topic needs one for each broker."""
+
+GROUPS_TOPIC = "__consumer_offsets"
+"""Topic in which brokers keep groups: the leader of a group's partition is its coordinator."""
 
 _LEADER_NOT_AVAILABLE = 5
 
@@ -48,6 +61,7 @@ class Health:
         partitions: How many partitions there are.
         under_replicated: Partitions with fewer replicas in sync than there should be.
         offline: Partitions that have no leader: nothing is read from them nor written to them.
+        uncoordinated: Those among them that keep what groups have committed: nobody coordinates the groups of these.
         made: Identity of each topic, None where the broker does not tell it.
         lacking: Of each topic, the partitions that have a leader and lack a replica: how many replicas each has in sync,
             and should have.
@@ -57,6 +71,7 @@ class Health:
     partitions: int = 0
     under_replicated: int = 0
     offline: int = 0
+    uncoordinated: int = 0
     made: dict[str, bytes | None] = field(default_factory=dict)
     lacking: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
@@ -182,6 +197,7 @@ def _take_health(health: Health, brokers: Mapping[int, Address], topic: str, par
         replicas, in_sync = rest[_EPOCH:][:2] if len(rest) > _WITH_EPOCH else rest[:2]
         health.partitions += 1
         health.offline += leader not in brokers
+        health.uncoordinated += topic == GROUPS_TOPIC and leader not in brokers
         if len(in_sync or ()) < len(replicas or ()):
             health.under_replicated += 1
             if leader in brokers:

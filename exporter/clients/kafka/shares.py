@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.clients.kafka.connection import Broker
-from exporter.clients.kafka.errors import failure_of_code
+from exporter.clients.kafka.errors import UNKNOWN_GROUP, failure_of_code
 from exporter.clients.kafka.layout import Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.requests import ShareGroupOffsetsRequest
@@ -44,8 +44,8 @@ class Shared:
 
 async def fetch_shared(
     broker: Broker, names: Sequence[str], wanted: Mapping[str, Collection[int]]
-) -> tuple[dict[str, Shared], list[Failure]]:
-    """Return where share groups are, and the failures of those that the broker has an error for.
+) -> tuple[dict[str, Shared], list[str], list[Failure]]:
+    """Return where share groups are, those that the broker knows no more, and failures of those that it has an error for.
 
     Args:
         broker: Their coordinator.
@@ -64,12 +64,16 @@ async def fetch_shared(
 
 def _read(
     answer: Any, names: Sequence[str], wanted: Mapping[str, Collection[int]]
-) -> tuple[dict[str, Shared], list[Failure]]:
+) -> tuple[dict[str, Shared], list[str], list[Failure]]:
     found: dict[str, Shared] = {}
+    gone: list[str] = []
     failures: list[Failure] = []
     asked = set(names)
     for name, topics, error, _, _ in answer.groups or ():
         if name not in asked:
+            continue
+        if error == UNKNOWN_GROUP:
+            gone.append(name)
             continue
         if error:
             failures.append(failure_of_code(error, f"offsets of share group {name}"))
@@ -77,7 +81,7 @@ def _read(
         shared = found[name] = Shared()
         for topic in topics or ():
             _take(shared, topic[0], topic[2] or (), wanted.get(topic[0], ()))
-    return found, failures
+    return found, gone, failures
 
 
 def _take(shared: Shared, topic: str, partitions: Sequence[Any], wanted: Collection[int]) -> None:

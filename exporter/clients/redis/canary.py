@@ -15,8 +15,11 @@ from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Canary", "Flown"]
 
-_ELSEWHERE = ("READONLY", "ASK ", "TRYAGAIN")
-"""Answers of a server that writes go to another, or will in a moment: a replica, a slot that moves."""
+_MOVING = ("ASK ", "TRYAGAIN")
+"""Answers of a server whose slot is on its way to another, or has stuck there: others of its slots are none the worse."""
+
+_ELSEWHERE = ("READONLY", *_MOVING)
+"""Answers of a server that writes go to another, or will in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,9 @@ class Canary:
             try:
                 return await self._round(connection)
             except ServerError as error:
-                if not error.detail.startswith("MOVED "):
+                if not error.detail.startswith(("MOVED ", *_MOVING)):
                     raise
-            tag = tag_within(await read_own_slots(connection))
+            tag = tag_within(await read_own_slots(connection), but=_slot(self._tag))
             if tag is None:
                 return None
             self._tag = tag
@@ -81,13 +84,19 @@ class Canary:
         return Flown(written - began, time.perf_counter() - written)
 
 
-def tag_within(slots: Sequence[range]) -> str | None:
-    """Return what to put into the braces of a key so that it lies in one of these slots; None if there is none.
+def _slot(tag: str) -> int:
+    return crc_hqx(tag.encode(), 0) % SLOTS
+
+
+def tag_within(slots: Sequence[range], but: int | None = None) -> str | None:
+    """Return what to put into the braces of a key so that it lies in one of these slots, but for one; None if there is none.
 
     With a thousandth of all slots it takes a thousand tries, a millisecond or less; it is asked for when slots have moved.
     """
     own = bytearray(SLOTS)  # whatever the node says, a try costs the same: there may be a range for every second slot
     for each in slots:
         own[each.start : each.stop] = b"\1" * len(each)
+    if but is not None:
+        own[but] = 0
     tries = range(64 * SLOTS) if any(own) else range(0)
-    return next((str(n) for n in tries if own[crc_hqx(str(n).encode(), 0) % SLOTS]), None)
+    return next((str(n) for n in tries if own[_slot(str(n))]), None)

@@ -192,6 +192,12 @@ class FakeCluster:
     iterations: int = 4096
     impostor: bool = False
     """Whether SCRAM ends with a signature that proves nothing."""
+    deleted: set[str] = field(default_factory=set)
+    """Groups that are listed, and gone once they are asked for."""
+    coordinators: dict[str, int] = field(default_factory=dict)
+    """Who says of a group that is not there that it is gone; others say that they are not its coordinator."""
+    away: dict[str, int] = field(default_factory=dict)
+    """Groups that nobody lists, and what every broker says of them."""
     on_peer: Callable[[Any], None] | None = None
     """Is told the client's certificate of each connection."""
     asked: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -256,9 +262,9 @@ class FakeCluster:
             API.VERSIONS: lambda: {"api_versions": [(api, *span) for api, span in self.versions.items()]},
             API.METADATA: lambda: self._metadata(version),
             API.LIST: lambda: {"groups": self._listed(node, version)},
-            API.DESCRIBE: lambda: {"groups": [self._described(name) for name in request.groups]},
-            API.DESCRIBE_CONSUMER: lambda: {"groups": [self._of_new_protocol(name, 2) for name in request.groups]},
-            API.DESCRIBE_SHARE: lambda: {"groups": [self._of_new_protocol(name, 1) for name in request.groups]},
+            API.DESCRIBE: lambda: {"groups": [self._described(node, name) for name in request.groups]},
+            API.DESCRIBE_CONSUMER: lambda: {"groups": [self._of_new_protocol(node, name, 2) for name in request.groups]},
+            API.DESCRIBE_SHARE: lambda: {"groups": [self._of_new_protocol(node, name, 1) for name in request.groups]},
             API.SHARED: lambda: {"groups": [self._shared(name, version) for name, *_ in request.groups]},
             API.CONFIGS: lambda: self._configs(request, version),
             API.COMMITS: lambda: self._commits(request, version),
@@ -321,6 +327,8 @@ class FakeCluster:
 
     def _shared(self, name: str, version: int) -> tuple[Any, ...]:
         group = self.groups[name]
+        if name in self.deleted:
+            return (name, [], 69, None, {})
         by_topic: dict[str, list[tuple[Any, ...]]] = {}
         for (topic, number), start in group.commits.items():
             left = (group.left.get((topic, number), -1),) if version else ()
@@ -330,11 +338,21 @@ class FakeCluster:
         return ("stray" if self.strays else name, topics, group.fetch_error, None, {})
 
     def _listed(self, node: int, version: int) -> list[tuple[Any, ...]]:
-        listed = [(name, group) for name, group in self.groups.items() if group.coordinator == node]
+        listed = [(name, of) for name, of in self.groups.items() if of.coordinator == node and name not in self.away]
         more = version >= 5
         return [(name, group.kind, *((group.state, group.type, {}) if more else ())) for name, group in listed]
 
-    def _of_new_protocol(self, name: str, assignments: int) -> tuple[Any, ...]:
+    def _absent(self, node: int, name: str) -> int | None:
+        """Return what a node says of a group that it has not, None for one that it has."""
+        group = self.groups.get(name)
+        if group is not None and name not in self.deleted:
+            return self.away.get(name) or (None if group.coordinator == node else 16)
+        keeps = self.coordinators.get(name, group.coordinator if group is not None else 0) == node
+        return 69 if keeps else 16
+
+    def _of_new_protocol(self, node: int, name: str, assignments: int) -> tuple[Any, ...]:
+        if (code := self._absent(node, name)) is not None:
+            return (code, "not here", name, "", 0, 0, "", [], 0, {})
         group = self.groups[name]
         given: Any = ([(bytes(16), topic, numbers, {}) for topic, numbers in group.assigned.items()], {})
         instance = (None,) if assignments == 2 else ()
@@ -345,7 +363,9 @@ class FakeCluster:
         ]
         return (group.describe_error, None, name, group.state, 1, 1, "uniform", members, 0, {})
 
-    def _described(self, name: str) -> tuple[Any, ...]:
+    def _described(self, node: int, name: str) -> tuple[Any, ...]:
+        if (code := self._absent(node, name)) is not None:
+            return (0, name, "Dead", "", "", []) if code == 69 else (code, name, "", "", "", [])
         group = self.groups[name]
         given = group.assignment
         if given is None and group.assigned:

@@ -95,20 +95,6 @@ async def test_a_reading_is_all_that_the_brokers_said(shared: SharedClients) -> 
     assert reading.size == 3 + 3 + 3 + 2
 
 
-async def test_that_every_group_is_gone_at_once_is_not_believed_of_one_reading(shared: SharedClients) -> None:
-    """While coordinators move no broker lists any group, nor says why; groups that are deleted are gone a reading later."""
-    brokers = fake()
-    async with brokers.running(nodes=2), cluster_at(shared, brokers.port()) as cluster:
-        assert (await read(cluster)).failures["groups"] is None
-        kept = dict(brokers.groups)
-        brokers.groups.clear()
-        doubted = (await read(cluster)).failures["groups"]
-        assert "no broker lists any of the" in str(doubted)
-        assert (await read(cluster)).failures["groups"] is None
-        brokers.groups.update(kept)
-        assert set((await read(cluster)).groups) == set(kept)
-
-
 async def test_commits_are_read_before_ends(shared: SharedClients, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over all brokers: messages that come between the two make lag larger, never negative."""
     order: list[int] = []

@@ -78,8 +78,11 @@ async def test_states_are_of_a_closed_list(shared: SharedClients, said: str, sta
 
 
 async def test_a_dead_group_has_no_members_and_one_with_commits_is_not_dead(shared: SharedClients) -> None:
-    """Groups of the new protocol look dead to the old request; saying zero members of them would be a lie."""
+    """Groups of the new protocol look dead to the old request, where the broker does not tell kinds; saying zero members of
+    them would be a lie.
+    """
     cluster = two_brokers()
+    cluster.versions[API.LIST] = (0, 4)
     cluster.groups = {
         "gone": FakeGroup(state="Dead", members=0),
         "new-protocol": FakeGroup({("orders", 0): 99}, state="Dead", members=0),

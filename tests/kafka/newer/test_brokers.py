@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from exporter.clients.kafka.layout import GROUPS_TOPIC
 from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
@@ -23,6 +24,9 @@ from tests.kafka.doing import commit, commit_many, create, write
 from tests.waiting import eventually
 
 PARTITIONS = 6
+
+KEPT_IN = 3
+"""Partitions in which the clusters of tests keep their groups."""
 
 HURTS: dict[str, tuple[Callable[[KafkaNode], None], Callable[[KafkaNode], None]]] = {
     "hung": (KafkaNode.pause, KafkaNode.resume),
@@ -117,7 +121,7 @@ async def test_a_coordinator_that_moves_costs_a_reading_of_its_groups_at_most(
     for first in (2, 3, 1):
         others = [node for node in (1, 2, 3) if node != first]
         moving = asyncio.create_task(
-            asyncio.to_thread(move_leaders, kafkas, "__consumer_offsets", [[first, *others]], tmp_path / "moves.json")
+            asyncio.to_thread(move_leaders, kafkas, GROUPS_TOPIC, [[first, *others]] * KEPT_IN, tmp_path / "moves.json")
         )
         try:
             await eventually(partial(led_by, first), 20, "moved")
