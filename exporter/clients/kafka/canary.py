@@ -17,6 +17,8 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
 from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import failure_of_code, together
@@ -192,8 +194,6 @@ def _refused(code: int, what: str) -> Failure:
 
 def _batch(key: bytes, value: bytes) -> bytes:
     """Make a batch of one record; it has a key, without which compacted topics take none."""
-    from aiokafka.record.default_records import DefaultRecordBatchBuilder  # noqa: PLC0415 - few have a canary
-
     builder = DefaultRecordBatchBuilder(_MAGIC, 0, 0, -1, -1, -1, _BATCH_BYTES)
     builder.append(0, int(1000 * time.time()), key, value, [])
     return bytes(builder.build())
@@ -210,8 +210,6 @@ def _why_not(records: bytes, offset: int, value: bytes, at: str) -> Failure | No
 
 
 def _differs(records: bytes, offset: int, value: bytes, at: str) -> Failure | None:
-    from aiokafka.record.memory_records import MemoryRecords  # noqa: PLC0415 - few have a canary
-
     try:
         found = MemoryRecords(records)
         batch = found.next_batch() if found.has_next() else None
