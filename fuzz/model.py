@@ -55,18 +55,24 @@ def run_one(target: Target, data: bytes) -> None:
         Finding: The output is not bounded, cannot be written, or took too long, also when it was tried again.
         Exception: Whatever the parser raises that it has not declared.
     """
-    for _ in range(3):
-        began = time.thread_time()
-        try:
-            found = target.run(data)
-        except target.declared as refusal:
-            found = None
-            _check_refusal(refusal)
-        took = time.thread_time() - began
-        checked(found, target.most)
-        if took <= target.seconds:
-            return
-    raise Finding(f"{len(data)} bytes took {took:.2f} s of CPU time, three times over")
+    if _run(target, data, time.monotonic) <= target.seconds:
+        return  # so it took no more CPU time: asking for that is a call of the system's, dearer than most inputs
+    took = min(_run(target, data, time.thread_time) for _ in range(3))
+    if took > target.seconds:
+        raise Finding(f"{len(data)} bytes took {took:.2f} s of CPU time, three times over")
+
+
+def _run(target: Target, data: bytes, clock: Callable[[], float]) -> float:
+    """Feed an input, look at what came of it, and return how long that took by a clock."""
+    began = clock()
+    try:
+        found = target.run(data)
+    except target.declared as refusal:
+        found = None
+        _check_refusal(refusal)
+    took = clock() - began
+    checked(found, target.most)
+    return took
 
 
 def _check_refusal(refusal: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
@@ -79,6 +80,14 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
     raise Ended("it waits for more")
 
 
+class _Unasked(selectors.DefaultSelector):
+    """Asks the system for nothing while there is something to do: no input comes from there, and it costs more than one."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for what is ready, unless there is no time to wait."""
+        return [] if timeout is not None and timeout <= 0 else super().select(timeout)
+
+
 _loop: asyncio.AbstractEventLoop | None = None
 
 
@@ -86,5 +95,5 @@ def on_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run something to its end on an event loop that is kept from input to input."""
     global _loop  # noqa: PLW0603 - one for the process, made when it is needed
     if _loop is None:
-        _loop = asyncio.new_event_loop()
+        _loop = asyncio.SelectorEventLoop(_Unasked())
     return _loop.run_until_complete(asyncio.wait_for(work, 20))

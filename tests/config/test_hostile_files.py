@@ -137,6 +137,9 @@ def test_a_defect_of_the_loader_is_an_error_and_quotes_nothing(
         ("&a {<<: *a}", "exporter.yml:1:1: is nested or repeated too much"),
         ("&a {<<: [*a, *a]}", "exporter.yml:1:1: is nested or repeated too much"),
         ("a: *bc", "exporter.yml:1:4: is not YAML: found undefined alias …"),
+        ('a: "\\U00110000"', "exporter.yml:1:7: is not YAML: has a number that is none of a character or a version"),
+        ('a: "\\UFFFFFFFF"', "exporter.yml:1:7: is not YAML: has a number that is none of a character or a version"),
+        (f"%YAML 1.{'1' * 5_000}\n---\na: b", "exporter.yml:1:9: is not YAML: has a number that is none of a character"),
     ],
 )
 def test_yaml_that_nobody_means_is_refused(text: str, told: str) -> None:

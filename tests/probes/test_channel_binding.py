@@ -7,6 +7,7 @@ import os
 import ssl
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,9 +66,15 @@ def rsa_key() -> rsa.RSAPrivateKey:
 CERTIFICATES: dict[str, tuple[Any, Signed, padding.PSS | None]] = {
     "ecdsa-sha256": (ec.generate_private_key(ec.SECP256R1()), hashes.SHA256(), None),
     "ecdsa-sha384": (ec.generate_private_key(ec.SECP256R1()), hashes.SHA384(), None),
+    "rsa-sha256": (rsa_key(), hashes.SHA256(), None),
     "rsa-sha512": (rsa_key(), hashes.SHA512(), None),
+    "rsa-pss-sha256": (rsa_key(), hashes.SHA256(), padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)),
 }
-"""Those that PostgreSQL 15 can bind to; a signature by RSA-PSS only 16 can."""
+
+HASHLESS = {"ed25519": (ed25519.Ed25519PrivateKey.generate(), None, None)}
+"""What a server offers to bind to and cannot: RFC 5929 knows no hash for it."""
+
+VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 
 class TlsServer(DebianPostgres):
@@ -159,6 +166,68 @@ async def test_a_login_is_bound_to_the_certificate_by_the_hash_that_it_is_signed
     for binding in WAYS:
         outcome = await tried(server, server.port, roots, shared, channel_binding=binding)
         assert (binding, outcome.verdict, outcome.failure) == (binding, Verdict.UP, None)
+
+
+async def spoken(server: TlsServer, folder: Path, version: str) -> Path:
+    """Have the server speak one version of TLS alone by another certificate, wait for it, and return that."""
+    bounds = [f"ALTER SYSTEM SET ssl_{end}_protocol_version = '{version}'" for end in ("min", "max")]
+    for statement in bounds:
+        await asyncio.to_thread(server.sql, statement)
+    await asyncio.to_thread(server.certify, folder)
+    roots = folder / "cert.pem"
+    while (await asyncio.to_thread(told_version, server, roots)) != version:
+        await asyncio.sleep(0.05)
+    return roots
+
+
+def told_version(server: TlsServer, roots: Path) -> str:
+    """Return the version of TLS that the server says a connection of `psql` has; empty where there is none."""
+    login = f"host={NAME} hostaddr=127.0.0.1 port={server.port} user=hafnium dbname=hafnium sslmode=verify-full"
+    asked = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    return subprocess.run(
+        [server.bin / "psql", "-XAt", "-c", asked, f"{login} sslrootcert={roots} channel_binding=disable"],
+        check=False, capture_output=True, text=True, timeout=30, env={**os.environ, "PGPASSWORD": server.password},
+    ).stdout.strip()  # fmt: skip
+
+
+@pytest.fixture
+def any_version(server: TlsServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Let the server's versions and certificate be others for a test; its own `psql` would not log in over every one."""
+    monkeypatch.setenv("PGCHANNELBINDING", "disable")
+    yield
+    server.sql("ALTER SYSTEM RESET ssl_min_protocol_version")
+    server.sql("ALTER SYSTEM RESET ssl_max_protocol_version")
+    self_signed(tmp_path / "usual", *CERTIFICATES["ecdsa-sha256"])
+    server.certify(tmp_path / "usual")
+    while not psql(server, server.port, tmp_path / "usual" / "cert.pem", "require"):
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("any_version")
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", [*CERTIFICATES, *HASHLESS])
+async def test_by_either_version_of_tls_a_login_is_bound_as_libpq_binds_it(
+    server: TlsServer, shared: SharedClients, tmp_path: Path, kind: str, version: str
+) -> None:
+    """What cannot be bound to is told of the certificate, and not of the password.
+
+    libpq does not even log in over it by `prefer`, as the server offers what neither can do ("could not find digest"). Whoever
+    only prefers is let in here, and says to the server that it binds nothing.
+    """
+    self_signed(tmp_path, *{**CERTIFICATES, **HASHLESS}[kind])
+    roots = await spoken(server, tmp_path, version)
+    outcomes = {way: await tried(server, server.port, roots, shared, channel_binding=way) for way in WAYS}
+    theirs = {way: await asyncio.to_thread(psql, server, server.port, roots, way) for way in WAYS}
+    if kind in HASHLESS:
+        assert theirs == {"prefer": False, "require": False, "disable": True}
+        refused = outcomes.pop("require")
+        assert (refused.verdict, reason(refused)) == (Verdict.UNKNOWN, ("auth", "not_allowed"))
+        assert "nothing of its certificate can be bound to" in str(refused.failure)
+    else:
+        assert all(theirs.values())
+    assert {way: (outcome.verdict, outcome.failure) for way, outcome in outcomes.items()} == dict.fromkeys(
+        outcomes, (Verdict.UP, None)
+    )
 
 
 @pytest.mark.parametrize("strips", [False, True], ids=["offer-passed-on", "offer-taken-away"])

@@ -19,7 +19,9 @@ from exporter.web.access.file import parse
 from exporter.web.access.follow import Way
 from exporter.web.access.gate import Turned
 from exporter.web.endpoints import ENDPOINTS
-from exporter.web.server import serve, serve_health
+from exporter.web.limits import ServerLimits
+from exporter.web.server import make_app, serve, serve_health
+from exporter.web.worker import Worker
 from tests.web.conftest import ANYWHERE, OPEN
 from tests.web.samples import FakeBackend
 
@@ -87,21 +89,65 @@ async def test_a_flood_of_guesses_leaves_those_in_who_are_in(backend: FakeBacken
         assert set(await asyncio.gather(*guesses)) == {401, 429}
 
 
-async def test_roles_say_who_may_do_what(backend: FakeBackend) -> None:
-    roles = Roles(scrape=("prometheus",), pages=("people", "admin"), act=("admin",))
-    allowed = {
-        "prometheus": {"/metrics", "/-/healthy", "/-/ready", "/-/lease"},
-        "people": {
-            "/", "/services/case", "/api/v1/services", "/api/v1/services/case", "/api/v1/targets", "/api/v1/incidents",
-            "/openapi.json", "/-/healthy", "/-/ready", "/-/lease", "/events", "/badge/case.svg", "/embed/case",
-        },
-    }  # fmt: skip
-    allowed["admin"] = allowed["people"] | {"/probe", "/probe/now", "/-/reload"}
-    async with serving(backend, _way(*allowed), Server(roles=roles)) as client:
-        for user, paths in allowed.items():
-            for method, path in PATHS:
-                assert (await _status(client, method, path, _as(user)) != 403) is (path in paths), (user, path)
-            assert (await _status(client, "HEAD", "/metrics", _as(user)) == 200) is ("/metrics" in paths)
+HEALTH, SCRAPE, PAGES, ACT = ("all", "scrape", "pages", "act")
+ROUTES = {
+    ("GET", "/metrics"): SCRAPE,
+    ("GET", "/-/healthy"): HEALTH,
+    ("GET", "/-/ready"): HEALTH,
+    ("GET", "/-/lease"): HEALTH,
+    ("GET", "/"): PAGES,
+    ("GET", "/events"): PAGES,
+    ("GET", "/services/{name}"): PAGES,
+    ("GET", "/badge/{name}.svg"): PAGES,
+    ("GET", "/embed/{name}"): PAGES,
+    ("GET", "/static/{name}"): PAGES,
+    ("GET", "/openapi.json"): PAGES,
+    ("GET", "/api/v1/services"): PAGES,
+    ("GET", "/api/v1/services/{name}"): PAGES,
+    ("GET", "/api/v1/targets"): PAGES,
+    ("GET", "/api/v1/incidents"): PAGES,
+    ("GET", "/probe"): ACT,
+    ("POST", "/probe/now"): ACT,
+    ("POST", "/-/reload"): ACT,
+}
+"""Whom each route is for. What a method is asked for by, a path is: there is none that two roles share."""
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _routes(backend: FakeBackend) -> set[tuple[str, str]]:
+    """Return what is served, from the router itself."""
+    worker = Worker()
+    app = make_app(backend, worker, ServerLimits())
+    worker.close()
+    return {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource is not None}
+
+
+async def test_every_route_is_for_a_role_and_for_nobody_without_it(backend: FakeBackend) -> None:
+    """Roles and nobody, by every route of the router and every method; a route that has no entry fails."""
+    served = _routes(backend)
+    assert {(method, path) for method, path in served if method != "HEAD"} == ROUTES.keys()
+    users = (SCRAPE, PAGES, ACT, "other")
+    roles = Roles(scrape=(SCRAPE,), pages=(PAGES,), act=(ACT,))
+    turned: Counter[Turned] = Counter()
+    async with serving(backend, _way(*users), Server(roles=roles), turned) as client:
+        for (_, path), role in ROUTES.items():
+            there = path.replace("{name}", "style.css" if "static" in path else "case")
+            for method in METHODS:
+                before = turned.total()
+                assert await _status(client, method, there) == 401, (method, path)
+                for user in users:
+                    status = await _status(client, method, there, _as(user))
+                    if role not in (HEALTH, user):
+                        assert status == 403, (method, path, user)
+                    elif (method, path) in served:
+                        assert status not in (401, 403, 405), (method, path, user)
+                    else:
+                        assert status == 405, (method, path, user)
+                away = sum(role not in (HEALTH, user) for user in users)
+                assert turned.total() - before == 1 + away, (method, path)
+        for user in users:  # what there is not is no way to find out what there is
+            assert await _status(client, "GET", "/nothing", _as(user)) == (404 if user == PAGES else 403)
+    assert backend.reloads == 1
 
 
 async def test_what_a_role_does_not_name_all_may_who_are_let_in(backend: FakeBackend) -> None:

@@ -778,7 +778,17 @@ RUN, IN_TIME = (
     of("probe_lateness_seconds_bucket", probe="actuator", le="5.0"),
 )
 EXPORTER: Mapping[str, tuple[Entry, ...]] = {
-    "ExporterDown": (Entry(good={UP: 1}, bad={UP: 0}, fires=60, labels=of_exporter("critical", **OF_JOB)),),
+    "ExporterDown": (
+        Entry(
+            good={UP: 1}, bad={UP: 0}, fires=60, labels=of_exporter("critical", **OF_JOB),
+            heard={"cause": "Not scraped: x:9818"},
+        ),
+        Entry(
+            variant="certificate over", good={UP: 1}, bad={UP: 0}, beside={CERTIFICATE_ENDS: Ahead(-DAY)}, fires=60,
+            labels=of_exporter("critical", **OF_JOB),
+            heard={"cause": "Not scraped: x:9818. The certificate that it serves has expired"},
+        ),
+    ),
     "ExporterReplicaDown": (
         Entry(good={UP: 1}, bad={UP: 0}, beside={OTHER: 1}, fires=300, labels=of_exporter("warning", **OF_INSTANCE)),
     ),
