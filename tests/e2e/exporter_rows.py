@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+from datetime import UTC, datetime, timedelta
+
+import trustme
+import yaml
 
 from tests.e2e.row import Owed, Row, Step
 from tests.e2e.scene import act, mark, paged, resolved, stay
@@ -47,13 +53,39 @@ async def _reload(stack: Stack) -> None:
         answer.raise_for_status()
 
 
+_AUTHORITY = trustme.CA()
+
+
+def _certify(stack: Stack, days: float) -> None:
+    """Put a certificate beside the exporter's web configuration that is valid for so many days more; a new one is seen."""
+    now, folder = datetime.now(UTC), stack.fleet.exporter.directory
+    made = _AUTHORITY.issue_cert("127.0.0.1", not_before=now - timedelta(days=80), not_after=now + timedelta(days=days))
+    made.private_key_pem.write_to_path(folder / "web.key")
+    made.cert_chain_pems[0].write_to_path(folder / "web.pem")
+
+
+def _serve_tls(stack: Stack) -> None:
+    """Have the exporter serve TLS, by a certificate that is due in three days, and Prometheus scrape over it."""
+    _certify(stack, 3)
+    exporter, prometheus = stack.fleet.exporter, stack.prometheus
+    _AUTHORITY.cert_pem.write_to_path(prometheus.directory / "authority.pem")
+    exporter.web_config_path.write_text("tls_server_config: {cert_file: web.pem, key_file: web.key}\n")
+    file = prometheus.directory / "prometheus.yml"
+    config = yaml.safe_load(file.read_text())
+    config["scrape_configs"][0] |= {"scheme": "https", "tls_config": {"ca_file": "authority.pem"}}
+    file.write_text(yaml.safe_dump(config))
+    assert prometheus.child is not None
+    assert prometheus.child.pid is not None
+    os.kill(prometheus.child.pid, signal.SIGHUP)
+
+
 def _restarts(times: int) -> list[Step]:
     again = (act(lambda stack: stack.fleet.exporter.kill()), act(lambda stack: stack.fleet.exporter.start()), stay(45))
     return [step for _ in range(times) for step in again]
 
 
 def _row(name: str, fault: str, story: list[Step], alert: str, title: str, since: str, patience: float) -> Row:
-    owed = Owed(alert, "hafnium-exporter", title, "", 330, low=True, since=since)
+    owed = Owed(alert, "hafnium-exporter", title, "", 450 if alert == "ExporterCertificateExpiring" else 330, low=True, since=since)
     return Row(name, fault, story, [owed], patience=patience, spoils=True)
 
 
@@ -93,5 +125,22 @@ EXPORTER = (
         "cannot write its log",
         "full",
         _REMEMBERED + 600,
+    ),
+    _row(
+        "exporter-certificate",
+        "the exporter serves TLS by a certificate that ends in 3 days, and is given another",
+        [
+            mark("due"),
+            act(_serve_tls),
+            paged(),
+            stay(60),
+            act(lambda stack: _certify(stack, 90)),
+            resolved(),
+            stay(30),
+        ],
+        "ExporterCertificateExpiring",
+        r"certificate .* expires in 2d 23h",
+        "due",
+        900,
     ),
 )

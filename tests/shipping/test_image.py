@@ -14,7 +14,9 @@ import yaml
 
 from exporter.demo.servers.valkey import ValkeyServer
 from exporter.parsing import parse_duration
+from tests.fixtures.groups import memory_group
 from tests.fixtures.image import ROOT, SHELLS, Box, Image
+from tests.shipping.memory import seen
 from tests.waiting import SLACK
 
 LARGEST = 120_000_000
@@ -106,6 +108,15 @@ def test_it_serves_and_ends_read_only_without_rights_and_without_a_shell(
         drain = parse_duration(yaml.safe_load((ROOT / "config" / "exporter.yml").read_text())["server"]["drain_timeout"])
         assert time.monotonic() - began < drain * SLACK
         assert "Traceback" not in box.log
+
+
+@pytest.mark.parametrize("mib", [64, 128])
+def test_it_runs_with_little_memory(image: Image, own_valkey: ValkeyServer, tmp_path: Path, mib: int) -> None:
+    """Fifty targets, scraped and looked at, under a control group's limit, which kills."""
+    with memory_group(mib) as group:
+        if group is None:
+            pytest.skip("NOT TESTED under a limit of memory: no control group can be made here")
+        assert seen(image, tmp_path, own_valkey, group) < mib
 
 
 def test_its_own_configuration_is_the_fleet_s(image: Image) -> None:
