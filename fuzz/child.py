@@ -31,9 +31,7 @@ class Instrumenting(MetaPathFinder):
         self._names = frozenset(names)
         self._packages = tuple(f"{name}." for name in names)
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Find a module that is to be instrumented; all others are found by who comes next."""
         if fullname not in self._names and not fullname.startswith(self._packages):
             return None

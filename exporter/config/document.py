@@ -171,8 +171,10 @@ def _compose(text: str) -> yaml.Node | None:
     try:
         return composer.get_single_node()
     except (ValueError, OverflowError):  # PyYAML converts `\U` beyond Unicode, and a version of any length, as they are
-        mark = composer.get_mark()  # type: ignore[no-untyped-call] # the stubs leave it out
-        raise yaml.MarkedYAMLError(problem="has a number that is none of a character or a version", problem_mark=mark) from None
+        mark = composer.get_mark()
+        raise yaml.MarkedYAMLError(
+            problem="has a number that is none of a character or a version", problem_mark=mark
+        ) from None
     finally:
         composer.dispose()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 from yaml.cyaml import CSafeLoader
 
-from exporter.config.document import Document, document_of, parse_document
 from exporter.config import loader
+from exporter.config.document import Document, document_of, parse_document
 from exporter.config.errors import ConfigError
 from exporter.parsing import parse_address, parse_duration
 from exporter.web.access import file

@@ -85,7 +85,8 @@ def _restarts(times: int) -> list[Step]:
 
 
 def _row(name: str, fault: str, story: list[Step], alert: str, title: str, since: str, patience: float) -> Row:
-    owed = Owed(alert, "hafnium-exporter", title, "", 450 if alert == "ExporterCertificateExpiring" else 330, low=True, since=since)
+    within = 450 if alert == "ExporterCertificateExpiring" else 330  # its rule waits for 5 min
+    owed = Owed(alert, "hafnium-exporter", title, "", within, low=True, since=since)
     return Row(name, fault, story, [owed], patience=patience, spoils=True)
 
 

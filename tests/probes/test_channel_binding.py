@@ -211,8 +211,8 @@ async def test_by_either_version_of_tls_a_login_is_bound_as_libpq_binds_it(
 ) -> None:
     """What cannot be bound to is told of the certificate, and not of the password.
 
-    libpq does not even log in over it by `prefer`, as the server offers what neither can do ("could not find digest"). Whoever
-    only prefers is let in here, and says to the server that it binds nothing.
+    libpq does not even log in over it by `prefer`, as the server offers what neither can do ("could not find digest").
+    Whoever only prefers is let in here, and says to the server that it binds nothing.
     """
     self_signed(tmp_path, *{**CERTIFICATES, **HASHLESS}[kind])
     roots = await spoken(server, tmp_path, version)

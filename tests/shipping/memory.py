@@ -1,4 +1,4 @@
-"""How little memory does: `python -m tests.shipping.memory` runs the image with 50 targets in control groups of less and less."""
+"""How little memory does: `python -m tests.shipping.memory` runs the image with 50 targets in ever smaller groups."""
 
 from __future__ import annotations
 
