@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from exporter.demo.ports import free_port
 from exporter.demo.servers.valkey import ValkeyServer
+from tests.app.daemon import Daemon
 from tests.fixtures.groups import MemoryGroup, memory_group
 from tests.fixtures.image import Box, Image, built
 
@@ -25,34 +27,46 @@ def fifty(valkey: ValkeyServer) -> dict[str, Any]:
     return {"services": {f"cache-{number}": {"instances": instances, "probes": probes} for number in range(TARGETS)}}
 
 
-def seen(image: Image, folder: Path, valkey: ValkeyServer, group: MemoryGroup) -> float:
-    """Run the image in a group until every target is up and was scraped thirty times; return the most it used, in MiB."""
-    with Box(image, folder, fifty(valkey)) as box:
-        box.wrap = group.wrap
-        box.start()
-        box.wait(lambda: sum(box.value("probe_success", service=f"cache-{n}") == 1 for n in range(TARGETS)) == TARGETS)
+def seen(daemon: Daemon, group: MemoryGroup) -> float:
+    """Run a daemon of `fifty` in a group until all is up and was looked at; return the most it used, in MiB."""
+    daemon.wrap = group.wrap
+    with daemon:
+        daemon.start()
+        daemon.wait(lambda: _up(daemon) == TARGETS)
         for _ in range(30):
             for path in ("/metrics", "/", "/api/v1/targets"):
-                assert box.status(path) == 200, path
-        assert box.stop() == 0, box.log
+                assert daemon.status(path) == 200, path
+        assert daemon.stop() == 0, daemon.log
     return group.peak
 
 
+def _up(daemon: Daemon) -> int:
+    return sum(value == 1 for (name, _), value in daemon.metrics().items() if name == "probe_success")
+
+
 @click.command()
-def main() -> None:
+@click.option("--installed", is_flag=True, help="Run what is installed here, where the image cannot be built.")
+def main(*, installed: bool) -> None:
     """Print for each limit what was in use at most, or that it was too little."""
-    with built() as image, tempfile.TemporaryDirectory() as place:
+    with ExitStack() as stack:
+        image = None if installed else stack.enter_context(built())
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for mib in (256, 128, 96, 64, 48):
-            folder = Path(place) / str(mib)
-            folder.mkdir()
-            valkey = ValkeyServer(folder / "valkey", free_port())
-            with valkey, memory_group(mib) as group:
-                if group is None:
-                    raise click.ClickException("no control group can be made here")
-                try:
-                    click.echo(f"{mib:4} MiB: {seen(image, folder, valkey, group):.0f} MiB in use at most")
-                except (AssertionError, OSError, ValueError) as error:
-                    click.echo(f"{mib:4} MiB: too little ({type(error).__name__})")
+            click.echo(f"{mib:4} MiB: {_tried(image, place / str(mib), mib)}")
+
+
+def _tried(image: Image | None, folder: Path, mib: int) -> str:
+    folder.mkdir()
+    valkey = ValkeyServer(folder / "valkey", free_port())
+    with valkey, memory_group(mib) as group:
+        if group is None:
+            raise click.ClickException("no control group can be made here")
+        config = fifty(valkey)
+        try:
+            used = seen(Daemon(folder, config) if image is None else Box(image, folder, config), group)
+        except (AssertionError, OSError, ValueError) as error:
+            return f"too little ({type(error).__name__})"
+    return f"{used:.0f} MiB in use at most"
 
 
 if __name__ == "__main__":

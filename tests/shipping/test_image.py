@@ -16,7 +16,7 @@ from exporter.demo.servers.valkey import ValkeyServer
 from exporter.parsing import parse_duration
 from tests.fixtures.groups import memory_group
 from tests.fixtures.image import ROOT, SHELLS, Box, Image
-from tests.shipping.memory import seen
+from tests.shipping.memory import fifty, seen
 from tests.waiting import SLACK
 
 LARGEST = 120_000_000
@@ -116,7 +116,7 @@ def test_it_runs_with_little_memory(image: Image, own_valkey: ValkeyServer, tmp_
     with memory_group(mib) as group:
         if group is None:
             pytest.skip("NOT TESTED under a limit of memory: no control group can be made here")
-        assert seen(image, tmp_path, own_valkey, group) < mib
+        assert seen(Box(image, tmp_path, fifty(own_valkey)), group) < mib
 
 
 def test_its_own_configuration_is_the_fleet_s(image: Image) -> None:
