@@ -140,7 +140,7 @@ EXPORTER = (
             stay(30),
         ],
         "ExporterCertificateExpiring",
-        r"certificate .* expires in 2d 23h",
+        "certificate expires in 2d 23h",
         "due",
         900,
     ),
