@@ -22,7 +22,7 @@ from yaml.reader import ReaderError
 from exporter.config.errors import ConfigError, Problem
 from exporter.reading import read_regular
 
-__all__ = ["Document", "Fault", "Location", "Place", "document_of", "parse_document", "read_document", "read_text"]
+__all__ = ["Document", "Fault", "Location", "Place", "parse_document", "read_document", "read_text"]
 
 Place = tuple[int, int]
 Location = tuple[str | int, ...]
@@ -111,14 +111,9 @@ def parse_document(text: str, name: str, environment: Mapping[str, str]) -> Docu
         _refuse(name, place, f"is not YAML: {_QUOTED.sub(_punctuation, error.problem or error.context or '')}")
     except ReaderError as error:
         _refuse(name, _place_in(text[: error.position]), "is not YAML: has a character that text cannot have")
+    document = Document(name)
     if node is None:
         _refuse(name, (1, 1), "is empty; expected a mapping with the key services")
-    return document_of(node, name, environment)
-
-
-def document_of(node: yaml.Node, name: str, environment: Mapping[str, str]) -> Document:
-    """Build a document of what was composed; see `read_document`."""
-    document = Document(name)
     document.value = _Builder(document, environment).build(node, (), _mark(node))
     return document
 

@@ -22,7 +22,7 @@ from exporter.config.paths import HIDDEN
 from exporter.values import Duration, Settings
 from exporter.web.access.ciphers import CIPHERS, CURVES, TLS13_CIPHERS
 
-__all__ = ["Headers", "HttpServer", "RateLimit", "TlsServer", "WebConfig", "notes", "parse", "read", "validate"]
+__all__ = ["Headers", "HttpServer", "RateLimit", "TlsServer", "WebConfig", "notes", "parse", "read"]
 
 _BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _MOST_COST = 16
@@ -231,14 +231,9 @@ def parse(text: str, name: str, folder: Path) -> WebConfig:
     """
     if not _without_comments(text):
         return WebConfig()
-    return validate(parse_document(text, name, {}), folder)
-
-
-def validate(document: Document, folder: Path) -> WebConfig:
-    """Validate a parsed document; see `parse`."""
+    document = parse_document(text, name, {})
     if document.value is None:
         return WebConfig()
-    name = document.file
     found = [Problem(name, *fault.place, _dotted(fault.location), fault.message) for fault in document.faults]
     if not isinstance(document.value, dict):
         raise ConfigError([*found, Problem(name, 1, 1, "", "expected a mapping")])
