@@ -56,7 +56,14 @@ TARGETS = (
         most=_BOMB,
         also=("yaml.composer",),
     ),
-    Target("configuration", _configuration, ("exporter.config.loader",), (ConfigError,), seconds=_BOMB_SECONDS),
+    Target(
+        "configuration",
+        _configuration,
+        ("exporter.config.loader",),
+        (ConfigError,),
+        seconds=_BOMB_SECONDS,
+        also=("exporter.config.labels", "exporter.config.models", "exporter.config.server", "exporter.config.thresholds"),
+    ),
     Target("web-configuration", _web_configuration, ("exporter.web.access.file",), (ConfigError,), seconds=_BOMB_SECONDS),
     Target("addresses", _words, ("exporter.parsing",), ()),
 )
