@@ -150,6 +150,7 @@ async def _listening(
         max_field_size=limits.line,
         max_headers=limits.headers,
         lingering_time=1.0,
+        auto_decompress=False,  # nothing that is read here is compressed, and what claims to be might be a bomb
     )
     async with AsyncExitStack() as stack:
         await runner.setup()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from contextlib import AsyncExitStack
 
 import pytest
@@ -49,6 +50,23 @@ async def test_what_is_no_form_is_refused_and_no_defect(
     assert defects == []
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "nonsense"])
+@pytest.mark.parametrize("body", [b"service=nobody", zlib.compress(b"a" * 10_000_000)])
+@pytest.mark.parametrize("path", ["/probe/now", "/-/reload", "/metrics"])
+async def test_what_claims_to_be_compressed_is_not_unpacked_and_no_defect(
+    backend: FakeBackend, path: str, coding: str, body: bytes
+) -> None:
+    defects: list[str] = []
+    access = Access(defect=lambda what, _error: defects.append(what))
+    async with (
+        serve(backend, ANYWHERE, access=access) as address,
+        ClientSession(f"http://{address}") as client,
+        client.post(path, data=body, headers={"Content-Type": FORM, "Content-Encoding": coding}) as answer,
+    ):
+        assert 400 <= answer.status < 500
+    assert defects == []
+
+
 @pytest.mark.parametrize("rest", ["Transfer-Encoding: chunked\r\n\r\nzz\r\n", "Content-Length: 100\r\n\r\nservice=a"])
 async def test_one_that_is_cut_off_is_no_defect(backend: FakeBackend, rest: str) -> None:
     defects: list[str] = []
@@ -59,6 +77,20 @@ async def test_one_that_is_cut_off_is_no_defect(backend: FakeBackend, rest: str)
             raw.finish()
             await raw.read()
         async with ClientSession() as client, client.get(f"http://{address}/-/healthy") as answer:
+            assert answer.status == 200
+    assert defects == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "nonsense"])
+@pytest.mark.parametrize("body", [b"abcde", gzip.compress(b"service=a")[:-6], gzip.compress(b"service=" + b"a" * 10_000_000)])
+async def test_what_is_compressed_is_refused_and_no_defect(backend: FakeBackend, encoding: str, body: bytes) -> None:
+    defects: list[str] = []
+    access = Access(defect=lambda what, _error: defects.append(what))
+    headers = {"Content-Type": FORM, "Content-Encoding": encoding}
+    async with serve(backend, ANYWHERE, access=access) as address, ClientSession(f"http://{address}") as client:
+        async with client.post("/probe/now", data=body, headers=headers, compress=False) as answer:
+            assert answer.status == 415
+        async with client.get("/-/healthy") as answer:
             assert answer.status == 200
     assert defects == []
 
