@@ -81,20 +81,6 @@ async def test_one_that_is_cut_off_is_no_defect(backend: FakeBackend, rest: str)
     assert defects == []
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "nonsense"])
-@pytest.mark.parametrize("body", [b"abcde", gzip.compress(b"service=a")[:-6], gzip.compress(b"service=" + b"a" * 10_000_000)])
-async def test_what_is_compressed_is_refused_and_no_defect(backend: FakeBackend, encoding: str, body: bytes) -> None:
-    defects: list[str] = []
-    access = Access(defect=lambda what, _error: defects.append(what))
-    headers = {"Content-Type": FORM, "Content-Encoding": encoding}
-    async with serve(backend, ANYWHERE, access=access) as address, ClientSession(f"http://{address}") as client:
-        async with client.post("/probe/now", data=body, headers=headers, compress=False) as answer:
-            assert answer.status == 415
-        async with client.get("/-/healthy") as answer:
-            assert answer.status == 200
-    assert defects == []
-
-
 async def test_whoever_sends_no_form_holds_up_nobody(backend: FakeBackend) -> None:
     """Fifty that promise one, and send nothing: others are answered, and each of the fifty within seconds."""
     limits = ServerLimits(forms=4, form=0.3, requests=8)
