@@ -168,7 +168,7 @@ def test_a_handshake_that_fails_before_the_server_asked_is_the_servers(certifica
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_no_server_picks_a_modulus_that_holds_up_the_event_loop(certificates: Certificates, loop: str, tmp_path: Path) -> None:
+def test_no_server_picks_a_modulus_that_stops_the_loop(certificates: Certificates, loop: str, tmp_path: Path) -> None:
     """Of 10,000 bits, a handshake would take more than a second of CPU."""
     context = until_1_2(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     certificates.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(context)
