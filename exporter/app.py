@@ -48,6 +48,7 @@ from exporter.web.access.follow import FollowedFile
 from exporter.web.access.gate import Turned
 from exporter.web.backend import UnknownTarget
 from exporter.web.guard import Closed
+from exporter.web.limits import ServerLimits
 from exporter.web.server import serve, serve_health
 
 __all__ = ["App", "EssentialTaskEnded", "WebOptions"]
@@ -119,6 +120,7 @@ class App:
         self._listen = listen or config.server.listen
         before, limit = raise_limit()
         log.info("%d file descriptors may be open (%d before the start)", limit, before)
+        self._clients = ServerLimits().within(limit)
         self._store = Store()
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)
@@ -242,12 +244,12 @@ class App:
         if way is not None:
             following = asyncio.create_task(way.follow(), name="web configuration")
             stack.push_async_callback(_end, following)
-        await stack.enter_async_context(serve(self, self._listen, access=access))
+        await stack.enter_async_context(serve(self, self._listen, self._clients, access))
         spoken = "HTTPS" if way is not None and way.way.tls is not None else "HTTP"
         log.info("listening on %s: %s", self._listen, spoken)
         health = self._config.server.health_listen
         if health is not None:
-            await stack.enter_async_context(serve_health(self, health, defect=self._web_defect))
+            await stack.enter_async_context(serve_health(self, health, self._clients, defect=self._web_defect))
             log.info("listening on %s: health alone", health)
 
     async def _answer_those_who_wait(self) -> None:

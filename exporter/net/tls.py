@@ -18,7 +18,7 @@ from exporter.net.handshake import WatchedHandshake
 from exporter.reading import read_regular
 from exporter.values import Settings
 
-__all__ = ["ClientTls", "TlsSettings"]
+__all__ = ["ClientTls", "TlsSettings", "restrain"]
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +156,19 @@ def _files_of(settings: TlsSettings) -> _Files:
         return files
 
 
+def restrain(context: ssl.SSLContext) -> None:
+    """Keep a server from choosing what a handshake costs here, which the event loop pays for.
+
+    Of Diffie-Hellman over finite fields (DHE, up to TLS 1.2) the server picks the modulus: at 10,000 bits, the most that
+    OpenSSL takes, a handshake is more than a second of CPU. And a renegotiation is another handshake whenever it likes.
+    """
+    context.set_ciphers("ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM")
+    context.options |= ssl.OP_NO_RENEGOTIATION
+
+
 def _context(settings: TlsSettings) -> ssl.SSLContext:
     context = _WatchedContext(ssl.PROTOCOL_TLS_CLIENT)
+    restrain(context)
     if settings.ca_file is not None:
         context.load_verify_locations(cafile=str(settings.ca_file))
     else:

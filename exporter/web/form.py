@@ -41,6 +41,8 @@ class Forms:
         """
         if request.content_type != _TYPE:
             raise _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a form is wanted: {_TYPE}")
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a form is wanted as it is, not compressed")
         if self._reading >= self._limits.forms:
             raise _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many forms are being sent")
         self._reading += 1
@@ -49,7 +51,7 @@ class Forms:
                 body = await request.read()
         except TimeoutError:
             raise _refusal(HTTPStatus.REQUEST_TIMEOUT, "the form did not come in time") from None
-        except (ClientPayloadError, HttpProcessingError):
+        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
             raise _refusal(HTTPStatus.BAD_REQUEST, "the form is cut off") from None
         finally:
             self._reading -= 1

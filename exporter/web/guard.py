@@ -52,7 +52,7 @@ class Guard:
     """
 
     def __init__(self, most: int, closed: Callable[[Closed], None] = lambda _why: None) -> None:
-        self._most = most
+        self.most = most
         self._taken = 0
         self._clients: dict[Hashable, _Client] = {}
         self._closed = closed
@@ -62,7 +62,7 @@ class Guard:
 
     def admit(self, seat: Seat) -> bool:
         """Give a new connection a seat, one that is taken from another if need be; False where there is none."""
-        if self._taken >= self._most and not self._make_room():
+        if self._taken >= self.most and not self.make_room():
             self._closed(Closed.TURNED_AWAY)
             return False
         client = self._clients.setdefault(client_of(seat.host), _Client())
@@ -98,7 +98,8 @@ class Guard:
         if not client.seats:
             del self._clients[name]
 
-    def _make_room(self) -> bool:
+    def make_room(self) -> bool:
+        """Take a seat from whoever makes the least of it; False where all are at work."""
         victim = self._victim()
         if victim is None:
             return False

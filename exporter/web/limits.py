@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["ServerLimits"]
 
@@ -46,3 +46,12 @@ class ServerLimits:
     body: int = 65_536
     forms: int = 16
     form: float = 3.0
+
+    def within(self, descriptors: int) -> ServerLimits:
+        """Return the same for a process that may have so many descriptors: clients may take a tenth of few, or of very few a
+        quarter, so that idle ones keep neither scrapers nor probes out; and what lasts, an eighth of that each.
+        """
+        share = min(max(64, descriptors // 10), descriptors // 4)
+        seats = min(self.connections, max(4, share * 2 // 3))
+        lasting = {name: min(getattr(self, name), max(1, seats // 8)) for name in ("requests", "probes", "events", "forms")}
+        return replace(self, connections=seats, health=min(self.health, max(2, share // 6)), **lasting)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _AT_ONCE = 64
-"""Connections that are accepted before the event loop goes on with the rest."""
+"""Connections that are accepted before the event loop goes on with the rest, when those that gave way are closed."""
 
 _PAUSE = 0.1
 """Seconds without accepting, where there are no descriptors left."""
@@ -27,31 +27,47 @@ _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 Accepted = Callable[[socket.socket, str], None]
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Listener:
     """Listens on all addresses of a host.
 
     Args:
         sockets: What is listened on.
         accepted: Is given each connection and the address of its client.
+        short: Is called where no descriptor is left for one more, and may have some closed.
+        at_once: Connections that are accepted in one go.
     """
 
-    def __init__(self, sockets: list[socket.socket], accepted: Accepted) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        accepted: Accepted,
+        short: Callable[[], object] = _nothing,
+        at_once: int = _AT_ONCE,
+    ) -> None:
         self._sockets = sockets
         self._accepted = accepted
+        self._short = short
+        self._at_once = at_once
         self._loop = asyncio.get_running_loop()
         self._pauses: set[asyncio.TimerHandle] = set()
         for each in sockets:
             self._loop.add_reader(each.fileno(), self._accept, each)
 
     @classmethod
-    async def open(cls, address: Address, accepted: Accepted) -> Listener:
-        """Listen.
+    async def open(
+        cls, address: Address, accepted: Accepted, short: Callable[[], object] = _nothing, most: int = 8 * _AT_ONCE
+    ) -> Listener:
+        """Listen, for so many connections at most; see the class for the rest.
 
         Raises:
             OSError: The address cannot be listened on; the text names it and says why.
         """
         try:
-            return cls(await _bind(address), accepted)
+            return cls(await _bind(address), accepted, short, min(_AT_ONCE, max(1, most // 8)))
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
             raise OSError(error.errno, f"cannot listen on {address}: {reason}") from error
@@ -70,7 +86,7 @@ class Listener:
             each.close()
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 raw, peer = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -79,6 +95,7 @@ class Listener:
                 if error.errno not in _NO_DESCRIPTORS:
                     log.warning("a connection could not be accepted: %s", error)
                     return
+                self._short()
                 self._pause(listening)
                 return
             raw.settimeout(0)

@@ -150,13 +150,14 @@ async def _listening(
         max_field_size=limits.line,
         max_headers=limits.headers,
         lingering_time=1.0,
+        auto_decompress=False,  # nothing that is read here is compressed, and what claims to be might be a bomb
     )
     async with AsyncExitStack() as stack:
         await runner.setup()
         assert runner.server is not None  # noqa: S101 - it was set up
         dress(runner.server, limits.body, partial(_headers, access))
         stack.push_async_callback(_end, runner, doors)
-        listener = await Listener.open(address, doors.accept)
+        listener = await Listener.open(address, doors.accept, guard.make_room, guard.most)
         stack.callback(listener.close)
         yield Address(address.host, listener.port)
 

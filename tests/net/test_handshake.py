@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import os
 import random
@@ -10,6 +11,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -163,6 +165,43 @@ def test_a_handshake_that_fails_before_the_server_asked_is_the_servers(certifica
         found = of(port, tls, loop)
     assert found is not None
     assert (found.stage, found.reason) == (Stage.TLS, Reason.TLS_FAILED)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_server_picks_a_modulus_that_stops_the_loop(certificates: Certificates, loop: str, tmp_path: Path) -> None:
+    """Of 10,000 bits, a handshake would take more than a second of CPU."""
+    context = until_1_2(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    certificates.ca.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(context)
+    (tmp_path / "dh.pem").write_text(dh_parameters(10_000))
+    context.load_dh_params(str(tmp_path / "dh.pem"))
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    tls = ClientTls(TlsSettings(ca_file=certificates.ca_file))
+    dhe, ecdhe = "DHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+    for offered, reason in ((f"{dhe}:{ecdhe}", None), (dhe, Reason.TLS_FAILED)):
+        context.set_ciphers(f"{offered}:@SECLEVEL=0")
+        with handshake_only(context) as port:
+            before = time.thread_time()
+            found = of(port, tls, loop)
+            took = time.thread_time() - before
+        assert (found and found.reason) == reason
+        assert took < 0.3, offered
+
+
+def dh_parameters(bits: int) -> str:
+    """Parameters that nobody has checked, as of a server that means ill: no prime is looked for."""
+    modulus = (1 << bits) - 1
+    body = b"".join(b"\x02" + der_length(len(number)) + number for number in (b"\0" + modulus.to_bytes(bits // 8), b"\2"))
+    pem = base64.encodebytes(b"\x30" + der_length(len(body)) + body).decode()
+    return f"-----BEGIN DH PARAMETERS-----\n{pem}-----END DH PARAMETERS-----\n"
+
+
+def der_length(length: int) -> bytes:
+    return bytes([length]) if length < 128 else b"\x82" + length.to_bytes(2)
+
+
+def test_no_server_shakes_hands_again_and_again(certificates: Certificates) -> None:
+    settings = TlsSettings(ca_file=certificates.ca_file)
+    assert asyncio.run(ClientTls(settings).context()).options & ssl.OP_NO_RENEGOTIATION
 
 
 def flight(*messages: tuple[int, bytes]) -> bytes:

@@ -189,6 +189,25 @@ async def test_scrapers_may_use_any_name_until_names_are_configured(backend: Fak
 
 
 @pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LocalHost.:9818", 200),
+        ("localhost:", 200),
+        ("[::1]:9818", 200),
+        ("localhost:80@attacker.example", 421),
+        ("localhost:attacker.example", 421),
+        ("[::1]:80@attacker.example", 421),
+        ("[::1].attacker.example", 421),
+        ("127.0.0.1.attacker.example", 421),
+    ],
+)
+async def test_a_host_is_a_name_and_a_port(backend: FakeBackend, host: str, status: int) -> None:
+    async with serving(backend) as client:
+        assert await _status(client, "GET", "/api/v1/services", headers={"Host": host}) == status
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 200),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from contextlib import AsyncExitStack
 
 import pytest
@@ -46,6 +47,23 @@ async def test_what_is_no_form_is_refused_and_no_defect(
     ):
         assert answer.status == status
         assert "<script>" not in await answer.text()
+    assert defects == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "nonsense"])
+@pytest.mark.parametrize("body", [b"service=nobody", zlib.compress(b"a" * 10_000_000)])
+@pytest.mark.parametrize("path", ["/probe/now", "/-/reload", "/metrics"])
+async def test_what_claims_to_be_compressed_is_not_unpacked_and_no_defect(
+    backend: FakeBackend, path: str, coding: str, body: bytes
+) -> None:
+    defects: list[str] = []
+    access = Access(defect=lambda what, _error: defects.append(what))
+    async with (
+        serve(backend, ANYWHERE, access=access) as address,
+        ClientSession(f"http://{address}") as client,
+        client.post(path, data=body, headers={"Content-Type": FORM, "Content-Encoding": coding}) as answer,
+    ):
+        assert 400 <= answer.status < 500
     assert defects == []
 
 

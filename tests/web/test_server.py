@@ -6,8 +6,10 @@ import asyncio
 import errno
 import gc
 import logging
+import resource
 import socket
 import time
+from collections.abc import Sequence
 
 import pytest
 from aiohttp import ClientSession, web
@@ -15,6 +17,7 @@ from aiohttp import ClientSession, web
 from exporter.values import Address
 from exporter.web.endpoints import ENDPOINTS
 from exporter.web.limits import ServerLimits
+from exporter.web.listener import Listener
 from exporter.web.server import make_app, serve
 from exporter.web.worker import Worker
 from tests.web.conftest import ANYWHERE, OPEN
@@ -189,6 +192,44 @@ async def test_one_connection_too_many_takes_the_place_of_the_one_idle_for_longe
             assert b" 200 OK" in await third.read()
         await second.send(" HTTP/1.0\r\n\r\n")
         assert b" 200 OK" in await second.read()
+
+
+@pytest.mark.parametrize("descriptors", [20, 40, 64, 128, 256, 1024, 4096, 20_000, 1 << 20])
+def test_clients_may_take_few_of_few_descriptors(descriptors: int) -> None:
+    """Else whoever is idle keeps scrapers and probes out: 512 are more than there may be."""
+    usual, limits = ServerLimits(), ServerLimits().within(descriptors)
+    assert limits.connections + limits.health <= max(6, min(usual.connections + usual.health, descriptors // 4))
+    lasting = limits.requests + limits.probes + limits.events + limits.forms
+    assert 4 <= lasting <= max(4, limits.connections // 2), "seats that nobody can be asked to leave"
+    if descriptors >= 20_000:
+        assert limits == usual
+
+
+async def test_where_no_descriptor_is_left_idle_clients_give_way() -> None:
+    """The system's limit may be used up by others than clients."""
+    asked: list[None] = []
+    accepted: list[socket.socket] = []
+    listener = await Listener.open(ANYWHERE, lambda raw, _host: accepted.append(raw), lambda: asked.append(None))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raw = Raw(Address("127.0.0.1", listener.port))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        async with raw:
+            try:
+                await _some(asked)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            await _some(accepted)
+    finally:
+        listener.close()
+        for each in accepted:
+            each.close()
+
+
+async def _some(found: Sequence[object]) -> None:
+    async with asyncio.timeout(5):
+        while not found:
+            await asyncio.sleep(0.01)
 
 
 async def test_too_many_requests_at_once_are_refused(backend: FakeBackend) -> None:

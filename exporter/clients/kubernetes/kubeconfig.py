@@ -18,6 +18,7 @@ from typing import Any
 from exporter.clients.kubernetes import kubeconfig_reader
 from exporter.clients.kubernetes.access import Way, credentials_failure
 from exporter.net.files import read_aside
+from exporter.net.tls import restrain
 from exporter.unforeseen import Where, tell
 from exporter.verdict import Failure
 
@@ -205,6 +206,7 @@ def _context_of(said: dict[str, Any]) -> ssl.SSLContext | None:
     if not said["server"].startswith("https://"):
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    restrain(context)
     if said["authority"]:
         context.load_verify_locations(cadata=said["authority"])
     else:

@@ -39,9 +39,15 @@ def _name(host: str) -> str | None:
     host = host.strip().lower()
     if host.startswith("["):
         name, closed, rest = host[1:].partition("]")
-        return name if closed and (not rest or rest.startswith(":")) else None
-    name, _, _ = host.partition(":")
-    return name.removesuffix(".") or None
+        return name if closed and (not rest or _is_port(rest)) else None
+    name, colon, port = host.partition(":")
+    return (name.removesuffix(".") or None) if _is_port(colon + port) or not colon else None
+
+
+def _is_port(text: str) -> bool:
+    """Tell a colon and digits: `localhost:80@example.com` is a user's password before a stranger's name."""
+    digits = text[1:]
+    return text.startswith(":") and (not digits or (digits.isascii() and digits.isdigit()))
 
 
 def _is_address(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,23 @@ def _no_descriptors_left(most: int) -> Callable[[Scene], str]:
         return f"{up:.0f} of {len(WELL)} up, the rest unknown; longest gap {scene.watch.worst:.1f} s"
 
     return act
+
+
+def _idle_clients(scene: Scene) -> str:
+    """Have clients that say nothing want more descriptors than there are."""
+    scene.start(wrap=("prlimit", "--nofile=256:256"))
+    scene.watch.forgive()
+    for _ in range(600):
+        scene.stack.enter_context(socket.create_connection(("127.0.0.1", scene.daemon.port), 10))
+    scene.watched(5)
+    scrape = scene.watch.last
+    if scrape is None:
+        raise Wrong("no answer")
+    unknown = scrape.total("probe_unknown")
+    scene.holds(not unknown, f"{unknown:.0f} targets are unknown")
+    used = len(list(Path(f"/proc/{scene.daemon.pid}/fd").iterdir()))
+    scene.holds(used < 160, f"{used} descriptors are open")
+    return f"every target told; {used} descriptors open; longest gap {scene.watch.worst:.1f} s"
 
 
 def _limit(scene: Scene, kind: int, most: int) -> Callable[[], None]:
@@ -181,6 +199,8 @@ FAULTS = (
     Fault("nofile-128", "`ulimit -n 128`, 100 more targets", _STILL, _descriptors(128, 100)),
     Fault("nofile-64", "`ulimit -n 64`", "scraped all the while; nobody told down", _no_descriptors_left(64)),
     Fault("nofile-40", "`ulimit -n 40`", "the same", _no_descriptors_left(40)),
+    Fault("nofile-idle", "`ulimit -n 256`, 600 connections that say nothing", "scraped and every target told all the while",
+          _idle_clients, quick=True),
     Fault("nofile-none", "no descriptor is left while it runs", "nobody told down; right again", _no_descriptor, quick=True),
     Fault("memory-none", "no address space is left while it is scraped", "nobody told down; it goes on, or ends at once",
           _address_space, quick=True),
