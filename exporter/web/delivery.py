@@ -113,6 +113,10 @@ class AnswerMiddleware:
         door = self._doors.of(request.protocol) if self._doors is not None else None
         if door is None:
             return await self._deliver(request, handler, None)
+        if door.is_outdated:  # a client that is still let in connects anew, and asks once more
+            log.debug("%s: connected on terms that have changed", door.host)
+            door.abort()
+            return web.Response()
         door.busy()
         try:
             return await self._deliver(request, handler, door)

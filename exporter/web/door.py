@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from exporter.web.defects import Defect, unforeseen
@@ -45,6 +45,11 @@ class Entrance(Protocol):
     @property
     def tls(self) -> ssl.SSLContext | None:
         """What to speak TLS with; None for plain text."""
+        ...
+
+    @property
+    def terms(self) -> Hashable:
+        """Equal where the same clients may connect."""
         ...
 
     def lets_in(self, certificate: dict[str, Any] | None) -> bool:
@@ -154,6 +159,17 @@ class Door(asyncio.Protocol):
         self._opening = asyncio.create_task(self._open(), name="web: connection")
         # Not at the end of the task's own work: one that is cancelled before its first step does none of it.
         self._opening.add_done_callback(self._opened)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it was opened on other terms than those of now: who is let in no more must not stay in by staying."""
+        now = self._doors.entrance()
+        if now is self._entrance:
+            return False
+        if now is None or self._entrance is None or now.terms != self._entrance.terms:
+            return True
+        self._entrance = now
+        return False
 
     def busy(self) -> None:
         """A request of it is being answered."""

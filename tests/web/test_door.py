@@ -109,6 +109,41 @@ async def test_a_certificate_that_was_rotated_is_in_use_at_the_next_connection(b
             await _status(url, before)
 
 
+@pytest.mark.parametrize("change", ["names", "authority", "certificates", "nothing"])
+async def test_who_is_let_in_no_more_does_not_stay_in_by_a_kept_connection(
+    backend: FakeBackend, files: Files, change: str
+) -> None:
+    names = "  client_allowed_sans: [{}]\n"
+    files.write("" if change == "certificates" else MUTUAL + names.format("one.test, other.test"))
+    context = files.client("one.test")
+    defects: list[str] = []
+    async with serving(backend, files, defects=defects) as (url, followed):
+        port = int(url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+
+        async def asked() -> bytes:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            return head + await reader.readexactly(length)
+
+        assert b" 200 OK" in await asked()
+        if change == "authority":
+            trustme.CA().cert_pem.write_to_path(str(files.folder / "clients.pem"))
+        else:
+            files.write(MUTUAL + names.format("one.test, other.test" if change == "nothing" else "other.test"), "# anew\n")
+        await followed.look()
+        if change == "nothing":
+            assert b" 200 OK" in await asked()
+        else:
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await asked()
+            with pytest.raises(ClientError):
+                await _status(url, context)
+        writer.transport.abort()
+    assert defects == []
+
+
 async def test_connections_live_through_a_rotation(backend: FakeBackend, files: Files) -> None:
     context = files.client()
     async with serving(backend, files) as (url, followed), ClientSession() as client:

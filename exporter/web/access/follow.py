@@ -6,7 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from exporter.config.errors import ConfigError, Problem
 from exporter.net.files import read_aside
 from exporter.reading import read_regular
-from exporter.web.access.file import WebConfig, notes, read
+from exporter.web.access.file import TlsServer, WebConfig, notes, read
 from exporter.web.access.tls import Validity, names_of, server_context, validity_of
 from exporter.web.defects import Defect, unforeseen
 
@@ -34,6 +34,7 @@ class Way:
         config: The file.
         tls: What to speak TLS with; None for plain text.
         validity: Of its certificate; None where there is none, or it cannot be told.
+        terms: Equal where the same clients may connect.
     """
 
     def __init__(self, config: WebConfig) -> None:
@@ -43,6 +44,7 @@ class Way:
         if config.tls_server_config is not None:
             self.tls = server_context(config.tls_server_config)
             self.validity = validity_of(config.tls_server_config)
+        self.terms = _terms(config.tls_server_config)
 
     def expiry(self) -> str | None:
         """Say that the certificate has expired, or soon will; None where there is time."""
@@ -183,6 +185,14 @@ class FollowedFile:
         """Digest files by their bytes: a time stamp tells too little of one that is written twice within a tick."""
         tls = way.config.tls_server_config
         return b"".join(_of(path) for path in (self._path, *(tls.files if tls is not None else ())))
+
+
+def _terms(tls: TlsServer | None) -> Hashable:
+    """Return what decides who may connect, but not the certificate that is served: it is renewed every few weeks."""
+    if tls is None:
+        return None
+    authorities = tls.client_ca if tls.client_ca_file is None else _of(tls.client_ca_file)
+    return tls.client_auth_type, authorities, frozenset(tls.client_allowed_sans or ()), tls.client_allowed_sans is None
 
 
 def _of(path: Path) -> bytes:
