@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
 
 __all__ = ["basic_pair", "cut", "forget", "mask", "mask_own", "remember"]
 
@@ -24,15 +28,20 @@ _SHORTEST = 6
 _MOST = 256
 """Secrets that are looked for; those used last."""
 
-_own: dict[str, None] = {}
+_own: dict[str, tuple[str, ...]] = {}
+"""Each secret with what it looks like in others' mouths."""
+
+_AROUND = "[A-Za-z0-9+/_=-]*"
+"""What stands in base64 beside the part that is the secret's alone: its ends are mixed with its neighbours."""
 
 
 def remember(secret: str) -> None:
     """Take note of a secret of our own, which a hostile or careless server may repeat in its answers."""
     if len(secret) < _SHORTEST:
         return
-    _own.pop(secret, None)  # one that is still in use is the newest, so tokens that are issued anew do not push it out
-    _own[secret] = None
+    # One that is still in use is the newest, so tokens that are issued anew do not push it out.
+    forms = _own.pop(secret, None)
+    _own[secret] = forms or (secret, *sorted({*_written(secret), *_coded(secret)} - {secret}))
     while len(_own) > _MOST:
         del _own[next(iter(_own))]
 
@@ -42,11 +51,34 @@ def forget() -> None:
     _own.clear()
 
 
+def _written(secret: str) -> Iterator[str]:
+    """Yield how forms, URLs, JSON, HTML and lines of white space write a secret, where that is another way."""
+    for coded in (quote_plus(secret), quote(secret), quote(secret, safe="")):
+        yield coded
+        yield re.sub("%..", lambda found: found[0].lower(), coded)
+    yield html.escape(secret)
+    for plain in (False, True):
+        yield json.dumps(secret, ensure_ascii=plain)[1:-1]
+    yield " ".join(secret.split())
+
+
+def _coded(secret: str) -> Iterator[str]:
+    """Yield what base64 makes of a secret wherever it begins in what was coded, as in `user:password`."""
+    data = secret.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        start, stop = -(-8 * before // 6), 8 * (before + len(data)) // 6
+        for code in (b64encode, urlsafe_b64encode):
+            core = code(b"\0" * before + data + b"\0\0").decode()[start:stop]
+            if len(core) >= _SHORTEST:
+                yield core
+
+
 def mask_own(text: str) -> str:
-    """Mask our own secrets in what others say."""
-    found = [secret for secret in _own if secret in text]
-    for secret in sorted(found, key=len, reverse=True):  # one may be a part of another
-        text = text.replace(secret, "***")
+    """Mask our own secrets in what others say, however they write them."""
+    found = [(len(form), secret, form) for secret, forms in _own.items() for form in forms if form in text]
+    for _, secret, form in sorted(found, reverse=True):  # one may be a part of another
+        coded = form != secret and form in _coded(secret)
+        text = re.sub(f"{_AROUND}{re.escape(form)}{_AROUND}", "***", text) if coded else text.replace(form, "***")
     return text
 
 
@@ -62,15 +94,19 @@ def cut(text: str, most: int, *, end: bool = False) -> str:
         return text
     if end:
         start = begin = len(text) - most
-        for secret in _own:
-            at = text.rfind(secret, max(0, begin - len(secret) + 1), begin + len(secret) - 1)
-            start = max(start, at + len(secret)) if at >= 0 else start
+        for form in _forms():
+            at = text.rfind(form, max(0, begin - len(form) + 1), begin + len(form) - 1)
+            start = max(start, at + len(form)) if at >= 0 else start
         return text[start:]
     stop = most
-    for secret in _own:
-        at = text.find(secret, max(0, most - len(secret) + 1), most + len(secret) - 1)
+    for form in _forms():
+        at = text.find(form, max(0, most - len(form) + 1), most + len(form) - 1)
         stop = min(stop, at) if at >= 0 else stop
     return text[:stop]
+
+
+def _forms() -> Iterator[str]:
+    return (form for forms in _own.values() for form in forms)
 
 
 def mask(text: str) -> str:

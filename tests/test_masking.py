@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import time
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
+
 import pytest
 
 from exporter import masking
@@ -28,6 +35,54 @@ def test_one_that_is_a_part_of_another_leaves_nothing_of_it() -> None:
     remember(SECRET[:10])
     remember(SECRET)
     assert mask_own(SECRET) == "***"
+
+
+ODD = ("p@ss/w\u00f6rd +&=1", 'quo"ted\\<&>', "two  spaces", "plain-0123456789", "ends=with==", "\u6f22\u5b57-secret")
+
+
+def ways(secret: str) -> dict[str, str]:
+    """How a server may write a secret that it was given."""
+    data = secret.encode()
+    return {
+        "form": quote_plus(secret),
+        "path": quote(secret),
+        "query": quote(secret, safe=""),
+        "lower": re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+        "json": json.dumps(secret),
+        "json of utf-8": json.dumps(secret, ensure_ascii=False),
+        "html": html.escape(secret),
+        **{f"basic of {user}": b64encode(user.encode() + b":" + data).decode() for user in ("u", "us", "use", "user")},
+        "sasl": b64encode(b"\0user\0" + data + b"\0more").decode(),
+        "url-safe": urlsafe_b64encode(b"a:" + data).decode(),
+        "bare": b64encode(data).decode().rstrip("="),
+    }
+
+
+@pytest.mark.parametrize("secret", ODD)
+def test_one_is_masked_however_it_is_written(secret: str) -> None:
+    remember(secret)
+    for way, written in ways(secret).items():
+        detail = Failure(Stage.CHECK, Reason.MALFORMED, f"refused: {{x: {written}}} of tenant").detail
+        assert detail in ("refused: {x: ***} of tenant", 'refused: {x: "***"} of tenant'), way
+
+
+@pytest.mark.parametrize("secret", ODD)
+def test_a_cut_shows_no_part_of_what_a_form_or_base64_makes_of_one(secret: str) -> None:
+    remember(secret)
+    for written in (quote(secret, safe=""), b64encode(secret.encode()).decode()):
+        for most in range(1, len(written) + 1):
+            part = mask_own(cut(". " + written + " .", most + 2))
+            assert part in (". ", ". ***", ". *** "), most
+
+
+def test_of_many_the_masking_is_quick() -> None:
+    """It is done for each attempt that fails, on the event loop."""
+    for n in range(masking._MOST):
+        remember(f"p@ss/w\u00f6rd-{n}")
+    began = time.thread_time()
+    for _ in range(20):
+        Failure(Stage.CHECK, Reason.MALFORMED, "x" * 1200)
+    assert (time.thread_time() - began) / 20 < 0.005
 
 
 @pytest.mark.parametrize("end", [False, True])
