@@ -31,8 +31,9 @@ _MOST = 256
 _own: dict[str, tuple[str, ...]] = {}
 """Each secret with what it looks like in others' mouths."""
 
-_AROUND = "[A-Za-z0-9+/_=-]*"
-"""What stands in base64 beside the part that is the secret's alone: its ends are mixed with its neighbours."""
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=-"
+_REST = re.compile("[A-Za-z0-9+/_=-]*")
+"""What stands in base64 after the part that is the secret's alone: its ends are mixed with its neighbours."""
 
 
 def remember(secret: str) -> None:
@@ -78,8 +79,18 @@ def mask_own(text: str) -> str:
     found = [(len(form), secret, form) for secret, forms in _own.items() for form in forms if form in text]
     for _, secret, form in sorted(found, reverse=True):  # one may be a part of another
         coded = form != secret and form in _coded(secret)
-        text = re.sub(f"{_AROUND}{re.escape(form)}{_AROUND}", "***", text) if coded else text.replace(form, "***")
+        text = _without_words(text, form) if coded else text.replace(form, "***")
     return text
+
+
+def _without_words(text: str, form: str) -> str:
+    """Mask the whole words of base64 that a form is a part of, in time that grows with the text alone."""
+    parts, at = [], 0
+    while (found := text.find(form, at)) >= 0:
+        parts += [text[at:found].rstrip(_BASE64), "***"]
+        rest = _REST.match(text, found + len(form))
+        at = rest.end() if rest is not None else found + len(form)
+    return "".join(parts) + text[at:]
 
 
 def cut(text: str, most: int, *, end: bool = False) -> str:
