@@ -53,7 +53,7 @@ def run(folder: Path, words: list[str]) -> str:
 
 def test_the_configuration_is_valid_and_all_is_well(folder: Path) -> None:
     validate, check = commands(SECTIONS["A configuration"])
-    assert run(folder, validate) == "exporter.yml: ok: 1 services, 1 dependencies\n"
+    assert run(folder, validate) == "exporter.yml: ok: 1 service, 1 dependency\n"
     told = run(folder, check)
     assert all(name in told for name in ("cache", "orders"))
 
