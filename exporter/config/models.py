@@ -29,7 +29,8 @@ __all__ = [
     "ServiceSettings",
 ]
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=2000)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s#/?@]+([/?][^\s#]*)?$", max_length=2000)]
+"""It is shown to everybody, so no user and password stand before the host."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from exporter.auth.secrets import current_secret
 from exporter.clients.postgres.activity import read_activity
@@ -31,6 +31,14 @@ GOODBYE = 0.5
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 
+
+def _is_a_name(database: str) -> str:
+    """Refuse what other clients take for a database: a URL has a password in it, and a name is shown."""
+    if "://" in database or "password=" in database:
+        raise ValueError("expected the name of a database alone; user and password are keys of their own")
+    return database
+
+
 Version = Annotated[str, Field(max_length=50, pattern=r"^[0-9]+([._][0-9]+)*$")]
 
 Versions = Annotated[tuple[Version, ...], Field(min_length=1, max_length=1000)]
@@ -49,7 +57,7 @@ class PostgresSettings(ProbeSettings):
     user: Name = Field(description="The role; with pg_monitor it sees every session.")
     password: SecretStr | None = Field(None, description="Its password; masked wherever shown.")
     password_file: Path | None = Field(None, description="File with its password, read at each login.")
-    database: Name = Field(description="The database to log in to.")
+    database: Annotated[Name, AfterValidator(_is_a_name)] = Field(description="The database to log in to.")
     tls: TlsSettings | None = Field(None, description="Speak TLS, and refuse a server that does not; default: plain.")
     require_auth: tuple[Literal["scram-sha-256", "md5", "password", "none"], ...] | None = Field(
         None,

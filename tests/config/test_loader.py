@@ -76,6 +76,25 @@ def test_a_secret_that_no_protocol_can_carry_is_refused_with_its_place(probe: st
         assert "hunter2" not in text
 
 
+LINK = "links: {runbook: '%s'}"
+DATABASE = "dependencies: {db: {instances: [a:1], probes: {postgres: {user: u, database: '%s'}}}}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (LINK, "https://wiki.example:8443/a@b?c=d@e", "https://u:hunter2@wiki.example/a"),
+        (LINK, "https://wiki.example?a=b@c", "https://hunter2@wiki.example"),
+        (DATABASE, "orders@2026", "postgres://u:hunter2@host/orders"),
+        (DATABASE, "passwords", "host=h password=hunter2 dbname=orders"),
+    ],
+)
+def test_what_everybody_is_shown_holds_no_password(kind: str, good: str, bad: str) -> None:
+    parse(f"{kind % good}\n{MINIMAL}")
+    (told,) = problems(f"{kind % bad}\n{MINIMAL}")
+    assert "hunter2" not in told
+
+
 def test_a_key_that_is_no_text_is_refused() -> None:
     told = problems(r'services: {"a\ud800": {instances: [a:1], probes: {actuator: {}}}}')
     assert "exporter.yml:1:12: services: has half of a surrogate pair, which is no character" in told
