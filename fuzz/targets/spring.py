@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from exporter.actuator import flyway
 from exporter.clients.spring import health, meters, metrics_json, prometheus_text
 from exporter.clients.spring.prometheus_text import Summed, Wanted
@@ -28,7 +30,7 @@ def _exposition(data: bytes) -> object:
     for piece in data.split(b"\n"):
         reader.read(piece)
     again = reader.result()
-    if again.malformed != whole.malformed or repr(_sorted(again)) != repr(_sorted(whole)):
+    if again.malformed != whole.malformed or not _come_to_the_same(again, whole):
         raise Finding("line by line it is not what it is at once")
     return readings, whole
 
@@ -36,9 +38,20 @@ def _exposition(data: bytes) -> object:
 MAX_SAMPLES = 1_000
 
 
-def _sorted(text: prometheus_text.PrometheusText) -> object:
-    """Round sums: the order of addition differs."""
-    return {name: sorted((labels, f"{value:.6g}") for labels, value in samples) for name, samples in text.samples.items()}
+def _come_to_the_same(one: prometheus_text.PrometheusText, other: prometheus_text.PrometheusText) -> bool:
+    """Say whether the samples are the same, but for the last digits of sums: the order of addition differs."""
+    ours, theirs = _sorted(one), _sorted(other)
+    if len(ours) != len(theirs):
+        return False
+    return all(
+        where == there and (math.isclose(value, again, rel_tol=1e-9) or (math.isnan(value) and math.isnan(again)))
+        for (where, value), (there, again) in zip(ours, theirs, strict=True)
+    )
+
+
+def _sorted(text: prometheus_text.PrometheusText) -> list[tuple[tuple[str, tuple[str, ...]], float]]:
+    found = [((name, labels), value) for name, samples in text.samples.items() for labels, value in samples]
+    return sorted(found, key=lambda each: (each[0], math.isnan(each[1]), each[1]))
 
 
 def _health(data: bytes) -> object:
