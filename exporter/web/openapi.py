@@ -53,7 +53,7 @@ def document(
         ),
         "/badge/{name}.svg": _other(
             "get", "getBadge", "How one service or dependency is, as a picture.", "image/svg+xml", [name],
-            statuses=("404", "503"),
+            statuses=("404", "503"), alike=("404",),
         ),
         "/embed/{name}": _other(
             "get", "getEmbed", "The same with since when, as a page to be framed.", "text/html", [name],
@@ -133,11 +133,15 @@ def _other(
     parameters: list[dict[str, Any]] | None = None,
     *,
     statuses: tuple[str, ...],
+    alike: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Describe what answers with something else than JSON; its refusals are text."""
-    answer = {"description": "What was asked for.", "content": {content_type: {"schema": {"type": "string"}}}}
-    text = {"text/plain": {"schema": {"type": "string"}}}
-    refusals = {status: {"description": _REFUSALS[status], "content": text} for status in ("403", *statuses)}
+    """Describe what answers with something else than JSON; its refusals are text, but for those that look alike."""
+    wanted, text = ({kind: {"schema": {"type": "string"}}} for kind in (content_type, "text/plain"))
+    answer = {"description": "What was asked for.", "content": wanted}
+    refusals = {
+        status: {"description": _REFUSALS[status], "content": wanted if status in alike else text}
+        for status in ("403", *statuses)
+    }
     responses = {"200": answer, **refusals}
     return {method: {"operationId": operation, "summary": summary, "parameters": parameters or [], "responses": responses}}
 
