@@ -12,15 +12,15 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import aiodns
 
 from exporter.verdict import Failure, Reason, Stage
 
-if TYPE_CHECKING:
-    import aiodns
-
 __all__ = ["Resolver", "is_ip"]
 
+_NOT_FOUND = {aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA, aiodns.error.ARES_EBADNAME}
 _MAX_TTL = 30.0
 _MAX_NAMES = 10_000
 
@@ -98,8 +98,6 @@ class Resolver:
             task.exception()  # every waiter may have left: mark it as seen
 
     async def _query(self, host: str) -> _Answer:
-        import aiodns  # noqa: PLC0415 - who has addresses alone needs none
-
         if self._client is None:
             self._client = aiodns.DNSResolver(**self._options)
         loop = asyncio.get_running_loop()
@@ -120,9 +118,7 @@ class Resolver:
 
 
 def _failure(host: str, error: aiodns.error.DNSError) -> Failure:
-    from aiodns.error import ARES_EBADNAME, ARES_ENODATA, ARES_ENOTFOUND  # noqa: PLC0415 - see `_query`
-
     code, text = (*error.args, None, "")[:2]
-    if code in {ARES_ENOTFOUND, ARES_ENODATA, ARES_EBADNAME}:
+    if code in _NOT_FOUND:
         return Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, f"{host} does not exist")
     return Failure(Stage.RESOLVE, Reason.PROBER_DNS, f"{host}: {text or 'no name server answered'}")

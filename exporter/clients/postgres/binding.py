@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+
 __all__ = ["ChannelBinding", "server_end_point"]
 
 ChannelBinding = Literal["prefer", "require", "disable"]
@@ -22,11 +26,6 @@ def server_end_point(certificate: bytes | None) -> bytes | None:
     """
     if certificate is None:
         return None
-    # Most servers of one's own network are asked without TLS, and the library takes as long as the rest of this client.
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-
     try:
         algorithm = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):

@@ -20,9 +20,6 @@ _NONE = frozenset({"nan", "-nan", "inf", "-inf"})
 _MOST_KEPT = 65_536
 """Bytes of an answer that the next one is held against; what is longer is read anew."""
 
-_MOST_SPLIT = 20
-"""Answers that a reader splits before it looks for what is wanted in them."""
-
 
 class Fields:
     """The fields of one answer.
@@ -92,8 +89,7 @@ def parse_fields(source: str, answer: Answer) -> Mapping[str, str]:
 class FieldReader:
     """Reads those fields of an answer that are wanted, as `parse_fields` reads all.
 
-    Of the 250 lines of INFO a sixth is wanted: looking for those takes a third of the time of splitting all. What looks for
-    them takes as long to compile as hundreds of answers to split, so who asks a few times, as `check` does, has them split.
+    Of the 250 lines of INFO a sixth is wanted: looking for those takes a third of the time of splitting all.
 
     Args:
         source: What is asked, for errors.
@@ -103,8 +99,7 @@ class FieldReader:
     def __init__(self, source: str, names: Collection[str]) -> None:
         self.names = frozenset(names)
         self._source = source
-        self._field: re.Pattern[str] | None = None
-        self._split = 0
+        self._field = re.compile(rf"\n({_any_of(sorted(names))}):([^\r\n]*)")
 
     def read(self, answer: Answer) -> Mapping[str, str]:
         """Return the fields; raises as `parse_fields` does."""
@@ -112,17 +107,7 @@ class FieldReader:
 
     def pairs(self, answer: Answer) -> list[tuple[str, str]]:
         """Return the fields in the order of the answer, one that it gives twice as often; of these the last one counts."""
-        text = _text(self._source, answer)
-        if self._split < _MOST_SPLIT:
-            self._split += 1
-            return self._wanted(text)
-        if self._field is None:
-            self._field = re.compile(rf"\n({_any_of(sorted(self.names))}):([^\r\n]*)")
-        return self._field.findall("\n" + text)
-
-    def _wanted(self, text: str) -> list[tuple[str, str]]:
-        pairs = [line.partition(":") for line in text.split("\n")]
-        return [(name, value.partition("\r")[0]) for name, colon, value in pairs if colon and name in self.names]
+        return self._field.findall("\n" + _text(self._source, answer))
 
 
 class FieldFollower:

@@ -92,13 +92,6 @@ def test_an_answer_that_is_no_text_leaves_what_the_next_is_held_against() -> Non
     assert follower.read(b"role:a\r\n") == ({"role": "a"}, set())
 
 
-@given(st.lists(st.sampled_from(["role:a", "role:", "rol:b", "roles:c", "role", "x", "\r", "\n", "\r\n", " "])).map("".join))
-def test_the_fields_that_are_split_are_those_that_are_looked_for(text: str) -> None:
-    reader = FieldReader("INFO", ["role", "roles"])
-    found = [reader.pairs(text.encode()) for _ in range(30)]
-    assert all(each == found[0] for each in found)
-
-
 VALUES = {
     "role": ("master", "slave", ""),
     "used_memory": ("1", "2"),
