@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
+
+import pytest
 
 from exporter.boards import Board
 from exporter.dashboards.build import render
 
-__all__ = ["boards", "expressions", "panels", "substituted", "targets"]
+__all__ = ["boards", "each", "expressions", "panels", "substituted", "targets"]
 
 
 @cache
@@ -62,3 +64,34 @@ def substituted(expr: str, *, window: str = "2m", shown: int = 300) -> str:
     for name in ("job", "instance", "service", "target"):
         expr = expr.replace(f"${name}", ".+")
     return expr
+
+
+def each(names: Iterable[str]) -> Callable[[Callable[[str], None]], Callable[[Board], None]]:
+    """Have a test look at panels or queries one by one, in one run for each board, and tell all that fail.
+
+    A test for each would be thousands, which take longer to collect in every worker than to run.
+
+    Args:
+        names: What to look at, as `panels` and `targets` call them.
+    """
+    by_board: dict[Board, list[str]] = {}
+    for name in names:
+        by_board.setdefault(Board(name.partition(" ")[0]), []).append(name)
+
+    def over_boards(test: Callable[[str], None]) -> Callable[[Board], None]:
+        @pytest.mark.parametrize("board", by_board)
+        def whole(board: Board) -> None:
+            failed = []
+            for name in by_board[board]:
+                try:
+                    test(name)
+                except AssertionError as error:
+                    error.add_note(name)
+                    failed.append(error)
+            if failed:
+                raise ExceptionGroup(f"{len(failed)} of {len(by_board[board])}", failed)
+
+        whole.__name__, whole.__doc__ = test.__name__, test.__doc__
+        return whole
+
+    return over_boards

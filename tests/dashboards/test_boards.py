@@ -15,7 +15,7 @@ from exporter.dashboards.board import Names
 from exporter.dashboards.build import contents
 from exporter.metrics.limits import LIMITS as LIMITS_EXPORTED
 from tests.alerts.shipped import ROOT, declared, rules, tool, undeclared, uses
-from tests.dashboards.shipped import boards, panels, substituted, targets
+from tests.dashboards.shipped import boards, each, panels, substituted, targets
 
 LIMITS = {family.name for family in LIMITS_EXPORTED}
 FIXED = {83: {"1h", "6h"}, 84: {"30m"}, 88: {"15m"}, 90: {"15m"}, 112: {"15m"}, 327: {"1h"}, 325: {"1h"}}
@@ -27,8 +27,8 @@ COUNTER = re.compile(r"\w+_(?:total|count|sum|bucket)\b")
 LINES = {"timeseries", "state-timeline"}
 
 each_board = pytest.mark.parametrize("board", Board)
-each_panel = pytest.mark.parametrize("name", panels())
-each_target = pytest.mark.parametrize("name", targets())
+each_panel = each(panels())
+each_target = each(targets())
 
 
 def test_the_fleet_is_where_it_has_always_been() -> None:
@@ -158,7 +158,7 @@ def labels_kept(expr: str) -> set[str]:
     )
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "table"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "table")
 def test_a_table_shows_what_is_so_now_with_its_labels_as_columns(name: str) -> None:
     _, table = panels()[name]
     [target] = table["targets"]
@@ -170,7 +170,7 @@ def test_a_table_shows_what_is_so_now_with_its_labels_as_columns(name: str) -> N
     assert set(organised["options"]["renameByName"]) == set(columns)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "alertlist"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "alertlist")
 def test_lists_of_alerts_show_what_fires_of_the_chosen_services_and_of_none(name: str) -> None:
     """Grafana draws them without a query: what they filter by must be labels of the rules."""
     _, panel = panels()[name]
@@ -182,7 +182,7 @@ def test_lists_of_alerts_show_what_fires_of_the_chosen_services_and_of_none(name
     assert [state for state, wanted in options["stateFilter"].items() if wanted] == ["error", "firing"]
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline")
 def test_states_are_not_merged_before_they_are_mapped_to_words(name: str) -> None:
     """Grafana merges equal values of a state timeline whose colours come from thresholds by these, not by value."""
     _, panel = panels()[name]
@@ -190,7 +190,7 @@ def test_states_are_not_merged_before_they_are_mapped_to_words(name: str) -> Non
     assert panel["fieldConfig"]["defaults"]["color"]["mode"] == "fixed"
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "alertlist"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "alertlist")
 def test_lists_of_alerts_show_those_of_one_service_of_several_and_of_all_and_of_nothing_else(name: str) -> None:
     """A filter of alerts is not a query: Grafana anchors it, and takes a label that is missing for an empty one."""
     text = panels()[name][1]["options"]["alertInstanceLabelFilter"]
@@ -225,7 +225,7 @@ def test_a_legend_names_labels_that_the_query_keeps(name: str) -> None:
     assert named <= kept
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel, _) in targets().items() if panel["type"] in LINES])
+@each(name for name, (_, panel, _) in targets().items() if panel["type"] in LINES)
 def test_a_legend_tells_lines_apart(name: str) -> None:
     """What a query keeps lines apart by is in their names: two clusters may have a topic of one name."""
     _, _, target = targets()[name]
@@ -243,7 +243,7 @@ def test_no_axis_ends_where_values_may_go_on(name: str) -> None:
     assert "expir" not in panels()[name][1]["description"] or "min" not in defaults
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "timeseries"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "timeseries")
 def test_what_was_there_for_a_moment_is_drawn(name: str) -> None:
     """Grafana draws a value between two gaps as a point, but where points are never shown."""
     custom = panels()[name][1]["fieldConfig"]["defaults"]["custom"]

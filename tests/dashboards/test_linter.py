@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.boards import Board
-from tests.dashboards.shipped import boards, panels, targets
+from tests.dashboards.shipped import boards, each, panels, targets
 
 UNITS = {
     "none", "short", "percent", "percentunit", "bytes", "bits", "Bps", "s", "ms", "dtdurations", "ops", "reqps", "rps",
@@ -23,8 +23,8 @@ SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^{}]*)\}(\[[^\]]*\])?")
 FUNCTION_OF_WINDOW = re.compile(r"(\w+)\((?=[a-zA-Z_:][\w:]*\{[^{}]*\}\[)")
 
 each_board = pytest.mark.parametrize("board", Board)
-each_panel = pytest.mark.parametrize("name", panels())
-each_target = pytest.mark.parametrize("name", targets())
+each_panel = each(panels())
+each_target = each(targets())
 
 
 def variables(board: Board) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.dashboards.build import render
 from exporter.dashboards.palette import BAD, GOOD, PLAIN, WARN
-from tests.dashboards.shipped import panels
+from tests.dashboards.shipped import each, panels
 
 COLOURS = {"good": GOOD, "bad": BAD, "warn": WARN, "plain": PLAIN}
 PANELS = {"light": "#FFFFFF", "dark": "#181B1F"}
@@ -71,7 +71,7 @@ def test_no_other_colour_is_used() -> None:
     assert used == set(COLOURS.values())
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "state-timeline")
 def test_a_state_has_a_word_beside_its_colour(name: str) -> None:
     _, panel = panels()[name]
     assert panel["options"]["showValue"] == "auto"
@@ -81,7 +81,7 @@ def test_a_state_has_a_word_beside_its_colour(name: str) -> None:
     assert all(texts)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, panel) in panels().items() if panel["type"] == "stat"])
+@each(name for name, (_, panel) in panels().items() if panel["type"] == "stat")
 def test_a_number_that_is_missing_has_a_word_and_not_the_colour_of_good(name: str) -> None:
     """Grafana gives what is missing the colour of the lowest threshold."""
     [mapping] = panels()[name][1]["fieldConfig"]["defaults"]["mappings"]
