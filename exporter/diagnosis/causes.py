@@ -12,6 +12,8 @@ __all__ = ["CAUSES", "of_reason"]
 _START, _LATENCY, _LAG = "service-wont-start", "high-latency", "kafka-consumer-lag"
 _DATABASE, _SCALING, _RESTART, _CHECK = "connection-issues", "horizontal-pod-autoscaler", "service-restart", "kubernetes"
 
+_ASK = ("Try it by hand: {ask}", "")
+_HEALTH = ("{ask}: which component is it?", "Ask for its health: which component is it?")
 _PODS = (
     "{kubectl} get pods -n {namespace} -l {selector}",
     "{kubectl} get endpointslices -n {namespace} -l {slices}",
@@ -429,41 +431,52 @@ UNKNOWN = Cause(
     Confidence.LOW,
 )
 
-_SERVED = ("openssl s_client -connect HOST:PORT -servername HOST </dev/null: what is served, and until when",)
+_SERVED = (
+    "{handshake}: what is served, and until when",
+    "openssl s_client -connect HOST:PORT -servername HOST </dev/null: what is served, and until when",
+)
 
 _OF_REASON: Mapping[Reason, tuple[str, str, tuple[Step, ...]]] = {
     Reason.DNS_NOT_FOUND: ("its name does not exist, or has no address", _CHECK, (_ENDPOINTS, "Check the configured name")),
-    Reason.CONNECT_REFUSED: ("nobody listens on its port", _START, (_PODS, _PREVIOUS)),
-    Reason.CONNECT_TIMEOUT: ("it takes no connection in time", _CHECK, (_PODS, "Check node, network policies and load")),
-    Reason.UNREACHABLE: ("the network has no way to it", _CHECK, (_PODS, "Check node, routes and network policies")),
-    Reason.CONNECTION_CLOSED: ("it closes connections without an answer", _START, (_PODS, _LOGS)),
+    Reason.CONNECT_REFUSED: ("nobody listens on its port", _START, (_ASK, _PODS, _PREVIOUS)),
+    Reason.CONNECT_TIMEOUT: (
+        "it takes no connection in time",
+        _CHECK,
+        (_ASK, _PODS, "Check node, network policies and load"),
+    ),
+    Reason.UNREACHABLE: (
+        "the network has no way to it",
+        _CHECK,
+        (_ASK, _PODS, "Check node, routes and network policies"),
+    ),
+    Reason.CONNECTION_CLOSED: ("it closes connections without an answer", _START, (_ASK, _PODS, _LOGS)),
     Reason.TIMEOUT: (
         "it takes the connection and does not answer in time: it hangs",
         _START,
-        ("Take a thread dump before anything is restarted: jcmd PID Thread.print", _LOGS, "Restart it if it stays so"),
+        (_ASK, "Take a thread dump before anything is restarted: jcmd PID Thread.print", _LOGS, "Restart it if it stays so"),
     ),
-    Reason.TLS_EXPIRED: ("its certificate has expired", _CHECK, ("Renew certificates, and reload what serves it", *_SERVED)),
-    Reason.TLS_NOT_YET_VALID: ("its certificate is not valid yet", _CHECK, ("Check the clocks of both sides", *_SERVED)),
-    Reason.TLS_UNTRUSTED: ("its certificate leads to no trusted root", _CHECK, ("Check chain and CA file", *_SERVED)),
-    Reason.TLS_NAME_MISMATCH: ("its certificate is for another name", _CHECK, ("Check which host answers", *_SERVED)),
-    Reason.TLS_FAILED: ("its TLS handshake fails", _CHECK, ("Check protocol versions and client certificates", *_SERVED)),
-    Reason.HTTP_STATUS: ("it, or a proxy before it, answers with an error status", _START, (_PODS, _LOGS, _ENDPOINTS)),
+    Reason.TLS_EXPIRED: ("its certificate has expired", _CHECK, ("Renew certificates, and reload what serves it", _SERVED)),
+    Reason.TLS_NOT_YET_VALID: ("its certificate is not valid yet", _CHECK, ("Check the clocks of both sides", _SERVED)),
+    Reason.TLS_UNTRUSTED: ("its certificate leads to no trusted root", _CHECK, ("Check chain and CA file", _SERVED)),
+    Reason.TLS_NAME_MISMATCH: ("its certificate is for another name", _CHECK, ("Check which host answers", _SERVED)),
+    Reason.TLS_FAILED: ("its TLS handshake fails", _CHECK, ("Check protocol versions and client certificates", _SERVED)),
+    Reason.HTTP_STATUS: ("it, or a proxy before it, answers with an error status", _START, (_ASK, _PODS, _LOGS, _ENDPOINTS)),
     Reason.REDIRECT: (
         "it redirects, as to a login page",
         _CHECK,
-        ("Check the health path and what stands before it: was its security changed?",),
+        (_ASK, "Check the health path and what stands before it: was its security changed?"),
     ),
-    Reason.PROTOCOL: ("its answer is of another protocol", _CHECK, ("Check what listens on the port",)),
-    Reason.MALFORMED: ("its answer cannot be read", _CHECK, ("Check what answers on the health path", _LOGS)),
-    Reason.TOO_LARGE: ("its answer is larger than is read", _CHECK, ("Check what answers on the health path",)),
-    Reason.REPORTED_DOWN: ("it says itself that it is down", _START, ("curl its health: which component is it?", _LOGS)),
+    Reason.PROTOCOL: ("its answer is of another protocol", _CHECK, (_ASK, "Check what listens on the port")),
+    Reason.MALFORMED: ("its answer cannot be read", _CHECK, (_ASK, "Check what answers on the health path", _LOGS)),
+    Reason.TOO_LARGE: ("its answer is larger than is read", _CHECK, (_ASK, "Check what answers on the health path")),
+    Reason.REPORTED_DOWN: ("it says itself that it is down", _START, (_HEALTH, _LOGS)),
     Reason.STARTING: ("it is starting or stopping", _RESTART, (_ROLLOUT, _LOGS)),
     Reason.TOO_MANY_CONNECTIONS: (
         "it has no connection left",
         _DATABASE,
         (f"Check active connections: {_ACTIVITY}", "Kill idle connections: the runbook has the statement"),
     ),
-    Reason.QUERY_FAILED: ("it answers a query with an error", _DATABASE, ("Look at its log: the error is there",)),
+    Reason.QUERY_FAILED: ("it answers a query with an error", _DATABASE, (_ASK, "Look at its log: the error is there")),
     Reason.NO_LEADER: ("partitions or groups have no broker that answers", _LAG, ("rpk cluster health",)),
     Reason.NO_INSTANCES: ("it has no instance", _SCALING, (_PODS, _ENDPOINTS, _SCALE)),
 }  # fmt: skip

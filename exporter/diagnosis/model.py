@@ -31,7 +31,7 @@ EXPLAIN = "hafnium-exporter explain {dependency}"
 """The step that leads on to the dependency in which a cause lies."""
 
 Step = str | tuple[str, ...]
-"""What to do; of several ways to say it, the first of which every name is known. The last needs no name of a cluster."""
+"""What to do; of several ways to say it, the first of which every name is known. The last needs none; empty: say nothing."""
 
 _Values = tuple[str | None, ...]
 """Values of labels; None where a reading does not have one."""
@@ -73,7 +73,8 @@ class Cause:
         section: Anchor in docs/runbook.md.
         steps: What the runbook says to do, one line each; the same is filled in, and what kubectl calls the service, where
             it is in a cluster: `{kubectl}`, `{namespace}`, `{selector}`, `{slices}`, `{balancer}`, `{workload}`,
-            `{autoscaler}`.
+            `{autoscaler}`; and `{ask}`, the command by which a person asks it what its probe asks, and `{handshake}`, the
+            one that shows its certificate.
         symptoms: What it explains.
         confidence: How far a suspicion of it goes, where nothing more is said.
     """
@@ -128,11 +129,12 @@ class Suspicion:
 
         Args:
             service: Of which it is suspected.
-            names: What kubectl calls that, by placeholder; a step that needs another name is told in words.
+            names: What kubectl calls that, and how it is asked by hand, by placeholder; a step that needs another name is
+                told in words.
         """
         steps = self.cause.steps if self.probed else (step for step in self.cause.steps if step != EXPLAIN)
         known = {**names, "service": service, "dependency": self.dependency or service}
-        return tuple(self._filled(_way(step, known), known) for step in steps)
+        return tuple(self._filled(way, known) for step in steps if (way := _way(step, known)))
 
     @staticmethod
     def _filled(text: str, names: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
-"""What kubectl calls a service: the names that its configuration has, and no others.
+"""What kubectl calls a service, and how it is asked by hand: the names that its configuration has, and no others.
 
-They fill the steps of a cause: `kubectl` (with a context, where one is configured), `namespace`, `selector` (of its pods),
+They fill the steps of a cause: `ask` (the command by which a person asks what its probe asks), `handshake` (the one that
+shows its certificate), `kubectl` (with a context, where one is configured), `namespace`, `selector` (of its pods),
 `slices` (a selector of its EndpointSlices) and `balancer` (`service/NAME`). What the cluster itself names is added by
 `cluster_words.named`.
 """
@@ -12,12 +13,40 @@ from collections.abc import Iterator
 from shlex import quote
 
 from exporter.config.models import MemberSettings
+from exporter.net.tls import handshake_command
+from exporter.probes import probe_types
 from exporter.probes.kubernetes import KubernetesSettings
+from exporter.values import Address
 
-__all__ = ["kubectl_names"]
+__all__ = ["kubectl_names", "names_of"]
 
 _SERVICE = re.compile(r"([a-z0-9][-a-z0-9]*)\.([a-z0-9][-a-z0-9]*)\.svc(?:\.cluster\.local)?\.?")
 """A DNS name that only a cluster gives: of a Service and its namespace."""
+
+
+def names_of(settings: MemberSettings) -> dict[str, str]:
+    """Return all that steps are filled in with.
+
+    Args:
+        settings: Of the service or dependency.
+    """
+    return kubectl_names(settings) | _by_hand(settings)
+
+
+def _by_hand(settings: MemberSettings) -> dict[str, str]:
+    """Return how its first instance is asked what decides over it, or the only thing that it is asked."""
+    instances = settings.instances
+    if instances.static:
+        address = instances.static[0]
+    elif instances.dns is not None and instances.port is not None:
+        address = Address(instances.dns, instances.port)
+    else:
+        return {}
+    probes = settings.probe_settings
+    kinds = sorted(probes, key=lambda kind: not probe_types()[kind].vital)
+    commands = [command for kind in kinds if (command := probes[kind].by_hand(address)) is not None]
+    handshake = probes["tls"].by_hand(address) if "tls" in probes else handshake_command(address, address.host)
+    return {"handshake": str(handshake), **({"ask": commands[0]} if commands else {})}
 
 
 def kubectl_names(settings: MemberSettings) -> dict[str, str]:

@@ -66,7 +66,9 @@ concluded, low means that nothing speaks for anything else.
 *What to do* names what there is and nothing else. NAMESPACE, SELECTOR and the context are those of the service's own
 `instances: {kubernetes: …}` or `probes: {kubernetes: …}`; a DNS name such as `identity-service.hafnium.svc` tells of a
 Service and its namespace. WORKLOAD (`deployment/…`) and AUTOSCALER are what the cluster itself calls them, which the
-kubernetes probe has seen. What is not known is told in words, and of what is in no cluster nothing is said of kubectl.
+kubernetes probe has seen. ASK is the command by which a person asks its first instance what its probe asks, such as
+`psql … -c 'SELECT 1'`, and HANDSHAKE the one that shows its certificate; no password is in them. What is not known is told
+in words, and of what is in no cluster nothing is said of kubectl.
 
 A cause is one entry of `exporter/diagnosis/causes.py` and one rule in the file of its symptom.
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from exporter.config.models import MemberSettings
 from exporter.diagnosis.model import Confidence, Diagnosis, Suspicion, Symptom
-from exporter.diagnosis.places import kubectl_names
+from exporter.diagnosis.places import names_of
 from exporter.engine.view import View
 
 __all__ = ["CauseView", "DiagnosisView", "EvidenceView", "IncidentView", "diagnosis_views", "incident_view"]
@@ -61,7 +61,7 @@ def diagnosis_views(
     Args:
         service: Its name.
         diagnoses: What is wrong with it.
-        settings: Its configuration, which says what kubectl calls it; None: nothing is known of a cluster.
+        settings: Its configuration, which says what kubectl calls it and how it is asked; None: that is not known.
     """
     return [
         DiagnosisView(
@@ -107,7 +107,7 @@ def incident_view(
 
 
 def _cause_view(diagnosis: Diagnosis, suspicion: Suspicion, settings: MemberSettings | None) -> CauseView:
-    service, places = diagnosis.service, kubectl_names(settings) if settings is not None else {}
+    service, places = diagnosis.service, names_of(settings) if settings is not None else {}
     return CauseView(
         cause=suspicion.cause.name,
         dependency=suspicion.dependency,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import ssl
 from hashlib import sha256
 from pathlib import Path
@@ -16,9 +17,9 @@ from pydantic import Field, model_validator
 from exporter.net.files import read_aside
 from exporter.net.handshake import WatchedHandshake
 from exporter.reading import read_regular
-from exporter.values import Settings
+from exporter.values import Address, Settings
 
-__all__ = ["ClientTls", "TlsSettings", "restrain"]
+__all__ = ["ClientTls", "TlsSettings", "handshake_command", "restrain"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,16 @@ class TlsSettings(Settings):
         if self.key_file is not None and self.cert_file is None:
             raise ValueError("key_file needs cert_file")
         return self
+
+
+def handshake_command(address: Address, name: str) -> str:
+    """Return the command by which a person sees which certificates are served.
+
+    Args:
+        address: Of the server.
+        name: What to ask for (SNI).
+    """
+    return f"{shlex.join(['openssl', 's_client', '-connect', str(address), '-servername', name])} </dev/null"
 
 
 class _WatchedContext(ssl.SSLContext):

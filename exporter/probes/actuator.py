@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 from functools import partial
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Step, Turn, in_turn
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
+from exporter.values import Address
 from exporter.verdict import Failure, Stage
 
 __all__ = ["PROBE", "ActuatorProbe", "ActuatorSettings"]
@@ -115,6 +117,11 @@ class ActuatorSettings(ProbeSettings):
         if self.auth is not None and any(name.lower() == "authorization" for name in self.headers):
             raise ValueError("give auth or a header Authorization, not both")
         return self
+
+    def by_hand(self, address: Address) -> str:
+        """The health that is asked for."""
+        at = Address(address.host, self.port or address.port)
+        return shlex.join(["curl", "-sS", f"{self.scheme}://{at}{self.base_path.rstrip('/')}/health"])
 
     @property
     def in_the_clear(self) -> str | None:

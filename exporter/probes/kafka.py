@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
@@ -39,7 +40,7 @@ from exporter.net.referrals import Referrals, check_allowed
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, Scope, SharedClients, Target
-from exporter.values import Duration, Settings
+from exporter.values import Address, Duration, Settings
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "KafkaProbe", "KafkaSettings"]
@@ -206,6 +207,11 @@ class KafkaSettings(ProbeSettings):
     per_partition: bool = Field(
         default=True, description="Export lag and end of each partition, and not only sums by group and topic."
     )
+
+    def by_hand(self, address: Address) -> str:
+        """The cluster's brokers; a login is for the person to add."""
+        tls = ["-X", "tls.enabled=true"] if self.security.has_tls else []
+        return shlex.join(["rpk", "cluster", "info", "-X", f"brokers={address}", *tls])
 
 
 class KafkaProbe(Probe[KafkaSettings]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from exporter.net.phases import Phases, phase_clock
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
+from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["PROBE", "OidcProbe", "OidcSettings"]
@@ -74,6 +76,10 @@ class OidcSettings(ProbeSettings):
         default=False, description="Do not warn of a client secret that crosses a network over plain HTTP."
     )
     max_bytes: int = Field(262_144, ge=1024, le=16_777_216, description="Longest answer that is read.")
+
+    def by_hand(self, address: Address) -> str:
+        """The discovery document."""
+        return shlex.join(["curl", "-sS", f"{self.scheme}://{address}{self.issuer_path.rstrip('/')}{_WELL_KNOWN}"])
 
     @property
     def in_the_clear(self) -> str | None:

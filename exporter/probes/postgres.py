@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from exporter.databases.histories import MigrationHistories
 from exporter.net.tls import ClientTls, TlsSettings
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
+from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["PROBE", "PostgresProbe", "PostgresSettings"]
@@ -90,6 +92,13 @@ class PostgresSettings(ProbeSettings):
         default=False,
         description="The address is a pgbouncer's, and the database its console, `pgbouncer`: ask it for its pools.",
     )
+
+    def by_hand(self, address: Address) -> str:
+        """The runbook's test of connectivity; psql asks for the password."""
+        what = "SHOW VERSION" if self.database == CONSOLE else "SELECT 1"
+        return shlex.join(
+            ["psql", "-h", address.host, "-p", str(address.port), "-U", self.user, "-d", self.database, "-c", what]
+        )
 
     @model_validator(mode="after")
     def _console(self) -> PostgresSettings:

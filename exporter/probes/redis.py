@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pydantic import Field, SecretStr, model_validator
@@ -20,7 +21,7 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Probe, ProbeSettings, SharedClients, Target
 from exporter.redis import families as f
 from exporter.redis.recording import FIELDS, InfoRecorder, record_cluster, record_failed_nodes, record_watched
-from exporter.values import Duration, Settings
+from exporter.values import Address, Duration, Settings
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
 __all__ = ["PROBE", "RedisProbe", "RedisSettings"]
@@ -61,6 +62,12 @@ class RedisSettings(ProbeSettings):
     slow_commands: bool = Field(
         default=False, description="Ask for the length of the slow log and for latency events too (part `slow`)."
     )
+
+    def by_hand(self, address: Address) -> str:
+        """A PING; redis-cli asks for the password."""
+        login = [*(["--user", self.user] if self.user else []), "--askpass"] if self.password or self.password_file else []
+        tls = ["--tls"] if self.tls is not None else []
+        return shlex.join(["redis-cli", "-h", address.host, "-p", str(address.port), *tls, *login, "PING"])
 
     @model_validator(mode="after")
     def _one_password(self) -> RedisSettings:

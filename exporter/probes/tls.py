@@ -18,7 +18,7 @@ from exporter.clients.kubernetes.objects.secrets import TlsSecret
 from exporter.metrics.family import gauge
 from exporter.net.dial import dial, start_tls
 from exporter.net.phases import Phases
-from exporter.net.tls import ClientTls, TlsSettings
+from exporter.net.tls import ClientTls, TlsSettings, handshake_command
 from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.probing.expiry import EXPIRY
@@ -72,6 +72,11 @@ class TlsProbeSettings(ProbeSettings):
     secret: SecretSource | None = Field(
         None, description="Secret whose certificate ought to be served: its name, or name and namespace."
     )
+
+    def by_hand(self, address: Address) -> str:
+        """A handshake that says what is served."""
+        at = Address(address.host, self.port or address.port)
+        return handshake_command(at, self.server_name or at.host)
 
 
 class TlsProbe(Probe[TlsProbeSettings]):

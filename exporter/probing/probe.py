@@ -52,6 +52,17 @@ class ProbeSettings(Settings):
         """What is sent to the target over plain HTTP that others must not read, and is not allowed to be; None: nothing."""
         return None
 
+    def by_hand(self, address: Address) -> str | None:
+        """Return the command by which a person asks an instance the same, fit for a shell, without any secret.
+
+        Args:
+            address: Of the instance.
+
+        Returns:
+            None: there is no such command.
+        """
+        return None
+
     @property
     def recheck(self) -> float:
         """Seconds between rechecks while failing."""

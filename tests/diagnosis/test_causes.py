@@ -12,7 +12,8 @@ from exporter.diagnosis.model import Cause
 from exporter.verdict import PROBER_FAULTS, Reason
 
 NAMES = (
-    "service", "dependency", "kubectl", "namespace", "selector", "slices", "balancer", "workload", "autoscaler"
+    "service", "dependency", "ask", "handshake", "kubectl", "namespace", "selector", "slices", "balancer", "workload",
+    "autoscaler",
 )  # fmt: skip
 RUNBOOK = Path(__file__).parents[2] / "docs/runbook.md"
 
@@ -37,7 +38,7 @@ def test_each_says_what_it_means_and_what_to_do(cause: Cause) -> None:
 @pytest.mark.parametrize("cause", CAUSES.values(), ids=list(CAUSES))
 def test_each_step_can_be_told_of_what_is_in_no_cluster(cause: Cause) -> None:
     for step in cause.steps:
-        last = step if isinstance(step, str) else step[-1]
+        last = step if isinstance(step, str) else step[-1]  # empty: nothing is told
         assert set(re.findall(r"\{(\w+)\}", last)) <= {"service", "dependency"}
         assert "kubectl" not in last
         assert isinstance(step, str) or len(set(step)) == len(step) > 1
