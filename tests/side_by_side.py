@@ -53,7 +53,7 @@ HEAVY = frozenset(
 
 LONG = (
     "tests/faults/", "tests/demo/", "tests/springboot/", "tests/app/", "tests/cli/", "tests/fuzz/", "tests/house/",
-    "tests/web/test_browser.py", "tests/ownership/test_exporters.py",
+    "tests/web/test_browser.py", "tests/ownership/test_exporters.py", "tests/alerts/test_discovery_pages.py",
 )  # fmt: skip
 """Tests outside of groups that take seconds each: before those that take none, so that all workers end together."""
 
