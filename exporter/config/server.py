@@ -63,6 +63,7 @@ class Server(Settings):
         None,
         description="A second address, for /-/healthy, /-/ready and /-/lease alone, which anybody may ask over plain HTTP.",
     )
+
     @field_validator("health_listen")
     @classmethod
     def _is_another(cls, value: Address | None, info: ValidationInfo) -> Address | None:

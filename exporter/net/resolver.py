@@ -16,6 +16,7 @@ from typing import Any
 
 import aiodns
 
+from exporter.parsing import is_host
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Resolver", "is_ip"]
@@ -72,6 +73,8 @@ class Resolver:
         """
         if is_ip(host):
             return (host,)
+        if not is_host(host):  # as a server may have named it: aiodns would try to make a name of it, and stumble
+            raise Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, "it is no name that could be looked up")
         now = asyncio.get_running_loop().time()
         cached = self._cache.get(host)
         if cached is not None and cached.expires > now and not fresh:

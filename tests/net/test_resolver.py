@@ -86,7 +86,9 @@ async def test_an_address_is_its_own_answer_and_asks_nobody(resolver: Resolver, 
     assert not is_ip("localhost")
 
 
-@pytest.mark.parametrize("name", ["missing.example.test.", "empty.example.test.", "a..b"])
+@pytest.mark.parametrize(
+    "name", ["missing.example.test.", "empty.example.test.", "a..b", "ü" * 70, "😀", "a\0b", "a\nb", "."]
+)
 async def test_a_name_that_does_not_exist_is_the_targets_fault(resolver: Resolver, name: str) -> None:
     with pytest.raises(Failure) as caught:
         await resolver.resolve(name)
