@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -24,6 +25,7 @@ from exporter.config.exposed import exposed_secrets
 from exporter.config.kubernetes import ClusterSettings
 from exporter.config.loader import load
 from exporter.config.models import Config
+from exporter.config.server import overlap
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
 from exporter.engine.ownership import Everything, Ownership
@@ -244,10 +246,12 @@ class App:
         if way is not None:
             following = asyncio.create_task(way.follow(), name="web configuration")
             stack.push_async_callback(_end, following)
+        health = self._config.server.health_listen
+        if health is not None and overlap(health, self._listen):
+            raise OSError(errno.EADDRINUSE, f"cannot listen on {health}: the endpoints listen there, too")
         await stack.enter_async_context(serve(self, self._listen, self._clients, access))
         spoken = "HTTPS" if way is not None and way.way.tls is not None else "HTTP"
         log.info("listening on %s: %s", self._listen, spoken)
-        health = self._config.server.health_listen
         if health is not None:
             await stack.enter_async_context(serve_health(self, health, self._clients, defect=self._web_defect))
             log.info("listening on %s: health alone", health)
@@ -335,6 +339,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one may have come while it started
 
     async def _reload_on_signal(self) -> None:
         while True:

@@ -26,6 +26,8 @@ LONGEST = 1e9
 PORT_RANGE = "expected a port from 1 to 65535 after the colon"
 INTERNATIONAL = "expected the host as it is looked up: an international name is written xn--…, as idn2 prints it"
 
+INTERFACE = "expected the interface of a link-local address as well, such as [fe80::1%eth0]:8081"
+
 _SCOPE = re.compile(r"[A-Za-z0-9_.-]{0,32}")  # of a link-local address: an interface
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
@@ -84,6 +86,8 @@ def parse_address(value: Any) -> Address:
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         named = _is_ipv6(host) if bracketed else is_host(host)
+        if bracketed and named and _lacks_interface(host):
+            raise ValueError(INTERFACE)
         if named and _is_port(port):
             return Address(host, int(port))
         if named and port.isascii() and port.isdigit():
@@ -110,6 +114,10 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return _SCOPE.fullmatch(text.partition("%")[2]) is not None
+
+
+def _lacks_interface(text: str) -> bool:
+    return "%" not in text and ipaddress.IPv6Address(text).is_link_local
 
 
 def _is_port(text: str) -> bool:

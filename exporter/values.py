@@ -29,6 +29,7 @@ __all__ = [
     "Duration",
     "Labels",
     "Settings",
+    "looks_like_a_path",
     "read_secret",
 ]
 
@@ -103,6 +104,17 @@ def _check_dns_name(name: str) -> str:
 
 DnsName = Annotated[str, AfterValidator(_check_dns_name)]
 """A name that can be looked up, absolute or not."""
+
+
+def looks_like_a_path(file: Path) -> bool:
+    """Tell whether a file's name may be shown: it is there, or absolute, or in a folder that is there. Blocking.
+
+    What is none of these may be a secret that was written where its file should be, which is a usual mistake.
+    """
+    try:
+        return file.is_absolute() or file.exists() or (len(file.parts) > 1 and file.parent.is_dir())
+    except (OSError, ValueError):  # too long for a name, or with a null character
+        return False
 
 
 MOST_OF_SECRET = 1 << 20

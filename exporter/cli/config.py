@@ -93,7 +93,8 @@ def show(config_path: Path) -> None:
     """Print the effective configuration: defaults merged, variables put in, secrets masked."""
     import yaml
 
+    from exporter.config.exposed import without_misplaced
     from exporter.config.loader import load
 
     loaded = load(config_path).model_dump(mode="json", exclude_none=True, exclude={"defaults"})
-    click.echo(yaml.safe_dump(loaded, sort_keys=False, allow_unicode=True), nl=False)
+    click.echo(yaml.safe_dump(without_misplaced(loaded), sort_keys=False, allow_unicode=True), nl=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -40,6 +42,25 @@ def _end_at_once(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run it as `uvloop.run` does, also where no thread is left at the end to wait for those of the loop's pool."""
+    import asyncio
+
+    import uvloop
+
+    from exporter.net.pool import is_no_thread
+
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        runner.run(main)
+    finally:
+        try:
+            runner.close()
+        except RuntimeError as error:
+            if not is_no_thread(error):
+                raise
+
+
 @click.command(
     cls=Verb,
     examples=(
@@ -65,17 +86,18 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
     """Run the exporter until SIGTERM. SIGHUP reloads the configuration."""
     _open_standard_streams()
     signal.signal(signal.SIGTERM, _end_at_once)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # one that comes while it starts must not end it: the file is read anyway
+    # One that comes while it starts must not end it, and waits: the file may have changed since it was read.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     import logging
-
-    import uvloop
 
     from exporter.app import App, EssentialTaskEnded, WebOptions
     from exporter.config.loader import load
     from exporter.logs import LogThread
+    from exporter.net.pool import small_stacks
 
     log = logging.getLogger("exporter")
     config = load(config_path)
+    small_stacks()
     try:
         lines = LogThread(log_level.upper())
     except OSError as error:
@@ -87,7 +109,7 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
         await App(config_path, config, listen, web).run()
 
     try:
-        uvloop.run(run())
+        _run(run())
     except EssentialTaskEnded as error:
         log.critical("%s", error, exc_info=error.__cause__)
         return 1

@@ -6,9 +6,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
-__all__ = ["exposed_secrets"]
+from exporter.values import looks_like_a_path
+
+__all__ = ["exposed_secrets", "without_misplaced"]
 
 _SECRET_FILES = frozenset(
     {"password_file", "token_file", "bearer_file", "client_secret_file", "secret_file", "key_file", "value_file"}
@@ -31,6 +33,17 @@ def exposed_secrets(settings: BaseModel) -> Iterator[str]:
             yield f"{path}: others may write to it (mode {stat.S_IMODE(mode):04o}): chmod o-rwx"
         elif mode & stat.S_IROTH and "..data" not in path.resolve().parts and not _is_mounted_secret(path):
             yield f"{path}: others may read it (mode {stat.S_IMODE(mode):04o}): chmod o-rwx"
+
+
+def without_misplaced(dumped: object, name: str = "") -> object:
+    """Return a dumped configuration with what may be a secret in the place of its file as any secret is shown. Blocking."""
+    if isinstance(dumped, dict):
+        return {key: without_misplaced(value, str(key)) for key, value in dumped.items()}
+    if isinstance(dumped, list):
+        return [without_misplaced(value, name) for value in dumped]
+    if isinstance(dumped, str) and name in _SECRET_FILES and not looks_like_a_path(Path(dumped)):
+        return str(SecretStr(dumped))
+    return dumped
 
 
 def _is_mounted_secret(path: Path) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
 
 from exporter.parsing import is_host
 from exporter.values import Address, AddressField, Duration, Settings
 
-__all__ = ["Roles", "Server"]
+__all__ = ["Roles", "Server", "overlap"]
 
 
 def _host_name(name: str) -> str:
@@ -42,6 +42,19 @@ class Roles(Settings):
         return any(who is not None for who in (self.scrape, self.pages, self.act))
 
 
+_ALL = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 - it is compared with
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Tell whether two addresses cannot both be listened on. Names are not looked up."""
+    if one.port != other.port or one.port == 0:
+        return False
+    both = (one.host, other.host)
+    families = [_ALL.get(host, (6,) if ":" in host else (4, 6) if not host[-1:].isdigit() else (4,)) for host in both]
+    shared = not set(families[0]).isdisjoint(families[1])
+    return one.host == other.host or (shared and any(host in _ALL for host in both))
+
+
 class Server(Settings):
     """Where the exporter itself listens, and who may ask it what."""
 
@@ -50,6 +63,15 @@ class Server(Settings):
         None,
         description="A second address, for /-/healthy, /-/ready and /-/lease alone, which anybody may ask over plain HTTP.",
     )
+
+    @field_validator("health_listen")
+    @classmethod
+    def _is_another(cls, value: Address | None, info: ValidationInfo) -> Address | None:
+        listen = info.data.get("listen")
+        if value is not None and listen is not None and overlap(value, listen):
+            raise ValueError("is where server.listen listens, too: give it another port")
+        return value
+
     hosts: tuple[HostName, ...] = Field(
         (), description="Names by which clients may ask, besides addresses and localhost; *.example.com for all below it."
     )

@@ -16,7 +16,6 @@ import fcntl
 import json
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any, TypeVar
 
 from exporter.engine.history import MOST_DETAIL, Failed, History
 from exporter.engine.rollup import Key
+from exporter.net.pool import start_thread
 from exporter.reading import read_regular
 from exporter.verdict import Reason, Stage, Verdict
 
@@ -204,7 +204,7 @@ async def _apart(work: Callable[[], T]) -> T:
         else:
             _tell(loop, partial(_succeed, done, found))
 
-    threading.Thread(target=run, name="state file", daemon=True).start()
+    start_thread(run, "state file")
     return await done
 
 

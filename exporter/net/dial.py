@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ from exporter.net.phases import Phases, timed
 from exporter.net.referrals import Referrals
 from exporter.net.resolver import Resolver, is_ip
 from exporter.values import Address
-from exporter.verdict import PROBER_FAULTS, Failure, Stage
+from exporter.verdict import PROBER_FAULTS, Failure, Reason, Stage
 
 __all__ = ["dial", "start_tls"]
 
@@ -53,6 +56,8 @@ async def dial(
     loop = asyncio.get_running_loop()
 
     async def connect(host: str) -> tuple[asyncio.Transport, P]:
+        if "%" in host:
+            return _noted(seen, await _connect_by_interface(factory, host, address.port))
         return _noted(seen, await loop.create_connection(factory, host, address.port))
 
     failed: list[tuple[str, OSError]] = []
@@ -73,6 +78,42 @@ async def dial(
             if not isinstance(before, TimeoutError):
                 raise before from None
         return await connect(host)  # it was left for one that there is no way to: it has until the deadline
+
+
+async def _connect_by_interface(factory: Callable[[], P], host: str, port: int) -> tuple[asyncio.Transport, P]:
+    """Connect by an interface, as to `fe80::1%eth0`: uvloop takes the first that fits, whatever is asked for."""
+    loop = asyncio.get_running_loop()
+    name, _, zone = host.partition("%")
+    raw = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        raw.settimeout(0)
+        await _connect(raw, (name, port, 0, _interface(zone)))
+        return await loop.create_connection(factory, sock=raw)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _interface(zone: str) -> int:
+    try:
+        return socket.if_nametoindex(socket.if_indextoname(int(zone)) if zone.isdigit() else zone)
+    except (OSError, OverflowError, ValueError):
+        raise Failure(Stage.CONNECT, Reason.PROBER_NETWORK, f"this host has no interface {zone}") from None
+
+
+async def _connect(raw: socket.socket, where: tuple[str, int, int, int]) -> None:
+    code = raw.connect_ex(where)
+    if code in (errno.EINPROGRESS, errno.EINTR):
+        loop = asyncio.get_running_loop()
+        writable = asyncio.Event()
+        loop.add_writer(raw.fileno(), writable.set)
+        try:
+            await writable.wait()
+        finally:
+            loop.remove_writer(raw.fileno())
+        code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _is_of_this_host(error: OSError) -> bool:
@@ -120,7 +161,8 @@ async def _handshake(
     plain = cast("asyncio.Transport", transport)
     if plain.is_closing():  # nobody would tell the handshake, which would wait for its deadline
         raise ConnectionResetError("the connection was closed before the TLS handshake")
-    secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=name.rstrip("."))
+    known_as = name.rstrip(".").partition("%")[0]  # of an interface, no server knows
+    secured = await asyncio.get_running_loop().start_tls(plain, protocol, context, server_hostname=known_as)
     # Where the connection ends in the middle, asyncio may return nothing, and uvloop a transport without TLS.
     if secured is None or secured.get_extra_info("ssl_object") is None:
         (secured or plain).abort()

@@ -14,6 +14,7 @@ import socket
 import ssl
 
 from exporter.net.handshake import ClientCertificateRefused
+from exporter.net.pool import is_no_thread
 from exporter.verdict import PROBER_FAULTS, Failure, Reason, Stage
 
 __all__ = ["failure_of"]
@@ -89,6 +90,8 @@ def _failure_of_one(error: BaseException, stage: Stage) -> Failure | None:  # no
         return Failure(stage, Reason.CONNECTION_CLOSED, "the connection was closed before the answer was whole")
     if isinstance(error, MemoryError):
         return Failure(Stage.INTERNAL, Reason.PROBER_MEMORY, "out of memory")
+    if is_no_thread(error):
+        return Failure(Stage.INTERNAL, Reason.PROBER_MEMORY, "no thread can be started")
     if isinstance(error, OSError):
         return _of_os_error(error, stage)
     return None

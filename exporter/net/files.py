@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable, Hashable
 from concurrent.futures import Executor, Future
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
+
+from exporter.net.pool import start_thread
 
 __all__ = ["read_aside", "read_within"]
 
@@ -26,7 +28,7 @@ async def read_aside(what: Hashable, read: Callable[[], _T]) -> _T:
         read: Reads it.
 
     Raises:
-        OSError: No thread can be started.
+        NoThread: No thread can be started.
         Exception: What the function raises.
     """
     return await asyncio.get_running_loop().run_in_executor(_aside, lambda _what: read(), what)
@@ -37,7 +39,7 @@ def read_within(seconds: float, what: Hashable, read: Callable[[], _T]) -> _T:
 
     Raises:
         TimeoutError: It is not read within so many seconds.
-        OSError: No thread can be started.
+        NoThread: No thread can be started.
         Exception: What the function raises.
     """
     found: _T = _aside.submit(lambda _what: read(), what).result(seconds)
@@ -58,10 +60,7 @@ class _Aside(Executor):
             if future is None:
                 future = Future()
                 future.set_running_or_notify_cancel()  # so that one who leaves takes nothing from the others
-                try:
-                    Thread(target=self._work, args=(what, read, future), name=f"read {what}", daemon=True).start()
-                except RuntimeError as error:
-                    raise OSError(errno.EAGAIN, str(error)) from None
+                start_thread(partial(self._work, what, read, future), f"read {what}")
                 self._under_way[what] = future  # only now: where no thread can be started, the next one tries again
         return future
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ KEEPALIVE = 90.0
 
 _CLOSE_PATIENCE = 2.0
 """Seconds for connections to say farewell when the client is closed."""
+
+_ZONE = re.compile(r"%[^\]]*")
+"""Of an address in a URL: by which of this host's interfaces it is reached is nothing that a server knows (RFC 9844)."""
 
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"hafnium-exporter/{__version__}"}
 
@@ -76,7 +80,11 @@ def _address(url: URL) -> Address:
 
 def _written(method: str, url: URL, headers: Mapping[str, str]) -> bytes:
     sent = {name.lower(): f"{name}: {value}" for name, value in (*_HEADERS.items(), *headers.items())}
-    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}", *sent.values()]
+    lines = [
+        f"{method} {url.raw_path_qs} HTTP/1.1",
+        f"Host: {_ZONE.sub('', url.host_port_subcomponent or '')}",
+        *sent.values(),
+    ]
     if any(not line.isprintable() for line in lines):
         raise Failure(Stage.INTERNAL, Reason.INTERNAL, "a header has characters that it cannot carry")
     return "\r\n".join([*lines, "", ""]).encode()

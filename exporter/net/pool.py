@@ -1,36 +1,71 @@
-"""Threads that are there from the start: where no more can be started, as at a limit of processes, work goes on."""
+"""Threads: how large they are, and what is said where none can be started, as at a limit of memory or of processes."""
 
 from __future__ import annotations
 
 import errno
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
-__all__ = ["started_pool"]
+__all__ = ["NoThread", "is_no_thread", "small_stacks", "start_thread", "started_pool"]
+
+_STACK = 3 << 20
+"""Bytes of a thread's stack: as many as the deepest recursion takes that Python allows, of one sort within another. Of the
+usual eight MiB, each would count in full where a process's data is limited (RLIMIT_DATA), though hardly any is ever used."""
 
 _PATIENCE = 60.0
 """Seconds that starting them may take."""
 
 
+class NoThread(OSError):  # noqa: N818 - it says what is the matter
+    """No thread can be started: the exporter is short of memory, or may have no more of them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(errno.EAGAIN, text)
+
+
+def is_no_thread(error: BaseException) -> bool:
+    """Tell whether something could not be done for want of a thread; Python has no error of its own for it."""
+    return isinstance(error, NoThread) or (isinstance(error, RuntimeError) and "can't start new thread" in str(error))
+
+
+def small_stacks() -> None:
+    """Give the threads that are started from now on no more stack than they can need."""
+    threading.stack_size(_STACK)
+
+
+def start_thread(work: Callable[[], object], name: str) -> None:
+    """Do something in a thread that the end of the process does not wait for.
+
+    Raises:
+        NoThread: None can be started.
+    """
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise NoThread(f"no thread can be started: {error}") from None
+
+
 def started_pool(workers: int, name: str) -> ThreadPoolExecutor:
     """Return a pool of which every thread runs already. Blocking, for as long as starting them takes.
 
-    One that starts threads as they are needed fails at that moment, in the middle of whatever needs it.
+    Where no more can be started, work goes on. One that starts threads as they are needed fails at that moment, in the
+    middle of whatever needs it.
 
     Args:
         workers: How many threads.
         name: What they are called.
 
     Raises:
-        OSError: They cannot be started.
+        NoThread: They cannot be started.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
-    together = Barrier(workers)
+    together = threading.Barrier(workers)
     try:
         for begun in [pool.submit(together.wait, _PATIENCE) for _ in range(workers)]:
             begun.result()
     except RuntimeError as error:  # also a barrier that is broken
         together.abort()
         pool.shutdown(wait=False, cancel_futures=True)
-        raise OSError(errno.EAGAIN, f"no {workers} threads can be started: {error}") from None
+        raise NoThread(f"no {workers} threads can be started: {error}") from None
     return pool

@@ -16,6 +16,8 @@ from typing import Any
 
 import aiodns
 
+from exporter.net.pool import is_no_thread
+from exporter.parsing import is_host
 from exporter.verdict import Failure, Reason, Stage
 
 __all__ = ["Resolver", "is_ip"]
@@ -68,10 +70,12 @@ class Resolver:
 
         Raises:
             Failure: `dns_not_found` where the name does not exist or has no address; `prober_dns` where no name server
-                gave an answer.
+                gave an answer; `prober_memory` where none can be asked for want of a thread.
         """
         if is_ip(host):
             return (host,)
+        if not is_host(host):  # as a server may have named it: aiodns would try to make a name of it, and stumble
+            raise Failure(Stage.RESOLVE, Reason.DNS_NOT_FOUND, "it is no name that could be looked up")
         now = asyncio.get_running_loop().time()
         cached = self._cache.get(host)
         if cached is not None and cached.expires > now and not fresh:
@@ -97,9 +101,17 @@ class Resolver:
         if not task.cancelled():
             task.exception()  # every waiter may have left: mark it as seen
 
+    def _opened(self) -> aiodns.DNSResolver:
+        try:
+            return aiodns.DNSResolver(**self._options)
+        except RuntimeError as error:
+            if not is_no_thread(error):
+                raise
+            raise Failure(Stage.RESOLVE, Reason.PROBER_MEMORY, "no thread can be started to look names up") from error
+
     async def _query(self, host: str) -> _Answer:
         if self._client is None:
-            self._client = aiodns.DNSResolver(**self._options)
+            self._client = self._opened()
         loop = asyncio.get_running_loop()
         try:
             result = await self._client.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)

@@ -115,8 +115,9 @@ class Listener:
 
 async def _bind(address: Address) -> list[socket.socket]:
     """Bind to every address of a host, and listen."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    # Not by the event loop: uvloop starts threads of its own for it, and aborts the process where there can be none.
+    found = await asyncio.to_thread(
+        socket.getaddrinfo, address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     sockets: list[socket.socket] = []
     try:

@@ -9,11 +9,15 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
+from aiohttp import encode_basic_auth
 
 from exporter.demo.ports import free_port
 from exporter.demo.servers.valkey import ValkeyServer
@@ -92,6 +96,68 @@ def test_a_bad_reload_keeps_the_old_configuration_and_says_why(daemon: Daemon, o
     daemon.write(config(cache=own_valkey.port))
     assert daemon.request("/-/reload", "POST")[0] == 200
     assert daemon.value("probe_exporter_config_last_reload_successful") == 1
+
+
+def test_who_may_do_what_and_by_which_name_changes_with_a_reload(tmp_path: Path) -> None:
+    hashed = bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{alice: {hashed}}}")
+    probed = {"services": {"a": {"instances": ["127.0.0.1:9"], "probes": {"tls": {}}}}}
+
+    def asked(path: str, host: str = "localhost") -> int:
+        request = urllib.request.Request(f"http://127.0.0.1:{daemon.port}{path}", headers={"Host": host, **login})
+        try:
+            with urllib.request.urlopen(request, timeout=10 * SLACK) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    def reloaded(server: dict[str, Any]) -> None:
+        before = daemon.log.count("configuration reloaded")
+        daemon.write({**probed, "server": {"listen": f"127.0.0.1:{daemon.port}", **server}})
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait(lambda: daemon.log.count("configuration reloaded") > before)
+
+    login = {"Authorization": encode_basic_auth("alice", "password")}
+    with Daemon(tmp_path, probed, "--web.config.file", str(tmp_path / "web.yml")) as daemon:
+        daemon.launch()
+        daemon.wait(lambda: daemon.status("/-/healthy") == 401)
+        assert [asked("/metrics"), asked("/"), asked("/", "exporter.example.com")] == [200, 200, 200]
+        reloaded({"roles": {"scrape": ["bob"]}, "hosts": ["other.example.com"], "listen": "127.0.0.1:9"})
+        assert [asked("/metrics"), asked("/"), asked("/", "exporter.example.com")] == [403, 200, 421]
+        assert "take effect at the next start" in daemon.log
+        reloaded({"roles": {"pages": ["bob"]}, "hosts": ["exporter.example.com"]})
+        assert [asked("/metrics"), asked("/"), asked("/metrics", "exporter.example.com")] == [200, 403, 200]
+        reloaded({})
+        assert [asked("/metrics"), asked("/"), asked("/", "exporter.example.com")] == [200, 200, 200]
+        assert daemon.stop() == 0
+
+
+def test_a_reload_that_is_asked_for_while_it_starts_is_made(tmp_path: Path) -> None:
+    def probed(name: str) -> dict[str, Any]:
+        return {"services": {name: {"instances": ["127.0.0.1:9"], "probes": {"tls": {}}}}}
+
+    with Daemon(tmp_path, probed("before")) as daemon:
+        daemon.launch()
+        daemon.wait(lambda: "may be open" in daemon.log)  # it has read its configuration, and is not yet up
+        daemon.write(probed("after"))
+        os.kill(daemon.pid, signal.SIGHUP)
+        daemon.wait(lambda: daemon.status("/api/v1/services/after") == 200)
+        assert daemon.status("/api/v1/services/before") == 404
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("health", ["127.0.0.1", "0.0.0.0"])
+def test_health_on_the_port_of_the_rest_is_told_as_that(tmp_path: Path, health: str) -> None:
+    port = free_port()
+    daemon = Daemon(tmp_path, {}, "--listen", f"127.0.0.1:{port}")
+    server = {"listen": f"127.0.0.1:{daemon.port}", "health_listen": f"{health}:{port}"}
+    daemon.write({"server": server, "services": {"a": {"instances": ["127.0.0.1:9"], "probes": {"tls": {}}}}})
+    with daemon:
+        daemon.launch()
+        assert daemon.process is not None
+        assert daemon.process.wait(20 * SLACK) == 1
+    assert f"cannot listen on {health}:{port}: the endpoints listen there, too" in daemon.log
 
 
 def test_a_probe_on_demand_runs_what_is_configured_and_nothing_else(daemon: Daemon) -> None:

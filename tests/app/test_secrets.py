@@ -19,7 +19,7 @@ from tests.app.daemon import Daemon
 PATHS = ["/", "/metrics", "/api/v1/services", "/api/v1/targets", "/api/v1/incidents", "/openapi.json", "/-/ready"]
 SECRETS = {
     kind: f"planted-{kind}-0123456789abcdef"
-    for kind in ("basic", "bearer", "header", "redis", "postgres", "kafka", "client", "issued", "file")
+    for kind in ("basic", "bearer", "header", "redis", "postgres", "kafka", "client", "issued", "file", "misplaced")
 }
 PLANTED = [*SECRETS.values(), b64encode(f"user:{SECRETS['basic']}".encode()).decode(),
            b64encode(f"client:{SECRETS['client']}".encode()).decode()]  # fmt: skip
@@ -111,6 +111,7 @@ def _config(folder: Path, http: int, redis: int, postgres: int) -> dict[str, Any
             "posted": service(
                 auth={"oauth2": {**client, "client_auth": "post", "token_url": f"http://127.0.0.1:{http}/no"}}
             ),
+            "misplaced": service(auth={"basic": {"username": "user", "password_file": SECRETS["misplaced"]}}),
             "file": service(auth={"basic": {"username": "user", "password_file": str(password)}}),
         },
         "dependencies": {

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from exporter.auth.ways import Authenticator, AuthSettings
 from exporter.probing.probe import SharedClients
-from exporter.verdict import Failure, Verdict
+from exporter.verdict import Failure, Reason, Verdict
 from tests.net.servers import answer, serve
 
 URL = "http://127.0.0.1:1/token"
@@ -66,6 +66,32 @@ async def test_a_rotated_file_is_used_at_once(shared: SharedClients, tmp_path: P
     assert await auth.headers() != first
     replace(path, "first\n")
     assert await auth.headers() == first
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("hunter2", False),
+        ("hun/ter2+==", False),
+        ("hunter2" * 200, False),
+        ("hun\0ter2", False),
+        ("eyJhbGciOiJI.eyJzdWIiOiIx.sig", False),
+        ("/run/secrets/absent", True),
+        ("folder/absent", True),
+        ("there", True),
+    ],
+)
+async def test_a_secret_in_its_files_place_is_not_shown(
+    shared: SharedClients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, shown: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(Failure, match="password_file") as caught:
+        await authenticator(shared, basic={"username": "u", "password_file": written}).headers()
+    assert caught.value.reason is Reason.CREDENTIALS
+    assert (written in caught.value.detail) is shown
+    assert ("a secret itself belongs under password" in caught.value.detail) is not shown
 
 
 @pytest.mark.parametrize(("way", "key"), [("bearer", "token_file"), ("basic", "password_file")])

@@ -53,6 +53,18 @@ def test_show_is_the_effective_configuration_with_secrets_masked(
     assert (shown["interval"], shown["password"]) == ("30s", "**********")
 
 
+def test_show_masks_a_secret_in_its_files_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "exporter.yml"
+    redis = "{instances: [c:1], probes: {redis: {password_file: %s}}}"
+    path.write_text(f"dependencies: {{c: {redis % 'hunter2'}, d: {redis % '/run/secrets/absent'}}}")
+    code, out, _ = run(capsys, "config", "show", "--config", str(path))
+    shown = yaml.safe_load(out)["dependencies"]
+    assert (code, [shown[name]["probes"]["redis"]["password_file"] for name in "cd"]) == (
+        0,
+        ["**********", "/run/secrets/absent"],
+    )
+
+
 def test_schema_is_for_editors(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "config", "schema")
     assert code == 0

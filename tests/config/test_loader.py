@@ -51,6 +51,39 @@ def test_no_message_repeats_a_secret(path: Path) -> None:
     assert "hunter2" not in path.with_suffix(".txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("server", "fits"),
+    [
+        ("{listen: '127.0.0.1:9818', health_listen: '127.0.0.1:9818'}", False),
+        ("{health_listen: '0.0.0.0:9818'}", False),
+        ("{health_listen: '127.0.0.1:9818'}", False),
+        ("{listen: 'localhost:9818', health_listen: '0.0.0.0:9818'}", False),
+        ("{listen: '[::]:9818', health_listen: '[::1]:9818'}", False),
+        ("{listen: '[::]:9818', health_listen: '0.0.0.0:9818'}", True),
+        ("{listen: '[::1]:9818', health_listen: '0.0.0.0:9818'}", True),
+        ("{listen: '127.0.0.1:9818', health_listen: '127.0.0.2:9818'}", True),
+        ("{health_listen: '127.0.0.1:9819'}", True),
+    ],
+)
+def test_health_has_an_address_of_its_own(server: str, fits: bool) -> None:
+    """Else the start would say that the address is in use, and have one look for another process."""
+    text = f"{MINIMAL}\nserver: {server}"
+    if fits:
+        parse(text)
+    else:
+        [told] = problems(text)
+        assert "server.health_listen: is where server.listen listens, too" in told
+
+
+def test_a_link_local_address_has_its_interface() -> None:
+    """Without it, any interface would do, and another machine answer."""
+    good = parse(MINIMAL.replace("a:1", "'[fe80::1%eth0]:1'"))
+    assert good.services["identity"].instances.static == (Address("fe80::1%eth0", 1),)
+    for host in ("fe80::1", "febf::1%", "fe80::1%a b"):
+        [told] = problems(MINIMAL.replace("a:1", f"'[{host}]:1'"))
+        assert ("the interface of a link-local address" in told) is (host == "fe80::1")
+
+
 SECRETS = {
     "redis": "redis: {password: %s}",
     "postgres": "postgres: {database: d, user: u, password: %s}",

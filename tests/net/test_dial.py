@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 
 import pytest
+import uvloop
 
+from exporter.demo.ports import free_port
 from exporter.net.dial import ADDRESS_PATIENCE, dial
 from exporter.net.phases import NoPhases
 from exporter.net.resolver import Resolver
 from exporter.values import Address
+from exporter.verdict import Failure, Reason, Stage
 
 V4, OTHER_V4, V6 = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 SILENT = "silent"
@@ -51,6 +55,55 @@ def network(monkeypatch: pytest.MonkeyPatch) -> dict[str, int | str]:
 
     monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
     return comes_to
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    with asyncio.Runner(loop_factory=request.param) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("zone", "comes_to"),
+    [
+        ("lo", None),
+        (str(socket.if_nametoindex("lo")), None),
+        ("nope", (Stage.CONNECT, Reason.PROBER_NETWORK)),
+        ("25lo", (Stage.CONNECT, Reason.PROBER_NETWORK)),
+        ("4000000", (Stage.CONNECT, Reason.PROBER_NETWORK)),
+        ("no\0pe", (Stage.CONNECT, Reason.PROBER_NETWORK)),
+        ("²", (Stage.CONNECT, Reason.PROBER_NETWORK)),
+        ("9" * 20, (Stage.CONNECT, Reason.PROBER_NETWORK)),
+    ],
+)
+def test_an_address_of_an_interface_is_asked_by_that_one(
+    runner: asyncio.Runner, zone: str, comes_to: tuple[Stage, Reason] | None
+) -> None:
+    """uvloop knows no interfaces, and asks whatever answers by another; that is another machine."""
+
+    async def connect() -> tuple[Stage, Reason] | None:
+        server = await asyncio.get_running_loop().create_server(Protocol, "::1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            transport, _ = await dial(
+                Protocol, Address(f"fe80::1%{zone}" if comes_to else f"::1%{zone}", port), Resolver(), NoPhases()
+            )
+        except Failure as failure:
+            return failure.stage, failure.reason
+        finally:
+            server.close()
+        transport.close()
+        return None
+
+    assert runner.run(connect()) == comes_to
+
+
+def test_a_refusal_by_an_interface_is_one_and_leaves_nothing(runner: asyncio.Runner) -> None:
+    async def connect() -> None:
+        with pytest.raises(ConnectionRefusedError):
+            await dial(Protocol, Address("::1%lo", free_port()), Resolver(), NoPhases())
+
+    runner.run(connect())
 
 
 async def outcome(comes_to: dict[str, int | str], said: Mapping[str, int | str]) -> BaseException | str:

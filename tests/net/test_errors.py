@@ -11,6 +11,7 @@ import ssl
 import pytest
 
 from exporter.net.errors import failure_of
+from exporter.net.pool import NoThread
 from exporter.verdict import Failure, Reason, Stage, Verdict
 
 
@@ -54,6 +55,8 @@ def test_the_targets_faults_make_it_down(error: BaseException, stage: Stage, rea
         (os_error(errno.ENFILE), Stage.CONNECT, Reason.PROBER_DESCRIPTORS),
         (os_error(errno.ENOBUFS), Stage.SEND, Reason.PROBER_MEMORY),
         (MemoryError(), Stage.CHECK, Reason.PROBER_MEMORY),
+        (NoThread("no thread can be started"), Stage.AUTH, Reason.PROBER_MEMORY),
+        (RuntimeError("can't start new thread"), Stage.RESOLVE, Reason.PROBER_MEMORY),
         (os_error(errno.EADDRNOTAVAIL), Stage.CONNECT, Reason.PROBER_NETWORK),
         (os_error(errno.EAFNOSUPPORT), Stage.CONNECT, Reason.PROBER_NETWORK),
         (os_error(errno.ENETUNREACH), Stage.CONNECT, Reason.PROBER_NETWORK),

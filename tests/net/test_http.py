@@ -12,9 +12,10 @@ import pytest
 import uvloop
 from yarl import URL
 
-from exporter.net.http import Answer, HttpClient
+from exporter.net.http import Answer, HttpClient, Request
 from exporter.net.resolver import Resolver
 from exporter.net.tls import ClientTls, TlsSettings
+from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
 from tests.net.servers import Certificates, answer, handshake_only, says, serve, serve_raw
 
@@ -72,6 +73,13 @@ async def failing(client: HttpClient, port: int, phases: Recorder | None = None,
     with pytest.raises(Failure) as caught:
         await get(client, port, phases, scheme="https" if tls is not None else "http", tls=tls)
     return caught.value
+
+
+def test_an_interface_is_not_told_to_the_server() -> None:
+    """RFC 9844: it means nothing there, and servers refuse it."""
+    for url in ("http://[fe80::1%eth0]:8081/a%20b", "http://[fe80::1%25eth0]:8081/a%20b"):
+        assert Request.get(URL(url)).data.startswith(b"GET /a%20b HTTP/1.1\r\nHost: [fe80::1]:8081\r\n")
+    assert Request.get(URL.build(scheme="http", host="fe80::1%eth0", port=1)).address == Address("fe80::1%eth0", 1)
 
 
 async def test_a_first_request_connects_and_the_next_ones_reuse_the_connection(client: HttpClient) -> None:

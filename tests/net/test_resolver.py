@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 
+import aiodns
 import pytest
 from dnslib import AAAA, QTYPE, RCODE, RR, A
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
@@ -86,11 +87,27 @@ async def test_an_address_is_its_own_answer_and_asks_nobody(resolver: Resolver, 
     assert not is_ip("localhost")
 
 
-@pytest.mark.parametrize("name", ["missing.example.test.", "empty.example.test.", "a..b"])
+@pytest.mark.parametrize(
+    "name", ["missing.example.test.", "empty.example.test.", "a..b", "ü" * 70, "😀", "a\0b", "a\nb", "."]
+)
 async def test_a_name_that_does_not_exist_is_the_targets_fault(resolver: Resolver, name: str) -> None:
     with pytest.raises(Failure) as caught:
         await resolver.resolve(name)
     assert (caught.value.stage, caught.value.reason) == (Stage.RESOLVE, Reason.DNS_NOT_FOUND)
+
+
+async def test_a_thread_that_cannot_be_started_is_the_probers_fault_and_is_tried_anew(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aiodns, "DNSResolver", refuse)
+        with pytest.raises(Failure) as caught:
+            await resolver.resolve("identity.example.test.")
+    assert (caught.value.stage, caught.value.reason) == (Stage.RESOLVE, Reason.PROBER_MEMORY)
+    assert await resolver.resolve("identity.example.test.")
 
 
 async def test_a_name_server_that_fails_is_the_probers_fault(resolver: Resolver) -> None:

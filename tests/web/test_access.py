@@ -23,6 +23,7 @@ from exporter.web.limits import ServerLimits
 from exporter.web.server import make_app, serve, serve_health
 from exporter.web.worker import Worker
 from tests.web.conftest import ANYWHERE, OPEN
+from tests.web.raw import Raw
 from tests.web.samples import FakeBackend
 
 PATHS = [(item.method, item.path.replace("{name}", "case")) for item in ENDPOINTS]
@@ -205,6 +206,53 @@ async def test_scrapers_may_use_any_name_until_names_are_configured(backend: Fak
 async def test_a_host_is_a_name_and_a_port(backend: FakeBackend, host: str, status: int) -> None:
     async with serving(backend) as client:
         assert await _status(client, "GET", "/api/v1/services", headers={"Host": host}) == status
+
+
+SERVICES = "/api/v1/services"
+
+
+@pytest.mark.parametrize(
+    ("line", "host", "status"),
+    [
+        (f"GET http://localhost{SERVICES}", "localhost", 200),
+        (f"GET HTTP://LocalHost:9818{SERVICES}", "localhost:9818", 200),
+        (f"GET http://attacker.example{SERVICES}", "localhost", 421),
+        (f"GET http://attacker.example{SERVICES}", "attacker.example", 421),
+        (f"GET http://localhost{SERVICES}", "attacker.example", 421),
+        (f"GET http://localhost:80{SERVICES}", "localhost:81", 421),
+        (f"GET http://localhost:80@attacker.example{SERVICES}", "localhost:80", 421),
+        (f"GET http://user:password@localhost{SERVICES}", "localhost", 421),
+        (f"GET ftp://attacker.example{SERVICES}", "localhost", 421),
+        ("GET http://attacker.example/metrics", "localhost", 421),
+        ("GET http://attacker.example?/metrics", "localhost", 421),
+        ("POST http://attacker.example/-/reload", "localhost", 421),
+        ("CONNECT attacker.example:443", "localhost", 421),
+        ("CONNECT attacker.example:443", "attacker.example:443", 421),
+        ("CONNECT localhost:443", "localhost:443", 404),
+        ("OPTIONS *", "localhost", 404),
+        ("OPTIONS *", "attacker.example", 421),
+        ("OPTIONS http://attacker.example", "localhost", 421),
+        (f"GET //attacker.example{SERVICES}", "localhost", 404),
+        ("GET /static/http://attacker.example", "localhost", 404),
+    ],
+)
+async def test_a_host_in_the_target_goes_before_the_header(backend: FakeBackend, line: str, host: str, status: int) -> None:
+    """RFC 9112, 3.2.2 and 3.2.3: what judges by the header alone judges what nobody was asked for."""
+    turned: Counter[Turned] = Counter()
+    access = Access(lifecycle=True, turned=lambda why: turned.update([why]))
+    async with serve(backend, ANYWHERE, access=access) as address, Raw(address) as client:
+        await client.send(f"{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+        answer = await client.read()
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+    assert (turned[Turned.HOST], backend.reloads) == (int(status == 421), 0)
+
+
+async def test_a_host_in_the_target_is_enough_for_http_1_0(backend: FakeBackend) -> None:
+    async with serve(backend, ANYWHERE) as address:
+        for host, status in (("localhost", 200), ("attacker.example", 421)):
+            async with Raw(address) as client:
+                await client.send(f"GET http://{host}{SERVICES} HTTP/1.0\r\n\r\n")
+                assert f" {status} ".encode() in (await client.read())[:20]
 
 
 @pytest.mark.parametrize(

@@ -229,5 +229,5 @@ async def test_what_is_remembered_is_bounded_and_holds_no_password() -> None:
     remembered = [*vars(logins)["_wrong"], *vars(logins)["_right"]]
     assert len(remembered) <= 256
     assert all(MARK.encode() not in mark for mark in remembered)
-    assert vars(logins)["_of_clients"] == {}
+    assert (vars(logins)["_under_way"], vars(vars(logins)["_queue"])["_of_clients"]) == ({}, {})
     logins.close()

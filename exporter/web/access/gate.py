@@ -17,7 +17,7 @@ from multidict import istr
 from exporter.config.server import Server
 from exporter.ownership.peers import PATH as LEASE
 from exporter.web.access.follow import Way
-from exporter.web.access.hosts import known_host
+from exporter.web.access.hosts import authority_of, known_host
 from exporter.web.access.tls import names_of
 from exporter.web.access.users import Busy, Logins
 from exporter.web.refusal import Refusal, quoted
@@ -110,9 +110,14 @@ class Gate:
         """Refuse names that may be a stranger's.
 
         Where no name is configured, whoever must say who they are is let in by any, since a page of a stranger cannot; and
-        so are scrapers and probes of a platform, which are no browsers; every browser names a host.
+        so are scrapers and probes of a platform, which are no browsers; every browser names a host. A target that names a
+        host itself goes before the header, which has to say the same (RFC 9112, 3.2).
         """
-        host = request.headers.get(hdrs.HOST, "")
+        host, asked = request.headers.get(hdrs.HOST, ""), authority_of(request.method, request.raw_path)
+        if asked is not None and host and asked.lower() != host.lower():
+            text = f"it is asked for {quoted(asked)} by the name {quoted(host)}: these have to be the same"
+            raise self._refusal(Turned.HOST, HTTPStatus.MISDIRECTED_REQUEST, text)
+        host = host if asked is None else asked
         if not host or known_host(host, server.hosts):
             return
         lenient = not server.hosts and (not strangers or (role in (Role.HEALTH, Role.SCRAPE) and not _is_browser(request)))

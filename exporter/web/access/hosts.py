@@ -7,9 +7,10 @@ page is loaded (DNS rebinding); the Host header then gives that name.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Collection
 
-__all__ = ["known_host"]
+__all__ = ["authority_of", "known_host"]
 
 _PRIVATE = (".svc", ".cluster.local", ".local", ".internal", ".localhost", ".home.arpa", ".test")
 """Ends of names that nobody can own on the Internet."""
@@ -32,6 +33,19 @@ def known_host(host: str, hosts: Collection[str]) -> bool:
     if hosts:
         return name == "localhost" or any(_fits(name, known.lower()) for known in hosts)
     return "." not in name or name.endswith(_PRIVATE)
+
+
+def authority_of(method: str, target: str) -> str | None:
+    """Return the host that a request's target names by itself, with whatever else stands there; None where it names none.
+
+    Args:
+        method: Of the request; CONNECT's target is nothing but a host.
+        target: As it stands in the first line of the request.
+    """
+    if method == "CONNECT":
+        return target
+    scheme, found, rest = target.partition("://")
+    return re.split(r"[/?#]", rest, maxsplit=1)[0] if found and scheme.isalnum() else None
 
 
 def _name(host: str) -> str | None:

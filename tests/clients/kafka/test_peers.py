@@ -77,6 +77,23 @@ async def test_brokers_at_addresses_that_cannot_be_are_malformed(
     assert failure(outcome) == (Stage.CHECK, Reason.MALFORMED)
 
 
+@pytest.mark.parametrize(
+    "host", ["a\nb", "a\0b", "ü", "ü" * 70, "😀", "xn--\uffff", "\u202eabc", "a..b", ".", "-x", "a b", "[::1]", "127.1",
+             "0x7f.1", "2130706433", "169.254.169.254", "fe80::1", "fe80::1%lo", "::ffff:169.254.169.254", "127.0.0.1 "]
+)  # fmt: skip
+async def test_brokers_of_odd_names_are_not_followed_and_no_defect(shared: SharedClients, host: str) -> None:
+    """What a bootstrap says is foreign; whatever it names is told as what may not be asked."""
+    cluster, unexpected = small(), list[str]()
+    async with cluster.running():
+        port = cluster.port()
+        cluster.nodes = {1: (host, port)}
+        outcome = await run_probe(probe_of(shared, port), 5.0, unexpected=lambda what, _: unexpected.append(what))
+    assert unexpected == []
+    found = outcome.parts["groups"]
+    assert found is not None
+    assert found.reason is Reason.NOT_ALLOWED
+
+
 async def test_a_cluster_without_brokers_is_down_and_one_with_too_many_is_not_asked(shared: SharedClients) -> None:
     """None: it says so itself. A thousand: no cluster has them."""
     cluster = small()

@@ -1,6 +1,7 @@
 """Defects of the exporter, for the rows that ask for them: Python imports this at its start where it is on the path.
 
 SIGUSR2 has the event loop held for three seconds. SIGUSR1 has no thread start any more; once more, and they start again.
+`PLANTED_NO_THREADS` has none start from the beginning.
 `PLANTED_DEFECT` names a service whose actuator probe raises.
 `PLANTED_LEAK` says what each attempt of an actuator probe keeps for ever: `memory=600000` bytes, `descriptors=1`,
 `threads=0.1`, `tasks=1`, `series=10`; several with commas.
@@ -100,5 +101,7 @@ def _refuse(*_arguments: Any) -> None:
 
 _start_new_thread = _threads._start_new_thread
 signal.signal(signal.SIGUSR1, _no_threads)
+if "PLANTED_NO_THREADS" in os.environ:
+    _threads._start_new_thread = _refuse
 signal.signal(signal.SIGUSR2, _hold)
 sys.meta_path.insert(0, _Planter())

@@ -126,13 +126,18 @@ def _status(scene: Scene, field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
-def _memory(mib: int) -> Callable[[Scene], str]:
+def _memory(mib: int, addresses: int = 0) -> Callable[[Scene], str]:
     def act(scene: Scene) -> str:
-        scene.start(wrap=("prlimit", f"--data={mib * _MIB}"))
+        instances = [f"127.0.1.{number}:{scene.targets.actuators}" for number in range(1, addresses + 1)]
+        many = {"many": {"instances": instances, "probes": {"actuator": {}}}} if instances else {}
+        scene.start(wrap=("prlimit", f"--data={mib * _MIB}"), config=scene.targets.config(services=many))
         for _ in range(30):
             scene.holds(scene.daemon.status("/metrics") == 200, "a scrape was not answered")
         scene.watched(10)
         scene.settled()
+        scrape = scene.watch.last
+        up = scrape.values("probe_success", service="many").count(1) if scrape is not None else 0
+        scene.holds(up == addresses, f"{up} of {addresses} more targets are up")
         return f"RSS {_status(scene, 'VmRSS') / 1024:.0f} MiB"
 
     return act
@@ -150,8 +155,8 @@ def _no_memory(scene: Scene) -> str:
 
 
 def _no_threads_at_start(scene: Scene) -> str:
-    """A stack that no address space can hold: no thread can be started, as with pids.max."""
-    scene.daemon.wrap = ("prlimit", "--stack=200000000000000:unlimited")
+    """No thread can be started, as with pids.max."""
+    scene.daemon.environment = {**planted(scene), "PLANTED_NO_THREADS": "1"}
     return refused(scene, "thread")
 
 
@@ -167,6 +172,14 @@ def _no_more_threads(scene: Scene) -> str:
     scene.send(signal.SIGUSR1)
     scene.settled()
     return f"as ever; {statuses.count(200)} of {len(statuses)} answers were 200"
+
+
+def _no_thread_at_the_end(scene: Scene) -> str:
+    scene.start(environment=planted(scene))
+    scene.send(signal.SIGUSR1)
+    time.sleep(0.5)
+    scene.ends()
+    return "exit 0"
 
 
 def _no_processes(scene: Scene) -> str:
@@ -205,10 +218,11 @@ FAULTS = (
     Fault("memory-none", "no address space is left while it is scraped", "nobody told down; it goes on, or ends at once",
           _address_space, quick=True),
     Fault("memory-256", "256 MiB of data (RLIMIT_DATA), scraped and asked", "as ever", _memory(256), quick=True),
-    Fault("memory-128", "128 MiB of data", "as ever", _memory(128)),
+    Fault("memory-128", "128 MiB of data, 50 more targets", "as ever", _memory(128, 50), quick=True),
     Fault("memory-start", "48 MiB of address space from the start", "it ends, and does not hang", _no_memory),
     Fault("threads-start", "no thread can be started, from the start", "one line, exit 1", _no_threads_at_start, quick=True),
     Fault("threads", "no thread can be started while it runs", "verdicts stand, it lives", _no_more_threads, quick=True),
+    Fault("threads-end", "no thread can be started when it ends", "exit 0", _no_thread_at_the_end, quick=True),
     Fault("processes", "it may have 64 processes and threads, as nobody", "as ever", _no_processes),
     Fault("file-size", "its log may have 200 bytes (RLIMIT_FSIZE)", "lost lines are counted", _file_size, quick=True),
     Fault("other-limits", "no locked memory, no pending signals, no message queues", "as ever", _core),

@@ -115,9 +115,11 @@ def _hangups(scene: Scene) -> str:
 
 
 def _hangup_at_start(scene: Scene) -> str:
+    """What it reads at its start is not what is there at the first signal."""
+    scene.daemon.write(scene.targets.config(services={"before": {"instances": ["127.0.0.1:9"], "probes": {"tls": {}}}}))
     scene.daemon.launch()
     scene.watch.start()
-    while "listening" not in scene.daemon.log:
+    while "may be open" not in scene.daemon.log:  # until then it has not read its configuration
         process = scene.daemon.process
         if process is None or process.poll() is not None:
             # Python itself takes half a second until it ignores anything: before that a signal does what it does to anybody.
@@ -125,14 +127,17 @@ def _hangup_at_start(scene: Scene) -> str:
         if _ignores(scene.daemon.pid, signal.SIGHUP):
             scene.send(signal.SIGHUP)
         time.sleep(0.02)
+    scene.daemon.write(scene.targets.config())
+    scene.send(signal.SIGHUP)
+    scene.wait(lambda: scene.daemon.status("/api/v1/services/before") == 404, 20, "what was written last is in use")
     scene.settled()
-    return "started"
+    return "started, with what was written last"
 
 
 def _ignores(pid: int, number: int) -> bool:
     with open(f"/proc/{pid}/status") as status:  # noqa: PTH123 - of the kernel
         masks = dict(line.split(":\t") for line in status.read().splitlines() if line.startswith("Sig"))
-    return bool((int(masks["SigIgn"], 16) | int(masks["SigCgt"], 16)) >> (number - 1) & 1)
+    return any(int(masks[name], 16) >> (number - 1) & 1 for name in ("SigBlk", "SigIgn", "SigCgt"))
 
 
 def _others(scene: Scene) -> str:
@@ -240,7 +245,8 @@ FAULTS = (
     Fault("sigterm-asked", "SIGTERM while somebody waits for a probe on demand", "answered, exit 0", _answered, quick=True),
     Fault("sighup-storm", "500 SIGHUPs in a second or two", "reloads one after the other, verdicts stand",
           _hangups, quick=True),
-    Fault("sighup-starting", "SIGHUP again and again while it starts", "it starts", _hangup_at_start),
+    Fault("sighup-starting", "SIGHUP again and again while it starts", "it starts, with what was written last",
+          _hangup_at_start, quick=True),
     Fault("signals", "2,000 signals that mean nothing", "nothing", _others),
     Fault("process-1", "it is process 1 of its PID namespace, as in a container", "signals as ever",
           _process_one, quick=True),
