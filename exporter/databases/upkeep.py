@@ -102,8 +102,11 @@ async def check_counters(part: Attempt, session: Session, seconds: float) -> Non
         part.record(s.CHECKSUM_FAILURES, found.checksum_failures)
 
 
-async def check_instance(part: Attempt, session: Session, seconds: float) -> float:
-    """Read and record what the server is, and how archiving goes; return when it was started, by its own clock.
+async def check_instance(part: Attempt, session: Session, seconds: float) -> tuple[float, float]:
+    """Read and record what the server is, and how archiving goes.
+
+    Returns:
+        What tells this server and database from others: when it was started, by its own clock, and the database's number.
 
     Raises:
         Failure, OSError, TimeoutError: As for `read_instance`.
@@ -115,7 +118,7 @@ async def check_instance(part: Attempt, session: Session, seconds: float) -> flo
         part.record(s.ARCHIVED, found.archive.archived)
         part.record(s.ARCHIVE_FAILURES, found.archive.failed)
         part.record(s.ARCHIVE_FAILING, found.archive.failing)
-    return found.started
+    return found.started, found.database
 
 
 class UpkeepReader:

@@ -23,6 +23,7 @@ from exporter.clients.kafka.errors import (
 )
 from exporter.clients.kafka.group_reading import read_groups
 from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.hidden import HiddenTopics
 from exporter.clients.kafka.layout import GROUPS_TOPIC, Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, fetch_offsets_since
@@ -47,6 +48,9 @@ LEAST_FLIGHT = 0.25
 
 LOOKING_AROUND = 1.0
 """Seconds at most in which the names of the bootstrap addresses are looked up, to know where brokers may be."""
+
+HIDDEN_SHARE = 0.2
+"""Share of the time left after the metadata in which a broker is asked for topics that were there."""
 
 MINIMUMS_SHARE = 0.3
 """Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
@@ -133,6 +137,7 @@ class Cluster:
         access.referrals.start_from(self._bootstrap)
         self._pool = BrokerPool(access)
         self._minimums = Minimums()
+        self._hidden = HiddenTopics()
         self._turn = 0
         self._kept: dict[str, Kept] = {}
 
@@ -167,16 +172,21 @@ class Cluster:
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         await self._look_around(deadline)
         asked = Brokers(self._pool, layout)
+        await self._hidden.seek(asked, layout, loop.time() + HIDDEN_SHARE * (end - loop.time()))
         patience = Patience.of(loop.time(), end)
         groups, seconds, groups_failure = await read_groups(asked, selection.groups, wanted, patience, self._kept)
         groups_failure = groups_failure or _without_coordinator(layout)
+        unseen = self._hidden.mark(groups, whole=groups_failure is None)
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
+        offsets.partition_errors |= self._hidden.partitions
         await self._ask_minimums(asked, layout, end)
         under, unknown = _under_min_isr(layout, self._minimums)
         return Reading(
             layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
-            unknown, {"groups": groups_failure, "offsets": offsets_failure}, asked.refused,
+            unknown,
+            {"groups": groups_failure or unseen, "offsets": offsets_failure or self._hidden.failure},
+            asked.refused,
         )  # fmt: skip
 
     async def offsets_since(

@@ -28,6 +28,7 @@ __all__ = [
     "STATES",
     "Described",
     "Group",
+    "Listed",
     "Quota",
     "describe_groups",
     "list_groups",
@@ -118,10 +119,20 @@ class Group:
         self.partition_errors = self.partition_errors or other.partition_errors
 
 
-async def list_groups(broker: Broker, select: Callable[[str], bool]) -> dict[str, str]:
-    """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
+class Listed(NamedTuple):
+    """The selected groups that a broker lists.
 
-    With each comes its type, in lower case: `classic`, `consumer` or `share`; empty where the broker does not say.
+    Attributes:
+        kinds: Their types by name, in lower case: `classic`, `consumer` or `share`; empty where the broker does not say.
+        nameless: How many more there are, whose names make no label: empty ones, and those longer than `MAX_NAME`.
+    """
+
+    kinds: dict[str, str]
+    nameless: int = 0
+
+
+async def list_groups(broker: Broker, select: Callable[[str], bool]) -> Listed:
+    """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
 
     Raises:
         Failure: The broker cannot be asked, or refuses.
@@ -133,12 +144,14 @@ async def list_groups(broker: Broker, select: Callable[[str], bool]) -> dict[str
     return await asyncio.to_thread(_selected, listed, select) if len(listed) > _LARGE else _selected(listed, select)
 
 
-def _selected(listed: Iterable[Sequence[str]], select: Callable[[str], bool]) -> dict[str, str]:
-    return {
-        name: (rest[1] or "").lower() if len(rest) > 1 else ""
+def _selected(listed: Iterable[Sequence[str]], select: Callable[[str], bool]) -> Listed:
+    found = {
+        name or "": (rest[1] or "").lower() if len(rest) > 1 else ""
         for name, kind, *rest in listed
-        if name and len(name) <= MAX_NAME and kind in _CONSUMERS and select(name)
+        if kind in _CONSUMERS and select(name or "")
     }
+    kinds = {name: kind for name, kind in found.items() if 0 < len(name) <= MAX_NAME}
+    return Listed(kinds, len(found) - len(kinds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -839,3 +839,32 @@ async def test_whose_commits_are_not_known_may_have_read_all_dead_letters(shared
         outcome = await once(shared, cluster.port())
     assert part(outcome, "groups") is not None
     assert kafka.DLQ_UNREAD_SECONDS not in outcome.samples
+
+
+async def test_groups_whose_names_make_no_label_are_told_unless_they_are_excluded(shared: SharedClients) -> None:
+    """Old clients commit for a group without a name."""
+    cluster = two_brokers()
+    cluster.groups |= {"": FakeGroup({("orders", 0): 1}), "n" * 256: FakeGroup({("orders", 0): 1}, coordinator=2)}
+    async with cluster.running(nodes=2):
+        told = await once(shared, cluster.port())
+        without = await once(shared, cluster.port(), groups={"exclude": ["^$", "n{256,}"]})
+    assert part(told, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert part(without, "groups") is None
+    for outcome in (told, without):
+        assert {group for group, *_ in values(outcome, kafka.LAG)} == {"billing", "mailer"}
+
+
+async def test_a_broker_that_might_make_a_topic_that_is_asked_for_is_not_asked(shared: SharedClients) -> None:
+    """One that is listed no more is taken to be gone there."""
+    cluster = two_brokers()
+    cluster.versions[API.METADATA] = (0, 3)
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        before = await run_probe(probe, 5.0)
+        del cluster.topics["mail"]
+        asked = sum(cluster.asked[node, API.METADATA] for node in (1, 2))
+        after = [await run_probe(probe, 5.0) for _ in range(2)]
+        await probe.close()
+    assert ("mailer", "mail", "0") in values(before, kafka.LAG)
+    assert sum(cluster.asked[node, API.METADATA] for node in (1, 2)) == asked + 2
+    assert [dict(each.parts) for each in after] == [{"groups": None, "offsets": None}] * 2

@@ -1,0 +1,112 @@
+"""Looks for topics that were there and that metadata lists no more: deleted, or no longer to be described.
+
+A broker leaves out topics that the user may not describe, and what groups have committed for them, without a word: to who
+does not remember them, their groups have nothing left to read. Asked for a topic by its name, it says which of both it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from exporter.clients.kafka.brokers import Brokers
+from exporter.clients.kafka.errors import PartitionErrorReason, error_name, failure_of_code
+from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.layout import Layout, Partition
+from exporter.clients.kafka.offsets import OffsetsByTopic
+from exporter.clients.kafka.requests import MetadataRequest
+from exporter.verdict import Failure, Reason, Stage
+
+__all__ = ["HiddenTopics"]
+
+_TOGETHER = 1000
+"""Topics that are asked for in one reading; of more that are gone at once, the others come next."""
+
+_UNAUTHORIZED = 29
+"""Error code (TOPIC_AUTHORIZATION_FAILED) of a topic that may not be described, whether or not it is there."""
+
+_GONE = frozenset({3, 17, None})
+"""Error codes of a topic that is not there, or cannot be; or nothing is said of it."""
+
+
+class HiddenTopics:
+    """Remembers selected topics, and which groups had commits for them, from reading to reading."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Sequence[int]] = {}
+        self._hidden: set[str] = set()
+        self._commits: dict[str, OffsetsByTopic] = {}
+
+    @property
+    def partitions(self) -> dict[Partition, PartitionErrorReason]:
+        """The partitions that they had."""
+        reason = PartitionErrorReason.NOT_AUTHORIZED
+        return {Partition(topic, number): reason for topic in self._hidden for number in self._known[topic]}
+
+    @property
+    def failure(self) -> Failure | None:
+        """Say that topics are hidden; None where none is."""
+        if not self._hidden:
+            return None
+        such_as = f"{len(self._hidden)} topics that were there, such as {min(self._hidden)}"
+        return Failure(Stage.CHECK, Reason.AUTH, f"{such_as}: {error_name(_UNAUTHORIZED)}")
+
+    async def seek(self, brokers: Brokers, layout: Layout, end: float) -> None:
+        """Ask a broker what has become of topics that metadata lists no more.
+
+        Where it cannot be asked, what was found before stands, and the next reading asks again.
+
+        Args:
+            brokers: All of them.
+            layout: What metadata lists.
+            end: Loop time until which a broker is waited for.
+        """
+        self._hidden -= layout.topics.keys()
+        missing = sorted(self._known.keys() - layout.topics.keys())
+        self._known |= layout.topics
+        asked = min(brokers.left().values(), key=lambda broker: not broker.is_connected(), default=None)
+        if not missing or asked is None:
+            return
+        names = [*sorted(self._hidden), *(name for name in missing if name not in self._hidden)][:_TOGETHER]
+        answer = await asked.within(end, partial(asked.ask, MetadataRequest(names)))
+        if not isinstance(answer, Failure):
+            self._take(names, _codes(answer))
+        elif answer.reason is Reason.PROTOCOL:  # it cannot be asked without harm
+            self._forget(names)
+
+    def mark(self, groups: Mapping[str, Group], *, whole: bool) -> Failure | None:
+        """Note the commits that groups had for hidden topics as unknown, and say how many groups have some.
+
+        Args:
+            groups: As they were read; what is no longer told of them is added to their errors.
+            whole: These are all that there are: others are gone.
+        """
+        marked = 0
+        for name, group in groups.items():
+            unseen = self._unseen(name) if self._hidden else {}
+            for topic, commits in unseen.items():
+                group.partition_errors |= {Partition(topic, at): PartitionErrorReason.NOT_AUTHORIZED for at in commits}
+            marked += bool(unseen)
+            if group.committed:
+                self._commits[name] = {**unseen, **group.commits} if unseen else group.commits
+        if whole:
+            for name in self._commits.keys() - groups.keys():
+                del self._commits[name]
+        return failure_of_code(_UNAUTHORIZED, f"commits of {marked} groups in topics that were there") if marked else None
+
+    def _unseen(self, name: str) -> OffsetsByTopic:
+        return {topic: found for topic, found in self._commits.get(name, {}).items() if topic in self._hidden}
+
+    def _take(self, names: Iterable[str], codes: Mapping[str, int]) -> None:
+        self._hidden.update(name for name in names if codes.get(name) == _UNAUTHORIZED)
+        self._forget(name for name in names if codes.get(name) in _GONE)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._known.pop(name, None)
+            self._hidden.discard(name)
+
+
+def _codes(answer: Any) -> dict[str, int]:
+    return {topic: error for error, topic, *_ in answer.topics or () if topic}
