@@ -14,10 +14,13 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.verdict import Failure, Stage
 
-__all__ = ["RUNS", "UpkeepReader", "check_counters", "check_instance", "check_replication"]
+__all__ = ["AGAIN", "RUNS", "UpkeepReader", "check_counters", "check_instance", "check_replication"]
 
 RUNS = 20
 """Attempts between two looks at what changes slowly and costs more; what was found holds in between."""
+
+AGAIN = 4
+"""Attempts after which it is looked at again where that failed: it may have cost much, and what kept it may be over."""
 
 MAX_TOLD_APART = 20
 """Replicas, and slots, that are told apart."""
@@ -133,7 +136,7 @@ class UpkeepReader:
         if self._question.due:
             self._found = await self._ask(attempt, session)
             if not session.closed:  # else it was not the question that failed
-                self._question.done()
+                self._question.done(None if isinstance(self._found, Upkeep) else AGAIN)
         else:
             attempt.note_asked("upkeep", self._question.at)
         self._question.passed()

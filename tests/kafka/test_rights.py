@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from exporter.kafka import families as kafka
@@ -14,7 +14,7 @@ from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Reason, Stage, Verdict
 from tests.clients.kafka.asking import once, part, probe_of, values
 from tests.fixtures.kafkas import PASSWORD, USER, KafkaCluster
-from tests.kafka.doing import commit, commit_many, create, write
+from tests.kafka.doing import commit, commit_many, create, member, write
 from tests.waiting import eventually
 
 LOGIN = {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "user": USER, "password": PASSWORD}
@@ -131,6 +131,40 @@ async def test_a_topic_that_may_no_longer_be_described_is_told_until_it_may(
     gone = await eventually(lambda: told(None), 5, "a topic that is gone")
     await probe.close()
     assert gone is not None
+
+
+async def test_a_topic_that_was_never_to_be_described_is_told_where_somebody_reads_it(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """As after a restart of the exporter: what the members of a group have been given is the only trace of it."""
+    await create(admin, name, {0: [1], 1: [2]})
+    await write(producer, name, {0: 9})
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--cluster", "--group", "*", "--topic", "*")
+    await asyncio.to_thread(kafkas.deny, "--operation", "Describe", "--topic", name)
+    probe = probe_of(shared, kafkas.first.sasl_port, security=LOGIN, groups={"include": [name]}, topics={"include": [name]})
+
+    async def told() -> Outcome | None:
+        outcome = await run_probe(probe, 20.0)
+        return outcome if part(outcome, "offsets") == part(outcome, "groups") == (Stage.CHECK, Reason.AUTH) else None
+
+    async with member(kafkas, name, name) as consumer:
+        outcome = await eventually(told, 10, "what is not seen")
+        assert outcome is not None
+        assert values(outcome, kafka.PARTITION_ERROR) == {(name, at, "not_authorized"): 1 for at in "01"}
+        assert set(values(outcome, kafka.VERDICT)) == {(name, "unknown")}
+        await consumer.commit({TopicPartition(name, 0): 4})
+        elsewhere = await once(shared, kafkas.first.sasl_port, timeout=20.0, security=LOGIN, topics={"exclude": [name]})
+        assert elsewhere.parts["offsets"] is None
+        await asyncio.to_thread(kafkas.take_back, "--topic", name)
+
+        async def seen() -> Outcome | None:
+            outcome = await run_probe(probe, 20.0)
+            return outcome if set(outcome.parts.values()) == {None} else None
+
+        back = await eventually(seen, 10, "the right again")
+    await probe.close()
+    assert back is not None
+    assert values(back, kafka.LAG) == {(name, name, "0"): 5}
 
 
 async def test_a_wrong_password_is_told(kafkas: KafkaCluster, shared: SharedClients) -> None:

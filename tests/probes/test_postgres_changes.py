@@ -14,6 +14,7 @@ import pytest
 from exporter.clients.postgres.wire import server_error
 from exporter.databases import pgbouncer as p
 from exporter.databases import servers, statements
+from exporter.databases.upkeep import AGAIN
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
@@ -286,6 +287,21 @@ async def test_figures_follow_a_database_that_is_made_anew_at_once(
     assert value(anew, servers.SIZE) < value(before, servers.SIZE) - 5_000_000
     assert anew.samples[statements.STATE] == {("not_installed",): 1}  # it went with the database
     assert "upkeep" in (await attempt(probe)).asked  # once is enough
+
+
+async def test_what_failed_once_is_asked_again_soon(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    """What is asked now and then would else fail for as long as it holds: a moment would look like minutes."""
+    probe = probe_of(own_postgres, shared)
+    async with superuser(own_postgres) as admin:
+        await admin.execute("BEGIN; LOCK TABLE pg_tablespace")  # its size cannot be summed up
+        stuck = await attempt(probe)
+        await admin.execute("ROLLBACK")
+    assert stuck.verdict is Verdict.UP
+    assert told(stuck) == {"timeout"}
+    after = [await attempt(probe) for _ in range(AGAIN)]
+    assert [each.parts["upkeep"] is None for each in after] == [*[False] * (AGAIN - 1), True]
+    assert told(after[-1]) == set()
+    assert servers.SIZE in (await attempt(probe)).samples  # from then on it holds
 
 
 @asynccontextmanager

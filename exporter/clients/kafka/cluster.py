@@ -176,7 +176,7 @@ class Cluster:
         patience = Patience.of(loop.time(), end)
         groups, seconds, groups_failure = await read_groups(asked, selection.groups, wanted, patience, self._kept)
         groups_failure = groups_failure or _without_coordinator(layout)
-        unseen = self._hidden.mark(groups, whole=groups_failure is None)
+        unseen = self._hidden.mark(groups, layout, selection.topics, whole=groups_failure is None)
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
         offsets.partition_errors |= self._hidden.partitions

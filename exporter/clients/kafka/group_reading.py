@@ -139,7 +139,7 @@ class _GroupsOfBroker:
             for name, said in described.items():
                 group = self.groups[name]
                 group.state, group.members = said.state, said.members
-                group.assignor, group.assigned = said.assignor, said.assigned
+                group.assignor, group.assigned, group.elsewhere = said.assignor, said.assigned, said.elsewhere
 
     async def _listed(self, broker: Broker, select: Callable[[str], bool]) -> Listed:
         clock = asyncio.get_running_loop().time

@@ -91,6 +91,7 @@ class Group:
         commits: Committed offsets; of a share group, the first records that it has not finished with.
         left: Of a share group, how many records it has not finished with, where the broker counts them.
         assigned: Partitions that its members have been given, by topic.
+        elsewhere: The same of other topics than those that metadata lists.
         partition_errors: Partitions whose commit could not be read.
     """
 
@@ -103,6 +104,7 @@ class Group:
     commits: OffsetsByTopic = field(default_factory=dict)
     left: OffsetsByTopic = field(default_factory=dict)
     assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Collection[int]] = field(default_factory=dict)
     partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
 
     def complete(self, other: Group) -> None:
@@ -116,6 +118,7 @@ class Group:
         self.commits = self.commits or other.commits
         self.left = self.left or other.left
         self.assigned = self.assigned or other.assigned
+        self.elsewhere = self.elsewhere or other.elsewhere
         self.partition_errors = self.partition_errors or other.partition_errors
 
 
@@ -164,12 +167,14 @@ class Described:
         members: How many consumers are in it.
         assignor: How they share out partitions, such as `range`; empty while they do not.
         assigned: The partitions that they have been given, by topic.
+        elsewhere: The same of topics that do not matter, or are not known.
     """
 
     state: str
     members: int
     assignor: str = ""
     assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Collection[int]] = field(default_factory=dict)
 
 
 async def describe_groups(
@@ -285,12 +290,15 @@ def _described(
             failures.append(failure_of_code(said.error, f"group {said.name}"))
             continue
         assigned: dict[str, set[int]] = {}
+        elsewhere: dict[str, set[int]] = {}
         for topic, numbers in said.assigned():
             known = wanted.get(topic)
             if known:
                 assigned.setdefault(topic, set()).update(number for number in numbers or () if number in known)
+            elif topic and numbers:
+                elsewhere.setdefault(topic, set()).update(numbers)
         state, assignor = STATES.get(said.state, "unknown"), (said.assignor or "")[:MAX_NAME]
-        described[said.name] = Described(state, said.members, assignor, assigned)
+        described[said.name] = Described(state, said.members, assignor, assigned, elsewhere)
     return described, gone, failures
 
 

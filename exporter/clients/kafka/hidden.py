@@ -1,13 +1,15 @@
-"""Looks for topics that were there and that metadata lists no more: deleted, or no longer to be described.
+"""Looks for topics that there is a trace of and that metadata does not list: deleted, or not to be described.
 
-A broker leaves out topics that the user may not describe, and what groups have committed for them, without a word: to who
-does not remember them, their groups have nothing left to read. Asked for a topic by its name, it says which of both it is.
+A broker leaves out topics that the user may not describe, and what groups have committed for them, without a word: without
+another trace of them, their groups have nothing to read. A topic that was listed before is one, and a partition that the
+members of a group have been given. Asked for a topic by its name, a broker says which of both it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache, partial
 from typing import Any
 
 from exporter.clients.kafka.brokers import Brokers
@@ -23,6 +25,12 @@ __all__ = ["HiddenTopics"]
 _TOGETHER = 1000
 """Topics that are asked for in one reading; of more that are gone at once, the others come next."""
 
+_MOST_GIVEN = 5000
+"""Partitions of topics that were never listed that are remembered at most: which they are, members of groups say."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
+"""What a topic can be called; members of groups may say anything."""
+
 _UNAUTHORIZED = 29
 """Error code (TOPIC_AUTHORIZATION_FAILED) of a topic that may not be described, whether or not it is there."""
 
@@ -31,10 +39,10 @@ _GONE = frozenset({3, 17, None})
 
 
 class HiddenTopics:
-    """Remembers selected topics, and which groups had commits for them, from reading to reading."""
+    """Remembers selected topics, and which groups have to do with them, from reading to reading."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Sequence[int]] = {}
+        self._known: dict[str, Collection[int]] = {}
         self._hidden: set[str] = set()
         self._commits: dict[str, OffsetsByTopic] = {}
 
@@ -49,11 +57,11 @@ class HiddenTopics:
         """Say that topics are hidden; None where none is."""
         if not self._hidden:
             return None
-        such_as = f"{len(self._hidden)} topics that were there, such as {min(self._hidden)}"
+        such_as = f"{len(self._hidden)} topics that are not listed, such as {min(self._hidden)}"
         return Failure(Stage.CHECK, Reason.AUTH, f"{such_as}: {error_name(_UNAUTHORIZED)}")
 
     async def seek(self, brokers: Brokers, layout: Layout, end: float) -> None:
-        """Ask a broker what has become of topics that metadata lists no more.
+        """Ask a broker what has become of topics that metadata does not list.
 
         Where it cannot be asked, what was found before stands, and the next reading asks again.
 
@@ -75,25 +83,45 @@ class HiddenTopics:
         elif answer.reason is Reason.PROTOCOL:  # it cannot be asked without harm
             self._forget(names)
 
-    def mark(self, groups: Mapping[str, Group], *, whole: bool) -> Failure | None:
-        """Note the commits that groups had for hidden topics as unknown, and say how many groups have some.
+    def mark(
+        self, groups: Mapping[str, Group], layout: Layout, select: Callable[[str], bool], *, whole: bool
+    ) -> Failure | None:
+        """Note what groups have to do with hidden topics as unknown, and say how many groups have.
 
         Args:
-            groups: As they were read; what is no longer told of them is added to their errors.
-            whole: These are all that there are: others are gone.
+            groups: As they were read; what is not told of them is added to their errors.
+            layout: What metadata lists.
+            select: Whether a topic is wanted, by its name.
+            whole: These are all the groups that there are: others are gone.
         """
-        marked = 0
+        marked, wanted = 0, cache(partial(_is_wanted, select))
         for name, group in groups.items():
             unseen = self._unseen(name) if self._hidden else {}
             for topic, commits in unseen.items():
                 group.partition_errors |= {Partition(topic, at): PartitionErrorReason.NOT_AUTHORIZED for at in commits}
             marked += bool(unseen)
-            if group.committed:
-                self._commits[name] = {**unseen, **group.commits} if unseen else group.commits
+            given = self._given(group, layout, wanted) if group.elsewhere else {}
+            known = group.commits if group.committed else self._commits.get(name, {})
+            self._commits[name] = {**given, **unseen, **known} if unseen or given else known
         if whole:
             for name in self._commits.keys() - groups.keys():
                 del self._commits[name]
-        return failure_of_code(_UNAUTHORIZED, f"commits of {marked} groups in topics that were there") if marked else None
+        return failure_of_code(_UNAUTHORIZED, f"commits of {marked} groups in topics not listed") if marked else None
+
+    def _given(self, group: Group, layout: Layout, wanted: Callable[[str], bool]) -> OffsetsByTopic:
+        """Remember what members of a group have been given of topics that are wanted and not listed."""
+        given: OffsetsByTopic = {}
+        for topic, numbers in group.elsewhere.items():
+            if topic in layout.topics or not wanted(topic):
+                continue
+            if topic not in self._known and len(numbers) <= self._room(layout):
+                self._known[topic] = numbers
+            if topic in self._known:
+                given[topic] = dict.fromkeys(numbers, 0)
+        return given
+
+    def _room(self, layout: Layout) -> int:
+        return _MOST_GIVEN - sum(len(self._known[topic]) for topic in self._known.keys() - layout.topics.keys())
 
     def _unseen(self, name: str) -> OffsetsByTopic:
         return {topic: found for topic, found in self._commits.get(name, {}).items() if topic in self._hidden}
@@ -106,6 +134,10 @@ class HiddenTopics:
         for name in names:
             self._known.pop(name, None)
             self._hidden.discard(name)
+
+
+def _is_wanted(select: Callable[[str], bool], topic: str) -> bool:
+    return _NAME.fullmatch(topic) is not None and not topic.startswith("__") and select(topic)
 
 
 def _codes(answer: Any) -> dict[str, int]:
