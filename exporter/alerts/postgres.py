@@ -286,8 +286,8 @@ def replication_broken(options: Options) -> Alert:
         ),
         action="Look at the standby's log and its link to the primary",
         panel=Panel(Board.POSTGRES, 215),
-        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour; after "
-        "a switchover, those of the new primary count alone",
+        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour; "
+        "after a switchover, those of the new primary count alone",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
         kinds=_POSTGRES,

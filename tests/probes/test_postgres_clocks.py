@@ -12,6 +12,7 @@ import pytest
 
 from exporter.databases import servers, sessions
 from exporter.demo.servers.postgres import PostgresServer
+from exporter.metrics.family import Family
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome
 from exporter.verdict import Verdict
@@ -138,3 +139,31 @@ async def test_a_clock_that_is_set_back_makes_no_age_below_zero(shared: SharedCl
         family.name: samples for family, samples in outcome.samples.items() if any(each < 0 for each in samples.values())
     }
     assert not below
+
+
+async def test_archiving_fails_or_works_whatever_the_clock_is_set_to_meanwhile(
+    shared: SharedClients, tmp_path: Path
+) -> None:
+    server = _Clocked(tmp_path / "postgres")
+    server.clock = _clock(tmp_path / "clock", "+0")
+    server.settings = {**server.settings, "archive_mode": "on"}
+    with server:
+        probe = probe_of(server, shared)
+        for command, failing, at in (("false", 1, "+0"), ("true", 0, "-1h"), ("false", 1, "-2h"), ("true", 0, "+0")):
+            family = servers.ARCHIVE_FAILURES if failing else servers.ARCHIVED
+            before = value(await attempt(probe, 20.0), family)
+            server.clock.set(at)
+            async with superuser(server) as admin:
+                await admin.execute(f"ALTER SYSTEM SET archive_command = '{command}'")
+                await admin.execute("SELECT pg_reload_conf()")
+                await admin.execute("CREATE TABLE written (n int)")
+                await admin.execute("DROP TABLE written")
+                await admin.execute("SELECT pg_switch_wal()")
+
+            async def tried(family: Family = family, before: float = before) -> Outcome | None:
+                outcome = await attempt(probe, 20.0)
+                return outcome if value(outcome, family) > before else None
+
+            outcome = await eventually(tried, 90, f"{family.name} grows")
+            assert outcome is not None
+            assert (at, value(outcome, servers.ARCHIVE_FAILING)) == (at, failing)

@@ -14,7 +14,7 @@ from typing import Any
 
 from exporter.clients.kafka.brokers import Brokers
 from exporter.clients.kafka.errors import PartitionErrorReason, error_name, failure_of_code
-from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.groups import MAX_GROUPS, Group
 from exporter.clients.kafka.layout import Layout, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.requests import MetadataRequest
@@ -27,6 +27,9 @@ _TOGETHER = 1000
 
 _MOST_GIVEN = 5000
 """Partitions of topics that were never listed that are remembered at most: which they are, members of groups say."""
+
+_MOST_GROUPS = 2 * MAX_GROUPS
+"""Groups that are remembered while not all are known; past it, those alone that are there."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 """What a topic can be called; members of groups may say anything."""
@@ -103,7 +106,7 @@ class HiddenTopics:
             given = self._given(group, layout, wanted) if group.elsewhere else {}
             known = group.commits if group.committed else self._commits.get(name, {})
             self._commits[name] = {**given, **unseen, **known} if unseen or given else known
-        if whole:
+        if whole or len(self._commits) > _MOST_GROUPS:
             for name in self._commits.keys() - groups.keys():
                 del self._commits[name]
         return failure_of_code(_UNAUTHORIZED, f"commits of {marked} groups in topics not listed") if marked else None

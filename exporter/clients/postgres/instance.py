@@ -16,11 +16,13 @@ SELECT current_setting('server_version'),
   extract(epoch FROM pg_postmaster_start_time())::float8,
   (SELECT oid FROM pg_database WHERE datname = current_database()),
   current_setting('archive_mode') = 'off' OR pg_is_in_recovery() AND current_setting('archive_mode') <> 'always',
-  archived_count, failed_count, coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)
+  archived_count, failed_count,
+  coalesce(CASE WHEN (failed > now) = (archived > now) THEN failed > archived ELSE archived > now END, false)
     OR concat(current_setting('archive_command'), current_setting('archive_library', true)) = ''
-FROM pg_stat_archiver"""
+FROM pg_stat_archiver, LATERAL (
+  SELECT clock_timestamp(), last_failed_time, coalesce(last_archived_time, '-infinity')) t (now, failed, archived)"""
 """Without a command, or from version 15 on a library, nothing is tried and nothing fails; WAL is kept all the same. A clock
-that was set back makes no uptime below zero."""
+that was set back makes no uptime below zero; and what was by it in the future was before what is in the past."""
 
 
 @dataclass(frozen=True, slots=True)
