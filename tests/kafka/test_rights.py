@@ -147,6 +147,14 @@ async def test_a_topic_that_was_never_to_be_described_is_told_where_somebody_rea
         outcome = await run_probe(probe, 20.0)
         return outcome if part(outcome, "offsets") == part(outcome, "groups") == (Stage.CHECK, Reason.AUTH) else None
 
+    settings: dict[str, Any] = {"security": LOGIN, "topics": {"exclude": [".*"]}}
+    expecting = await once(shared, kafkas.first.sasl_port, timeout=20.0, expected_topics=[name], **settings)
+    assert part(expecting, "offsets") == (Stage.CHECK, Reason.AUTH)
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(expecting.parts["offsets"])
+    missing = await once(shared, kafkas.first.sasl_port, timeout=20.0, expected_topics=[f"{name}-none"], **settings)
+    assert part(missing, "offsets") == (Stage.CHECK, Reason.QUERY_FAILED)
+    flown = await once(shared, kafkas.first.sasl_port, timeout=20.0, canary={"topic": name}, **settings)
+    assert part(flown, "canary") == (Stage.CHECK, Reason.AUTH)
     async with member(kafkas, name, name) as consumer:
         outcome = await eventually(told, 10, "what is not seen")
         assert outcome is not None

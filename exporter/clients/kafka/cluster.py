@@ -72,6 +72,7 @@ class Selection:
             no group has commits for it.
         max_partitions: With more partitions selected no offsets are read.
         canary: Topic that a canary is flown to; empty for none. It need not be selected.
+        expected: Topics that should be there.
     """
 
     groups: Callable[[str], bool]
@@ -79,6 +80,7 @@ class Selection:
     beginnings: Callable[[str], bool]
     max_partitions: int
     canary: str = ""
+    expected: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,8 @@ class Cluster:
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         await self._look_around(deadline)
         asked = Brokers(self._pool, layout)
-        await self._hidden.seek(asked, layout, loop.time() + HIDDEN_SHARE * (end - loop.time()))
+        soon = loop.time() + HIDDEN_SHARE * (end - loop.time())
+        await self._hidden.seek(asked, layout, soon, selection.expected, selection.canary)
         patience = Patience.of(loop.time(), end)
         groups, seconds, groups_failure = await read_groups(asked, selection.groups, wanted, patience, self._kept)
         groups_failure = groups_failure or _without_coordinator(layout)
@@ -229,6 +232,8 @@ class Cluster:
         """
         topic = layout.canary
         if topic is None:
+            if self._hidden.hides_canary:
+                raise Failure(Stage.CHECK, Reason.AUTH, f"topic {canary.topic}: may not be described")
             hidden = layout.describes is False
             detail = "not there, or may not be described" if hidden else "not there; nobody makes it but you"
             raise Failure(Stage.CHECK, Reason.AUTH if hidden else Reason.QUERY_FAILED, f"topic {canary.topic}: {detail}")

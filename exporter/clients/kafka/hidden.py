@@ -42,9 +42,14 @@ _GONE = frozenset({3, 17, None})
 
 
 class HiddenTopics:
-    """Remembers selected topics, and which groups have to do with them, from reading to reading."""
+    """Remembers selected topics, and which groups have to do with them, from reading to reading.
+
+    Attributes:
+        hides_canary: Whether the topic of the canary, which counts for nothing else, may not be described.
+    """
 
     def __init__(self) -> None:
+        self.hides_canary = False
         self._known: dict[str, Collection[int]] = {}
         self._hidden: set[str] = set()
         self._commits: dict[str, OffsetsByTopic] = {}
@@ -53,7 +58,7 @@ class HiddenTopics:
     def partitions(self) -> dict[Partition, PartitionErrorReason]:
         """The partitions that they had."""
         reason = PartitionErrorReason.NOT_AUTHORIZED
-        return {Partition(topic, number): reason for topic in self._hidden for number in self._known[topic]}
+        return {Partition(topic, number): reason for topic in self._hidden for number in self._known.get(topic, ())}
 
     @property
     def failure(self) -> Failure | None:
@@ -63,7 +68,9 @@ class HiddenTopics:
         such_as = f"{len(self._hidden)} topics that are not listed, such as {min(self._hidden)}"
         return Failure(Stage.CHECK, Reason.AUTH, f"{such_as}: {error_name(_UNAUTHORIZED)}")
 
-    async def seek(self, brokers: Brokers, layout: Layout, end: float) -> None:
+    async def seek(
+        self, brokers: Brokers, layout: Layout, end: float, expected: Collection[str] = (), canary: str = ""
+    ) -> None:
         """Ask a broker what has become of topics that metadata does not list.
 
         Where it cannot be asked, what was found before stands, and the next reading asks again.
@@ -72,17 +79,23 @@ class HiddenTopics:
             brokers: All of them.
             layout: What metadata lists.
             end: Loop time until which a broker is waited for.
+            expected: Topics that should be there, whether or not there is another trace of them.
+            canary: Topic that a canary is flown to; empty for none.
         """
         self._hidden -= layout.topics.keys()
-        missing = sorted(self._known.keys() - layout.topics.keys())
+        missing = sorted({*self._known, *expected} - layout.topics.keys())
         self._known |= layout.topics
+        aside = [canary] if canary and layout.canary is None else []
+        self.hides_canary = self.hides_canary and bool(aside)
         asked = min(brokers.left().values(), key=lambda broker: not broker.is_connected(), default=None)
-        if not missing or asked is None:
+        if asked is None or not (missing or aside):
             return
         names = [*sorted(self._hidden), *(name for name in missing if name not in self._hidden)][:_TOGETHER]
-        answer = await asked.within(end, partial(asked.ask, MetadataRequest(names)))
+        answer = await asked.within(end, partial(asked.ask, MetadataRequest(sorted({*names, *aside}))))
         if not isinstance(answer, Failure):
-            self._take(names, _codes(answer))
+            codes = _codes(answer)
+            self.hides_canary = codes.get(canary) == _UNAUTHORIZED
+            self._take(names, codes)
         elif answer.reason is Reason.PROTOCOL:  # it cannot be asked without harm
             self._forget(names)
 
