@@ -270,10 +270,12 @@ def replication_broken(options: Options) -> Alert:
     unlinked = f"{highest('probe_postgres_replication_link_up', options.recent, 'target')} == 0"
     now = highest(streams, options.recent, "target")
     before = f"max by ({OWNER}, target) (max_over_time({streams}[1h]))"
+    was_primary = f"min by ({OWNER}, target) (min_over_time(probe_postgres_standby[1h]))"
+    demoted = f"{was_primary} < {highest('probe_postgres_standby', options.recent, 'target')}"
     return Alert(
         name="DatabaseReplicationBroken",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{unlinked}\nor\n{before} - {now} > 0", options),
+        expr=stepping_back(f"{unlinked}\nor\n({before} - {now} > 0\nunless {demoted})", options),
         wait="5m",
         summary="Replication of {{ $labels.service }} is broken",
         description=(
@@ -284,7 +286,8 @@ def replication_broken(options: Options) -> Alert:
         ),
         action="Look at the standby's log and its link to the primary",
         panel=Panel(Board.POSTGRES, 215),
-        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour",
+        meaning="a standby has had no link to its primary for 5 min, or fewer replicas stream than within the last hour; "
+        "after a switchover, those of the new primary count alone",
         team=Team.DBA,
         disables=(Disable("promql/series(probe_postgres_replication_link_up)", "only standbys have a link"),),
         kinds=_POSTGRES,

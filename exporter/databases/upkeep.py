@@ -14,10 +14,13 @@ from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.verdict import Failure, Stage
 
-__all__ = ["RUNS", "UpkeepReader", "check_counters", "check_instance", "check_replication"]
+__all__ = ["AGAIN", "RUNS", "UpkeepReader", "check_counters", "check_instance", "check_replication"]
 
 RUNS = 20
 """Attempts between two looks at what changes slowly and costs more; what was found holds in between."""
+
+AGAIN = 4
+"""Attempts after which it is looked at again where that failed: it may have cost much, and what kept it may be over."""
 
 MAX_TOLD_APART = 20
 """Replicas, and slots, that are told apart."""
@@ -102,8 +105,11 @@ async def check_counters(part: Attempt, session: Session, seconds: float) -> Non
         part.record(s.CHECKSUM_FAILURES, found.checksum_failures)
 
 
-async def check_instance(part: Attempt, session: Session, seconds: float) -> float:
-    """Read and record what the server is, and how archiving goes; return when it was started, by its own clock.
+async def check_instance(part: Attempt, session: Session, seconds: float) -> tuple[float, float]:
+    """Read and record what the server is, and how archiving goes.
+
+    Returns:
+        What tells this server and database from others: when it was started, by its own clock, and the database's number.
 
     Raises:
         Failure, OSError, TimeoutError: As for `read_instance`.
@@ -115,7 +121,7 @@ async def check_instance(part: Attempt, session: Session, seconds: float) -> flo
         part.record(s.ARCHIVED, found.archive.archived)
         part.record(s.ARCHIVE_FAILURES, found.archive.failed)
         part.record(s.ARCHIVE_FAILING, found.archive.failing)
-    return found.started
+    return found.started, found.database
 
 
 class UpkeepReader:
@@ -130,7 +136,7 @@ class UpkeepReader:
         if self._question.due:
             self._found = await self._ask(attempt, session)
             if not session.closed:  # else it was not the question that failed
-                self._question.done()
+                self._question.done(None if isinstance(self._found, Upkeep) else AGAIN)
         else:
             attempt.note_asked("upkeep", self._question.at)
         self._question.passed()

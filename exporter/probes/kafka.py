@@ -250,6 +250,7 @@ class KafkaProbe(Probe[KafkaSettings]):
             beginnings=self._is_dead,
             max_partitions=settings.max_partitions,
             canary=settings.canary.topic if settings.canary is not None else "",
+            expected=settings.expected_topics,
         )
 
     async def check(self, attempt: Attempt) -> None:

@@ -159,7 +159,7 @@ class PostgresProbe(Probe[PostgresSettings]):
             binding=settings.channel_binding,
         )
         self._traffic = pgbouncer.TrafficCounters()
-        self._server: tuple[float, bool | None] | None = None
+        self._server: tuple[tuple[float, float], bool | None] | None = None
         self._upkeep = upkeep.UpkeepReader()
         self._statements = statements.StatementsReader(settings.statements) if settings.statements else None
         self._histories: MigrationHistories | None = None
@@ -205,8 +205,8 @@ class PostgresProbe(Probe[PostgresSettings]):
             standby = await upkeep.check_replication(part, session, part.remaining / 4)
         async with self._part(attempt, "counters") as part:
             await upkeep.check_counters(part, session, part.remaining / 4)
-            started = await upkeep.check_instance(part, session, part.remaining / 3)
-            self._note_server(started, standby=standby)
+            which = await upkeep.check_instance(part, session, part.remaining / 3)
+            self._note_server(which, standby=standby)
         await self._upkeep.check(attempt, session)
         if self._histories is not None:
             async with self._part(attempt, "flyway") as part:
@@ -214,13 +214,14 @@ class PostgresProbe(Probe[PostgresSettings]):
         if self._statements is not None:
             await self._statements.check(attempt, session)
 
-    def _note_server(self, started: float, *, standby: bool | None) -> None:
+    def _note_server(self, which: tuple[float, float], *, standby: bool | None) -> None:
         """Forget what holds between attempts where another server answers, as after a failover, or this one anew.
 
-        A standby that is promoted does not start anew: what it said as one is not what it says as a primary.
+        So does a database that was dropped and made anew. A standby that is promoted does not start anew: what it said as
+        one is not what it says as a primary.
         """
-        now = started, standby
-        if self._server not in {None, now, (started, None)}:
+        now = which, standby
+        if self._server not in {None, now, (which, None)}:
             self._upkeep.look_anew()
             if self._statements is not None:
                 self._statements.look_anew()

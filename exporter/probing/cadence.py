@@ -32,9 +32,9 @@ class Every:
         """Whether it is to be done at this occasion. It stays due until it is done."""
         return self._left == 0
 
-    def done(self) -> None:
-        """Take in that it was done, at this occasion."""
-        self._left = self._occasions
+    def done(self, occasions: int | None = None) -> None:
+        """Take in that it was done, at this occasion; it is due again after so many, or as many as always."""
+        self._left = self._occasions if occasions is None else occasions
         self.at = time.time()
 
     def passed(self) -> None:

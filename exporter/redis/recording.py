@@ -30,7 +30,6 @@ _NUMBERS = {
     "keyspace_hits": f.HITS,
     "keyspace_misses": f.MISSES,
     "connected_slaves": f.REPLICAS,
-    "uptime_in_seconds": f.UPTIME,
     "used_memory_rss": f.MEMORY_RSS,
     "used_memory_peak": f.MEMORY_PEAK,
     "blocked_clients": f.BLOCKED,
@@ -81,6 +80,13 @@ def _record_number(family: Family, name: str, part: Attempt, info: Info) -> None
     number = info.number(name)
     if number is not None:
         part.record(family, number)
+
+
+def _record_uptime(part: Attempt, info: Info) -> None:
+    """Record for how long it has run by its own clock: below zero once that was set back."""
+    seconds = info.number("uptime_in_seconds")
+    if seconds is not None:
+        part.record(f.UPTIME, max(0.0, seconds))
 
 
 def _record_labelled(family: Family, names: Mapping[str, str], part: Attempt, info: Info) -> None:
@@ -202,6 +208,7 @@ _Record = Callable[[Attempt, Info], None]
 _RECORDS: tuple[tuple[Set[str], _Record], ...] = (
     *((frozenset({name}), partial(_record_number, family, name)) for name, family in _NUMBERS.items()),
     *((names.keys(), partial(_record_labelled, family, names)) for family, names in _LABELLED.items()),
+    (frozenset({"uptime_in_seconds"}), _record_uptime),
     (_CPU.keys(), _record_cpu),
     (_VERSIONS.keys(), _record_version),
     (_DATABASES.keys(), _record_databases),

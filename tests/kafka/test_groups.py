@@ -14,12 +14,15 @@ from exporter.clients.kafka import group_reading, groups
 from exporter.clients.kafka.commits import Wanted, fetch_commits
 from exporter.clients.kafka.connection import Broker
 from exporter.kafka import families as kafka
+from exporter.metrics.store import Store
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
-from exporter.verdict import Verdict
-from tests.clients.kafka.asking import once, probe_of, values
+from exporter.verdict import Reason, Stage, Verdict
+from exporter.visible import visible
+from tests.clients.kafka.asking import once, part, probe_of, values
 from tests.fixtures.kafkas import KafkaCluster
-from tests.kafka.doing import commit, commit_many, create, member, write
+from tests.kafka.doing import commit, commit_many, create, delete_groups, member, write
+from tests.scraped import samples_of
 
 TIMEOUT = 20.0
 
@@ -65,7 +68,7 @@ async def test_the_lags_of_many_groups_are_what_kafka_consumer_groups_says(
     """Asked for many at a time, by partition or whatever they have: each is somewhere else, some in one partition only."""
     await create(admin, name, {0: [1, 2], 1: [2, 1], 2: [2, 1]})
     await write(producer, name, {0: 40, 1: 40, 2: 40})
-    offsets = {f"{name}-{group}": {at: group + at for at in range(group % 3, 3)} for group in range(30)}
+    offsets = {f"{name}-{group}": {at: group + at for at in range(group % 3, 3)} for group in range(60)}
     await commit_many(kafkas, name, offsets)
     told = await asyncio.to_thread(kafkas.lags)
     told = {at: lag for at, lag in told.items() if at[1] == name}
@@ -82,7 +85,7 @@ async def test_the_lags_of_many_groups_are_what_kafka_consumer_groups_says(
     for outcome in (by_partition, whatever):
         assert dict(outcome.parts) == {"groups": None, "offsets": None}
         assert values(outcome, kafka.LAG) == told
-    assert len(told) == 60
+    assert len(told) == 120
     assert max(asked) == 25
 
 
@@ -179,3 +182,27 @@ async def test_a_topic_that_is_deleted_is_gone_and_one_made_anew_is_read_anew(
         assert (name, name, "0") not in values(outcome, kafka.LAG)
     assert values(anew, kafka.END_OFFSET)[name, "0"] == 0
     assert (name, name, "0") not in values(anew, kafka.LAG)
+
+
+async def test_names_that_are_odd_are_read_and_those_that_make_no_label_are_told(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """A broker takes any name for a group; topics have letters, digits and three marks."""
+    await create(admin, name, {0: [1]})
+    await write(producer, name, {0: 9})
+    odd = [f'{name}-"{{}}\\,=\n\x00\x1b[31m\r\u2028', f"{name}-ünï☃😀", f"{name}-" + "a" * 240]
+    long = f"{name}-" + "b" * 300
+    await commit_many(kafkas, name, {group: {0: 4} for group in (*odd, long)})
+    only = {"include": [f"(?s){name}-.*"]}
+    told = await once(shared, kafkas.first.port, timeout=20.0, groups=only)
+    without = await once(shared, kafkas.first.port, timeout=20.0, groups=only | {"exclude": [".{256,}"]})
+    await delete_groups(kafkas, [*odd, long])
+    assert part(told, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert "1 groups" in str(told.parts["groups"])
+    assert without.parts["groups"] is None
+    for outcome in (told, without):
+        assert values(outcome, kafka.LAG) == {(group, name, "0"): 5 for group in odd}
+        store = Store()
+        store.owner({}).publish(outcome.samples)
+        lags = samples_of(store.render(), kafka.LAG.name)
+        assert {dict(labels)["group"] for labels in lags} == {visible(group, keep="\n") for group in odd}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from exporter.kafka import families as kafka
 from exporter.probing.probe import SharedClients
-from exporter.probing.runner import Outcome
+from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Reason, Stage, Verdict
-from tests.clients.kafka.asking import once, part, values
+from tests.clients.kafka.asking import once, part, probe_of, values
 from tests.fixtures.kafkas import PASSWORD, USER, KafkaCluster
-from tests.kafka.doing import commit, commit_many, create, write
+from tests.kafka.doing import commit, commit_many, create, member, write
+from tests.waiting import eventually
 
 LOGIN = {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "user": USER, "password": PASSWORD}
 
@@ -85,6 +86,93 @@ async def test_a_right_that_is_missing_for_some_of_many_groups_costs_those_alone
     }
     for group in hidden:
         await asyncio.to_thread(kafkas.take_back, "--group", group)
+
+
+async def test_a_topic_that_may_no_longer_be_described_is_told_until_it_may(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """A broker leaves it out, and what groups have committed for it: who has only that to read would have nothing to do."""
+    other = f"{name}-other"
+    for topic in (name, other):
+        await create(admin, topic, {0: [1]})
+        await write(producer, topic, {0: 9})
+    await commit(kafkas, name, name, {0: 2})
+    await commit(kafkas, f"{name}-both", name, {0: 5})
+    await commit(kafkas, f"{name}-both", other, {0: 4})
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--cluster", "--group", "*", "--topic", "*")
+    only = {"include": [f"{name}.*"]}
+    probe = probe_of(shared, kafkas.first.sasl_port, security=LOGIN, groups=only, topics=only)
+
+    async def look() -> Outcome:
+        return await run_probe(probe, 20.0)
+
+    async def told(reason: Reason | None) -> Outcome | None:
+        outcome = await look()
+        return outcome if {each and each.reason for each in outcome.parts.values()} == {reason} else None
+
+    await eventually(lambda: told(None), 5, "all rights")
+    await asyncio.to_thread(kafkas.deny, "--operation", "Describe", "--topic", name)
+    await eventually(lambda: told(Reason.AUTH), 5, "what is missing")
+    for _ in range(2):  # and it stays so
+        hidden = await look()
+        assert hidden.verdict is Verdict.UP
+        assert part(hidden, "groups") == part(hidden, "offsets") == (Stage.CHECK, Reason.AUTH)
+        assert name in str(hidden.parts["offsets"])
+        assert "2 groups" in str(hidden.parts["groups"])
+        assert values(hidden, kafka.LAG) == {(f"{name}-both", other, "0"): 5}
+        assert values(hidden, kafka.PARTITION_ERROR) == {(name, "0", "not_authorized"): 1}
+        assert set(values(hidden, kafka.VERDICT)) == {(name, "unknown"), (f"{name}-both", "stopped")}
+    await asyncio.to_thread(kafkas.take_back, "--topic", name)
+    back = await eventually(lambda: told(None), 5, "the right again")
+    assert back is not None
+    assert values(back, kafka.LAG)[name, name, "0"] == 7
+    assert not values(back, kafka.PARTITION_ERROR)
+    await admin.delete_topics([other])  # that is no failure
+    gone = await eventually(lambda: told(None), 5, "a topic that is gone")
+    await probe.close()
+    assert gone is not None
+
+
+async def test_a_topic_that_was_never_to_be_described_is_told_where_somebody_reads_it(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """As after a restart of the exporter: what the members of a group have been given is the only trace of it."""
+    await create(admin, name, {0: [1], 1: [2]})
+    await write(producer, name, {0: 9})
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--cluster", "--group", "*", "--topic", "*")
+    await asyncio.to_thread(kafkas.deny, "--operation", "Describe", "--topic", name)
+    probe = probe_of(shared, kafkas.first.sasl_port, security=LOGIN, groups={"include": [name]}, topics={"include": [name]})
+
+    async def told() -> Outcome | None:
+        outcome = await run_probe(probe, 20.0)
+        return outcome if part(outcome, "offsets") == part(outcome, "groups") == (Stage.CHECK, Reason.AUTH) else None
+
+    settings: dict[str, Any] = {"security": LOGIN, "topics": {"exclude": [".*"]}}
+    expecting = await once(shared, kafkas.first.sasl_port, timeout=20.0, expected_topics=[name], **settings)
+    assert part(expecting, "offsets") == (Stage.CHECK, Reason.AUTH)
+    assert "TOPIC_AUTHORIZATION_FAILED" in str(expecting.parts["offsets"])
+    missing = await once(shared, kafkas.first.sasl_port, timeout=20.0, expected_topics=[f"{name}-none"], **settings)
+    assert part(missing, "offsets") == (Stage.CHECK, Reason.QUERY_FAILED)
+    flown = await once(shared, kafkas.first.sasl_port, timeout=20.0, canary={"topic": name}, **settings)
+    assert part(flown, "canary") == (Stage.CHECK, Reason.AUTH)
+    async with member(kafkas, name, name) as consumer:
+        outcome = await eventually(told, 10, "what is not seen")
+        assert outcome is not None
+        assert values(outcome, kafka.PARTITION_ERROR) == {(name, at, "not_authorized"): 1 for at in "01"}
+        assert set(values(outcome, kafka.VERDICT)) == {(name, "unknown")}
+        await consumer.commit({TopicPartition(name, 0): 4})
+        elsewhere = await once(shared, kafkas.first.sasl_port, timeout=20.0, security=LOGIN, topics={"exclude": [name]})
+        assert elsewhere.parts["offsets"] is None
+        await asyncio.to_thread(kafkas.take_back, "--topic", name)
+
+        async def seen() -> Outcome | None:
+            outcome = await run_probe(probe, 20.0)
+            return outcome if set(outcome.parts.values()) == {None} else None
+
+        back = await eventually(seen, 10, "the right again")
+    await probe.close()
+    assert back is not None
+    assert values(back, kafka.LAG) == {(name, name, "0"): 5}
 
 
 async def test_a_wrong_password_is_told(kafkas: KafkaCluster, shared: SharedClients) -> None:

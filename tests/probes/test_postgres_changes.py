@@ -13,7 +13,8 @@ import pytest
 
 from exporter.clients.postgres.wire import server_error
 from exporter.databases import pgbouncer as p
-from exporter.databases import servers
+from exporter.databases import servers, statements
+from exporter.databases.upkeep import AGAIN
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
@@ -261,3 +262,53 @@ async def test_figures_follow_a_failover_at_once(
         assert (gone.verdict, reason(gone)) == (Verdict.DOWN, ("connect", "connect_refused"))
         assert not gone.samples
         assert "upkeep" in (await attempt(of_standby)).asked  # once is enough
+
+
+async def test_figures_follow_a_database_that_is_made_anew_at_once(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """What holds between attempts is of the one that is no more; the server goes on."""
+    server, probe = own_postgres, probe_of(own_postgres, shared)
+    async with superuser(server) as admin:
+        await admin.execute("CREATE TABLE grown AS SELECT generate_series(1, 200000) AS n")
+    before = await attempt(probe)
+    assert "upkeep" in (await attempt(probe)).asked
+    async with other_database(server) as admin:
+        await admin.execute("DROP DATABASE hafnium (FORCE)")
+        missing = await attempt(probe)
+        assert (missing.verdict, reason(missing)) == (Verdict.DOWN, ("auth", "query_failed"))
+        assert not missing.samples
+        await admin.execute("CREATE DATABASE hafnium OWNER hafnium")
+        size = await admin.fetchval("SELECT pg_database_size('hafnium')")
+    anew = await attempt(probe)
+    assert anew.verdict is Verdict.UP
+    assert anew.asked.keys().isdisjoint({"upkeep", "statements"})
+    assert value(anew, servers.SIZE) == pytest.approx(size, rel=0.1)
+    assert value(anew, servers.SIZE) < value(before, servers.SIZE) - 5_000_000
+    assert anew.samples[statements.STATE] == {("not_installed",): 1}  # it went with the database
+    assert "upkeep" in (await attempt(probe)).asked  # once is enough
+
+
+async def test_what_failed_once_is_asked_again_soon(own_postgres: PostgresServer, shared: SharedClients) -> None:
+    """What is asked now and then would else fail for as long as it holds: a moment would look like minutes."""
+    probe = probe_of(own_postgres, shared)
+    async with superuser(own_postgres) as admin:
+        await admin.execute("BEGIN; LOCK TABLE pg_tablespace")  # its size cannot be summed up
+        stuck = await attempt(probe)
+        await admin.execute("ROLLBACK")
+    assert stuck.verdict is Verdict.UP
+    assert told(stuck) == {"timeout"}
+    after = [await attempt(probe) for _ in range(AGAIN)]
+    assert [each.parts["upkeep"] is None for each in after] == [*[False] * (AGAIN - 1), True]
+    assert told(after[-1]) == set()
+    assert servers.SIZE in (await attempt(probe)).samples  # from then on it holds
+
+
+@asynccontextmanager
+async def other_database(server: PostgresServer) -> AsyncIterator[asyncpg.Connection]:
+    """Open a session of the superuser that stays where `hafnium` goes."""
+    connection = await connect(server, database="postgres")
+    try:
+        yield connection
+    finally:
+        connection.terminate()

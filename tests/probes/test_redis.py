@@ -6,7 +6,7 @@ import asyncio
 import resource
 import shlex
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from exporter.probing.probe import Probe, SharedClients
 from exporter.probing.runner import Outcome
 from exporter.redis import families as r
 from exporter.verdict import Stage, Verdict
+from tests.fixtures.clocks import Clock
 from tests.fixtures.valkeys import form, order
 from tests.probes.doing import (
     answering,
@@ -423,6 +424,33 @@ def test_it_does_the_same_on_the_loop_that_the_exporter_runs_on(valkey_server: V
             assert reason(outcome) == ("receive", "too_large")
 
     on_uvloop(steps)
+
+
+class _Clocked(ValkeyServer):
+    """A server with a clock of its own."""
+
+    clock: Clock
+
+    def environment(self) -> Mapping[str, str]:
+        return self.clock.variables
+
+
+async def test_a_clock_that_is_set_back_makes_no_figure_below_zero(shared: SharedClients, tmp_path: Path) -> None:
+    server = _Clocked(tmp_path / "valkey")
+    server.clock = Clock(tmp_path)
+    with server:
+        probe = probe_of(server, shared)
+        assert (await attempt(probe)).verdict is Verdict.UP
+        server.clock.set("-1h")
+
+        async def set_back() -> bool:
+            return b"uptime_in_seconds:-" in await asyncio.to_thread(server.tell, "INFO", "server")
+
+        await eventually(set_back, 5, "its clock is behind")
+        outcome = await attempt(probe)
+    assert (outcome.verdict, outcome.parts) == (Verdict.UP, {"info": None})
+    assert value(outcome, r.UPTIME) == 0
+    assert not [family.name for family, found in outcome.samples.items() if any(each < 0 for each in found.values())]
 
 
 async def test_counters_of_another_run_are_not_compared(shared: SharedClients) -> None:

@@ -173,6 +173,25 @@ async def test_who_may_not_ask_a_sentinel_is_told_so(
             assert (await attempt(probe)).parts == {"info": None, "sentinel": None}
 
 
+async def test_a_sentinel_that_watches_nothing_is_told(
+    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
+) -> None:
+    """As after a start without its configuration: whatever is told of its master ends, and so does failing it over."""
+    with SentinelServer(tmp_path / "sentinel", own_valkey, 1) as server:
+        probe = probe_of(server, shared)
+        assert value(await attempt(probe), r.SENTINEL_UP, "main") == 1
+        await asyncio.to_thread(server.stop)
+        (server.directory / "sentinel.conf").write_text(f"port {server.port}\nbind {server.host}\ndir {server.directory}\n")
+        await asyncio.to_thread(server.start)
+        forgotten = await attempt(probe)
+        assert (forgotten.verdict, forgotten.samples.get(r.SENTINEL_UP)) == (Verdict.UP, None)
+        assert "watches no master" in str(forgotten.parts["sentinel"])
+        async with client(server) as person:
+            await order(person, "SENTINEL MONITOR", "main", own_valkey.host, own_valkey.port, 1)
+        again = await attempt(probe)
+        assert (again.parts["sentinel"], value(again, r.SENTINEL_UP, "main")) == (None, 1)
+
+
 SENTINEL = bulk(b"redis_mode:sentinel\r\n")
 WELL = b"*8\r\n" + b"".join(map(bulk, b"name main ip ::1 port 6379 flags master".split()))
 NAMELESS = b"*2\r\n" + bulk(b"ip") + bulk(b"h")
@@ -182,7 +201,7 @@ ODD = b"*3\r\n" + bulk(b"name") + bulk(b"main") + bulk(b"ip")
 @pytest.mark.parametrize(
     ("answers", "masters", "part"),
     [
-        ((b"*0\r\n",), 0, None),
+        ((b"*0\r\n",), 0, "query_failed"),
         ((b"*1\r\n" + WELL, b"*0\r\n", b"+OK 1 usable Sentinels.\r\n"), 1, None),
         ((b"*1\r\n" + WELL, b"*0\r\n", b"-NOQUORUM 1 usable Sentinels.\r\n"), 1, None),
         ((b"*1\r\n" + WELL, b"*0\r\n", b"-NOQUORUM\r\n"), 1, None),

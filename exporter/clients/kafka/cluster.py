@@ -23,6 +23,7 @@ from exporter.clients.kafka.errors import (
 )
 from exporter.clients.kafka.group_reading import read_groups
 from exporter.clients.kafka.groups import Group
+from exporter.clients.kafka.hidden import HiddenTopics
 from exporter.clients.kafka.layout import GROUPS_TOPIC, Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
 from exporter.clients.kafka.offsets import LogOffsets, OffsetsByTopic, fetch_offsets_since
@@ -48,6 +49,9 @@ LEAST_FLIGHT = 0.25
 LOOKING_AROUND = 1.0
 """Seconds at most in which the names of the bootstrap addresses are looked up, to know where brokers may be."""
 
+HIDDEN_SHARE = 0.2
+"""Share of the time left after the metadata in which a broker is asked for topics that were there."""
+
 MINIMUMS_SHARE = 0.3
 """Share of the time left after the offsets in which topics are asked how many replicas they want in sync."""
 
@@ -68,6 +72,7 @@ class Selection:
             no group has commits for it.
         max_partitions: With more partitions selected no offsets are read.
         canary: Topic that a canary is flown to; empty for none. It need not be selected.
+        expected: Topics that should be there.
     """
 
     groups: Callable[[str], bool]
@@ -75,6 +80,7 @@ class Selection:
     beginnings: Callable[[str], bool]
     max_partitions: int
     canary: str = ""
+    expected: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class Cluster:
         access.referrals.start_from(self._bootstrap)
         self._pool = BrokerPool(access)
         self._minimums = Minimums()
+        self._hidden = HiddenTopics()
         self._turn = 0
         self._kept: dict[str, Kept] = {}
 
@@ -167,16 +174,22 @@ class Cluster:
         self._pool.keep_only({*layout.brokers.values(), *self._bootstrap} if layout.brokers else ())
         await self._look_around(deadline)
         asked = Brokers(self._pool, layout)
+        soon = loop.time() + HIDDEN_SHARE * (end - loop.time())
+        await self._hidden.seek(asked, layout, soon, selection.expected, selection.canary)
         patience = Patience.of(loop.time(), end)
         groups, seconds, groups_failure = await read_groups(asked, selection.groups, wanted, patience, self._kept)
         groups_failure = groups_failure or _without_coordinator(layout)
+        unseen = self._hidden.mark(groups, layout, selection.topics, whole=groups_failure is None)
         committed = {topic for group in groups.values() for topic in group.commits}
         offsets, offsets_failure = await _read_offsets(asked, layout, selection, committed, end)
+        offsets.partition_errors |= self._hidden.partitions
         await self._ask_minimums(asked, layout, end)
         under, unknown = _under_min_isr(layout, self._minimums)
         return Reading(
             layout, groups, seconds, offsets.ends, offsets.beginnings, offsets.stable, offsets.partition_errors, under,
-            unknown, {"groups": groups_failure, "offsets": offsets_failure}, asked.refused,
+            unknown,
+            {"groups": groups_failure or unseen, "offsets": offsets_failure or self._hidden.failure},
+            asked.refused,
         )  # fmt: skip
 
     async def offsets_since(
@@ -219,6 +232,8 @@ class Cluster:
         """
         topic = layout.canary
         if topic is None:
+            if self._hidden.hides_canary:
+                raise Failure(Stage.CHECK, Reason.AUTH, f"topic {canary.topic}: may not be described")
             hidden = layout.describes is False
             detail = "not there, or may not be described" if hidden else "not there; nobody makes it but you"
             raise Failure(Stage.CHECK, Reason.AUTH if hidden else Reason.QUERY_FAILED, f"topic {canary.topic}: {detail}")

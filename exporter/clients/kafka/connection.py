@@ -43,6 +43,9 @@ _ANY_ANSWER_BYTES = 100 * 1024 * 1024
 _THREAD_BYTES = 32 * 1024
 """Answers longer than this are decoded in a thread: 32 KiB take some 8 ms, and the event loop has no more."""
 
+_MOST_OPENED = 3
+"""Connections to one broker that are opened in a reading, where it ends them; none after one that cannot be opened."""
+
 _CLIENT_ID = "hafnium-exporter"
 
 
@@ -258,6 +261,9 @@ class Broker:
         phases: Phases,
     ) -> None:
         self._connect = connect
+        self._opening = asyncio.Lock()
+        self._opened = 0
+        self._lost: Failure | None = None
         self._name = name
         self._phases = phases
         self._may_be_stale = is_connected()
@@ -290,7 +296,7 @@ class Broker:
         Raises:
             Failure: As opening a connection has it.
         """
-        connection = await self._connect(self._phases)
+        connection = await self._connection()
         return connection.offers(key, version)
 
     async def within(
@@ -326,9 +332,32 @@ class Broker:
             self._answered = _do_nothing
 
     async def _ask(self, request: Any) -> Any:
-        connection = await self._connect(self._phases)
+        connection = await self._connection()
         with timed(self._phases, Stage.QUERY):
-            return await connection.ask(request)
+            try:
+                return await connection.ask(request)
+            except Failure as failure:
+                self._lost = self._lost if connection.alive else failure
+                raise
+
+    async def _connection(self) -> BrokerConnection:
+        """Return the connection that is open, or open one: one at a time, and no more than a broker that ends them is worth.
+
+        A request for each of a thousand groups would else be a thousand logins, of which all may be refused.
+        """
+        if self.is_connected():
+            return await self._connect(self._phases)
+        async with self._opening:
+            if not self.is_connected():
+                if self._lost is not None and self._opened >= _MOST_OPENED:
+                    raise _again(self._lost)
+                self._opened += 1
+                try:
+                    return await self._connect(self._phases)
+                except Failure as failure:
+                    self._lost, self._opened = failure, _MOST_OPENED
+                    raise
+            return await self._connect(self._phases)
 
     def _named(self, failure: Failure) -> Failure:
         return Failure(failure.stage, failure.reason, f"{self._name}: {failure.detail}") if self._name else failure

@@ -12,8 +12,8 @@ from exporter.clients.kafka.brokers import Brokers, Patience
 from exporter.clients.kafka.commits import MANY_GROUPS, CommitsRequest, Wanted, fetch_commits
 from exporter.clients.kafka.connection import Broker
 from exporter.clients.kafka.errors import UNKNOWN_GROUP, failure_of_code, partition_error_of_code, together
-from exporter.clients.kafka.groups import CLASSIC, MAX_GROUPS, SHARE, Group, Quota, describe_groups, list_groups
-from exporter.clients.kafka.layout import Partition
+from exporter.clients.kafka.groups import CLASSIC, MAX_GROUPS, SHARE, Group, Listed, Quota, describe_groups, list_groups
+from exporter.clients.kafka.layout import MAX_NAME, Partition
 from exporter.clients.kafka.offsets import OffsetsByTopic
 from exporter.clients.kafka.seeking import Kept, seek
 from exporter.clients.kafka.shares import fetch_shared
@@ -94,8 +94,10 @@ class _GroupsOfBroker:
         except Failure as failure:
             self._note(failure, broker)
         else:
-            self.listed = listed
-            await self.read(broker, listed, wanted, quota)
+            self.listed = listed.kinds
+            if listed.nameless:
+                self.failures.append(_nameless(listed.nameless))
+            await self.read(broker, listed.kinds, wanted, quota)
 
     async def read(self, broker: Broker, kinds: Mapping[str, str], wanted: Wanted, quota: Quota) -> None:
         """Ask for state and commits of groups, by name and kind."""
@@ -137,9 +139,9 @@ class _GroupsOfBroker:
             for name, said in described.items():
                 group = self.groups[name]
                 group.state, group.members = said.state, said.members
-                group.assignor, group.assigned = said.assignor, said.assigned
+                group.assignor, group.assigned, group.elsewhere = said.assignor, said.assigned, said.elsewhere
 
-    async def _listed(self, broker: Broker, select: Callable[[str], bool]) -> dict[str, str]:
+    async def _listed(self, broker: Broker, select: Callable[[str], bool]) -> Listed:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -209,6 +211,11 @@ class _GroupsOfBroker:
         if not broker.is_connected():
             raise failure
         self.failures.append(failure)
+
+
+def _nameless(number: int) -> Failure:
+    detail = f"{number} groups are left out: their names are empty, or longer than {MAX_NAME} letters"
+    return Failure(Stage.CHECK, Reason.TOO_LARGE, detail)
 
 
 def _slices(names: Sequence[str], size: int) -> list[Sequence[str]]:

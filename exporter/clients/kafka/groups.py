@@ -28,6 +28,7 @@ __all__ = [
     "STATES",
     "Described",
     "Group",
+    "Listed",
     "Quota",
     "describe_groups",
     "list_groups",
@@ -90,6 +91,7 @@ class Group:
         commits: Committed offsets; of a share group, the first records that it has not finished with.
         left: Of a share group, how many records it has not finished with, where the broker counts them.
         assigned: Partitions that its members have been given, by topic.
+        elsewhere: The same of other topics than those that metadata lists.
         partition_errors: Partitions whose commit could not be read.
     """
 
@@ -102,6 +104,7 @@ class Group:
     commits: OffsetsByTopic = field(default_factory=dict)
     left: OffsetsByTopic = field(default_factory=dict)
     assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Collection[int]] = field(default_factory=dict)
     partition_errors: dict[Partition, PartitionErrorReason] = field(default_factory=dict)
 
     def complete(self, other: Group) -> None:
@@ -115,13 +118,24 @@ class Group:
         self.commits = self.commits or other.commits
         self.left = self.left or other.left
         self.assigned = self.assigned or other.assigned
+        self.elsewhere = self.elsewhere or other.elsewhere
         self.partition_errors = self.partition_errors or other.partition_errors
 
 
-async def list_groups(broker: Broker, select: Callable[[str], bool]) -> dict[str, str]:
-    """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
+class Listed(NamedTuple):
+    """The selected groups that a broker lists.
 
-    With each comes its type, in lower case: `classic`, `consumer` or `share`; empty where the broker does not say.
+    Attributes:
+        kinds: Their types by name, in lower case: `classic`, `consumer` or `share`; empty where the broker does not say.
+        nameless: How many more there are, whose names make no label: empty ones, and those longer than `MAX_NAME`.
+    """
+
+    kinds: dict[str, str]
+    nameless: int = 0
+
+
+async def list_groups(broker: Broker, select: Callable[[str], bool]) -> Listed:
+    """Return the selected groups that this broker coordinates: a broker lists those, and answers for no others.
 
     Raises:
         Failure: The broker cannot be asked, or refuses.
@@ -133,12 +147,14 @@ async def list_groups(broker: Broker, select: Callable[[str], bool]) -> dict[str
     return await asyncio.to_thread(_selected, listed, select) if len(listed) > _LARGE else _selected(listed, select)
 
 
-def _selected(listed: Iterable[Sequence[str]], select: Callable[[str], bool]) -> dict[str, str]:
-    return {
-        name: (rest[1] or "").lower() if len(rest) > 1 else ""
+def _selected(listed: Iterable[Sequence[str]], select: Callable[[str], bool]) -> Listed:
+    found = {
+        name or "": (rest[1] or "").lower() if len(rest) > 1 else ""
         for name, kind, *rest in listed
-        if name and len(name) <= MAX_NAME and kind in _CONSUMERS and select(name)
+        if kind in _CONSUMERS and select(name or "")
     }
+    kinds = {name: kind for name, kind in found.items() if 0 < len(name) <= MAX_NAME}
+    return Listed(kinds, len(found) - len(kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +167,14 @@ class Described:
         members: How many consumers are in it.
         assignor: How they share out partitions, such as `range`; empty while they do not.
         assigned: The partitions that they have been given, by topic.
+        elsewhere: The same of topics that do not matter, or are not known.
     """
 
     state: str
     members: int
     assignor: str = ""
     assigned: Mapping[str, Collection[int]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Collection[int]] = field(default_factory=dict)
 
 
 async def describe_groups(
@@ -272,12 +290,15 @@ def _described(
             failures.append(failure_of_code(said.error, f"group {said.name}"))
             continue
         assigned: dict[str, set[int]] = {}
+        elsewhere: dict[str, set[int]] = {}
         for topic, numbers in said.assigned():
             known = wanted.get(topic)
             if known:
                 assigned.setdefault(topic, set()).update(number for number in numbers or () if number in known)
+            elif topic and numbers:
+                elsewhere.setdefault(topic, set()).update(numbers)
         state, assignor = STATES.get(said.state, "unknown"), (said.assignor or "")[:MAX_NAME]
-        described[said.name] = Described(state, said.members, assignor, assigned)
+        described[said.name] = Described(state, said.members, assignor, assigned, elsewhere)
     return described, gone, failures
 
 

@@ -25,6 +25,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from exporter.verdict import Failure, Reason, Stage
+
 __all__ = [
     "CLUSTER_DESCRIBE",
     "ConsumerGroupDescribeRequest",
@@ -37,6 +39,14 @@ __all__ = [
 
 CLUSTER_DESCRIBE = 1 << 8
 """Bit of the right to describe the cluster: with it every group is listed, without it those that may be described."""
+
+_METADATA_MAKES_NONE = 4
+"""Version of the request for metadata from which on it can say that a topic that it names is not to be made."""
+
+_METADATA_IDENTITIES = 10
+"""Version of the request for metadata from which on topics have identities."""
+
+_NO_IDENTITY = bytes(16)
 
 
 def _struct(name: str, base: Any, **fields: Any) -> Any:
@@ -202,6 +212,9 @@ class MetadataRequest(_Request):
     """Asks for all brokers and topics, and for what may be done with the cluster. It brings no topic into being.
 
     From version 10 on each topic has an identity; version 11 no longer tells what may be done.
+
+    Args:
+        topics: Those alone that are asked for, by name; None for all.
     """
 
     API_KEY = 3
@@ -211,12 +224,27 @@ class MetadataRequest(_Request):
         _MetadataRequest_v10,
     )  # fmt: skip
 
+    def __init__(self, topics: Sequence[str] | None = None) -> None:
+        self._topics = topics
+
     def values(self, version: int) -> tuple[Any, ...]:
-        """Fill in what the version has: null is all topics."""
+        """Fill in what the version has: null is all topics.
+
+        Raises:
+            Failure: Topics are asked for by name in a version that may make them.
+        """
+        topics: Sequence[Any] | None = self._topics
+        if topics is not None and version < _METADATA_MAKES_NONE:
+            raise Failure(Stage.CHECK, Reason.PROTOCOL, "Metadata: to ask this broker for a topic may be to make it")
+        if topics is not None and version >= _METADATA_IDENTITIES:
+            topics = [(_NO_IDENTITY, topic, {}) for topic in topics]
         by_version: dict[int, tuple[Any, ...]] = {
-            4: (None, False), 5: (None, False), 8: (None, False, True, False), 10: (None, False, True, False, {})
-        }  # fmt: skip
-        return by_version.get(version, (None,))
+            4: (topics, False),
+            5: (topics, False),
+            8: (topics, False, self._topics is None, False),
+            10: (topics, False, self._topics is None, False, {}),
+        }
+        return by_version.get(version, (topics,))
 
 
 # Groups.

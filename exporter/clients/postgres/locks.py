@@ -97,7 +97,10 @@ def _waits(rows: list[Row]) -> Waits:
     ]
     blockers.sort(key=lambda blocker: (-blocker.waiting, -(blocker.seconds or 0.0), blocker.user, blocker.application))
     count = int(number(sessions))
-    return Waits(count, number_or_none(longest) if count else 0.0, chain_length(edges), blockers)
+    seconds = number_or_none(longest) if count else 0.0
+    if seconds is not None:
+        seconds = max(0.0, seconds)  # less than none since the server's clock was set back
+    return Waits(count, seconds, chain_length(edges), blockers)
 
 
 def _processes(text: str | None) -> tuple[int, ...]:

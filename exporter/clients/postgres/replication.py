@@ -19,10 +19,17 @@ _ROLE = """
 SELECT pg_is_in_recovery(), w.count, w.streams,
   CASE WHEN pg_is_in_recovery() THEN
     pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), w.told), pg_last_wal_replay_lsn()) END,
-  CASE WHEN pg_is_in_recovery() THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END
+  CASE WHEN pg_is_in_recovery() THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END,
+  extract(epoch FROM w.apart)::float8
 FROM (SELECT count(*) AS count, bool_or(status = 'streaming') AS streams,
-  (array_agg((to_jsonb(r) ->> 'latest_end_lsn')::pg_lsn))[1] AS told FROM pg_stat_wal_receiver r) w"""
+  (array_agg((to_jsonb(r) ->> 'latest_end_lsn')::pg_lsn))[1] AS told,
+  max(last_msg_receipt_time - last_msg_send_time) AS apart FROM pg_stat_wal_receiver r) w"""
 """There is one receiver at most; version 12 has no max() of a pg_lsn."""
+
+_ON_THE_WAY = 60.0
+"""Seconds by which a message of the primary may come after it was sent, by the clocks of both: after as much without a word
+they give each other up (wal_sender_timeout, wal_receiver_timeout). By more, or before it was sent, and the clocks differ."""
+
 _END = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 _REPLICAS = """
 SELECT application_name, coalesce(host(client_addr), ''), coalesce(state, 'hidden'),
@@ -78,7 +85,8 @@ class Replication:
         linked: Of a standby, whether it receives WAL as it is written; None for a primary, and where that is hidden.
         lag_bytes: Of a standby, WAL that it knows of and has not replayed.
         lag_seconds: Of a standby, how old what it shows may be: 0 where it is linked and has replayed all; the age of what
-            it replayed last otherwise. None for a primary, and where it has replayed no transaction yet.
+            it replayed last otherwise. None for a primary, where it has replayed no transaction yet, and where that was
+            written in the future.
         replicas: Those that take WAL from it, the furthest behind first.
         slots: Its slots, those that nobody reads from first.
     """
@@ -107,10 +115,10 @@ async def read_replication(session: Session, seconds: float) -> Replication:
 
 
 def _replication(role: list[Row], replicas: list[Row], slots: list[Row]) -> Replication:
-    ((recovers, receivers, streams, behind, age),) = role
+    ((recovers, receivers, streams, behind, age, apart),) = role
     standby = recovers == "t"
     linked = _linked(int(number(receivers)), streams) if standby else None
-    lag_bytes, lag_seconds = _distance(behind), number_or_none(age)
+    lag_bytes, lag_seconds = _distance(behind), _by_one_clock(number_or_none(age), number_or_none(apart))
     if lag_bytes == 0 and linked is not False:
         lag_seconds = 0.0 if linked else None  # nothing was written since; or nobody knows whether it would be here
     return Replication(
@@ -118,6 +126,22 @@ def _replication(role: list[Row], replicas: list[Row], slots: list[Row]) -> Repl
         [_replica(*row) for row in replicas],
         [Slot(name or "", kind or "", active == "t", _distance(kept)) for name, kind, active, kept in slots],
     )  # fmt: skip
+
+
+def _by_one_clock(age: float | None, apart: float | None) -> float | None:
+    """Return the age of what was written by the primary's clock and is looked at by the standby's.
+
+    Args:
+        age: By both.
+        apart: By how much the standby's clock was ahead when it last heard of its primary, the way in between included; None
+            where it hears nothing.
+
+    Returns:
+        None where the clocks differ, and it is not known by how much.
+    """
+    if age is None or apart is None:
+        return age if age is None or age >= 0 else None
+    return max(0.0, age if 0 <= apart <= _ON_THE_WAY else age - apart)
 
 
 def _linked(receivers: int, streams: str | None) -> bool | None:

@@ -58,9 +58,11 @@ async def read_watched(connection: Connection) -> AsyncIterator[Watched]:
 
     Raises:
         Failure, OSError: As for `Connection.ask`; `malformed` where an answer cannot be read; `too_large` after
-            `MAX_WATCHED`, where there are more.
+            `MAX_WATCHED`, where there are more; `query_failed` where there is none.
     """
     masters = _tables("SENTINEL MASTERS", await connection.ask("SENTINEL", "MASTERS"))
+    if not masters:  # as after a start without its configuration: it answers, and nobody would fail anything over
+        raise Failure(Stage.CHECK, Reason.QUERY_FAILED, "it watches no master: SENTINEL MONITOR gives it one")
     for master in masters[:MAX_WATCHED]:
         yield await _read(connection, master)
     if len(masters) > MAX_WATCHED:

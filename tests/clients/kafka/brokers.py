@@ -169,6 +169,8 @@ class FakeCluster:
     """Bytes to answer with instead, length prefix included."""
     closes: set[tuple[int, int]] = field(default_factory=set)
     """(node, API key) at which the connection is closed."""
+    rotates: tuple[int, dict[str, str]] | None = None
+    """API key at which the users become others."""
     errors: dict[tuple[int, int], int] = field(default_factory=dict)
     """Error code that the whole answer carries."""
     identities: dict[str, bytes] = field(default_factory=dict)
@@ -232,6 +234,8 @@ class FakeCluster:
                 frame = await reader.readexactly(size)
                 key, version = int.from_bytes(frame[:2], "big"), int.from_bytes(frame[2:4], "big")
                 self.asked[node, key] += 1
+                if self.rotates is not None and self.rotates[0] == key:
+                    self.users = self.rotates[1]
                 if (node, key) in self.closes:
                     return
                 if (node, key) in self.hangs:

@@ -839,3 +839,66 @@ async def test_whose_commits_are_not_known_may_have_read_all_dead_letters(shared
         outcome = await once(shared, cluster.port())
     assert part(outcome, "groups") is not None
     assert kafka.DLQ_UNREAD_SECONDS not in outcome.samples
+
+
+async def test_groups_whose_names_make_no_label_are_told_unless_they_are_excluded(shared: SharedClients) -> None:
+    """Old clients commit for a group without a name."""
+    cluster = two_brokers()
+    cluster.groups |= {"": FakeGroup({("orders", 0): 1}), "n" * 256: FakeGroup({("orders", 0): 1}, coordinator=2)}
+    async with cluster.running(nodes=2):
+        told = await once(shared, cluster.port())
+        without = await once(shared, cluster.port(), groups={"exclude": ["^$", "n{256,}"]})
+    assert part(told, "groups") == (Stage.CHECK, Reason.TOO_LARGE)
+    assert part(without, "groups") is None
+    for outcome in (told, without):
+        assert {group for group, *_ in values(outcome, kafka.LAG)} == {"billing", "mailer"}
+
+
+async def test_a_broker_that_might_make_a_topic_that_is_asked_for_is_not_asked(shared: SharedClients) -> None:
+    """One that is listed no more is taken to be gone there."""
+    cluster = two_brokers()
+    cluster.versions[API.METADATA] = (0, 3)
+    async with cluster.running(nodes=2):
+        probe = probe_of(shared, cluster.port())
+        before = await run_probe(probe, 5.0)
+        del cluster.topics["mail"]
+        asked = sum(cluster.asked[node, API.METADATA] for node in (1, 2))
+        after = [await run_probe(probe, 5.0) for _ in range(2)]
+        await probe.close()
+    assert ("mailer", "mail", "0") in values(before, kafka.LAG)
+    assert sum(cluster.asked[node, API.METADATA] for node in (1, 2)) == asked + 2
+    assert [dict(each.parts) for each in after] == [{"groups": None, "offsets": None}] * 2
+
+
+@pytest.mark.parametrize("versions", [(1, 8), (1, 3)])
+async def test_a_broker_that_ends_connections_is_not_logged_in_to_for_each_group(
+    shared: SharedClients, versions: tuple[int, int]
+) -> None:
+    """As one that cannot answer, or a proxy that would not; a password that is rotated just then would lock the user out."""
+    cluster = FakeCluster(
+        topics={"orders": {0: FakePartition(100)}}, groups={f"g{n}": FakeGroup({("orders", 0): 90}) for n in range(300)}
+    )
+    cluster.versions[API.COMMITS] = versions
+    cluster.users = {"monitor": "before"}
+    login = {"protocol": "SASL_PLAINTEXT", "mechanism": "PLAIN", "user": "monitor", "password": "before"}
+    async with cluster.running():
+        probe = probe_of(shared, cluster.port(), security=login)
+        whole = await run_probe(probe, 5.0)
+        assert (dict(whole.parts), cluster.connections()) == ({"groups": None, "offsets": None}, 1)
+
+        cluster.closes.add((1, API.COMMITS))
+        ended = await run_probe(probe, 5.0)
+        assert part(ended, "groups") == (Stage.QUERY, Reason.CONNECTION_CLOSED)
+        assert cluster.connections() <= 5
+
+        cluster.closes.clear()
+        assert (await run_probe(probe, 5.0)).parts["groups"] is None
+        before = cluster.asked[1, API.LOGIN]
+        cluster.closes.add((1, API.COMMITS))
+        cluster.rotates = (API.COMMITS, {"monitor": "after"})
+        refused = await run_probe(probe, 5.0)
+        assert part(refused, "groups") == (Stage.QUERY, Reason.CONNECTION_CLOSED)
+        assert cluster.users == {"monitor": "after"}
+        assert cluster.asked[1, API.LOGIN] - before <= 2
+        assert (await run_probe(probe, 5.0)).verdict is Verdict.UNKNOWN
+        await probe.close()
