@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import cast
 
 from aiokafka.protocol.admin import ApiVersionRequest, SaslAuthenticateRequest
 from aiokafka.protocol.fetch import FetchRequest
 
 from exporter.clients.kafka import sasl
 from exporter.clients.kafka.ages import Ages
+from exporter.clients.kafka.brokers import Brokers
 from exporter.clients.kafka.canary import Canary, Flight, _why_not
 from exporter.clients.kafka.commits import MANY_GROUPS, CommitsRequest, Wanted, fetch_commits
 from exporter.clients.kafka.connection import Broker, BrokerConnection
 from exporter.clients.kafka.errors import error_name, partition_error_of_code
-from exporter.clients.kafka.groups import describe_groups, list_groups
+from exporter.clients.kafka.groups import Group, describe_groups, list_groups
+from exporter.clients.kafka.hidden import HiddenTopics
 from exporter.clients.kafka.layout import Layout, Partition, read_layout, size_of
 from exporter.clients.kafka.minimums import Minimums
 from exporter.clients.kafka.offsets import LogOffsets, fetch_offsets_since
@@ -24,10 +28,13 @@ from exporter.clients.kafka.versions import SPOKEN
 from exporter.net.phases import NoPhases
 from exporter.values import Address
 from exporter.verdict import Failure, Reason, Stage
-from fuzz.model import Target
+from fuzz.model import Finding, Target
 from fuzz.wires import Wire, on_loop
 
 __all__ = ["QUESTIONS", "TARGETS"]
+
+_LATE = 2.0**40
+"""A loop time that never comes."""
 
 _TOPICS = {"orders": (0, 1, 2), "audit": (0,)}
 _GROUPS = ("billing", "ledger")
@@ -105,6 +112,18 @@ async def _login(broker: Broker) -> object:
     return None
 
 
+async def _hidden(broker: Broker) -> object:
+    """Ask for topics that were listed before, of which one is not any more; then what it is of a group."""
+    others, topics = cast(Brokers, SimpleNamespace(left=lambda: {1: broker})), HiddenTopics()
+    await topics.seek(others, Layout({}, topics=_TOPICS), _LATE)
+    group = Group("billing", elsewhere={"orders": [0, 7], "nobody's": [1]}, commits={"audit": {0: 5}}, committed=True)
+    await topics.seek(others, Layout({}), _LATE, ["expected"], "canary")
+    told = topics.mark({"billing": group}, Layout({}), _any, whole=True)
+    if topics.partitions and topics.failure is None:
+        raise Finding("partitions of topics that are not told as hidden")
+    return told, group, topics.partitions, topics.failure, topics.hides_canary
+
+
 async def _authenticated(broker: Broker) -> object:
     return (await broker.ask(SaslAuthenticateRequest(b"token"))).sasl_auth_bytes
 
@@ -125,6 +144,7 @@ QUESTIONS: dict[str, tuple[int, Callable[[Broker], Awaitable[object]]]] = {
     "login": (17, _login),
     "authenticated": (36, _authenticated),
     "fetched": (1, _fetched),
+    "hidden": (3, _hidden),
 }
 """What is asked, with the API key of its request. The first byte of an input says which, the second in which version."""
 
@@ -228,8 +248,8 @@ TARGETS = (
         tuple(
             _MODULE + name
             for name in (
-                "ages", "commits", "errors", "groups", "layout", "minimums", "offsets", "requests", "shares", "versions",
-                "canary",
+                "ages", "commits", "errors", "groups", "hidden", "layout", "minimums", "offsets", "requests", "shares",
+                "canary", "versions",
             )
         ),
         also=("aiokafka.protocol",),

@@ -11,7 +11,7 @@ from yarl import URL
 
 from exporter.config.server import Server
 from exporter.web.access.gate import Gate, Turned, _login
-from exporter.web.access.hosts import known_host
+from exporter.web.access.hosts import authority_of, known_host
 from exporter.web.exposition import _question
 from exporter.web.negotiation import accepts_gzip, prefers_openmetrics
 from exporter.web.refusal import Refusal
@@ -36,11 +36,12 @@ def _authorization(data: bytes) -> object:
     return (login.user, login.password) if login is not None else None
 
 
-def _request(headers: dict[str, str], path: str = "/metrics") -> web.Request:
+def _request(headers: dict[str, str], path: str = "/metrics", method: str = "GET", target: str = "/") -> web.Request:
     """Return what the parsers read of a request."""
     found = SimpleNamespace(
-        headers=CIMultiDict(headers), path=path, host=headers.get("Host", ""), remote="127.0.0.1", transport=None
-    )
+        headers=CIMultiDict(headers), path=path, host=headers.get("Host", ""), remote="127.0.0.1", transport=None,
+        method=method, raw_path=target,
+    )  # fmt: skip
     return cast(web.Request, found)
 
 
@@ -50,7 +51,9 @@ _PATHS = ("/metrics", "/", "/probe", "/-/healthy", "/-/reload")
 
 
 def _gate(data: bytes) -> object:
-    """Lines are Host, Origin, Sec-Fetch-Site and User-Agent; the first byte says which path, and whether names are known."""
+    """Lines are Host, Origin, Sec-Fetch-Site, User-Agent and the target as it is asked for; the first byte says which path,
+    whether names are known, and whether it is a CONNECT.
+    """
     if not data:
         return None
     turned: list[Turned] = []
@@ -58,9 +61,10 @@ def _gate(data: bytes) -> object:
     names = ("Host", "Origin", "Sec-Fetch-Site", "User-Agent")
     lines = [_headers(line) for line in data[1:].split(b"\n")]
     headers = {name: line for name, line in zip(names, lines, strict=False) if line}
+    method, target = "CONNECT" if data[0] & 128 else "GET", lines[len(names)] if len(lines) > len(names) else "/"
     gate = Gate(lambda: None, lambda: server, turned.append)
     try:
-        on_loop(gate.check(_request(headers, _PATHS[data[0] // 2 % len(_PATHS)])))
+        on_loop(gate.check(_request(headers, _PATHS[data[0] // 2 % 64 % len(_PATHS)], method, target)))
     except Refusal as refusal:
         if len(turned) != 1 or len(refusal.text) > 1_000 or not refusal.text.isprintable():
             raise Finding(f"turned away as {turned} by {refusal.text!r}") from None
@@ -70,6 +74,9 @@ def _gate(data: bytes) -> object:
     host = headers.get("Host", "")
     if host and server.hosts and not known_host(host, server.hosts):
         raise Finding(f"let in by the name {host!r}")
+    asked = authority_of(method, target)
+    if asked is not None and host and asked.lower() != host.lower():
+        raise Finding(f"let in by the name {host!r} where {asked!r} is asked for")
     return None
 
 
