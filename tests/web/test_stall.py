@@ -120,7 +120,7 @@ async def _curl(address: Address, path: str, output: Path, *options: str) -> Non
 
 
 async def _held_by_readers(address: Address, path: str, files: list[Path], *options: str) -> float:
-    """Return the most CPU seconds that readers at once hold the loop up; what holds it up does so each time."""
+    """Return the most CPU seconds that readers at once hold the loop up."""
     stop = asyncio.Event()
     watch = asyncio.create_task(_longest_hold(stop))
     await asyncio.gather(*(_curl(address, path, file, *options) for file in files))
@@ -141,8 +141,11 @@ async def test_ten_readers_of_five_thousand_targets_do_not_hold_the_loop_up(tmp_
         for path in ("/api/v1/services", "/api/v1/targets", "/api/v1/targets?verdict=down", "/", "/services/s3"):
             for options in ((), ("-H", "Accept-Encoding: gzip")):
                 files = [tmp_path / str(n) for n in range(READERS)]
-                held = [await _held_by_readers(address, path, files, *options) for _ in range(3)]
-                assert min(held) < most, (path, *options)
+                for left in range(2, -1, -1):  # what holds it up does so each time, a neighbour of the machine does not
+                    held = await _held_by_readers(address, path, files, *options)
+                    if held < most:
+                        break
+                    assert left, (path, *options, held, most)
                 texts = [gzip.decompress(file.read_bytes()) if options else file.read_bytes() for file in files]
                 assert min(map(len, texts)) > 20_000
                 if path == "/api/v1/targets":
