@@ -18,7 +18,7 @@ export XDG_CONFIG_HOME := $(CURDIR)/.cache/xdg
 # The theme's notice about MkDocs 2, which is not used here.
 export NO_MKDOCS_2_WARNING := 1
 # Most tests wait rather than work: more workers than cores.
-export WORKERS ?= 4
+export WORKERS ?= 5
 PYTEST = mkdir -p $(TMPDIR) && PYTHON=$(BIN)/python scripts/test
 
 .PHONY: help
