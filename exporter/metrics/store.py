@@ -10,12 +10,12 @@ Everything here runs on the event loop's thread, but for `Owner.encode`, which o
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import accumulate, compress, count
 from operator import ne
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from exporter.metrics.encoding import format_value, label_pairs, sample_prefix, value_end
 from exporter.metrics.family import COUNT, SUM, Family, Kind
@@ -31,12 +31,17 @@ Shape = tuple[LabelValues, ...]
 """The labels of a family's series, in the order of their lines."""
 
 _UNLABELLED: Shape = ((),)
-_MOST_SHARED = 20_000
+_MOST_SHARED = 50_000
+"""Parts of what is kept for others to share, all together: some megabytes. A family whose labels are others at each attempt
+would else be kept thousands of times."""
+
+_LARGEST_SHARED = 500
+"""Parts of the largest item that is kept for others: nobody else has as many alike."""
 
 LARGE = 5000
 """Series of a family past which they are worth encoding in a thread: that many take some milliseconds."""
 
-H = TypeVar("H", bound=Hashable)
+H = TypeVar("H", bound=Collection[Any])
 
 
 class _Block:
@@ -60,7 +65,8 @@ class Store:
     def __init__(self) -> None:
         self._blocks: dict[str, _Block] = {}
         self._next_owner = 0
-        self._shared: dict[Hashable, Hashable] = {}
+        self._shared: dict[Any, Any] = {}
+        self._shared_parts = 0
 
     def owner(self, labels: Mapping[str, str]) -> Owner:
         """Make a publisher whose series all carry `labels`, in the given order."""
@@ -110,9 +116,17 @@ class Store:
 
     def shared(self, item: H) -> H:
         """Return the first of equal items: what thousands of owners have alike is kept once."""
-        if len(self._shared) >= _MOST_SHARED:
+        if len(item) > _LARGEST_SHARED:
+            return item
+        found: H | None = self._shared.get(item)
+        if found is not None:
+            return found
+        if self._shared_parts + len(item) > _MOST_SHARED:
             self._shared.clear()
-        return cast("H", self._shared.setdefault(item, item))
+            self._shared_parts = 0
+        self._shared[item] = item
+        self._shared_parts += len(item) + 1
+        return item
 
     def render(self, *, openmetrics: bool = False) -> bytes:
         """Join everything published so far into one exposition. Reads only; costs one join."""
@@ -310,7 +324,7 @@ class Owner:
         elif self._values:
             self._values.pop(family, None)
         if family.labels and shape is not self._shapes.get(family):
-            self._shapes[family] = self._store.shared(shape) if len(shape) <= LARGE else shape  # nobody else has that many
+            self._shapes[family] = self._store.shared(shape)
 
     def _encoded(self, family: Family, values: Mapping[LabelValues, float]) -> _Lines:
         """Return labels and lines. It only reads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -317,9 +318,24 @@ def test_what_owners_have_alike_is_kept_once_and_not_for_ever() -> None:
     for owner in owners:
         owner.publish({HEAP: {("heap",): 1.0, ("nonheap",): 2.0}})
     assert len({id(owner._shapes[HEAP]) for owner in owners}) == 1
-    for number in range(50_000):
+    for number in range(60_000):
         store.shared((number,))
-    assert len(store._shared) <= 20_000
+    assert len(store._shared) <= 50_000
+
+
+@pytest.mark.parametrize("labels", [20, 400, 4000])
+def test_labels_that_are_others_at_each_attempt_are_not_kept(labels: int) -> None:
+    """As partitions that cannot be read, others each time: twenty thousand sets of them were kept, of any size."""
+    store = Store()
+    owner = store.owner({"target": "a"})
+    tracemalloc.start()
+    try:
+        for attempt in range(150_000 // labels):
+            owner.publish({HEAP: {(f"{attempt}-{number}",): 1.0 for number in range(labels)}})
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10 << 20
 
 
 def test_labels_that_come_and_go_among_others_are_written_right() -> None:
