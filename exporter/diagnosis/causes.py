@@ -12,7 +12,7 @@ __all__ = ["CAUSES", "of_reason"]
 _START, _LATENCY, _LAG = "service-wont-start", "high-latency", "kafka-consumer-lag"
 _DATABASE, _SCALING, _RESTART, _CHECK = "connection-issues", "horizontal-pod-autoscaler", "service-restart", "kubernetes"
 
-_ASK = ("Try it by hand: {ask}", "")
+_ASK = ("{ask}", "")
 _HEALTH = ("{ask}: which component is it?", "Ask for its health: which component is it?")
 _PODS = (
     "{kubectl} get pods -n {namespace} -l {selector}",

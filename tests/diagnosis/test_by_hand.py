@@ -18,6 +18,7 @@ from exporter.config.loader import validate
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.diagnosis.places import names_of
 from exporter.probes import probe_types
+from exporter.web.format import marked
 from tests.probes.test_tls import presenting
 
 SECRET = "marked-secret"
@@ -56,6 +57,7 @@ def test_a_kind_is_asked_by_a_command_without_secrets(kind: str) -> None:
     settings, command = COMMANDS[kind]
     found = names(["db.example:5432"], {kind: settings})
     assert found["ask"] == command
+    assert "<code>" in marked(command)
     assert SECRET not in str(found)
 
 

@@ -32,7 +32,7 @@ ACTUATOR: dict[str, Any] = {"actuator": {}}
 SELECTOR = "'app=orders,tier in (backend,edge)'"
 CONTEXT = "kubectl --context arn:aws:eks:eu:1:cluster/blue"
 
-ASK = ("Try it by hand: {ask}", "")
+ASK = ("{ask}", "")
 SEEN = {"workload": "deployment/orders", "autoscaler": "orders"}
 
 
@@ -134,7 +134,7 @@ def test_a_dependency_that_nobody_runs_in_a_cluster_is_told_of_in_words() -> Non
     """`app=postgres-service` is in no cluster."""
     settings = member(["postgres:5432"], {"postgres": {"user": "monitor", "password": "marked-secret", "database": "shop"}})
     assert Suspicion(CAUSES["connect_refused"]).steps("postgres", names_of(settings)) == (
-        "Try it by hand: psql -h postgres -p 5432 -U monitor -d shop -c 'SELECT 1'",
+        "psql -h postgres -p 5432 -U monitor -d shop -c 'SELECT 1'",
         "Look whether its instances run, and since when",
         "Read the log of the process before",
     )
