@@ -16,6 +16,7 @@ __all__ = ["ATTACKS"]
 HOST = "127.0.0.1"
 IDLE, DEAF, SCRAPES = 2_000, 64, 500
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+HEADERS = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + (b"X: " + b"x" * 8000 + b"\r\n") * 90
 PLAIN = SCRAPE.replace(b"Accept-Encoding: gzip\r\n", b"")
 
 
@@ -38,7 +39,12 @@ async def dripping(port: int, seconds: float) -> None:
     await asyncio.gather(*(_stay(port, b"G", seconds) for _ in range(IDLE)))
 
 
-async def _stay(port: int, said: bytes, seconds: float) -> None:
+async def headers(port: int, seconds: float) -> None:
+    """The same with headers that do not end: 90 of 8,000 bytes, and then a byte every five seconds."""
+    await asyncio.gather(*(_stay(port, b"G", seconds, HEADERS) for _ in range(IDLE)))
+
+
+async def _stay(port: int, said: bytes, seconds: float, first: bytes = b"") -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while loop.time() < until:
@@ -46,6 +52,7 @@ async def _stay(port: int, said: bytes, seconds: float) -> None:
             made = await _connect(port)
             try:
                 async with asyncio.timeout_at(until):
+                    await loop.sock_sendall(made, first)
                     while True:
                         if said:
                             await loop.sock_sendall(made, said)
@@ -98,6 +105,7 @@ async def _scrape(port: int) -> bool:
 ATTACKS: dict[str, Callable[[int, float], Awaitable[None]]] = {
     "idle": idle,
     "dripping": dripping,
+    "headers": headers,
     "deaf": deaf,
     "scrapes": scrapes,
 }

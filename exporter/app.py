@@ -264,6 +264,7 @@ class App:
 
     async def _run_tasks(self) -> None:
         """Run the essential tasks until asked to stop; the end of any one ends them all."""
+        ended: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 essential = self._engine.tasks() | {
@@ -281,7 +282,9 @@ class App:
                     task.cancel()
         except* EssentialTaskEnded as group_error:
             self._running = False
-            raise group_error.exceptions[0] from group_error.exceptions[0].__cause__
+            ended = group_error.exceptions[0]
+        if ended is not None:  # raised in the block above, Python 3.11.2 would put it into a group once more
+            raise ended from ended.__cause__
 
     async def _check(self, config: Config) -> None:
         """Find out whether a configuration can be put to use; nothing is changed.

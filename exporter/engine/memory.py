@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from functools import cache
 
 __all__ = ["give_back"]
 
@@ -14,9 +16,15 @@ def give_back() -> bool:
     Of what a large scrape took, the C library keeps most for the next one, for ever, also when it was ten at once. Only
     glibc is asked; others return what is free by themselves.
     """
+    trim = _trim()
+    return bool(trim(0)) if trim is not None else False
+
+
+@cache  # each opening of a library makes classes anew, which only the garbage collector finds
+def _trim() -> Callable[[int], int] | None:
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
-        return False
+        return None
     trim.argtypes, trim.restype = (ctypes.c_size_t,), ctypes.c_int
-    return bool(trim(0))
+    return trim

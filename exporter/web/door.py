@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
+from exporter.web.limits import ServerLimits
 
-__all__ = ["HANDSHAKE", "Door", "Doors", "Entrance"]
+__all__ = ["HANDSHAKE", "LITTLE", "Door", "Doors", "Entrance"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ HANDSHAKE = 5.0
 
 _LAST_WORDS = 1.0
 """Seconds for the end of TLS."""
+
+LITTLE = 4096
+"""Bytes of a request's head that are let in whatever others send: that of a scraper or of a browser takes some hundreds."""
 
 _ENDING = 0.25
 """Seconds without a request under way after which a connection is closed whose client has said that no more comes: what came
@@ -65,6 +69,7 @@ class Doors:
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
         defect: Is told of each unexpected exception.
+        heads: Bytes of requests that have not come whole, beyond which no connection may send more than `LITTLE` of one.
     """
 
     def __init__(
@@ -73,8 +78,11 @@ class Doors:
         handlers: Callable[[], Handler],
         entrance: Callable[[], Entrance | None],
         defect: Defect = unforeseen,
+        heads: int | None = None,
     ) -> None:
         self.guard = guard
+        self.begun = 0
+        self._heads = ServerLimits().heads if heads is None else heads
         self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
@@ -92,6 +100,11 @@ class Doors:
     def of(self, handler: object) -> Door | None:
         """Return the connection of an HTTP server's side; None where it is closed."""
         return self._by_handler.get(handler)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether what has begun to come, and has not come whole, takes as much as it may."""
+        return self.begun > self._heads
 
     def opened(self, door: Door) -> None:
         """Remember a connection."""
@@ -135,6 +148,7 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
+        self._begun = 0
         self._heard_all = False
         self._aborted = False
         self.host = host
@@ -174,6 +188,7 @@ class Door(asyncio.Protocol):
     def busy(self) -> None:
         """A request of it is being answered."""
         self._busy += 1
+        self._begin(-self._begun)
         self._doors.guard.busy(self)
 
     def idle(self) -> None:
@@ -253,8 +268,19 @@ class Door(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
-        if self._handler is not None:
-            self._handler.data_received(data)
+        if self._handler is None:
+            return
+        if not self._busy:
+            self._begin(len(data))
+            if self._begun > LITTLE and self._doors.crowded:
+                self._doors.guard.turn_away(self)
+                return
+        self._handler.data_received(data)
+
+    def _begin(self, more: int) -> None:
+        """Count what has come of a request that is not being answered yet."""
+        self._begun += more
+        self._doors.begun += more
 
     def eof_received(self) -> Any:
         """Pass on that no more comes; what was asked is still answered, but in TLS, which has no half-closed connections."""
@@ -291,6 +317,7 @@ class Door(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the seat back."""
         self.stalled_since = None
+        self._begin(-self._begun)
         self._forget()
         if self._handler is not None:
             self._doors.left(self._handler)

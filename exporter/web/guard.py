@@ -108,6 +108,12 @@ class Guard:
         victim.abort()
         return True
 
+    def turn_away(self, seat: Seat) -> None:
+        """Close a connection that asks for more than there is."""
+        self._closed(Closed.TURNED_AWAY)
+        self.leave(seat)
+        seat.abort()
+
     def _victim(self) -> Seat | None:
         """Choose whom to take a seat from: of who holds the most, the one that is idle, or has not read, for longest."""
         before = asyncio.get_running_loop().time() - STALLED

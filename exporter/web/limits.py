@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 __all__ = ["ServerLimits"]
 
+_ENOUGH = 6000
+"""Descriptors that probes of some thousand targets, and all else but clients, have enough of."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -16,6 +19,8 @@ class ServerLimits:
             that is idle, or whose client does not read, and is closed where there is none.
         health: The same of the listener for health.
         requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
+        heads: Bytes of requests that have not come whole, of all connections; beyond it, those that send more than a little
+            of one are closed, so that thousands who never end theirs do not take the memory.
         held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
         events: Pages that are told of changes at once; more load themselves anew.
@@ -31,9 +36,10 @@ class ServerLimits:
         form: How long the body of one may take to come.
     """
 
-    connections: int = 512
+    connections: int = 3072
     health: int = 64
     requests: int = 64
+    heads: int = 8_388_608
     held: int = 67_108_864
     probes: int = 16
     events: int = 64
@@ -48,10 +54,11 @@ class ServerLimits:
     form: float = 3.0
 
     def within(self, descriptors: int) -> ServerLimits:
-        """Return the same for a process that may have so many descriptors: clients may take a tenth of few, or of very few a
-        quarter, so that idle ones keep neither scrapers nor probes out; and what lasts, an eighth of that each.
+        """Return the same for a process that may have so many descriptors: clients may take a tenth of few, of very few a
+        quarter, and a third of those beyond what the largest fleet's probes open, so that idle ones keep neither scrapers
+        nor probes out; and what lasts, an eighth of that each.
         """
-        share = min(max(64, descriptors // 10), descriptors // 4)
+        share = min(max(64, descriptors // 10, (descriptors - _ENOUGH) // 3), descriptors // 4)
         seats = min(self.connections, max(4, share * 2 // 3))
         lasting = {name: min(getattr(self, name), max(1, seats // 8)) for name in ("requests", "probes", "events", "forms")}
         return replace(self, connections=seats, health=min(self.health, max(2, share // 6)), **lasting)

@@ -10,6 +10,7 @@ import resource
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import ClientSession, web
@@ -192,6 +193,31 @@ async def test_one_connection_too_many_takes_the_place_of_the_one_idle_for_longe
             assert b" 200 OK" in await third.read()
         await second.send(" HTTP/1.0\r\n\r\n")
         assert b" 200 OK" in await second.read()
+
+
+async def test_heads_that_do_not_end_share_a_bounded_memory(backend: FakeBackend) -> None:
+    """A hundred headers of 8 kB may come on each of thousands of connections. What has ended, or is gone, counts no more."""
+    headers = ("X: " + "x" * 6000 + "\r\n") * 3
+    large, small = ("GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + each for each in (headers, ""))
+    async with serve(backend, ANYWHERE, ServerLimits(heads=100_000)) as address:
+        for _ in range(3):
+            for _ in range(10):
+                async with Raw(address) as one:
+                    await one.send(large + "\r\n")
+                    assert b" 200 OK" in await one.read()
+            async with AsyncExitStack() as stack:
+                greedy = [await stack.enter_async_context(Raw(address)) for _ in range(10)]
+                for each in greedy[:5]:
+                    await each.send(large)
+                for each in greedy[5:]:
+                    await each.send(large)
+                    assert await _closed(each, 5) < 4
+                async with Raw(address) as one:
+                    await one.send(small + "\r\n")
+                    assert b" 200 OK" in await one.read()
+                for each in greedy[:5]:
+                    await each.send("\r\n")
+                    assert b" 200 OK" in await each.read()
 
 
 @pytest.mark.parametrize("descriptors", [20, 40, 64, 128, 256, 1024, 4096, 20_000, 1 << 20])
