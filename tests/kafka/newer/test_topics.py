@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import cast
 
 import pytest
@@ -173,3 +174,41 @@ async def test_a_minimum_that_may_not_be_seen_is_told(
     assert values(seen, kafka.UNKNOWN_MIN_ISR) == {(): 1}
     assert values(seen, kafka.UNDER_MIN_ISR) == {(): 0}  # nothing lacks a replica
     assert values(allowed, kafka.UNKNOWN_MIN_ISR) == {(): 0}
+
+
+@pytest.mark.parametrize("ahead", [1800.0, -(10.0**9)], ids=["of-the-future", "of-long-ago"])
+async def test_records_whose_time_is_wrong_have_the_age_at_which_they_were_seen_to_come(
+    kafkas: KafkaCluster,
+    shared: SharedClients,
+    admin: AIOKafkaAdminClient,
+    producer: AIOKafkaProducer,
+    name: str,
+    ahead: float,
+) -> None:
+    """A producer's clock says what it likes: what came before the first reading has no age rather than that."""
+
+    async def wrong(count: int) -> None:
+        stamp = int((time.time() + ahead) * 1000)
+        for _ in range(count):
+            await producer.send_and_wait(name, b"message", partition=0, timestamp_ms=stamp)
+
+    await create(admin, name, COPIED)
+    await wrong(5)
+    await commit(kafkas, f"{name}-old", name, {0: 2})
+    await commit(kafkas, f"{name}-new", name, {0: 5})
+    probe = probe_of(shared, kafkas.first.port)
+    first = await run_probe(probe, TIMEOUT)
+    began = time.monotonic()
+    await wrong(3)
+    await asyncio.sleep(3)
+    second = await run_probe(probe, TIMEOUT)
+    await asyncio.sleep(2)
+    third = await run_probe(probe, TIMEOUT)
+    passed = time.monotonic() - began
+    await probe.close()
+    for outcome in (first, second, third):
+        assert dict(outcome.parts) == {"groups": None, "offsets": None}
+        ages = values(outcome, kafka.TOPIC_LAG_SECONDS)
+        assert (f"{name}-old", name) not in ages
+    assert values(first, kafka.TOPIC_LAG_SECONDS)[f"{name}-new", name] == 0
+    assert 2 <= values(third, kafka.TOPIC_LAG_SECONDS)[f"{name}-new", name] <= passed
