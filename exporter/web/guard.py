@@ -7,6 +7,7 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol
 
 __all__ = ["STALLED", "Closed", "Guard", "Seat", "client_of"]
@@ -137,6 +138,7 @@ class _Client:
         self.busy: dict[Seat, None] = {}
 
 
+@lru_cache(1024)  # thousands of connections may come at once, from a few addresses
 def client_of(host: str) -> Hashable:
     """Return what tells clients apart: an address, of IPv6 the network, since whoever has one address there has them all."""
     try:
