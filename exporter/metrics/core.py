@@ -167,8 +167,8 @@ REFUSED = counter(
 )
 CLOSED = counter(
     "probe_exporter_connections_closed_total",
-    "Connections of the exporter's clients that were closed because there was no room for all: `taken_back` from one that was "
-    "idle or did not read, `turned_away` as they came, or as more of a request came.",
+    "Connections of the exporter's clients that were closed because there was no room for all: `taken_back` from one that "
+    "was idle or did not read, `turned_away` as they came, or as more of a request came.",
     "reason",
     owner=_SELF,
 )
