@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-__all__ = ["visible"]
+__all__ = ["told_apart", "visible"]
 
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Kinds of characters that are not shown: controls (a terminal's escapes), formats (which turn the direction of writing
@@ -23,6 +24,18 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(
         letter if letter in keep or unicodedata.category(letter) not in _OBEYED else _mark(ord(letter)) for letter in text
     )
+
+
+_LIKE_A_MARK = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def told_apart(text: str, keep: str = "") -> str:
+    r"""Return a text as `visible` does, but two that differ never as one: a backslash that only looks like a mark is one.
+
+    For what names a thing, such as a label: `\x5cx1b` are the four letters `\x1b`, and `\x1b` is the control character.
+    What is so marked is not to be marked again.
+    """
+    return visible(_LIKE_A_MARK.sub(r"\\x5c", text) if "\\" in text else text, keep)
 
 
 def _mark(code: int) -> str:

@@ -237,20 +237,27 @@ def replica_missing(options: Options) -> Alert:
     now = highest("probe_redis_connected_replicas", options.recent, "target")
     most = f"max by ({OWNER}, target) (max_over_time(probe_redis_connected_replicas[1h]))"
     is_master = f'max by (service, target) (last_over_time(probe_redis_role{{role="master"}}[{options.recent}]))'
+    most_of_any = f"max by (service) (max_over_time(({now} and on (service, target) {is_master})[1h:1m]))"
+    fewer = f"{now} < {most}\nand on (service, target) {is_master}"
+    after_failover = (
+        f"{now} < on (service) group_left () {most_of_any}\nand on (service, target) {is_master}"
+        f"\nand on (service) count by (service) ({is_master}) == 1"
+    )
     return _alert(
         name="RedisReplicaMissing",
         severity=Severity.WARNING,
-        expr=stepping_back(f"{now} < {most}\nand on (service, target) {is_master}", options),
+        expr=stepping_back(f"{fewer}\nor\n{after_failover}", options),
         wait="5m",
         summary="{{ $labels.service }} has lost a replica: {{ $value | humanize }} are left",
         description=(
             "The master {{ $labels.target }} of {{ $labels.service }} has had {{ $value | humanize }} replicas for 5m, and "
-            "more within the hour: the next failure may find none to take over."
+            "it or the master before it had more within the hour: the next failure may find none to take over."
         ),
         action="Start the replica, or mend its way to the master; if it was taken away, this ends within the hour",
         panel=Panel(Board.REDIS, 91),
-        meaning="a master has had fewer replicas for 5 min than within the last hour; after a failover, the new master "
-        "counts alone",
+        meaning="a master has had fewer replicas for 5 min than within the last hour; where it is the only one, also than "
+        "the master before it",
+        comment="After a failover, what the old master had counts where one master is left: several need not have as many.",
     )
 
 

@@ -147,7 +147,8 @@ class Explanation:
 
     def lines(self) -> Iterator[str]:
         """Yield what people read, line by line."""
-        since = f", for {age(time.time() - self.since)}" if self.since is not None and self.exit_code else ""
+        of_verdict = self.state is State(self.verdict.value)  # one that is degraded has been up since then
+        since = f", for {age(time.time() - self.since)}" if self.since is not None and self.exit_code and of_verdict else ""
         yield click.style(f"{self.service} is {self.state}{since}", fg=_COLOURS[self.state], bold=True)
         if self.incident not in (None, self.service):
             yield f"It belongs to the incident {self.incident}."

@@ -119,9 +119,9 @@ class TrafficCounters:
         """Record them, having taken in what was found."""
         now: dict[str, tuple[float, ...]] = {name: astuple(traffic) for name, traffic in found.items()}
         stay = tuple(name for name in self._told if name in now)
-        come = sorted(now.keys() - set(stay))
+        come = sorted(now.keys() - {*stay, OTHERS})  # one that calls itself so is one of them
         self._told = (*stay, *come[: MAX_TOLD_APART - len(stay)])
-        for name in come[MAX_TOLD_APART - len(stay) :]:
+        for name in (*come[MAX_TOLD_APART - len(stay) :], *(now.keys() & {OTHERS})):
             grown = _grown(now[name] if self._before is None else self._before.get(name), now[name])
             self._others = grown if self._others is None else tuple(map(add, self._others, grown))
         self._before = now

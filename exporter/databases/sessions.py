@@ -88,14 +88,18 @@ def record_activity(part: Attempt, activity: Activity) -> None:
     part.record(USABLE_CONNECTIONS, activity.usable)
     for state, count in activity.sessions.items():
         part.record(CONNECTIONS, count, state)
+    held: dict[LabelValues, float] = {}
+    idle: dict[LabelValues, float] = {}
     for holder in activity.holders:
-        part.record(CLIENT_CONNECTIONS, holder.sessions, *_names(holder), holder.state)
+        who = _names(holder)  # several may have the same labels: in unknown states, or who is called as the rest is
+        held[*who, holder.state] = held.get((*who, holder.state), 0) + holder.sessions
+        if holder.idle:
+            idle[who] = idle.get(who, 0) + holder.idle
+    part.record_all({CLIENT_CONNECTIONS: held})
     if activity.hidden:
         return  # what their times are is not known, and the others' say too little
     part.record(IDLE, activity.idle)
-    for holder in activity.holders:
-        if holder.idle:
-            part.record(CLIENT_IDLE, holder.idle, *_names(holder))
+    part.record_all({CLIENT_IDLE: idle})
     part.record(LONGEST_TRANSACTION, activity.transaction)
     part.record(LONGEST_QUERY, activity.query)
     part.record(LONGEST_IDLE_IN_TRANSACTION, activity.forgotten)

@@ -15,7 +15,8 @@ from exporter.clients.postgres.statements import (
     read_costs,
     read_statements,
 )
-from exporter.metrics.family import counter, gauge
+from exporter.metrics.family import Family, counter, gauge
+from exporter.metrics.store import LabelValues
 from exporter.probing.attempt import Attempt
 from exporter.probing.cadence import Every
 from exporter.verdict import Failure, Stage
@@ -148,9 +149,10 @@ class StatementsReader:
     def _record(self, part: Attempt) -> None:
         if self._state is not None:
             part.record(STATE, 1, self._state.value)
-        for statement, seconds, calls, rows in self._lines:
+        counted: dict[Family, dict[LabelValues, float]] = {SECONDS: {}, CALLS: {}, ROWS: {}}
+        for statement, *figures in self._lines:
             who = (statement.user, statement.database, statement.queryid)
             part.record(TEXT, 1, *who, statement.text or UNREADABLE)
-            part.record(SECONDS, seconds, *who)
-            part.record(CALLS, calls, *who)
-            part.record(ROWS, rows, *who)
+            for of, figure in zip(counted.values(), figures, strict=True):
+                of[who] = of.get(who, 0) + figure  # a role may be named as the number of one that is gone
+        part.record_all(counted)

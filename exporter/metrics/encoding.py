@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from hashlib import blake2b
 
-from exporter.visible import visible
+from exporter.visible import told_apart
 
 __all__ = ["MAX_LABEL_LENGTH", "format_value", "label_pairs", "sample_prefix", "value_end"]
 
 MAX_LABEL_LENGTH = 1024
 """Label values come from what servers answer; a longer one is cut, so that a hostile answer cannot bloat a scrape."""
+
+_CUT_MARK = 8
+"""Bytes of the hash that ends a value that was cut: two that begin alike are still two."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
@@ -38,12 +42,17 @@ def value_end(value: float) -> bytes:
 
 def escape(value: str) -> str:
     """Escape a label value; cut it to `MAX_LABEL_LENGTH`; mark what would be obeyed rather than shown, and lone surrogates,
-    which UTF-8 cannot carry."""
+    which UTF-8 cannot carry. Two values that differ are never written alike: one of their series would be lost."""
     if len(value) > MAX_LABEL_LENGTH:
-        value = value[:MAX_LABEL_LENGTH]
+        value = _cut(value)
     if value.isascii() and value.isalnum():  # most are: skip the table
         return value
-    return visible(value, keep="\n").translate(_ESCAPES)
+    return told_apart(value, keep="\n").translate(_ESCAPES)
+
+
+def _cut(value: str) -> str:
+    mark = blake2b(value.encode("utf-8", "surrogatepass"), digest_size=_CUT_MARK).hexdigest()
+    return f"{value[: MAX_LABEL_LENGTH - 1 - len(mark)]}…{mark}"
 
 
 def label_pairs(pairs: Iterable[tuple[str, str]]) -> str:

@@ -331,7 +331,7 @@ class KafkaProbe(Probe[KafkaSettings]):
         for _ in range(_LOOKS):
             if not times:
                 return
-            asked = {partition: int((at + since_1970) * 1000) for partition, at in times.items()}
+            asked = {partition: max(0, int((at + since_1970) * 1000)) for partition, at in times.items()}
             answers = await self._cluster.offsets_since(reading.layout, asked, end)
             self._ages.learn(now, times, answers)
             if not answers:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from tests.alerts.cases.rules import alerts
 from tests.alerts.shipped import RULE_FILES, rules, tool, uses
-from tests.engine.bench import Bench
 
 __all__ = ["Recording"]
 
@@ -33,6 +32,13 @@ Rings = Mapping[tuple[str, str], int]
 """How often ServiceDown began to fire, by service and incident: a person hears of each new incident once."""
 
 
+class Exposed(Protocol):
+    """What can be scraped."""
+
+    def lines(self, start: str) -> list[str]:
+        """Return the exported series that start like this."""
+
+
 class Recording:
     """Scrapes of one exporter, 15 s apart, as Prometheus would keep them.
 
@@ -40,7 +46,7 @@ class Recording:
         bench: Whose exposition it is.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Exposed) -> None:
         self.bench = bench
         self._scrapes: list[dict[str, str]] = []
 
@@ -49,6 +55,10 @@ class Recording:
         for _ in range(round(minutes * 60 / SCRAPE)):
             self._scrapes.append(self._scrape())
             await asyncio.sleep(SCRAPE)
+
+    def hold(self, minutes: float = 0.25) -> None:
+        """Scrape once, and have it stay so for that long."""
+        self._scrapes += [self._scrape()] * round(minutes * 60 / SCRAPE)
 
     async def blind(self, minutes: float) -> None:
         """Let time pass without getting an answer."""

@@ -18,7 +18,7 @@ from exporter.metrics.store import Store
 from exporter.probing.probe import SharedClients
 from exporter.probing.runner import Outcome, run_probe
 from exporter.verdict import Reason, Stage, Verdict
-from exporter.visible import visible
+from exporter.visible import told_apart
 from tests.clients.kafka.asking import once, part, probe_of, values
 from tests.fixtures.kafkas import KafkaCluster
 from tests.kafka.doing import commit, commit_many, create, delete_groups, member, write
@@ -190,7 +190,8 @@ async def test_names_that_are_odd_are_read_and_those_that_make_no_label_are_told
     """A broker takes any name for a group; topics have letters, digits and three marks."""
     await create(admin, name, {0: [1]})
     await write(producer, name, {0: 9})
-    odd = [f'{name}-"{{}}\\,=\n\x00\x1b[31m\r\u2028', f"{name}-ünï☃😀", f"{name}-" + "a" * 240]
+    alike = [f"{name}-\x1b", f"{name}-\\x1b", f"{name}-\\x5cx1b"]
+    odd = [f'{name}-"{{}}\\,=\n\x00\x1b[31m\r\u2028', f"{name}-ünï☃😀", f"{name}-" + "a" * 240, *alike]
     long = f"{name}-" + "b" * 300
     await commit_many(kafkas, name, {group: {0: 4} for group in (*odd, long)})
     only = {"include": [f"(?s){name}-.*"]}
@@ -205,4 +206,5 @@ async def test_names_that_are_odd_are_read_and_those_that_make_no_label_are_told
         store = Store()
         store.owner({}).publish(outcome.samples)
         lags = samples_of(store.render(), kafka.LAG.name)
-        assert {dict(labels)["group"] for labels in lags} == {visible(group, keep="\n") for group in odd}
+        assert {dict(labels)["group"] for labels in lags} == {told_apart(group, keep="\n") for group in odd}
+        assert len(lags) == len(odd)

@@ -133,6 +133,43 @@ async def test_a_topic_that_may_no_longer_be_described_is_told_until_it_may(
     assert gone is not None
 
 
+async def test_a_topic_that_is_deleted_with_the_right_to_it_is_told_until_one_of_what_the_documentation_says(
+    kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
+) -> None:
+    """A broker says the same of it as of one that is there; with the right, for one reading, it says that it is gone."""
+    await create(admin, name, {0: [1]})
+    await write(producer, name, {0: 9})
+    await commit(kafkas, name, name, {0: 2})
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--cluster", "--group", "*", "--topic", name)
+    settings: dict[str, Any] = {"security": LOGIN, "groups": {"include": [name]}}
+    probe = probe_of(shared, kafkas.first.sasl_port, topics={"include": [name]}, **settings)
+
+    async def told(reason: Reason | None, topics: int) -> Outcome | None:
+        """Ask; of groups nothing is looked at: the broker has dropped what they had committed, and perhaps them."""
+        outcome = await run_probe(probe, 20.0)
+        why = outcome.parts["offsets"]
+        return outcome if (why and why.reason, len(values(outcome, kafka.END_OFFSET))) == (reason, topics) else None
+
+    async def anew(**topics: list[str]) -> set[Any]:
+        return set((await once(shared, kafkas.first.sasl_port, timeout=20.0, topics=topics, **settings)).parts.values())
+
+    await eventually(lambda: told(None, 1), 5, "all rights")
+    await admin.delete_topics([name])
+    await asyncio.to_thread(kafkas.take_back, "--topic", name)
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--topic", f"{name}-another")
+    await create(admin, f"{name}-another", {0: [1]})
+    hidden = await eventually(lambda: told(Reason.AUTH, 0), 10, "that nobody knows")
+    assert name in str(hidden and hidden.parts["offsets"])
+    assert await anew(include=[f"{name}.*"]) == {None}  # a restart
+    assert await anew(exclude=[name]) == {None}
+    await asyncio.to_thread(kafkas.allow, "--operation", "Describe", "--topic", name)
+    await eventually(lambda: told(None, 0), 5, "that it is gone")
+    for topic in (name, f"{name}-another"):
+        await asyncio.to_thread(kafkas.take_back, "--topic", topic)
+    assert await told(None, 0) is not None  # and it stays so
+    await probe.close()
+
+
 async def test_a_topic_that_was_never_to_be_described_is_told_where_somebody_reads_it(
     kafkas: KafkaCluster, shared: SharedClients, admin: AIOKafkaAdminClient, producer: AIOKafkaProducer, name: str
 ) -> None:

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.metrics.encoding import MAX_LABEL_LENGTH, format_value
 from exporter.metrics.family import counter, gauge, histogram
 from exporter.metrics.store import LARGE, Histogram, Samples, Settled, Store
-from exporter.visible import visible
+from exporter.visible import told_apart
 
 HEAP = gauge("probe_heap_bytes", 'Heap in use; "quoted" \\ and back.', "area")
 GETS = counter("probe_gets_total", "Cache gets.", "result")
@@ -249,7 +249,7 @@ def test_every_float_reads_back_the_same(value: float) -> None:
 def test_any_label_value_survives_both_formats(area: str, service: str, value: float) -> None:
     store = Store()
     store.owner({"service": service}).publish({HEAP: {(area,): value}})
-    shown = {name: visible(text, keep="\n") for name, text in (("service", service), ("area", area))}
+    shown = {name: told_apart(text, keep="\n") for name, text in (("service", service), ("area", area))}
     expected = {("probe_heap_bytes", tuple(sorted(shown.items()))): value}
     assert samples(store) == expected
     assert samples(store, openmetrics=True) == expected
@@ -261,7 +261,19 @@ def test_a_hostile_label_is_cut_and_what_would_be_obeyed_is_marked() -> None:
     store.owner({}).publish({HEAP: {(text,): 1.0 for text in hostile}})
     areas = {dict(labels)["area"] for _, labels in samples(store)}
     shown = {"\\ud800", "a\\x1b[2Jb", "\\u202eevil", "\\u200b", "\\x00", "\\x9b31m", "\\u2028"}
-    assert areas == {"x" * MAX_LABEL_LENGTH, *shown}
+    (cut,) = areas - shown
+    assert len(cut) == MAX_LABEL_LENGTH
+    assert cut.startswith("x" * 1000)
+
+
+def test_labels_that_look_alike_once_they_are_marked_or_cut_are_series_of_their_own() -> None:
+    """Else Prometheus takes one of them, and says nothing to whoever looks for the other."""
+    store = Store()
+    alike = ["a\x1b", "a\\x1b", "a\\x5cx1b", "\u200b", "\\u200b", "a\n", "a\\n", "x" * 2000, "x" * 2001, "x" * 1024]
+    owner = store.owner({})
+    owner.publish({HEAP: {(text,): float(number) for number, text in enumerate(alike)}})
+    assert len(samples(store)) == len(alike)
+    assert {labels: value for _, labels, value in owner.published()} == {(t,): float(n) for n, t in enumerate(alike)}
 
 
 def test_promtool_finds_nothing_to_say() -> None:

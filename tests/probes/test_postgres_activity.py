@@ -12,12 +12,14 @@ from exporter.clients.postgres.login import Login
 from exporter.clients.postgres.session import open_session
 from exporter.databases import sessions
 from exporter.demo.servers.postgres import PostgresServer
+from exporter.metrics.store import Store
 from exporter.net.phases import NoPhases
 from exporter.probing.probe import SharedClients
 from exporter.values import Address
 from exporter.verdict import Verdict
 from tests.probes.databases import connect, probe_of, superuser
 from tests.probes.doing import attempt, value
+from tests.scraped import samples_of
 
 
 async def read(server: PostgresServer, shared: SharedClients, idle_after: float) -> Activity:
@@ -97,4 +99,32 @@ async def test_ordinary_roles_are_refused_at_the_number_that_is_called_usable(
     assert value(outcome, sessions.USABLE_CONNECTIONS) == len(taken) == 60 - 4 - 5
     assert value(outcome, sessions.MAX_CONNECTIONS) == 60
     for connection in taken:
+        connection.terminate()
+
+
+async def test_who_calls_himself_as_the_rest_is_called_is_counted_with_it(
+    own_postgres: PostgresServer, shared: SharedClients
+) -> None:
+    """One series may not hide another."""
+    async with superuser(own_postgres) as admin:
+        await admin.execute(f"CREATE ROLE \"{sessions.OTHERS}\" SUPERUSER LOGIN PASSWORD '{own_postgres.password}'")
+    held = [await connect(own_postgres, sessions.OTHERS, application=sessions.OTHERS) for _ in range(3)]
+    held += [await connect(own_postgres, "hafnium", application=f"one-{number:02}") for number in range(MAX_CLIENTS + 4)]
+    outcome = await attempt(probe_of(own_postgres, shared))
+    clients = outcome.samples[sessions.CLIENT_CONNECTIONS]
+    assert sum(clients.values()) == len(held)
+    assert clients[sessions.OTHERS, sessions.OTHERS, "idle"] == 3 + 5
+    for connection in held:
+        connection.terminate()
+
+
+async def test_applications_that_look_alike_are_two_series(postgres_server: PostgresServer, shared: SharedClients) -> None:
+    names = ["a\\x1b", "a\x1b", "a\\x5cx1b"]  # the server itself puts something in the place of what is not ASCII
+    held = [await connect(postgres_server, "hafnium", application=name) for name in names]
+    outcome = await attempt(probe_of(postgres_server, shared))
+    store = Store()
+    store.owner({}).publish({sessions.CLIENT_CONNECTIONS: outcome.samples[sessions.CLIENT_CONNECTIONS]})
+    told = samples_of(store.render(), sessions.CLIENT_CONNECTIONS.name, user="hafnium", state="idle")
+    assert sum(told.values()) == len(names)
+    for connection in held:
         connection.terminate()

@@ -364,6 +364,16 @@ def test_counters_grow_by_what_is_counted_whatever_databases_come_and_go() -> No
     assert told({})[p.OTHERS,] == 9
 
 
+def test_a_database_that_calls_itself_as_the_rest_is_called_is_one_of_them() -> None:
+    """From the beginning, so that it is never put in the place of the others."""
+    counters = p.TrafficCounters()
+    for count in (1000, 1003):
+        part = Collected()
+        found = [p.OTHERS, *(f"d{number:03}" for number in range(p.MAX_TOLD_APART + 1))]
+        counters.record(part, {name: Traffic(0, count, 0, 0, 0, 0, 0) for name in found})  # type: ignore[arg-type]
+    assert part.samples[p.QUERIES][p.OTHERS,] == 2 * 3
+
+
 def test_a_console_has_its_own_database_and_no_schemas() -> None:
     with pytest.raises(ValidationError, match="needs the database 'pgbouncer'"):
         PostgresSettings(user="u", database="d", pgbouncer=True)

@@ -192,6 +192,25 @@ async def test_a_sentinel_that_watches_nothing_is_told(
         assert (again.parts["sentinel"], value(again, r.SENTINEL_UP, "main")) == (None, 1)
 
 
+async def test_masters_may_be_called_anything_and_one_that_cannot_be_told_hides_no_other(
+    own_valkey: ValkeyServer, shared: SharedClients, tmp_path: Path
+) -> None:
+    odd = ["a b", "a:b/c", "münchen", "a\\x1b", "x" * 255]
+    with SentinelServer(tmp_path / "sentinel", own_valkey, 1) as server:
+        probe = probe_of(server, shared)
+        async with client(server) as person:
+            for name in odd:
+                await order(person, "SENTINEL MONITOR", name, own_valkey.host, own_valkey.port, 1)
+            well = await attempt(probe)
+            await order(person, "SENTINEL MONITOR", "x" * 256, own_valkey.host, own_valkey.port, 1)
+            part = await attempt(probe)
+    assert well.parts == {"info": None, "sentinel": None}
+    for outcome in (well, part):
+        assert outcome.samples[r.SENTINEL_UP] == {(name,): 1 for name in ("main", *odd)}
+    assert part.parts["sentinel"] is not None
+    assert part.parts["sentinel"].reason.value == "malformed"
+
+
 SENTINEL = bulk(b"redis_mode:sentinel\r\n")
 WELL = b"*8\r\n" + b"".join(map(bulk, b"name main ip ::1 port 6379 flags master".split()))
 NAMELESS = b"*2\r\n" + bulk(b"ip") + bulk(b"h")

@@ -18,7 +18,10 @@ PRECISE = 60.0
 """Seconds within which the time of a record is near enough, whatever its age."""
 
 LONGEST = 10 * 366 * 86400.0
-"""Age past which a record is not looked for: it has no timestamp, or none that can be."""
+"""Age past which a record is not looked for, nor told: it has no timestamp, or none that can be."""
+
+_BEFORE_ALL = 10 * LONGEST
+"""Age that no record has, whatever its producer's clock: also of one that took seconds for milliseconds."""
 
 _SHARE = 0.25
 """Share of its age within which the time of a record is near enough not to be asked about any more."""
@@ -92,7 +95,7 @@ class _History:
 
     def learn(self, now: float, at: float, end: int | None) -> None:
         """Take in where the log ended at a time; None for no record since."""
-        if end is not None and now - at >= LONGEST:
+        if end is not None and now - at > _BEFORE_ALL / 2:  # nothing else is asked for so far back
             self.surviving = end
             self.unread = sorted({self.held(offset) for offset in self.unread})
         later = next((index for index, point in enumerate(self.points) if point.first > at), len(self.points))
@@ -130,7 +133,9 @@ class _History:
         if offset >= points[-1].end:
             return 0.0
         passed = self.passed(offset)
-        return max(0.0, now - passed.about) if passed is not None and _near(now, passed, _TOLD) else None
+        if passed is None or now - passed.about >= LONGEST or not _near(now, passed, _TOLD):
+            return None
+        return max(0.0, now - passed.about)
 
     def ask(self, now: float) -> float | None:
         """Return a time to ask about next; None if all is known nearly enough, or to be had in this reading."""
@@ -142,9 +147,10 @@ class _History:
             passed = self.passed(offset)
             if passed is None:
                 age = now - self.points[0].first
+                farther = max(PRECISE, _FARTHER * age)
                 if age < LONGEST:
-                    return now - max(PRECISE, _FARTHER * age)
-            elif not _near(now, passed, _SHARE):
+                    return now - (farther if farther < LONGEST else _BEFORE_ALL)
+            elif now - passed.before < LONGEST and not _near(now, passed, _SHARE):
                 # between ages, not times: what is old need not be known to the second
                 youngest = max(now - passed.before, PRECISE / _FARTHER)
                 return now - sqrt(youngest * (now - passed.after))

@@ -35,7 +35,7 @@ _FURTHER = r"[^\x00-/:-@\[-^`{-\x7f]"
 
 _TOKEN = re.compile(
     r"""
-      (?P<comment> --[^\n\r]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*))*+\*/ )
+      (?P<comment> --[^\n\r]*+ | /\*(?:[^*/]++|\*(?!/)|/(?!\*))*\*/ )
     | (?P<name> "(?:[^"]|"")*+" )
     | (?P<value>
           (?:[eEbBxXnN]|[uU]&)?'(?:[^'\\]|''|\\[^'])*+'
@@ -50,11 +50,15 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """`rest` is what has no end, or whose end depends on settings of the session (a backslash before a quote), or that nests:
-all that follows may be a value."""
+all that follows may be a value. A group that looks ahead is not possessive: with Python 3.11.2, which Debian 12 has, such a
+one matches nothing."""
 
 
 def told(text: str) -> str:
-    """Return how a statement is told: a query with `?` in the place of values, of anything else the command's first word."""
+    """Return how a statement is told: a query with `?` in the place of values, of anything else the command's first word.
+
+    What of it would be obeyed rather than shown is marked where it is written, as in any label.
+    """
     pieces: list[str] = []
     length = 0
     for piece in _pieces(text):
@@ -65,7 +69,8 @@ def told(text: str) -> str:
     first = next((piece.upper() for piece in pieces if piece not in " ("), "")
     if first not in _QUERIES:
         return f"{first} …" if first in _COMMANDS else "…"
-    return _visible("".join(pieces).strip())
+    text = "".join(pieces).strip()
+    return text if len(text) <= MAX_TOLD else text[: MAX_TOLD - 1] + "…"
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -85,9 +90,3 @@ def _pieces(text: str) -> Iterator[str]:
             case _:
                 yield token[0]
         blank = False
-
-
-def _visible(text: str) -> str:
-    """Make control characters and their like visible, and the text no longer than it may be."""
-    shown = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
-    return shown if len(shown) <= MAX_TOLD else shown[: MAX_TOLD - 1] + "…"

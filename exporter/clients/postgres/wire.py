@@ -152,7 +152,8 @@ def server_error(body: bytes, stage: Stage) -> ServerError:
 
 
 def row_of(body: bytes) -> Row:
-    """Read a row. Bytes that are no text are marked: roles and databases may be named in another encoding than this one's.
+    """Read a row. Bytes that are no text are marked, each by its number, so that two names do not become one: roles and
+    databases may be named in another encoding than this one's.
 
     Raises:
         Failure: It is not one.
@@ -165,13 +166,21 @@ def row_of(body: bytes) -> Row:
             (length,) = _LENGTH.unpack_from(body, position)
             position += _LENGTH.size
             end = position + max(0, length)
-            row.append(body[position:end].decode("utf-8", "replace") if length >= 0 else None)
+            row.append(_text_of(body[position:end]) if length >= 0 else None)
             position = end
     except struct_error:
         raise _unreadable() from None
     if position != len(body) or count < 0:
         raise _unreadable()
     return tuple(row)
+
+
+def _text_of(field: bytes) -> str:
+    try:
+        return field.decode()
+    except UnicodeDecodeError:
+        text = field.decode("utf-8", "surrogateescape")
+        return "".join(f"\ufffd{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else letter for letter in text)
 
 
 def columns_of(body: bytes) -> Row:

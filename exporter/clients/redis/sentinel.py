@@ -16,7 +16,7 @@ __all__ = ["MAX_WATCHED", "Watched", "read_watched"]
 MAX_WATCHED = 50
 """Masters of a Sentinel that are read; each takes two questions."""
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,120}")
+_LONGEST_NAME = 255
 _USABLE = re.compile(r"(?:OK|NOQUORUM) (\d{1,6}) usable Sentinels")
 _DOWN = frozenset({"s_down", "o_down"})
 
@@ -58,21 +58,32 @@ async def read_watched(connection: Connection) -> AsyncIterator[Watched]:
 
     Raises:
         Failure, OSError: As for `Connection.ask`; `malformed` where an answer cannot be read; `too_large` after
-            `MAX_WATCHED`, where there are more; `query_failed` where there is none.
+            `MAX_WATCHED`, where there are more; `query_failed` where there is none. What lies in one master is raised once
+            the others are read.
     """
     masters = _tables("SENTINEL MASTERS", await connection.ask("SENTINEL", "MASTERS"))
     if not masters:  # as after a start without its configuration: it answers, and nobody would fail anything over
         raise Failure(Stage.CHECK, Reason.QUERY_FAILED, "it watches no master: SENTINEL MONITOR gives it one")
+    failure: Failure | None = None
     for master in masters[:MAX_WATCHED]:
-        yield await _read(connection, master)
+        try:
+            watched = await _read(connection, master)
+        except Failure as refused:
+            if not isinstance(refused, ServerError) and refused.reason is not Reason.MALFORMED:
+                raise
+            failure = failure or refused
+        else:
+            yield watched
+    if failure is not None:
+        raise failure
     if len(masters) > MAX_WATCHED:
         raise Failure(Stage.CHECK, Reason.TOO_LARGE, f"{len(masters)} masters, of which {MAX_WATCHED} were read")
 
 
 async def _read(connection: Connection, master: Fields) -> Watched:
     name = master.text("name") or ""
-    if _NAME.fullmatch(name) is None:
-        raise Failure(Stage.CHECK, Reason.MALFORMED, "SENTINEL MASTERS: a master without a name")
+    if not 0 < len(name) <= _LONGEST_NAME or "\ufffd" in name:
+        raise Failure(Stage.CHECK, Reason.MALFORMED, "SENTINEL MASTERS: a master without a name that can be told")
     replicas = _tables("SENTINEL REPLICAS", await connection.ask("SENTINEL", "REPLICAS", name))
     usable, reached = await _quorum(connection, name)
     flags = _flags(master)

@@ -185,3 +185,17 @@ def test_what_compaction_took_is_as_old_as_the_first_record_that_survived() -> N
     later = NOW + STEP
     ages.observe(later, {AT: [10]}, {"orders": {0: 105}}, {"orders": {0: 0}})
     assert ages.age(later, AT, 10) == near(5000)
+
+
+@pytest.mark.parametrize("years", [11, 31, 56])
+def test_records_too_old_to_be_have_no_age_nor_that_of_those_after_them(years: float) -> None:
+    """As from a producer that takes seconds for milliseconds: in January 1970. They are there: compaction took nothing."""
+    ages = Ages()
+    written = [NOW - years * 366 * 86400.0] * 5 + [NOW - 5000.0] * 5
+    ages.observe(NOW, {AT: [2, 7]}, {"orders": {0: 10}}, {"orders": {0: 0}})
+    for _ in range(20):
+        times = ages.ask(NOW, 1)
+        ages.learn(NOW, times, {at: next((n for n, when in enumerate(written) if when >= times[at]), None) for at in times})
+    assert ages.ask(NOW, 1) == {}
+    assert ages.age(NOW, AT, 2) is None
+    assert ages.age(NOW, AT, 7) == near(5000)

@@ -40,7 +40,7 @@ from exporter.clients.postgres.told import MAX_TOLD, told
         ("", "…"),
         ("'SELECT'", "…"),
         # letters that do not show
-        ('SELECT "a\x1b[31m\u202eb"', 'SELECT "a\\u001b[31m\\u202eb"'),
+        ('SELECT "a\x1b[31m\u202eb"', 'SELECT "a\x1b[31m\u202eb"'),  # marked where it is written
     ],
 )  # fmt: skip
 def test_a_statement_is_told_without_what_is_in_it(text: str, expected: str) -> None:
