@@ -19,8 +19,8 @@ class ServerLimits:
             that is idle, or whose client does not read, and is closed where there is none.
         health: The same of the listener for health.
         requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
-        heads: Bytes of requests that have not come whole, of all connections; beyond it, those that send more than a little
-            of one are closed, so that thousands who never end theirs do not take the memory.
+        heads: Bytes of requests that are not answered yet, of all connections; beyond it, whoever sends more than a little
+            has one closed, of the client that sent the most, so that thousands who never end theirs do not take the memory.
         held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
         events: Pages that are told of changes at once; more load themselves anew.

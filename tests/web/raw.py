@@ -16,13 +16,15 @@ class Raw:
     Args:
         address: Of the server.
         buffer: Bytes that the kernel may receive for it.
+        source: The client's own address.
     """
 
-    def __init__(self, address: Address, buffer: int = 4096) -> None:
+    def __init__(self, address: Address, buffer: int = 4096, source: str = "127.0.0.1") -> None:
         self._address = address
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self._socket.settimeout(0)
+        self._socket.bind((source, 0))
 
     async def __aenter__(self) -> Self:
         await asyncio.get_running_loop().sock_connect(self._socket, self._address)
