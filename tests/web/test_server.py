@@ -269,6 +269,14 @@ def test_clients_may_take_few_of_few_descriptors(descriptors: int) -> None:
         assert limits == usual
 
 
+@pytest.mark.parametrize("mib", [16, 128, 512, 1 << 20])
+def test_clients_may_take_little_of_little_memory(mib: int) -> None:
+    """Of what a process may set aside, 256 KiB go to each connection that speaks TLS."""
+    limits = ServerLimits().within(20_000, mib << 20)
+    assert limits.connections <= max(4, mib)
+    assert limits.connections == ServerLimits().connections or limits.connections >= min(mib, 100) // 4
+
+
 async def test_where_no_descriptor_is_left_idle_clients_give_way() -> None:
     """The system's limit may be used up by others than clients."""
     asked: list[None] = []
