@@ -10,6 +10,9 @@ from exporter.web.guard import Seat, client_of
 
 __all__ = ["Begun", "head_size"]
 
+_MUCH = 16_384
+"""Bytes beyond which a head is not one of a browser with large cookies."""
+
 
 class Begun:
     """Bytes that came and that are not known to be done with, by connection.
@@ -45,11 +48,17 @@ class Begun:
         elif not seats:
             self._clients.pop(name, None)
 
-    def greediest(self) -> Seat | None:
-        """Choose who has to give way: of the client with the most, the connection with the most. None: there is enough."""
+    def greediest(self, sender: Seat) -> Seat | None:
+        """Choose who has to give way: of the client with the most, the connection with the most. None: there is enough.
+
+        Args:
+            sender: Who has just sent something: chosen, before it is parsed, if it is that client's and much.
+        """
         if self.total <= self.most:
             return None
         seats = max(self._clients.values(), key=lambda seats: sum(seats.values()))
+        if seats.get(sender, 0) > _MUCH:
+            return sender
         return max(seats, key=lambda seat: seats[seat])
 
 

@@ -107,7 +107,7 @@ class Doors:
     def came(self, door: Door, size: int) -> bool:
         """Take in what a connection has sent; False where it had to be closed for it, as the greediest."""
         if self.begun.add(door, size) > LITTLE:
-            while (greedy := self.begun.greediest()) is not None:
+            while (greedy := self.begun.greediest(door)) is not None:
                 self.begun.take(greedy)
                 self.guard.turn_away(greedy)
                 if greedy is door:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from types import TracebackType
 from typing import Self
 
@@ -38,6 +39,11 @@ class Raw:
     async def send(self, text: str) -> None:
         """Send it all."""
         await asyncio.get_running_loop().sock_sendall(self._socket, text.encode())
+
+    def reset(self) -> None:
+        """Be gone without a word: the server is told so when it reads."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
     def finish(self) -> None:
         """Say that no more comes, and go on reading."""

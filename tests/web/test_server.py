@@ -17,6 +17,7 @@ from aiohttp import ClientSession, TCPConnector, web
 
 from exporter.values import Address
 from exporter.web.access import Access
+from exporter.web.begun import Begun
 from exporter.web.endpoints import ENDPOINTS
 from exporter.web.guard import Closed
 from exporter.web.limits import ServerLimits
@@ -206,6 +207,16 @@ async def _is_open(raw: Raw) -> bool:
     return False
 
 
+class _Seat:
+    """A connection, as far as it is counted."""
+
+    host = "192.0.2.1"
+    stalled_since = None
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
 HEADERS = ("X: " + "x" * 6000 + "\r\n") * 3
 HEALTH = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n"
 BODY = "GET /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n40000\r\n" + "x" * 18_000
@@ -237,6 +248,21 @@ async def test_what_is_sent_and_not_answered_shares_a_bounded_memory(backend: Fa
                 assert b" 200 OK" in await one.read()
         open_ = await asyncio.gather(*(_is_open(each) for each in greedy))
         assert sum(open_) == 5 - 1
+
+
+def test_of_one_address_a_large_cookie_goes_before_heads_that_do_not_end() -> None:
+    """Behind a proxy all have one."""
+    seats = [_Seat() for _ in range(6)]
+    begun = Begun(100_000)
+    for each in seats[:5]:
+        begun.add(each, 20_000)
+    begun.add(seats[5], 6000)
+    assert begun.greediest(seats[5]) is seats[0]
+    begun.add(seats[5], 12_000)
+    assert begun.greediest(seats[5]) is seats[5]
+    for each in seats:
+        begun.take(each)
+    assert begun.total == 0
 
 
 async def test_what_was_answered_or_is_gone_counts_no_more(backend: FakeBackend) -> None:
