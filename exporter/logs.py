@@ -102,6 +102,6 @@ class LogThread:
                 left = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
                 while left:
                     left = left[os.write(self._descriptor, left) :]
-            except OSError:  # a full disk, a pipe whose reader has gone
+            except (OSError, MemoryError):  # a full disk, a pipe whose reader has gone; the next line may do better
                 self._lost += 1
         self._ended.set()

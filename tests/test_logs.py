@@ -46,3 +46,21 @@ def test_a_line_that_cannot_be_formatted_is_counted_and_told_by_its_place(
     assert second.endswith("cannot be written: TypeError")
     assert third.endswith("exporter.test: whole")
     assert capfd.readouterr().err == ""
+
+
+def test_a_line_for_which_there_is_no_memory_does_not_end_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's raises
+    written: list[bytes] = []
+
+    def write(_descriptor: int, data: bytes) -> int:
+        written.append(bytes(data))
+        if len(written) == 1:
+            raise MemoryError
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    with logging_to(2) as lines:
+        logging.getLogger("exporter.test").info("first")
+        logging.getLogger("exporter.test").info("second")
+    assert lines.dropped == 1
+    assert written[-1].endswith(b"second\n")

@@ -17,6 +17,7 @@ from exporter.net.tls import handshake_command
 from exporter.probes import probe_types
 from exporter.probes.kubernetes import KubernetesSettings
 from exporter.values import Address
+from exporter.visible import visible
 
 __all__ = ["kubectl_names", "names_of"]
 
@@ -30,7 +31,8 @@ def names_of(settings: MemberSettings) -> dict[str, str]:
     Args:
         settings: Of the service or dependency.
     """
-    return kubectl_names(settings) | _by_hand(settings)
+    named = kubectl_names(settings) | _by_hand(settings)
+    return {name: visible(text) for name, text in named.items()}
 
 
 def _by_hand(settings: MemberSettings) -> dict[str, str]:

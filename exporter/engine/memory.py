@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 from collections.abc import Callable
 from functools import cache
 
-__all__ = ["give_back"]
+__all__ = ["data_limit", "give_back"]
+
+
+def data_limit() -> int | None:
+    """Return how many bytes of data the process may set aside, used or not; None where nothing limits them."""
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
+    return min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=None)
 
 
 def give_back() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,9 +35,12 @@ GOODBYE = 0.5
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 
 
+_PASSWORD = re.compile(r"password\s*=")
+
+
 def _is_a_name(database: str) -> str:
     """Refuse what other clients take for a database: a URL has a password in it, and a name is shown."""
-    if "://" in database or "password=" in database:
+    if "://" in database or _PASSWORD.search(database):
         raise ValueError("expected the name of a database alone; user and password are keys of their own")
     return database
 
@@ -96,9 +100,10 @@ class PostgresSettings(ProbeSettings):
     def by_hand(self, address: Address) -> str:
         """The runbook's test of connectivity; psql asks for the password."""
         what = "SHOW VERSION" if self.database == CONSOLE else "SELECT 1"
-        return shlex.join(
-            ["psql", "-h", address.host, "-p", str(address.port), "-U", self.user, "-d", self.database, "-c", what]
-        )
+        name = self.database
+        if "=" in name:  # psql takes it for settings, which may name another server
+            name = "dbname='{}'".format(name.replace("\\", r"\\").replace("'", r"\'"))
+        return shlex.join(["psql", "-h", address.host, "-p", str(address.port), "-U", self.user, "-d", name, "-c", what])
 
     @model_validator(mode="after")
     def _console(self) -> PostgresSettings:

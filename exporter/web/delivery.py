@@ -117,11 +117,11 @@ class AnswerMiddleware:
             log.debug("%s: connected on terms that have changed", door.host)
             door.abort()
             return web.Response()
-        door.busy()
+        door.busy(request)
         try:
             return await self._deliver(request, handler, door)
         finally:
-            door.idle()
+            door.idle(request)
 
     async def _deliver(self, request: web.Request, handler: Handler, door: Door | None) -> web.StreamResponse:
         with ExitStack() as stack:

@@ -9,6 +9,9 @@ import ssl
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
+from aiohttp import web
+
+from exporter.web.begun import Begun, head_size
 from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
@@ -25,7 +28,7 @@ _LAST_WORDS = 1.0
 """Seconds for the end of TLS."""
 
 LITTLE = 4096
-"""Bytes of a request's head that are let in whatever others send: that of a scraper or of a browser takes some hundreds."""
+"""Bytes of a request that a connection may send whatever others do: a scraper's or a browser's takes some hundreds."""
 
 _ENDING = 0.25
 """Seconds without a request under way after which a connection is closed whose client has said that no more comes: what came
@@ -69,7 +72,8 @@ class Doors:
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
         defect: Is told of each unexpected exception.
-        heads: Bytes of requests that have not come whole, beyond which no connection may send more than `LITTLE` of one.
+        heads: Bytes of requests that are not answered yet, beyond which whoever sends more than `LITTLE` has the greediest
+            connection closed.
     """
 
     def __init__(
@@ -81,8 +85,7 @@ class Doors:
         heads: int | None = None,
     ) -> None:
         self.guard = guard
-        self.begun = 0
-        self._heads = ServerLimits().heads if heads is None else heads
+        self.begun = Begun(ServerLimits().heads if heads is None else heads)
         self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
@@ -101,10 +104,15 @@ class Doors:
         """Return the connection of an HTTP server's side; None where it is closed."""
         return self._by_handler.get(handler)
 
-    @property
-    def crowded(self) -> bool:
-        """Whether what has begun to come, and has not come whole, takes as much as it may."""
-        return self.begun > self._heads
+    def came(self, door: Door, size: int) -> bool:
+        """Take in what a connection has sent; False where it had to be closed for it, as the greediest."""
+        if self.begun.add(door, size) > LITTLE:
+            while (greedy := self.begun.greediest(door)) is not None:
+                self.begun.take(greedy)
+                self.guard.turn_away(greedy)
+                if greedy is door:
+                    return False
+        return True
 
     def opened(self, door: Door) -> None:
         """Remember a connection."""
@@ -148,7 +156,6 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
-        self._begun = 0
         self._heard_all = False
         self._aborted = False
         self.host = host
@@ -185,15 +192,17 @@ class Door(asyncio.Protocol):
         self._entrance = now
         return False
 
-    def busy(self) -> None:
+    def busy(self, request: web.BaseRequest) -> None:
         """A request of it is being answered."""
         self._busy += 1
-        self._begin(-self._begun)
+        self._doors.begun.take(self, head_size(request))
         self._doors.guard.busy(self)
 
-    def idle(self) -> None:
-        """It was answered."""
+    def idle(self, request: web.BaseRequest) -> None:
+        """It was answered; a body that it has is read by now, or not read any more."""
         self._busy -= 1
+        if request.content_length:
+            self._doors.begun.take(self, request.content_length)
         if not self._busy:
             self._doors.guard.idle(self)
             self._end_soon()
@@ -268,19 +277,8 @@ class Door(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
-        if self._handler is None:
-            return
-        if not self._busy:
-            self._begin(len(data))
-            if self._begun > LITTLE and self._doors.crowded:
-                self._doors.guard.turn_away(self)
-                return
-        self._handler.data_received(data)
-
-    def _begin(self, more: int) -> None:
-        """Count what has come of a request that is not being answered yet."""
-        self._begun += more
-        self._doors.begun += more
+        if self._handler is not None and not self._aborted and self._doors.came(self, len(data)):
+            self._handler.data_received(data)
 
     def eof_received(self) -> Any:
         """Pass on that no more comes; what was asked is still answered, but in TLS, which has no half-closed connections."""
@@ -317,7 +315,7 @@ class Door(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the seat back."""
         self.stalled_since = None
-        self._begin(-self._begun)
+        self._doors.begun.take(self)
         self._forget()
         if self._handler is not None:
             self._doors.left(self._handler)

@@ -51,7 +51,7 @@ class Forms:
                 body = await request.read()
         except TimeoutError:
             raise _refusal(HTTPStatus.REQUEST_TIMEOUT, "the form did not come in time") from None
-        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError):
+        except (ClientPayloadError, HttpProcessingError, web.RequestPayloadError, ConnectionError):
             raise _refusal(HTTPStatus.BAD_REQUEST, "the form is cut off") from None
         finally:
             self._reading -= 1

@@ -9,6 +9,9 @@ __all__ = ["ServerLimits"]
 _ENOUGH = 6000
 """Descriptors that probes of some thousand targets, and all else but clients, have enough of."""
 
+_SEAT = 294_912
+"""Bytes of data that a connection may take: uvloop sets 256 KiB aside for each that speaks TLS, used or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -19,8 +22,8 @@ class ServerLimits:
             that is idle, or whose client does not read, and is closed where there is none.
         health: The same of the listener for health.
         requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
-        heads: Bytes of requests that have not come whole, of all connections; beyond it, those that send more than a little
-            of one are closed, so that thousands who never end theirs do not take the memory.
+        heads: Bytes of requests that are not answered yet, of all connections; beyond it, whoever sends more than a little
+            has one closed, of the client that sent the most, so that thousands who never end theirs do not take the memory.
         held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
         events: Pages that are told of changes at once; more load themselves anew.
@@ -53,12 +56,17 @@ class ServerLimits:
     forms: int = 16
     form: float = 3.0
 
-    def within(self, descriptors: int) -> ServerLimits:
+    def within(self, descriptors: int, data: int | None = None) -> ServerLimits:
         """Return the same for a process that may have so many descriptors: clients may take a tenth of few, of very few a
         quarter, and a third of those beyond what the largest fleet's probes open, so that idle ones keep neither scrapers
         nor probes out; and what lasts, an eighth of that each.
+
+        Args:
+            descriptors: Most that the process may have open.
+            data: Most bytes of data that it may have, of which connections may take a quarter; None where there is no limit.
         """
         share = min(max(64, descriptors // 10, (descriptors - _ENOUGH) // 3), descriptors // 4)
-        seats = min(self.connections, max(4, share * 2 // 3))
+        room = self.connections if data is None else data // 4 // _SEAT
+        seats = max(4, min(self.connections, share * 2 // 3, room))
         lasting = {name: min(getattr(self, name), max(1, seats // 8)) for name in ("requests", "probes", "events", "forms")}
         return replace(self, connections=seats, health=min(self.health, max(2, share // 6)), **lasting)

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -70,6 +71,27 @@ def test_curl_and_prometheus_come_in_by_certificate_and_password(own_valkey: Val
         assert _curl(secured, door, "/probe?service=cache&probe=redis", *mine) == "403"
         assert daemon.status("/metrics") == 404
         _scraped_by_prometheus(secured, door, tmp_path)
+
+
+def test_connections_that_speak_tls_leave_memory_for_all_else(own_valkey: ValkeyServer, tmp_path: Path) -> None:
+    """What is set aside for each counts where a process's data is limited. Without memory nothing is certain any more."""
+    secured = Secured(tmp_path)
+    tls = {"cert_file": "server.pem", "key_file": "server.pem"}
+    secured.path.write_text(yaml.safe_dump({"tls_server_config": tls}))
+    health = free_port()
+    daemon = Daemon(tmp_path, {}, "--web.config.file", str(secured.path))
+    daemon.wrap = ("prlimit", f"--data={200 << 20}")
+    daemon.write(config(own_valkey.port, listen=f"127.0.0.1:{daemon.port}", health_listen=f"127.0.0.1:{health}"))
+    context = ssl.create_default_context(cafile=str(secured.folder / "ca.pem"))
+    with daemon, ExitStack() as stack:
+        door, daemon.port = daemon.port, health
+        daemon.start()
+        for _ in range(450):
+            made = stack.enter_context(socket.create_connection(("127.0.0.1", door), 5))
+            stack.enter_context(context.wrap_socket(made, server_hostname="localhost"))
+        assert daemon.status("/-/healthy") == 200
+        assert _curl(secured, door, "/metrics") == "200"
+        assert "defect" not in daemon.log
 
 
 def _scraped_by_prometheus(secured: Secured, port: int, folder: Path) -> None:

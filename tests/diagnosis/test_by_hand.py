@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from exporter.config.document import parse_document
+from exporter.config.errors import ConfigError
 from exporter.config.loader import validate
 from exporter.demo.servers.postgres import PostgresServer
 from exporter.diagnosis.places import names_of
@@ -88,6 +89,25 @@ def test_what_decides_is_asked_and_the_certificate_by_the_name_that_is_configure
 
 def test_pods_have_no_address_to_ask_by_hand() -> None:
     assert "ask" not in names({"kubernetes": {"selector": "app=db", "port": 5432}}, {"redis": {}})
+
+
+def test_nothing_in_a_command_is_obeyed_by_a_terminal_or_turns_the_direction_of_writing() -> None:
+    found = names(["db.example:5432"], {"redis": {"user": "a\n\x1b[8m\u202eb;id", "password": SECRET}})
+    assert found["ask"] == r"redis-cli -h db.example -p 5432 --user 'a\x0a\x1b[8m\u202eb;id' --askpass PING"
+
+
+def test_a_database_is_not_taken_for_the_address_of_another_server(postgres_server: PostgresServer) -> None:
+    login = {"user": postgres_server.user, "database": "host=192.0.2.1 o'clock\\"}
+    found = names([f"{postgres_server.host}:{postgres_server.port}"], {"postgres": login})
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(found["ask"], PGPASSWORD=postgres_server.password, PGCONNECT_TIMEOUT="5")
+    assert """database "host=192.0.2.1 o'clock\\" does not exist""" in failed.value.stderr
+
+
+@pytest.mark.parametrize("database", ["password=s", "host=h password = s", "postgresql://u:s@h/d"])
+def test_a_database_with_a_password_in_it_is_refused(database: str) -> None:
+    with pytest.raises(ConfigError, match="expected the name of a database alone"):
+        names(["db.example:5432"], {"postgres": {**LOGIN, "database": database}})
 
 
 def test_the_command_for_postgres_works(postgres_server: PostgresServer) -> None:

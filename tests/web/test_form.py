@@ -81,6 +81,18 @@ async def test_one_that_is_cut_off_is_no_defect(backend: FakeBackend, rest: str)
     assert defects == []
 
 
+async def test_one_whose_sender_is_gone_is_no_defect(backend: FakeBackend) -> None:
+    defects: list[str] = []
+    access = Access(defect=lambda what, error: defects.append(f"{what}: {error!r}"))
+    async with serve(backend, ANYWHERE, access=access) as address:
+        async with Raw(address) as raw:
+            await raw.send(HEAD.format("localhost") + "Content-Length: 50\r\n\r\nservice=")
+            await asyncio.sleep(0.1)
+            raw.reset()
+        await asyncio.sleep(0.2)
+    assert defects == []
+
+
 async def test_whoever_sends_no_form_holds_up_nobody(backend: FakeBackend) -> None:
     """Fifty that promise one, and send nothing: others are answered, and each of the fifty within seconds."""
     limits = ServerLimits(forms=4, form=0.3, requests=8)

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, TCPConnector, web
 
 from exporter.values import Address
+from exporter.web.access import Access
+from exporter.web.begun import Begun
 from exporter.web.endpoints import ENDPOINTS
+from exporter.web.guard import Closed
 from exporter.web.limits import ServerLimits
 from exporter.web.listener import Listener
 from exporter.web.server import make_app, serve
@@ -195,29 +198,90 @@ async def test_one_connection_too_many_takes_the_place_of_the_one_idle_for_longe
         assert b" 200 OK" in await second.read()
 
 
-async def test_heads_that_do_not_end_share_a_bounded_memory(backend: FakeBackend) -> None:
-    """A hundred headers of 8 kB may come on each of thousands of connections. What has ended, or is gone, counts no more."""
-    headers = ("X: " + "x" * 6000 + "\r\n") * 3
-    large, small = ("GET /-/healthy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + each for each in (headers, ""))
-    async with serve(backend, ANYWHERE, ServerLimits(heads=100_000)) as address:
+async def _is_open(raw: Raw) -> bool:
+    """Tell whether the server keeps a connection."""
+    try:
+        await _closed(raw, 0.5)
+    except TimeoutError:
+        return True
+    return False
+
+
+class _Seat:
+    """A connection, as far as it is counted."""
+
+    host = "192.0.2.1"
+    stalled_since = None
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+HEADERS = ("X: " + "x" * 6000 + "\r\n") * 3
+HEALTH = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n"
+BODY = "GET /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n40000\r\n" + "x" * 18_000
+UPGRADE = "GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + "x" * 18_000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEALTH + HEADERS,
+        f"{HEALTH}\r\n{HEALTH}{HEADERS}",
+        f"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n{HEALTH}{HEADERS}",
+        BODY,
+        UPGRADE,
+    ],
+    ids=["head", "head after a request", "head during an answer", "body", "upgrade"],
+)
+async def test_what_is_sent_and_not_answered_shares_a_bounded_memory(backend: FakeBackend, sent: str) -> None:
+    """A hundred headers of 8 kB may come on each of thousands of connections, or as much behind a request. Who has sent the
+    most gives way, and not another who has a large head."""
+    async with serve(backend, ANYWHERE, ServerLimits(heads=100_000)) as address, AsyncExitStack() as stack:
+        greedy = [await stack.enter_async_context(Raw(address)) for _ in range(10)]
+        for each in greedy:
+            await each.send(sent)
+            await asyncio.sleep(0.02)
         for _ in range(3):
+            async with Raw(address, source="127.0.0.2") as one:
+                await one.send(HEALTH + HEADERS + "Connection: close\r\n\r\n")
+                assert b" 200 OK" in await one.read()
+        open_ = await asyncio.gather(*(_is_open(each) for each in greedy))
+        assert sum(open_) == 5 - 1
+
+
+def test_of_one_address_a_large_cookie_goes_before_heads_that_do_not_end() -> None:
+    """Behind a proxy all have one."""
+    seats = [_Seat() for _ in range(6)]
+    begun = Begun(100_000)
+    for each in seats[:5]:
+        begun.add(each, 20_000)
+    begun.add(seats[5], 6000)
+    assert begun.greediest(seats[5]) is seats[0]
+    begun.add(seats[5], 12_000)
+    assert begun.greediest(seats[5]) is seats[5]
+    for each in seats:
+        begun.take(each)
+    assert begun.total == 0
+
+
+async def test_what_was_answered_or_is_gone_counts_no_more(backend: FakeBackend) -> None:
+    """Else a scraper's connection that is kept for weeks were closed one day, and then all that send more than a little."""
+    closed: list[Closed] = []
+    form = {"service": "identity", "probe": "actuator", "more": "x" * 6000}
+    async with serve(backend, ANYWHERE, ServerLimits(heads=30_000), Access(closed=closed.append)) as address:
+        for _ in range(5):
+            async with Raw(address) as one:
+                await one.send(HEALTH + HEADERS)
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)  # no more comes, but what came might still be answered
+        async with ClientSession(f"http://127.0.0.1:{address.port}", connector=TCPConnector(limit=1)) as client:
             for _ in range(10):
-                async with Raw(address) as one:
-                    await one.send(large + "\r\n")
-                    assert b" 200 OK" in await one.read()
-            async with AsyncExitStack() as stack:
-                greedy = [await stack.enter_async_context(Raw(address)) for _ in range(10)]
-                for each in greedy[:5]:
-                    await each.send(large)
-                for each in greedy[5:]:
-                    await each.send(large)
-                    assert await _closed(each, 5) < 4
-                async with Raw(address) as one:
-                    await one.send(small + "\r\n")
-                    assert b" 200 OK" in await one.read()
-                for each in greedy[:5]:
-                    await each.send("\r\n")
-                    assert b" 200 OK" in await each.read()
+                async with client.get("/-/healthy", headers={"X-A": "x" * 6000}) as answer:
+                    assert (answer.status, await answer.text()) == (200, "healthy\n")
+                async with client.post("/probe/now", data=form) as answer:
+                    assert (answer.status, bool(await answer.read())) == (200, True)
+    assert closed == []
 
 
 @pytest.mark.parametrize("descriptors", [20, 40, 64, 128, 256, 1024, 4096, 20_000, 1 << 20])
@@ -229,6 +293,14 @@ def test_clients_may_take_few_of_few_descriptors(descriptors: int) -> None:
     assert 4 <= lasting <= max(4, limits.connections // 2), "seats that nobody can be asked to leave"
     if descriptors >= 20_000:
         assert limits == usual
+
+
+@pytest.mark.parametrize("mib", [16, 128, 512, 1 << 20])
+def test_clients_may_take_little_of_little_memory(mib: int) -> None:
+    """Of what a process may set aside, 256 KiB go to each connection that speaks TLS."""
+    limits = ServerLimits().within(20_000, mib << 20)
+    assert limits.connections <= max(4, mib)
+    assert limits.connections == ServerLimits().connections or limits.connections >= min(mib, 100) // 4
 
 
 async def test_where_no_descriptor_is_left_idle_clients_give_way() -> None:
