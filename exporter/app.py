@@ -28,7 +28,7 @@ from exporter.config.models import Config
 from exporter.config.server import overlap
 from exporter.engine.diagnosis_views import IncidentView
 from exporter.engine.engine import Engine
-from exporter.engine.memory import data_limit
+from exporter.engine.memory import data_limit, memory_limit
 from exporter.engine.ownership import Everything, Ownership
 from exporter.engine.probed_view import ProbedView, probed_view
 from exporter.engine.process import watch_process
@@ -123,7 +123,8 @@ class App:
         self._listen = listen or config.server.listen
         before, limit = raise_limit()
         log.info("%d file descriptors may be open (%d before the start)", limit, before)
-        self._clients = ServerLimits().within(limit, data_limit())
+        self._clients = ServerLimits().within(limit, data_limit(), memory_limit())
+        log.info("clients may hold %d connections", self._clients.connections)
         self._store = Store()
         self._shared = SharedClients.open()
         self._engine = Engine(self._store, self._shared, config.limits)

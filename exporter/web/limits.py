@@ -12,6 +12,9 @@ _ENOUGH = 6000
 _SEAT = 294_912
 """Bytes of data that a connection may take: uvloop sets 256 KiB aside for each that speaks TLS, used or not."""
 
+_USED = 65_536
+"""Bytes of memory that one uses of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -56,17 +59,18 @@ class ServerLimits:
     forms: int = 16
     form: float = 3.0
 
-    def within(self, descriptors: int, data: int | None = None) -> ServerLimits:
+    def within(self, descriptors: int, data: int | None = None, memory: int | None = None) -> ServerLimits:
         """Return the same for a process that may have so many descriptors: clients may take a tenth of few, of very few a
         quarter, and a third of those beyond what the largest fleet's probes open, so that idle ones keep neither scrapers
         nor probes out; and what lasts, an eighth of that each.
 
         Args:
             descriptors: Most that the process may have open.
-            data: Most bytes of data that it may have, of which connections may take a quarter; None where there is no limit.
+            data: Most bytes of data that it may set aside, of which connections may take a quarter; None: no limit.
+            memory: Most bytes of memory that it may use; likewise.
         """
         share = min(max(64, descriptors // 10, (descriptors - _ENOUGH) // 3), descriptors // 4)
-        room = self.connections if data is None else data // 4 // _SEAT
-        seats = max(4, min(self.connections, share * 2 // 3, room))
+        rooms = [limit // 4 // each for limit, each in ((data, _SEAT), (memory, _USED)) if limit is not None]
+        seats = max(4, min(self.connections, share * 2 // 3, *rooms))
         lasting = {name: min(getattr(self, name), max(1, seats // 8)) for name in ("requests", "probes", "events", "forms")}
         return replace(self, connections=seats, health=min(self.health, max(2, share // 6)), **lasting)

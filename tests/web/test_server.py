@@ -301,6 +301,9 @@ def test_clients_may_take_little_of_little_memory(mib: int) -> None:
     limits = ServerLimits().within(20_000, mib << 20)
     assert limits.connections <= max(4, mib)
     assert limits.connections == ServerLimits().connections or limits.connections >= min(mib, 100) // 4
+    used = ServerLimits().within(20_000, memory=mib << 20)
+    assert used.connections == min(ServerLimits().connections, 4 * mib)
+    assert ServerLimits().within(20_000, mib << 20, mib << 20) == limits
 
 
 async def test_where_no_descriptor_is_left_idle_clients_give_way() -> None:
