@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from fuzz.runs import ROOT, Budget, Outcome, fuzz
 BEGIN, END = "<!-- fuzzing: begin -->", "<!-- fuzzing: end -->"
 PAGE = ROOT / "docs" / "security.md"
 
+_EARLIER = re.compile(r"\| `[^|]*` \| ([\d,]+) \|[^|]*\|[^|]*\| none \|")
+"""A row of what was run without a finding: how many inputs."""
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -29,9 +33,18 @@ PAGE = ROOT / "docs" / "security.md"
     "--replay", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Feed one file, and nothing else."
 )
 @click.option("--docs", is_flag=True, help="Write the table to docs/security.md; targets that were not run keep their row.")
+@click.option("--more", is_flag=True, help="With --docs: count the inputs of rows that are there too.")
 @click.option("--list", "listed", is_flag=True, help="Print the targets and what they cover.")
 def main(
-    names: tuple[str, ...], seconds: int, runs: int, jobs: int, work: Path, replay: Path | None, docs: bool, listed: bool
+    names: tuple[str, ...],
+    seconds: int,
+    runs: int,
+    jobs: int,
+    work: Path,
+    replay: Path | None,
+    docs: bool,
+    more: bool,
+    listed: bool,
 ) -> None:
     """Fuzz the named targets, or all. A finding is a file: replay it, mend what it shows, keep it in fuzz/corpus/NAME/."""
     unknown = [name for name in names if name not in TARGETS]
@@ -44,7 +57,7 @@ def main(
     elif replay is not None:
         _replay(targets, replay)
     else:
-        _fuzz(targets, Budget(seconds if seconds or runs else 10, runs), jobs, work.resolve(), docs=docs)
+        _fuzz(targets, Budget(seconds if seconds or runs else 10, runs), jobs, work.resolve(), docs=docs, more=more)
 
 
 def _replay(targets: Sequence[Target], file: Path) -> None:
@@ -54,7 +67,7 @@ def _replay(targets: Sequence[Target], file: Path) -> None:
     click.echo(f"{targets[0].name}: nothing wrong with {file}")
 
 
-def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, docs: bool) -> None:
+def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, docs: bool, more: bool) -> None:
     click.echo(f"{'target':20} {'inputs':>10} {'inputs/s':>9} {'coverage':>9}  findings")
     outcomes = []
     with ThreadPoolExecutor(jobs) as pool:
@@ -65,7 +78,7 @@ def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, d
         if found.said:
             click.echo(f"\n{found.name}: {found.file or 'no input was kept'}\n{found.said}", err=True)
     if docs:
-        write_table(PAGE, outcomes)
+        write_table(PAGE, outcomes, more=more)
     if any(found.said for found in outcomes):
         sys.exit(1)
 
@@ -76,8 +89,14 @@ def _line(found: Outcome) -> str:
     return f"{found.name:20} {found.inputs:>10,} {rate:>9,.0f} {found.coverage:>9,}  {finding}"
 
 
-def write_table(page: Path, outcomes: Iterable[Outcome]) -> None:
-    """Put what was run into the table of the page; the row of what was not run stays as it is."""
+def write_table(page: Path, outcomes: Iterable[Outcome], *, more: bool = False) -> None:
+    """Put what was run into the table of the page; the row of what was not run stays as it is.
+
+    Args:
+        page: It is between the marks there.
+        outcomes: What was run.
+        more: Add the inputs to those of a row without findings, instead of replacing them.
+    """
     before, _, rest = page.read_text().partition(BEGIN)
     table, _, after = rest.partition(END)
     rows = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ") and "`" in line}
@@ -85,9 +104,9 @@ def write_table(page: Path, outcomes: Iterable[Outcome]) -> None:
     for found in outcomes:
         rate = found.inputs / found.seconds if found.seconds else 0.0
         findings = "yes" if found.said else "none"
-        rows[f"`{found.name}`"] = (
-            f"| `{found.name}` | {found.inputs:,} | {rate:,.0f} | {found.coverage:,} | {findings} | {day} |"
-        )
+        earlier = _EARLIER.match(rows.get(f"`{found.name}`", "")) if more else None
+        inputs = found.inputs + (int(earlier[1].replace(",", "")) if earlier is not None else 0)
+        rows[f"`{found.name}`"] = f"| `{found.name}` | {inputs:,} | {rate:,.0f} | {found.coverage:,} | {findings} | {day} |"
     head = ["", "| target | inputs | inputs/s | coverage, edges | findings | run |", "|---|---|---|---|---|---|"]
     kept = [rows[f"`{name}`"] for name in TARGETS if f"`{name}`" in rows]
     page.write_text(f"{before}{BEGIN}" + "\n".join([*head, *kept, ""]) + f"{END}{after}")

@@ -101,6 +101,16 @@ def test_the_table_keeps_rows_of_what_was_not_run(tmp_path: Path) -> None:
     assert "| 10 |" not in text
 
 
+def test_inputs_of_earlier_runs_are_added_where_that_is_asked_for_and_they_found_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    write_table(page, [Outcome("resp", 748_978, 2.0, 50), Outcome("health", 10, 1.0, 5, "a finding")], more=True)
+    write_table(page, [Outcome("resp", 251_100, 2.0, 60), Outcome("health", 30, 1.0, 6)], more=True)
+    text = page.read_text()
+    assert "| `resp` | 1,000,078 | 125,550 | 60 | none |" in text
+    assert "| `health` | 30 | 30 | 6 | none |" in text
+
+
 def test_every_module_of_the_clients_has_a_target_or_a_reason() -> None:
     modules = {found.name for found in pkgutil.walk_packages(clients.__path__, "exporter.clients.") if not found.ispkg}
     covered = {module for target in TARGETS.values() for module in target.covers}
