@@ -32,8 +32,13 @@ _EARLIER = re.compile(r"\| `[^|]*` \| ([\d,]+) \|[^|]*\|[^|]*\| none \|")
 @click.option(
     "--replay", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Feed one file, and nothing else."
 )
-@click.option("--docs", is_flag=True, help="Write the table to docs/security.md; targets that were not run keep their row.")
-@click.option("--more", is_flag=True, help="With --docs: count the inputs of rows that are there too.")
+@click.option(
+    "--docs",
+    is_flag=False,
+    flag_value="anew",
+    type=click.Choice(["anew", "more"]),
+    help="Write the table to docs/security.md; what was not run keeps its row. `more` adds to the inputs of a row.",
+)
 @click.option("--list", "listed", is_flag=True, help="Print the targets and what they cover.")
 def main(
     names: tuple[str, ...],
@@ -42,8 +47,7 @@ def main(
     jobs: int,
     work: Path,
     replay: Path | None,
-    docs: bool,
-    more: bool,
+    docs: str | None,
     listed: bool,
 ) -> None:
     """Fuzz the named targets, or all. A finding is a file: replay it, mend what it shows, keep it in fuzz/corpus/NAME/."""
@@ -57,7 +61,7 @@ def main(
     elif replay is not None:
         _replay(targets, replay)
     else:
-        _fuzz(targets, Budget(seconds if seconds or runs else 10, runs), jobs, work.resolve(), docs=docs, more=more)
+        _fuzz(targets, Budget(seconds if seconds or runs else 10, runs), jobs, work.resolve(), docs=docs)
 
 
 def _replay(targets: Sequence[Target], file: Path) -> None:
@@ -67,7 +71,7 @@ def _replay(targets: Sequence[Target], file: Path) -> None:
     click.echo(f"{targets[0].name}: nothing wrong with {file}")
 
 
-def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, docs: bool, more: bool) -> None:
+def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, docs: str | None) -> None:
     click.echo(f"{'target':20} {'inputs':>10} {'inputs/s':>9} {'coverage':>9}  findings")
     outcomes = []
     with ThreadPoolExecutor(jobs) as pool:
@@ -78,7 +82,7 @@ def _fuzz(targets: Sequence[Target], budget: Budget, jobs: int, work: Path, *, d
         if found.said:
             click.echo(f"\n{found.name}: {found.file or 'no input was kept'}\n{found.said}", err=True)
     if docs:
-        write_table(PAGE, outcomes, more=more)
+        write_table(PAGE, outcomes, more=docs == "more")
     if any(found.said for found in outcomes):
         sys.exit(1)
 
