@@ -8,6 +8,7 @@ import pytest
 
 from tests.deploy.rendering import DEPLOY, Objects, chart, kustomized
 from tests.fixtures.deployers import Deployers
+from tests.leftovers import pytest_runtest_teardown  # noqa: F401 - a hook
 
 ROOT = DEPLOY.parent
 OWN = f"""\

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.fixtures.jvm import require_jvm
 from tests.fixtures.kafkas import KafkaCluster, kafka_cluster
+from tests.leftovers import pytest_runtest_teardown  # noqa: F401 - a hook
 
 _numbers = count()
 

@@ -11,6 +11,7 @@ from tests.app.daemon import Daemon
 from tests.kubernetes.fleet import Day
 from tests.kubernetes.pods import Aside
 from tests.kubernetes.watched import Watched
+from tests.leftovers import pytest_runtest_teardown  # noqa: F401 - a hook
 
 
 @pytest.fixture(scope="module")
