@@ -286,7 +286,7 @@ async def test_what_was_answered_or_is_gone_counts_no_more(backend: FakeBackend)
 
 @pytest.mark.parametrize("descriptors", [20, 40, 64, 128, 256, 1024, 4096, 20_000, 1 << 20])
 def test_clients_may_take_few_of_few_descriptors(descriptors: int) -> None:
-    """Else whoever is idle keeps scrapers and probes out: 512 are more than there may be."""
+    """Else whoever is idle keeps scrapers and probes out: thousands are more than there may be."""
     usual, limits = ServerLimits(), ServerLimits().within(descriptors)
     assert limits.connections + limits.health <= max(6, min(usual.connections + usual.health, descriptors // 4))
     lasting = limits.requests + limits.probes + limits.events + limits.forms
