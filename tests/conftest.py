@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -11,6 +12,9 @@ from exporter.masking import forget
 from exporter.probing.attempt import Attempt
 from exporter.probing.probe import Confirmation, Probe, ProbeSettings, SharedClients, Target
 from exporter.values import Address
+
+# With it jsonschema compiles grammars of addresses at import: seconds of each process, and no schema here has such a format.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # so an import fails, says Python's reference
 
 pytest_plugins = [
     "tests.side_by_side",

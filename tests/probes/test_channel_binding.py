@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -59,6 +60,7 @@ def self_signed(folder: Path, key: Any, algorithm: Signed | None, rsa_padding: p
     return made.public_bytes(Encoding.DER)
 
 
+@cache  # it takes a fifth of a second to make one
 def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 

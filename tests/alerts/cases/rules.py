@@ -70,7 +70,7 @@ def rules() -> dict[str, Rule]:
     return {
         rule.name: rule
         for path in RULE_FILES
-        for group in yaml.safe_load(path.read_text())["groups"]
+        for group in yaml.load(path.read_text(), yaml.CSafeLoader)["groups"]
         for rule in (
             Rule(each, seconds(group["interval"]) if "interval" in group else EVALUATION) for each in group["rules"]
         )
