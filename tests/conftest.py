@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from hypothesis import settings
 
 from exporter.masking import forget
 from exporter.probing.attempt import Attempt
@@ -15,6 +16,10 @@ from exporter.values import Address
 
 # With it jsonschema compiles grammars of addresses at import: seconds of each process, and no schema here has such a format.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # so an import fails, says Python's reference
+
+# A neighbour may take the machine during any example: who means a time says so.
+settings.register_profile("whatever the machine does", deadline=None)
+settings.load_profile("whatever the machine does")
 
 pytest_plugins = [
     "tests.side_by_side",
