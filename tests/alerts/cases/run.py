@@ -67,7 +67,7 @@ def _failures(
         path.write_text(yaml.dump(document, Dumper=yaml.CSafeDumper, width=100_000))
         paths.append(path.name)
     done = subprocess.run(
-        [promtool, "test", "rules", *paths], capture_output=True, text=True, timeout=300, check=False, cwd=folder,
+        [promtool, "test", "rules", *paths], capture_output=True, text=True, timeout=900, check=False, cwd=folder,
         env=os.environ | {"GOGC": "400"},
     )  # fmt: skip
     said = done.stdout + done.stderr
