@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from exporter.verdict import Reason, Stage, Verdict
@@ -39,6 +39,10 @@ class Window(NamedTuple):
     def seconds(self) -> int:
         """How long it is."""
         return self.width * self.buckets
+
+    def began(self, now: float) -> float:
+        """Return when its oldest bucket began, Unix seconds."""
+        return float((int(now // self.width) - self.buckets + 1) * self.width)
 
 
 WINDOWS = (Window("1 h", 120, 30), Window("24 h", 1800, 48), Window("7 d", 10800, 56))
@@ -89,7 +93,7 @@ class Sum(NamedTuple):
         unknown: Likewise.
         seconds: That those that were up took, together.
         longest: That the longest of them took.
-        covered: Share of the time of which there is any.
+        covered: Share of the time of which there is any, as near as the finest buckets that reach back so far tell.
     """
 
     up: int
@@ -158,6 +162,15 @@ class _Ring:
             else:
                 yield 0, 0, 0, 0.0, 0.0
 
+    def which_have_any(self, now: float) -> list[bool]:
+        last, size, none = int(now // self.window.width), self.window.buckets, bytes(2 * _COUNTS)
+        counts = self.counts.tobytes()
+        return [
+            self.newest - size < number <= self.newest
+            and counts[number % size * len(none) : (number % size + 1) * len(none)] != none
+            for number in range(last - size + 1, last + 1)
+        ]
+
 
 class History:
     """Of one target, or of a service as a whole."""
@@ -195,12 +208,13 @@ class History:
 
     def sum(self, window: Window, now: float) -> Sum:
         """Add a window up."""
-        ring = self._rings[WINDOWS.index(window)]
-        buckets = list(ring.oldest_first(now))
+        at = WINDOWS.index(window)
+        buckets = list(self._rings[at].oldest_first(now))
         up, down, unknown = (sum(each) for each in zip(*(bucket[:3] for bucket in buckets), strict=True))
-        covered = sum(any(bucket[:_COUNTS]) for bucket in buckets) / window.buckets
         seconds, longest = math.fsum(bucket[3] for bucket in buckets), max(bucket[4] for bucket in buckets)
-        return Sum(up, down, unknown, seconds, longest, covered)
+        began = window.began(now)
+        seen = [_Seen(each, ring, now) for each, ring in zip(WINDOWS[: at + 1], self._rings, strict=False)]
+        return Sum(up, down, unknown, seconds, longest, _covered(seen, began, now) / max(now - began, 1.0))
 
     def line(self, window: Window, now: float) -> str:
         """Write a window as a letter for each bucket, the oldest first.
@@ -234,3 +248,46 @@ class History:
                 raise ValueError("a time that is none")
         found.failures.extend(failures[-MOST_FAILURES:])
         return found
+
+
+class _Seen:
+    """Which buckets of a window have anything.
+
+    Attributes:
+        width: Seconds of each.
+        first: Number of the oldest.
+        any: Of each, the oldest first.
+        began: When that began.
+    """
+
+    __slots__ = ("any", "began", "first", "width")
+
+    def __init__(self, window: Window, ring: _Ring, now: float) -> None:
+        self.width = window.width
+        self.began = window.began(now)
+        self.first = round(self.began) // window.width
+        self.any = ring.which_have_any(now)
+
+
+def _covered(seen: Sequence[_Seen], begin: float, end: float) -> float:
+    """Return the seconds of a stretch of which the last window has anything, those before it being shorter ones."""
+    *shorter, window = seen
+    found, width = 0.0, window.width
+    for number in range(int(begin // width), window.first + len(window.any)):
+        since, until = max(begin, number * width), min(end, (number + 1) * width)
+        if since >= until:
+            break
+        if window.any[number - window.first]:
+            near = shorter and until > shorter[-1].began
+            found += (_seen_closer(shorter, since, until) if near else 0.0) or until - since
+    return found
+
+
+def _seen_closer(shorter: Sequence[_Seen], since: float, until: float) -> float:
+    """Return the same of a bucket by the next shorter window: a minute is no three hours, as a bucket of the week is.
+
+    0 where that has nothing. What is older than all of it counts where its own oldest bucket has something.
+    """
+    reach = max(since, shorter[-1].began)
+    found = _covered(shorter, reach, until)
+    return found + (reach - since if found and shorter[-1].any[0] else 0.0)

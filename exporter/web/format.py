@@ -99,9 +99,11 @@ def _board(address: str) -> tuple[str, str]:
 
 
 def share(ratio: float) -> str:
-    """Write a share, never rounded to all where it is less: `99.97 %`, `100 %`."""
+    """Write a share, never rounded to all or nothing where it is not: `99.97 %`, `100 %`, `< 0.1 %`."""
     if ratio >= 1:
         return "100 %"
+    if 0 < ratio < 0.001:
+        return "< 0.1 %"
     digits = 1 if ratio < 0.99 else 2 if ratio < 0.9999 else 3
     return f"{math.floor(ratio * 10 ** (digits + 2)) / 10**digits:.{digits}f} %"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.engine import state_file
-from exporter.engine.history import BYTES, MOST_FAILURES, WINDOWS, History
+from exporter.engine.history import BYTES, MOST_FAILURES, WINDOWS, History, Window
 from exporter.engine.history_views import history_view
 from exporter.engine.state_file import StateFile, Unwritten
 from exporter.verdict import Reason, Stage, Verdict
@@ -52,6 +52,28 @@ def test_each_window_has_its_own_share_and_no_more_than_its_time() -> None:
     assert week.up == pytest.approx(7 * 1440 - 10, abs=181)
     assert day.mean == pytest.approx(0.01, rel=1e-3)
     assert history.line(DAY, NOW).count("d") == 2, "the ten minutes are in two stretches"
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: window.name)
+@pytest.mark.parametrize("age", [60, 3_000, 2 * 3600, 5 * 3600, 2 * 86400])
+def test_what_is_remembered_of_a_window_is_told_to_a_bucket_of_the_finest_that_reaches_so_far(
+    window: Window, age: int
+) -> None:
+    history = History()
+    for ago in range(age, 0, -5):
+        history.count(NOW - ago, Verdict.UP, 0.01)
+    [error] = [finer.width for finer in WINDOWS if age < finer.seconds][:1]
+    length = NOW - window.began(NOW)
+    assert history.sum(window, NOW).covered * length == pytest.approx(min(age, length), abs=min(error, window.width))
+
+
+def test_what_a_shorter_window_has_lost_to_the_clock_is_still_remembered_by_a_longer_one() -> None:
+    history = History()
+    history.count(NOW - 60, Verdict.UP, 0.01)
+    for _ in range(3):
+        history.count(NOW - 2 * 3600, Verdict.UP, 0.01)  # back by more than an hour and by less than a day
+    assert history.sum(HOUR, NOW).covered == 0
+    assert history.sum(DAY, NOW).covered > 0
 
 
 def test_it_is_as_large_on_the_first_day_as_after_years() -> None:

@@ -85,6 +85,22 @@ def test_phases_follow_each_other_and_stay_inside() -> None:
     assert bars({"resolve": 0.0})[0].width > 0
 
 
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.0, "0.0 %"),
+        (1e-9, "< 0.1 %"),
+        (0.001, "0.1 %"),
+        (0.5, "50.0 %"),
+        (0.9997, "99.97 %"),
+        (0.9999999, "99.999 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_a_share_is_neither_all_nor_nothing_where_it_is_not(ratio: float, text: str) -> None:
+    assert wording.share(ratio) == text
+
+
 def test_shares_make_a_whole_and_none_vanishes() -> None:
     drawn = segments([("up", 10_000), ("unknown", 0), ("down", 1)])
     assert [item.name for item in drawn] == ["up", "down"]
