@@ -116,6 +116,9 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
     except OSError as error:
         log.critical("%s", error)
         return 1
+    except MemoryError:
+        log.critical("there is no memory left to run with")
+        return 1
     finally:
         lines.close()
     return 0
