@@ -15,7 +15,7 @@ _PIECE = 65_536
 
 
 def read_regular(path: Path, most: int = MOST) -> bytes:
-    """Read a file, at most so many bytes of it and one. Blocking. It takes the memory that the file has, not what it may have.
+    """Read a file, at most so many bytes of it and one. Blocking. Takes as much memory as the file has.
 
     A named pipe that nobody writes to would hold its reader for ever, a device never end, and a file that is larger than any
     of its kind take the memory: none of them is what was meant.
