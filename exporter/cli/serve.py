@@ -46,11 +46,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     """Run it as `uvloop.run` does, also where no thread is left at the end to wait for those of the loop's pool."""
     import asyncio
 
-    import uvloop
-
+    from exporter.net.loop import Loop
     from exporter.net.pool import is_no_thread
 
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    runner = asyncio.Runner(loop_factory=Loop)
     try:
         runner.run(main)
     finally:
