@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import queue
+import time
 from contextlib import suppress
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Event
 
+from exporter.net.pool import NoThread, start_thread
 from exporter.visible import visible
 
 __all__ = ["LogThread"]
 
 _WAITING = 10_000
 """Lines that may wait to be written; of more, the number is kept."""
+
+_BREATH = 0.001
+"""Seconds before the next try: for want of memory not even waiting for a line may be possible."""
 
 _LONGEST = 16_384
 """Characters of a line, a traceback included."""
@@ -35,24 +39,25 @@ class _Visible(logging.Formatter):
 class _Dropping(logging.Handler):
     """Hands lines over, and counts those for which there is no room."""
 
-    def __init__(self, lines: queue.Queue[str | None]) -> None:
+    def __init__(self, lines: SimpleQueue[str | None]) -> None:
         super().__init__()
         self._lines = lines
         self.dropped = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._lines.put_nowait(self.format(record))
-        except queue.Full:
+        if self._lines.qsize() >= _WAITING:
             self.dropped += 1
+            return
+        try:
+            self._lines.put(self.format(record))
         except Exception as error:  # `handleError` would write to standard error, which may be a pipe that nobody reads
             self.dropped += 1
             self._say_that_it_cannot(record, error)
 
     def _say_that_it_cannot(self, record: logging.LogRecord, error: Exception) -> None:
-        with suppress(queue.Full):
+        with suppress(MemoryError):
             text = f"a line of {record.pathname}:{record.lineno} cannot be written: {type(error).__name__}"
-            self._lines.put_nowait(visible(text))
+            self._lines.put(visible(text))
 
 
 class LogThread:
@@ -64,20 +69,21 @@ class LogThread:
             the process.
 
     Raises:
-        OSError: No thread can be started.
+        NoThread: No thread can be started.
     """
 
     def __init__(self, level: int | str, descriptor: int = 2) -> None:
-        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
+        # Neither side of it waits for a lock that the other holds, or needs memory to wait: at its end there may be none.
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._handler = _Dropping(self._lines)
         self._handler.setFormatter(_Visible(_FORMAT))
         self._descriptor = descriptor
         self._lost = 0
         self._ended = Event()
         try:
-            Thread(target=self._write, name="log", daemon=True).start()
-        except RuntimeError as error:
-            raise OSError(errno.EAGAIN, f"no thread can be started to write the log: {error}") from None
+            start_thread(self._write, "log")
+        except NoThread as error:
+            raise NoThread(f"the log cannot be written: {error.strerror}") from None
         root = logging.getLogger()
         root.setLevel(level)
         root.addHandler(self._handler)
@@ -90,18 +96,19 @@ class LogThread:
     def close(self, within: float = 1.0) -> None:
         """Write what waits, as far as it can be within so many seconds."""
         logging.getLogger().removeHandler(self._handler)
-        try:
-            self._lines.put(None, timeout=within)
-        except queue.Full:
-            return
+        self._lines.put(None)
         self._ended.wait(within)
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while True:
             try:
+                line = self._lines.get()
+                if line is None:
+                    break
                 left = memoryview(f"{line}\n".encode("utf-8", "backslashreplace"))
                 while left:
                     left = left[os.write(self._descriptor, left) :]
             except (OSError, MemoryError):  # a full disk, a pipe whose reader has gone; the next line may do better
                 self._lost += 1
+                time.sleep(_BREATH)
         self._ended.set()

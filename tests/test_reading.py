@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,18 @@ def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     file.write_bytes(b"0123456789")
     assert read_regular(file) == b"0123456789"
     assert read_regular(file, 4) == b"01234", "one more than may be, which tells that there is more"
+
+
+def test_reading_takes_the_memory_of_what_there_is(tmp_path: Path) -> None:
+    """A certificate has some kilobytes. Several are read at once, at the start, where memory may be limited."""
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 200_000)
+    tracemalloc.start()
+    try:
+        assert len(read_regular(file)) == 200_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ __all__ = ["main"]
 BAD_USAGE = 3
 """`check` keeps 1 and 2 for degraded and down, so bad usage is 3 everywhere."""
 
+NO_MEMORY = "there is no memory left: look at the limits of the container, of the unit or of the shell"
+
 READER_GONE = 141
 """As shells have it for a command that writes to a pipe that nobody reads any more: that of SIGPIPE."""
 
@@ -111,10 +113,20 @@ def _print_nowhere() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _is_want_of_memory(error: Exception) -> bool:
+    """Tell what Python, the system, or the loader of libraries says where no memory is left."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error))
+
+
 def _tell(error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
         click.echo(f"Error: what is printed cannot be written: {error.strerror}", err=True)
         _print_nowhere()  # or the interpreter tries again when it ends
+        return
+    if _is_want_of_memory(error):
+        click.echo(f"Error: {NO_MEMORY}", err=True)
         return
     import traceback
 

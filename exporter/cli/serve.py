@@ -46,11 +46,10 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     """Run it as `uvloop.run` does, also where no thread is left at the end to wait for those of the loop's pool."""
     import asyncio
 
-    import uvloop
-
+    from exporter.net.loop import Loop
     from exporter.net.pool import is_no_thread
 
-    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    runner = asyncio.Runner(loop_factory=Loop)
     try:
         runner.run(main)
     finally:
@@ -115,6 +114,9 @@ def serve(config_path: Path, listen: Address | None, web_config: Path | None, li
         return 1
     except OSError as error:
         log.critical("%s", error)
+        return 1
+    except MemoryError:
+        log.critical("there is no memory left to run with")
         return 1
     finally:
         lines.close()

@@ -47,12 +47,14 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         return validate(read_document(path, environment))
     except ConfigError:
         raise
+    except MemoryError:
+        raise ConfigError([Problem(str(path), 0, 0, "", "cannot be read: the exporter has no memory left")]) from None
     except Exception as error:
         # Where it happened is logged, not what it says: that may quote the file.
         where = "".join(traceback.format_tb(error.__traceback__))
         log.error("reading %s: unexpected %s\n%s", path, type(error).__name__, where)  # noqa: TRY400 - see above
         problem = Problem(str(path), 0, 0, "", f"cannot be read: unexpected {type(error).__name__}; see the log")
-        raise ConfigError([problem], unforeseen=not isinstance(error, MemoryError)) from None
+        raise ConfigError([problem], unforeseen=True) from None
 
 
 def validate(document: Document) -> Config:

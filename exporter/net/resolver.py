@@ -16,7 +16,7 @@ from typing import Any
 
 import aiodns
 
-from exporter.net.pool import is_no_thread
+from exporter.net.pool import NoThread, is_no_thread, see_room
 from exporter.parsing import is_host
 from exporter.verdict import Failure, Reason, Stage
 
@@ -103,8 +103,9 @@ class Resolver:
 
     def _opened(self) -> aiodns.DNSResolver:
         try:
+            see_room()
             return aiodns.DNSResolver(**self._options)
-        except RuntimeError as error:
+        except (RuntimeError, NoThread) as error:
             if not is_no_thread(error):
                 raise
             raise Failure(Stage.RESOLVE, Reason.PROBER_MEMORY, "no thread can be started to look names up") from error

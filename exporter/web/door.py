@@ -7,11 +7,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 
-from exporter.web.begun import Begun, head_size
+from exporter.web.begun import Begun, cost, head_cost
 from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
@@ -27,8 +28,8 @@ HANDSHAKE = 5.0
 _LAST_WORDS = 1.0
 """Seconds for the end of TLS."""
 
-LITTLE = 4096
-"""Bytes of a request that a connection may send whatever others do: a scraper's or a browser's takes some hundreds."""
+LITTLE = 8192
+"""Bytes of memory of requests that a connection may take whatever others do: a scraper's or a browser's takes half of it."""
 
 _ENDING = 0.25
 """Seconds without a request under way after which a connection is closed whose client has said that no more comes: what came
@@ -72,8 +73,10 @@ class Doors:
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
         defect: Is told of each unexpected exception.
-        heads: Bytes of requests that are not answered yet, beyond which whoever sends more than `LITTLE` has the greediest
-            connection closed.
+        heads: Bytes of memory of requests that are not answered yet, beyond which whoever takes more than `LITTLE` has the
+            greediest connection closed.
+        send: Seconds for which a client may read nothing of what waits for it. Answers have a deadline of their own; those
+            that the HTTP library makes by itself, as to what is no HTTP, or expects what is not known, have none but this.
     """
 
     def __init__(
@@ -83,9 +86,11 @@ class Doors:
         entrance: Callable[[], Entrance | None],
         defect: Defect = unforeseen,
         heads: int | None = None,
+        send: float | None = None,
     ) -> None:
         self.guard = guard
         self.begun = Begun(ServerLimits().heads if heads is None else heads)
+        self.send = ServerLimits().send if send is None else send
         self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
@@ -105,7 +110,7 @@ class Doors:
         return self._by_handler.get(handler)
 
     def came(self, door: Door, size: int) -> bool:
-        """Take in what a connection has sent; False where it had to be closed for it, as the greediest."""
+        """Take in the cost of what a connection has sent; False where it had to be closed for it, as the greediest."""
         if self.begun.add(door, size) > LITTLE:
             while (greedy := self.begun.greediest(door)) is not None:
                 self.begun.take(greedy)
@@ -113,6 +118,12 @@ class Doors:
                 if greedy is door:
                     return False
         return True
+
+    def begin(self, handler: object, message: RawRequestMessage) -> None:
+        """Take in that the HTTP server begins to answer a request, whoever makes the answer."""
+        door = self.of(handler)
+        if door is not None:
+            door.begin(message)
 
     def opened(self, door: Door) -> None:
         """Remember a connection."""
@@ -156,8 +167,12 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
+        self._begun = 0
+        self._came = 0
+        self._parsed = _Parsed(0, 0)
         self._heard_all = False
         self._aborted = False
+        self._overdue: asyncio.TimerHandle | None = None
         self.host = host
         self.stalled_since: float | None = None
 
@@ -192,17 +207,22 @@ class Door(asyncio.Protocol):
         self._entrance = now
         return False
 
-    def busy(self, request: web.BaseRequest) -> None:
+    def begin(self, message: RawRequestMessage) -> None:
+        """A request of it is about to be answered. Where it is the last that came, whatever came before it is done with."""
+        self._begun += 1
+        self._doors.begun.take(self, head_cost(message))
+        if self._begun == self._parsed.requests == _requests(self._handler):
+            self._doors.begun.keep(self, self._came - self._parsed.before)
+
+    def busy(self) -> None:
         """A request of it is being answered."""
         self._busy += 1
-        self._doors.begun.take(self, head_size(request))
         self._doors.guard.busy(self)
 
     def idle(self, request: web.BaseRequest) -> None:
         """It was answered; a body that it has is read by now, or not read any more."""
         self._busy -= 1
-        if request.content_length:
-            self._doors.begun.take(self, request.content_length)
+        self._doors.begun.take(self, request.content.total_bytes)
         if not self._busy:
             self._doors.guard.idle(self)
             self._end_soon()
@@ -274,11 +294,23 @@ class Door(asyncio.Protocol):
         self._handler = self._doors.handlers()
         self._doors.entered(self._handler, self)
         self._handler.connection_made(transport)
+        # Without a buffer of its own the transport reports only what the kernel took, so deadlines cover all of an answer,
+        # and none that is half read stays in memory when it is closed. With 0 for 1, one that speaks TLS would say each time
+        # that nothing waits that it is not read.
+        made.set_write_buffer_limits(high=1)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
-        if self._handler is not None and not self._aborted and self._doors.came(self, len(data)):
-            self._handler.data_received(data)
+        if self._handler is None or self._aborted:
+            return
+        size = cost(data)
+        if not self._doors.came(self, size):
+            return
+        before, self._came = self._came, self._came + size
+        self._handler.data_received(data)
+        requests = _requests(self._handler)
+        if requests > self._parsed.requests:
+            self._parsed = _Parsed(requests, before)
 
     def eof_received(self) -> Any:
         """Pass on that no more comes; what was asked is still answered, but in TLS, which has no half-closed connections."""
@@ -302,25 +334,56 @@ class Door(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it is sent to."""
         if self.stalled_since is None:
-            self.stalled_since = asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
+            self.stalled_since = loop.time()
+            self._overdue = loop.call_later(self._doors.send, self._give_up)
         if self._handler is not None:
             self._handler.pause_writing()
 
+    def _give_up(self) -> None:
+        """Close it, where its client has left something unread."""
+        self._overdue = None
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self.abort()
+
+    def _goes_on(self) -> None:
+        self.stalled_since = None
+        if self._overdue is not None:
+            self._overdue.cancel()
+            self._overdue = None
+
     def resume_writing(self) -> None:
         """It has read all."""
-        self.stalled_since = None
+        self._goes_on()
         if self._handler is not None:
             self._handler.resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the seat back."""
-        self.stalled_since = None
+        self._goes_on()
         self._doors.begun.take(self)
         self._forget()
         if self._handler is not None:
             self._doors.left(self._handler)
             self._handler.connection_lost(exc)
             self._handler = None
+
+
+class _Parsed(NamedTuple):
+    """Where the last request was found that came whole, or its head.
+
+    Attributes:
+        requests: How many there are with it.
+        before: The cost of all that came before the piece in which its head ended.
+    """
+
+    requests: int
+    before: int
+
+
+def _requests(handler: Handler | None) -> int:
+    """Return how many requests the HTTP library has found in what came. It has no public word for it."""
+    return int(getattr(handler, "_request_count", 0))
 
 
 def _transport(transport: asyncio.BaseTransport) -> asyncio.Transport:

@@ -138,7 +138,7 @@ async def _listening(
         assert runner.server is not None  # noqa: S101 - the runner was set up
         return runner.server()
 
-    doors = Doors(guard, handler, access.way, access.defect, limits.heads)
+    doors = Doors(guard, handler, access.way, access.defect, limits.heads, limits.send)
     runner = web.AppRunner(
         make(doors),
         access_log=None,
@@ -155,7 +155,7 @@ async def _listening(
     async with AsyncExitStack() as stack:
         await runner.setup()
         assert runner.server is not None  # noqa: S101 - it was set up
-        dress(runner.server, limits.body, partial(_headers, access))
+        dress(runner.server, limits.body, partial(_headers, access), doors.begin)
         stack.push_async_callback(_end, runner, doors)
         listener = await Listener.open(address, doors.accept, guard.make_room, guard.most)
         stack.callback(listener.close)

@@ -138,7 +138,8 @@ def _rows(data: bytes) -> object:
 
 def _told(data: bytes) -> object:
     shown = told(data.decode("utf-8", "replace"))
-    if len(shown) > MAX_TOLD + 10 or not visible(shown).isprintable():  # it is marked where it is written, as any label
+    label = visible(shown)  # what would be obeyed is marked where it is written; what is merely not assigned yet is shown
+    if len(shown) > MAX_TOLD + 10 or visible(label) != label or len(label.splitlines()) > 1:
         raise Finding(f"a statement told as {shown!r}")
     return shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -27,6 +28,30 @@ def test_a_defect_is_3_and_told_in_full(capsys: pytest.CaptureFixture[str], monk
     assert (code, out) == (3, "")
     assert "RuntimeError: boom" in err
     assert err.endswith("Error: this is a defect of hafnium-exporter; please report it with the lines above\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory", "a folder of modules"),
+        ImportError("libx.so: failed to map segment from shared object"),
+    ],
+    ids=["python", "system", "library"],
+)
+def test_want_of_memory_is_3_and_one_line_and_no_defect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    @click.command
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setitem(cli.commands, "broken", broken)
+    code, out, err = run(capsys, "broken")
+    assert (code, out) == (3, "")
+    assert err.splitlines() == [
+        "Error: there is no memory left: look at the limits of the container, of the unit or of the shell"
+    ]
 
 
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])

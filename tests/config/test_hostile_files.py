@@ -52,6 +52,17 @@ def test_a_directory_is_not_read(tmp_path: Path) -> None:
     assert file_refused(tmp_path) == ": cannot be read: Is a directory"
 
 
+def test_want_of_memory_is_told_and_is_no_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_regular(_path: Path, _most: int) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("exporter.config.document.read_regular", read_regular)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "exporter.yml", {})
+    assert str(caught.value).endswith("exporter.yml: cannot be read: the exporter has no memory left")
+    assert not caught.value.unforeseen
+
+
 async def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "exporter.yml"
     os.mkfifo(pipe)

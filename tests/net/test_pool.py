@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -29,6 +31,38 @@ def test_where_none_can_be_started_it_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(threading.Thread, "start", run_out)
     with pytest.raises(OSError, match="no 3 threads can be started: can't start new thread"):
         started_pool(3, "missing")
+
+
+_STARTS = """
+import resource, sys
+from exporter.net.pool import small_stacks, started_pool
+small_stacks()
+used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData:"))
+limit, most = (used << 10) + (4 << 20), resource.getrlimit(resource.RLIMIT_DATA)[1]
+then = limit + (3 << 20) + int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+kept = []
+try:
+    while True:
+        kept.append(bytes(500))  # what Python has in hand is used up
+except MemoryError:
+    pass
+resource.setrlimit(resource.RLIMIT_DATA, (then, most))
+try:
+    started_pool(1, "late")
+except OSError as error:
+    del kept
+    print(error.strerror)
+"""
+
+
+@pytest.mark.parametrize("more", [8192, 65_536])
+def test_a_thread_for_which_there_is_only_its_stack_is_not_waited_for(more: int) -> None:
+    """It would be started, and end for want of memory before it says that it has begun."""
+    command = [sys.executable, "-c", _STARTS, str(more)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "no 1 threads can be started: there is no memory left for a thread\n", done.stderr
+    assert done.returncode == 0
 
 
 def _refuse(_: threading.Thread) -> None:

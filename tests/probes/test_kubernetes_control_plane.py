@@ -12,7 +12,7 @@ from exporter.demo.controlplane.access import Access, Identity, Rule
 from exporter.probes.kubernetes import KubernetesProbe, KubernetesSettings
 from exporter.probing.probe import SharedClients, Target
 from exporter.probing.runner import Outcome
-from exporter.verdict import Verdict
+from exporter.verdict import Reason, Verdict
 from exporter.workloads import families as f
 from tests.probes.doing import attempt, value
 
@@ -124,7 +124,8 @@ async def test_each_right_is_needed_for_its_own_part_alone(
         other = await control_plane.as_user(f"without-{part}", [rule for rule in rights if rule["resources"]], namespace)
         settings = KubernetesSettings(kubeconfig=other.config, namespace=namespace, skip=("nodes",))
         probe = KubernetesProbe(Target("identity", "kubernetes", "identity", ()), settings, shared)
-        outcome = await attempt(probe)
+        outcome = await attempt(probe, 60.0)  # half of it for the first lists, of which none comes late where all have come
         await probe.close()
+        assert outcome.failure is None or outcome.failure.reason is not Reason.NOT_YET_PROBED
         failed = {name: failure.reason.value for name, failure in outcome.parts.items() if failure is not None}
         assert failed == {part: "auth"}
