@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from exporter.diagnosis.facts import levels
@@ -10,11 +13,13 @@ from exporter.metrics.family import Family
 from exporter.redis import families as r
 from tests.diagnosis.snapshots import DOWN, dependency, found, seen
 
-WELL = {r.SENTINEL_UP: 1, r.SENTINEL_MASTERS: 1, r.SENTINEL_QUORUM_OK: 1}
-DEAD, TWO, FEW = {r.SENTINEL_UP: 0, r.SENTINEL_MASTERS: 0}, {r.SENTINEL_MASTERS: 2}, {r.SENTINEL_QUORUM_OK: 0}
+WELL: Mapping[Family, float] = {r.SENTINEL_UP: 1, r.SENTINEL_MASTERS: 1, r.SENTINEL_QUORUM_OK: 1}
+DEAD: Mapping[Family, float] = {r.SENTINEL_UP: 0, r.SENTINEL_MASTERS: 0}
+TWO: Mapping[Family, float] = {r.SENTINEL_MASTERS: 2}
+FEW: Mapping[Family, float] = {r.SENTINEL_QUORUM_OK: 0}
 
 
-def sentinels(*told: dict[Family, float], master: str = "main", **more: object) -> Member:
+def sentinels(*told: Mapping[Family, float], master: str = "main", **more: Any) -> Member:
     """Make a dependency of Sentinels, of what each says of one master."""
     facts: dict[Family, tuple[Reading, ...]] = {}
     for number, each in enumerate(told):
@@ -44,11 +49,11 @@ def only(member: Member) -> Diagnosis:
         ([DEAD, WELL], [("master_down", Confidence.MEDIUM)]),
         ([TWO, TWO], [("split_brain", Confidence.HIGH)]),
         ([FEW, FEW], [("quorum_lost", Confidence.HIGH)]),
-        ([DEAD | FEW, DEAD | FEW], [("master_down", Confidence.HIGH), ("quorum_lost", Confidence.HIGH)]),
-        ([DEAD | FEW, FEW], [("quorum_lost", Confidence.HIGH), ("master_down", Confidence.MEDIUM)]),
+        ([{**DEAD, **FEW}, {**DEAD, **FEW}], [("master_down", Confidence.HIGH), ("quorum_lost", Confidence.HIGH)]),
+        ([{**DEAD, **FEW}, FEW], [("quorum_lost", Confidence.HIGH), ("master_down", Confidence.MEDIUM)]),
     ],
 )
-def test_causes(told: list[dict[Family, float]], expected: list[tuple[str, Confidence]]) -> None:
+def test_causes(told: list[Mapping[Family, float]], expected: list[tuple[str, Confidence]]) -> None:
     assert [(each.cause.name, each.confidence) for each in only(sentinels(*told)).causes] == expected
 
 
@@ -57,7 +62,7 @@ def test_while_nothing_is_wrong_with_a_master_nothing_is_found() -> None:
 
 
 def test_the_evidence_names_the_master_and_where_it_is() -> None:
-    down, few = only(sentinels(DEAD | FEW, DEAD | FEW)).causes
+    down, few = only(sentinels({**DEAD, **FEW}, {**DEAD, **FEW})).causes
     assert seen(down) == {"Sentinels that hold the master main at 10.0.0.7:6379 to be down": 2}
     assert down.evidence[0].series == 'probe_redis_sentinel_master_up{service="sentinel",master="main"}'
     assert seen(few) == {
@@ -81,6 +86,8 @@ def test_sentinels_that_are_down_are_so_first() -> None:
     assert [each.symptom for each in both] == [Symptom.DOWN, Symptom.UNGUARDED]
 
 
-@pytest.mark.parametrize(("told", "expected"), [(WELL, {}), *((WELL | each, {"unguarded": 1}) for each in (DEAD, TWO, FEW))])
-def test_what_is_kept_of_each_attempt(told: dict[Family, float], expected: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("told", "expected"), [(WELL, {}), *(({**WELL, **each}, {"unguarded": 1}) for each in (DEAD, TWO, FEW))]
+)
+def test_what_is_kept_of_each_attempt(told: Mapping[Family, float], expected: dict[str, float]) -> None:
     assert levels({family: {("main",): value} for family, value in told.items()}) == expected
