@@ -24,7 +24,12 @@ __all__ = ["Explanation"]
 
 _PAGE = "docs/runbook.md"
 _COLOURS = {State.UP: "green", State.DEGRADED: "yellow", State.DOWN: "red", State.UNKNOWN: "magenta"}
-_SYMPTOMS = {Symptom.DOWN: "Likely cause", Symptom.SLOW: "It is slow. Likely cause", Symptom.LAGGING: "Consumers are behind"}
+_SYMPTOMS = {
+    Symptom.DOWN: "Likely cause",
+    Symptom.SLOW: "It is slow. Likely cause",
+    Symptom.LAGGING: "Consumers are behind",
+    Symptom.UNGUARDED: "What it watches is not well",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,7 @@ def causes() -> Panels:
         ),
         graph(
             8, "Suspected causes",
-            "Services that are down or slow, by likely cause: the end of a chain of dependencies, or a reason of their own.",
+            "Services that are down, slow or unguarded, by likely cause: the end of a chain of dependencies, or their own.",
             "short", Query(gone_is_zero(f"count by (cause, dependency) ({suspected})", "cause"), "{{cause}} {{dependency}}"),
         ),
         graph(

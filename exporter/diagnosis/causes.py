@@ -282,6 +282,37 @@ CLUSTER_DOWN = Cause(
         "Where all nodes run, look at the cluster bus between them: the port plus 10000",
     ),
 )
+SPLIT_BRAIN = Cause(
+    "split_brain",
+    "a master that it watches has a second one beside it: both take writes, and one's will be thrown away",
+    "redissplitbrain",
+    (
+        "SENTINEL GET-MASTER-ADDR-BY-NAME on each Sentinel: which master the majority has",
+        "Keep what only the other has, then REPLICAOF on it; after a failover Sentinels do that themselves within seconds",
+    ),
+    (Symptom.UNGUARDED,),
+)
+MASTER_DOWN = Cause(
+    "master_down",
+    "a master that it watches is down, and none took over",
+    "redismasterdown",
+    (
+        "Start the master, or mend the Sentinels' way to it; its name and address are in the evidence",
+        "SENTINEL CKQUORUM on a Sentinel: whether a failover can be; SENTINEL REPLICAS: who could take over",
+        "Where a replica is well and nothing moves: SENTINEL FAILOVER forces it",
+    ),
+    (Symptom.UNGUARDED,),
+)
+QUORUM_LOST = Cause(
+    "quorum_lost",
+    "its Sentinels are too few for a failover: if a master ends, none takes over",
+    "redissentinelquorumlost",
+    (
+        "SENTINEL SENTINELS on one that runs: which of the others it misses",
+        "Start those, or mend the network between them; SENTINEL RESET where some were taken away",
+    ),
+    (Symptom.UNGUARDED,),
+)
 MEMORY_LIMIT = Cause(
     "memory_limit",
     "it is at its maxmemory and evicts nothing: it refuses writes",
@@ -487,9 +518,9 @@ def _all() -> Iterator[Cause]:
         DEPENDENCY_DOWN, DEPENDENCY_UNREACHABLE, POOL_EXHAUSTED, RESTARTING, MEMORY_SHORT, CRASH_LOOPING, OOM_KILLED,
         IMAGE_PULL, CONTAINER_NOT_CREATED, UNSCHEDULABLE, QUOTA_EXCEEDED, PODS_REFUSED, SCALED_TO_ZERO, ROLLOUT_STUCK,
         NODE_UNWELL, AUTOSCALER_AT_LIMIT, AUTOSCALER_UNABLE, DEPENDENCY_SLOW, LOCK_HELD, POOLER_EXHAUSTED, POOLER_FULL,
-        MIGRATION_STUCK, CACHE_MISSES, CLUSTER_DOWN, MEMORY_LIMIT, SAVE_FAILING, GC_PRESSURE, TOO_FEW_REPLICAS,
-        WRITES_FAILING, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG, OFFSETS_AHEAD, OFFSETS_REWOUND, REBALANCING,
-        TRANSACTION_OPEN, RETENTION_PASSED, POISON_MESSAGE, SLOW_CONSUMER,
+        MIGRATION_STUCK, CACHE_MISSES, CLUSTER_DOWN, SPLIT_BRAIN, MASTER_DOWN, QUORUM_LOST, MEMORY_LIMIT, SAVE_FAILING,
+        GC_PRESSURE, TOO_FEW_REPLICAS, WRITES_FAILING, BROKER_DOWN, CONSUMERS_GONE, CONSUMERS_HANG, OFFSETS_AHEAD,
+        OFFSETS_REWOUND, REBALANCING, TRANSACTION_OPEN, RETENTION_PASSED, POISON_MESSAGE, SLOW_CONSUMER,
     )  # fmt: skip
     for reason in Reason:
         if reason not in PROBER_FAULTS:

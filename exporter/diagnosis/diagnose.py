@@ -9,7 +9,9 @@ from exporter.diagnosis.down import why_down
 from exporter.diagnosis.lagging import why_lagging
 from exporter.diagnosis.model import Diagnosis, Snapshot
 from exporter.diagnosis.slow import why_slow
+from exporter.diagnosis.unguarded import why_unguarded
 from exporter.kafka import families as kafka
+from exporter.redis import families as redis
 
 __all__ = ["Findings", "diagnose", "examine", "examine_whole"]
 
@@ -60,4 +62,7 @@ def examine(snapshot: Snapshot) -> Generator[None, None, Findings]:
             if lagging:
                 found[name] = (*found.get(name, ()), *lagging)
             yield
+        unguarded = why_unguarded(member) if redis.SENTINEL_UP in member.facts else None
+        if unguarded is not None:
+            found[name] = (*found.get(name, ()), unguarded)
     return Findings(found, downs.roots, downs.alone, downs.words)

@@ -41,6 +41,7 @@ FACTS: frozenset[Family] = frozenset({
     pgbouncer.MAX_CLIENT_CONNECTIONS, flyway.FLYWAY_LOCK_SECONDS,
     kafka.TOPIC_LAG, kafka.MEMBERS, kafka.DLQ_MESSAGES, kafka.DLQ_GROUP,
     r.HIT_RATIO, r.CLUSTER_OK, r.CLUSTER_SLOTS, r.CLUSTER_FAILED, r.PERSISTENCE, r.POLICY, r.MEMORY_USED, r.MEMORY_MAX,
+    r.SENTINEL_ADDRESS, r.SENTINEL_UP, r.SENTINEL_MASTERS, r.SENTINEL_SENTINELS, r.SENTINEL_QUORUM_OK,
     kafka.TOPIC_LAG_SECONDS, kafka.COMMITTED, kafka.LOST, kafka.OPEN_MESSAGES, kafka.OPEN_SECONDS, kafka.CANARY,
     kafka.PARTITION_ERROR, kafka.VERDICT, kafka.STANDING_SECONDS, kafka.BROKER_UP, m.DURATION, k.PODS_READY, k.WAITING,
     k.UNSCHEDULABLE, k.TERMINATED, k.TERMINATED_AT, k.EXIT_CODE, k.MEMORY_LIMIT, k.REPLICAS, k.STUCK, k.REPLICA_FAILURE,
@@ -50,7 +51,7 @@ FACTS: frozenset[Family] = frozenset({
 
 LEVELS = (
     "latency_p99", "consumer_lag", "consumer_lag_seconds", "lost_messages", "idle_groups", "stuck_groups", "heap_ratio",
-    "gc_ratio", "restarts",
+    "gc_ratio", "restarts", "unguarded",
 )  # fmt: skip
 """What is kept of every attempt, whether or not anything is wrong: the highest of each."""
 
@@ -84,10 +85,18 @@ def levels(samples: Samples) -> dict[str, float]:
         found["idle_groups"] = 1.0
     if any(verdict in kafka.STUCK for _, verdict in samples.get(kafka.VERDICT, ())):
         found["stuck_groups"] = 1.0
+    if r.SENTINEL_UP in samples and _unguarded(samples):
+        found["unguarded"] = 1.0
     used, most = samples.get(app.MEMORY_USED, {}).get(_HEAP), samples.get(app.MEMORY_MAX, {}).get(_HEAP)
     if used is not None and most:
         found["heap_ratio"] = used / most
     return found
+
+
+def _unguarded(samples: Samples) -> bool:
+    """Tell whether a Sentinel says that what it watches is not well."""
+    well = (*samples.get(r.SENTINEL_UP, {}).values(), *samples.get(r.SENTINEL_QUORUM_OK, {}).values())
+    return not all(well) or any(seen > 1 for seen in samples.get(r.SENTINEL_MASTERS, {}).values())
 
 
 def clean(text: str) -> str:

@@ -45,6 +45,8 @@ class Symptom(StrEnum):
     DOWN = "down"
     SLOW = "slow"
     LAGGING = "lagging"
+    UNGUARDED = "unguarded"
+    """A Sentinel is well, and what it watches is not."""
 
 
 class Confidence(StrEnum):

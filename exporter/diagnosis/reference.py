@@ -11,8 +11,8 @@ from exporter.diagnosis.model import Cause
 __all__ = ["diagnosis_reference"]
 
 _TEXT = """\
-What is down, slow or lagging is given its likely causes, from verdicts and facts alone and always the same ones from the
-same. Nothing is asked for it but what is probed anyway, only sooner.
+What is down, slow, lagging or unguarded is given its likely causes, from verdicts and facts alone and always the same ones
+from the same. Nothing is asked for it but what is probed anyway, only sooner.
 
 | series | meaning |
 |---|---|
@@ -44,6 +44,9 @@ same. Nothing is asked for it but what is probed anyway, only sooner.
   cache, garbage collection, instances that are missing; else `unknown`.
 - **Lagging**: a consumer group is over the cluster's threshold, or behind with no member. The group `case-service` is taken
   to be of the service `case`.
+- **Unguarded**: a Sentinel is up, and says that a master it watches is down (`master_down`), that there are two
+  (`split_brain`), or that the Sentinels are too few for a failover (`quorum_lost`). It is certain where each Sentinel that
+  answers says so.
 
 ## Incidents
 

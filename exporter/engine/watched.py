@@ -206,6 +206,7 @@ class Watched:
             or found.get("lost_messages", 0.0) > 0
             or "idle_groups" in found
             or "stuck_groups" in found
+            or "unguarded" in found
         )
         if over:
             self._over[key] = None

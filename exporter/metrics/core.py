@@ -87,8 +87,8 @@ DISCOVERY_INSTANCES = gauge(
 )
 SUSPECTED_CAUSE = gauge(
     "probe_suspected_cause",
-    "1 for each cause that the diagnosis holds likely while a service is down or slow: the root, over any number of steps "
-    "of what needs what, and what it lies in; `unknown` where nothing speaks for any. Absent while all is well.",
+    "1 for each cause that the diagnosis holds likely while a service is down, slow or unguarded: the root, over any number "
+    "of steps of what needs what, and what it lies in; `unknown` where nothing speaks for any. Absent while all is well.",
     "cause",
     "dependency",
     owner=_SERVICE,

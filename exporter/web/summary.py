@@ -116,7 +116,9 @@ class Row:
         symptoms = {diagnosis.symptom for diagnosis in self.view.diagnoses}
         if Symptom.SLOW in symptoms:
             return "slow"
-        return "consumers are behind" if Symptom.LAGGING in symptoms else ""
+        if Symptom.LAGGING in symptoms:
+            return "consumers are behind"
+        return "what it watches is not well" if Symptom.UNGUARDED in symptoms else ""
 
     @property
     def trouble(self) -> str:

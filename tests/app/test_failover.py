@@ -132,6 +132,33 @@ def test_a_failover_is_told_step_by_step_and_pages_nobody(fleet: Watched, tmp_pa
     fleet.recording.expect(tmp_path, fired=[("RedisReplicaMissing", "cache")])  # for the ten minutes
 
 
+def test_a_master_that_is_down_and_that_none_can_replace_is_named_by_explain_and_the_page(fleet: Watched) -> None:
+    fleet.until(lambda: all_well(fleet), 60)
+    assert fleet.explain("sentinel") == (0, ["sentinel is up", "Nothing is wrong with it."])
+    master = fleet.servers["first"].address
+    for server in fleet.servers.values():
+        server.kill()
+    fleet.until(lambda: fleet.sentinels_say("master_up", 0))
+    fleet.until(lambda: fleet.daemon.api("/api/v1/services/sentinel")["diagnoses"] != [], 10)
+    code, lines = fleet.explain("sentinel")
+    assert (code, lines[0]) == (1, "sentinel is degraded")
+    named = f"  Sentinels that hold the master main at {master} to be down: 3   "
+    assert [line for line in lines if line.startswith(named)]
+    assert (
+        "What it watches is not well: a master that it watches is down, and none took over [master_down, seen directly]"
+        in lines
+    )
+    assert "What to do (docs/runbook.md#redismasterdown):" in lines
+    assert "Nothing is wrong with it." not in lines
+    for page in ("/", "/services/sentinel"):
+        assert "hat it watches is not well" in fleet.daemon.request(page)[1].decode(), page
+
+    for server in fleet.servers.values():
+        server.start()
+    fleet.until(lambda: fleet.daemon.api("/api/v1/services/sentinel")["diagnoses"] == [], 60)
+    assert fleet.explain("sentinel") == (0, ["sentinel is up", "Nothing is wrong with it."])
+
+
 def all_well(fleet: Watched) -> bool:
     """Tell whether one master has two replicas, and all Sentinels know it."""
     return (
