@@ -195,6 +195,9 @@ class AnswerMiddleware:
         transport = request.transport
         if transport is None:
             return response
+        # Without a buffer of its own the transport reports only what the kernel took, so the deadline covers all of it,
+        # and no half-read answer stays in memory when the connection is closed.
+        transport.set_write_buffer_limits(high=0)
         try:
             async with asyncio.timeout(self._limits.send) as deadline:
                 _check(request)

@@ -75,8 +75,6 @@ class Doors:
         defect: Is told of each unexpected exception.
         heads: Bytes of memory of requests that are not answered yet, beyond which whoever takes more than `LITTLE` has the
             greediest connection closed.
-        send: Seconds for which a client may read nothing of what waits for it. Answers have a deadline of their own; those
-            that the HTTP library makes by itself, as to what is no HTTP, or expects what is not known, have none but this.
     """
 
     def __init__(
@@ -86,11 +84,9 @@ class Doors:
         entrance: Callable[[], Entrance | None],
         defect: Defect = unforeseen,
         heads: int | None = None,
-        send: float | None = None,
     ) -> None:
         self.guard = guard
         self.begun = Begun(ServerLimits().heads if heads is None else heads)
-        self.send = ServerLimits().send if send is None else send
         self.defect = defect
         self.handlers = handlers
         self.entrance = entrance
@@ -172,7 +168,6 @@ class Door(asyncio.Protocol):
         self._parsed = _Parsed(0, 0)
         self._heard_all = False
         self._aborted = False
-        self._overdue: asyncio.TimerHandle | None = None
         self.host = host
         self.stalled_since: float | None = None
 
@@ -294,10 +289,6 @@ class Door(asyncio.Protocol):
         self._handler = self._doors.handlers()
         self._doors.entered(self._handler, self)
         self._handler.connection_made(transport)
-        # Without a buffer of its own the transport reports only what the kernel took, so deadlines cover all of an answer,
-        # and none that is half read stays in memory when it is closed. With 0 for 1, one that speaks TLS would say each time
-        # that nothing waits that it is not read.
-        made.set_write_buffer_limits(high=1)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
@@ -334,33 +325,19 @@ class Door(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it is sent to."""
         if self.stalled_since is None:
-            loop = asyncio.get_running_loop()
-            self.stalled_since = loop.time()
-            self._overdue = loop.call_later(self._doors.send, self._give_up)
+            self.stalled_since = asyncio.get_running_loop().time()
         if self._handler is not None:
             self._handler.pause_writing()
 
-    def _give_up(self) -> None:
-        """Close it, where its client has left something unread."""
-        self._overdue = None
-        if self._transport is not None and self._transport.get_write_buffer_size():
-            self.abort()
-
-    def _goes_on(self) -> None:
-        self.stalled_since = None
-        if self._overdue is not None:
-            self._overdue.cancel()
-            self._overdue = None
-
     def resume_writing(self) -> None:
         """It has read all."""
-        self._goes_on()
+        self.stalled_since = None
         if self._handler is not None:
             self._handler.resume_writing()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the seat back."""
-        self._goes_on()
+        self.stalled_since = None
         self._doors.begun.take(self)
         self._forget()
         if self._handler is not None:

@@ -138,7 +138,7 @@ async def _listening(
         assert runner.server is not None  # noqa: S101 - the runner was set up
         return runner.server()
 
-    doors = Doors(guard, handler, access.way, access.defect, limits.heads, limits.send)
+    doors = Doors(guard, handler, access.way, access.defect, limits.heads)
     runner = web.AppRunner(
         make(doors),
         access_log=None,

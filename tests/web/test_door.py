@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from aiohttp import ClientConnectorError, ClientError, ClientSession, TraceConfig
+from aiohttp import ClientConnectorError, ClientError, ClientSession
 
 from exporter.values import Address
 from exporter.web import door, handshakes
@@ -95,29 +95,6 @@ async def test_answers_come_over_tls_whole_and_on_kept_connections(backend: Fake
         for _ in range(3):
             async with client.get(f"{url}/metrics", ssl=files.client()) as answer:
                 assert len(await answer.read()) == 5_000_000
-
-
-async def test_a_connection_over_tls_is_kept_for_longer_than_reading_an_answer_may_take(
-    backend: FakeBackend, files: Files
-) -> None:
-    """A transport that speaks TLS may say that its client does not read where nothing waits for it."""
-    opened: list[object] = []
-
-    async def note(_session: ClientSession, _context: object, params: object) -> None:
-        opened.append(params)
-
-    trace = TraceConfig()
-    trace.on_connection_create_end.append(note)
-    context = files.client()
-    async with (
-        serving(backend, files, ServerLimits(send=0.2)) as (url, _),
-        ClientSession(url, trace_configs=[trace]) as client,
-    ):
-        for path in ("/-/healthy", "/metrics", "/", "/-/healthy", "/nothing"):
-            async with client.get(path, ssl=context) as answer:
-                assert await answer.read()
-            await asyncio.sleep(0.5)
-    assert len(opened) == 1
 
 
 async def test_a_certificate_that_was_rotated_is_in_use_at_the_next_connection(backend: FakeBackend, files: Files) -> None:

@@ -166,17 +166,6 @@ async def test_who_does_not_read_is_cut_off(backend: FakeBackend, caplog: pytest
     assert "read too slowly" in caplog.text
 
 
-@pytest.mark.parametrize("head", ["Expect: nothing", "Expect: 100-continue"])
-async def test_who_does_not_read_what_the_library_answers_is_cut_off(backend: FakeBackend, head: str) -> None:
-    """It answers some requests by itself, and waits for ever for its client to read that."""
-    requests = f"GET /-/healthy HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n" * 100
-    async with serve(backend, ANYWHERE, ServerLimits(send=0.5)) as address, Raw(address, buffer=2048) as raw:
-        with pytest.raises(ConnectionError):
-            async with asyncio.timeout(20):
-                while True:
-                    await raw.send(requests)
-
-
 async def test_a_client_that_goes_away_does_no_harm(
     address: Address, backend: FakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
