@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -26,22 +25,20 @@ def data_limit() -> int | None:
 
 def memory_limit(membership: Path = _MEMBERSHIP, mounted: Path = _CGROUPS) -> int | None:
     """Return how many bytes of memory the process's control groups let it use, as a container's or a systemd unit's; None
-    where nothing limits them. Beyond `memory.high`, systemd's `MemoryHigh`, it is not ended, but made to stand still again
-    and again. Blocking: a few small files.
+    where nothing limits them. Blocking: a few small files.
 
     Args:
         membership: Which groups it is in: cgroups(7), `/proc/PID/cgroup`.
         mounted: Where they are seen, which is the container's own where it has a namespace of its own.
     """
     try:
-        lines = os.fsdecode(membership.read_bytes()).split("\n")  # a group may be called anything
+        lines = membership.read_text().splitlines()
     except OSError:
         return None
     limits: list[int] = []
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         if not controllers:
             limits += _limits_along(mounted, path, "memory.max")
-            limits += _limits_along(mounted, path, "memory.high")
         elif "memory" in controllers.split(","):
             limits += _limits_along(mounted / "memory", path, "memory.limit_in_bytes")
     return min((limit for limit in limits if limit < _UNLIMITED), default=None)

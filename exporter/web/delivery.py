@@ -117,7 +117,7 @@ class AnswerMiddleware:
             log.debug("%s: connected on terms that have changed", door.host)
             door.abort()
             return web.Response()
-        door.busy()
+        door.busy(request)
         try:
             return await self._deliver(request, handler, door)
         finally:

@@ -7,12 +7,11 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
-from aiohttp.http_parser import RawRequestMessage
 
-from exporter.web.begun import Begun, cost, head_cost
+from exporter.web.begun import Begun, head_size
 from exporter.web.defects import Defect, unforeseen
 from exporter.web.guard import Guard
 from exporter.web.handshakes import Handshakes
@@ -28,8 +27,8 @@ HANDSHAKE = 5.0
 _LAST_WORDS = 1.0
 """Seconds for the end of TLS."""
 
-LITTLE = 8192
-"""Bytes of memory of requests that a connection may take whatever others do: a scraper's or a browser's takes half of it."""
+LITTLE = 4096
+"""Bytes of a request that a connection may send whatever others do: a scraper's or a browser's takes some hundreds."""
 
 _ENDING = 0.25
 """Seconds without a request under way after which a connection is closed whose client has said that no more comes: what came
@@ -73,8 +72,8 @@ class Doors:
         handlers: Makes the HTTP server's side of a connection.
         entrance: How clients are let in; asked at each connection, so that what was rotated is in use at the next.
         defect: Is told of each unexpected exception.
-        heads: Bytes of memory of requests that are not answered yet, beyond which whoever takes more than `LITTLE` has the
-            greediest connection closed.
+        heads: Bytes of requests that are not answered yet, beyond which whoever sends more than `LITTLE` has the greediest
+            connection closed.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Doors:
         return self._by_handler.get(handler)
 
     def came(self, door: Door, size: int) -> bool:
-        """Take in the cost of what a connection has sent; False where it had to be closed for it, as the greediest."""
+        """Take in what a connection has sent; False where it had to be closed for it, as the greediest."""
         if self.begun.add(door, size) > LITTLE:
             while (greedy := self.begun.greediest(door)) is not None:
                 self.begun.take(greedy)
@@ -114,12 +113,6 @@ class Doors:
                 if greedy is door:
                     return False
         return True
-
-    def begin(self, handler: object, message: RawRequestMessage) -> None:
-        """Take in that the HTTP server begins to answer a request, whoever makes the answer."""
-        door = self.of(handler)
-        if door is not None:
-            door.begin(message)
 
     def opened(self, door: Door) -> None:
         """Remember a connection."""
@@ -163,9 +156,6 @@ class Door(asyncio.Protocol):
         self._handler: Handler | None = None
         self._opening: asyncio.Task[None] | None = None
         self._busy = 0
-        self._begun = 0
-        self._came = 0
-        self._parsed = _Parsed(0, 0)
         self._heard_all = False
         self._aborted = False
         self.host = host
@@ -202,22 +192,17 @@ class Door(asyncio.Protocol):
         self._entrance = now
         return False
 
-    def begin(self, message: RawRequestMessage) -> None:
-        """A request of it is about to be answered. Where it is the last that came, whatever came before it is done with."""
-        self._begun += 1
-        self._doors.begun.take(self, head_cost(message))
-        if self._begun == self._parsed.requests == _requests(self._handler):
-            self._doors.begun.keep(self, self._came - self._parsed.before)
-
-    def busy(self) -> None:
+    def busy(self, request: web.BaseRequest) -> None:
         """A request of it is being answered."""
         self._busy += 1
+        self._doors.begun.take(self, head_size(request))
         self._doors.guard.busy(self)
 
     def idle(self, request: web.BaseRequest) -> None:
         """It was answered; a body that it has is read by now, or not read any more."""
         self._busy -= 1
-        self._doors.begun.take(self, request.content.total_bytes)
+        if request.content_length:
+            self._doors.begun.take(self, request.content_length)
         if not self._busy:
             self._doors.guard.idle(self)
             self._end_soon()
@@ -292,16 +277,8 @@ class Door(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came."""
-        if self._handler is None or self._aborted:
-            return
-        size = cost(data)
-        if not self._doors.came(self, size):
-            return
-        before, self._came = self._came, self._came + size
-        self._handler.data_received(data)
-        requests = _requests(self._handler)
-        if requests > self._parsed.requests:
-            self._parsed = _Parsed(requests, before)
+        if self._handler is not None and not self._aborted and self._doors.came(self, len(data)):
+            self._handler.data_received(data)
 
     def eof_received(self) -> Any:
         """Pass on that no more comes; what was asked is still answered, but in TLS, which has no half-closed connections."""
@@ -344,23 +321,6 @@ class Door(asyncio.Protocol):
             self._doors.left(self._handler)
             self._handler.connection_lost(exc)
             self._handler = None
-
-
-class _Parsed(NamedTuple):
-    """Where the last request was found that came whole, or its head.
-
-    Attributes:
-        requests: How many there are with it.
-        before: The cost of all that came before the piece in which its head ended.
-    """
-
-    requests: int
-    before: int
-
-
-def _requests(handler: Handler | None) -> int:
-    """Return how many requests the HTTP library has found in what came. It has no public word for it."""
-    return int(getattr(handler, "_request_count", 0))
 
 
 def _transport(transport: asyncio.BaseTransport) -> asyncio.Transport:

@@ -28,12 +28,8 @@ Headers = Callable[[], Mapping[str, str]]
 """Tells the headers that an operator wants on every answer."""
 
 
-Begin = Callable[[object, RawRequestMessage], None]
-"""Is told of each request that is about to be answered: on whose connection, and what it is."""
-
-
-def dress(server: web.Server, limit: int, wanted: Headers, begin: Begin) -> None:
-    """Have every answer of a server leave with safe headers, and be known when it is begun, whoever makes it.
+def dress(server: web.Server, limit: int, wanted: Headers) -> None:
+    """Have every answer of a server leave with safe headers, whoever makes it.
 
     What cannot be parsed has no application, so neither its middleware nor its signals see the answer; all that any answer
     passes on its way is the request that it belongs to.
@@ -42,7 +38,6 @@ def dress(server: web.Server, limit: int, wanted: Headers, begin: Begin) -> None
         server: Of whose connections.
         limit: Bytes that the body of a request may have.
         wanted: What an operator wants on every answer.
-        begin: Is told of each request.
     """
 
     class Request(web.Request):
@@ -62,7 +57,6 @@ def dress(server: web.Server, limit: int, wanted: Headers, begin: Begin) -> None
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.Request:
-        begin(protocol, message)
         return Request(message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=limit)
 
     server.request_factory = make

@@ -25,8 +25,8 @@ class ServerLimits:
             that is idle, or whose client does not read, and is closed where there is none.
         health: The same of the listener for health.
         requests: Answers being made at once, but for those that are made once for all who ask or cost nothing; more get 503.
-        heads: Bytes of memory of requests that are not answered yet, of all connections; beyond it, whoever takes more than
-            a little has one closed, of the client that took the most, so that thousands who never end theirs take not all.
+        heads: Bytes of requests that are not answered yet, of all connections; beyond it, whoever sends more than a little
+            has one closed, of the client that sent the most, so that thousands who never end theirs do not take the memory.
         held: Bytes of large answers in memory; beyond it, those that nobody reads on are given up.
         probes: Runs on demand at once; more get 503.
         events: Pages that are told of changes at once; more load themselves anew.
@@ -62,7 +62,7 @@ class ServerLimits:
     def within(self, descriptors: int, data: int | None = None, memory: int | None = None) -> ServerLimits:
         """Return the same for a process that may have so many descriptors: clients may take a tenth of few, of very few a
         quarter, and a third of those beyond what the largest fleet's probes open, so that idle ones keep neither scrapers
-        nor probes out; and what lasts, an eighth of that each. Of limited memory, what they send and read has a part, too.
+        nor probes out; and what lasts, an eighth of that each.
 
         Args:
             descriptors: Most that the process may have open.
@@ -72,9 +72,5 @@ class ServerLimits:
         share = min(max(64, descriptors // 10, (descriptors - _ENOUGH) // 3), descriptors // 4)
         rooms = [limit // 4 // each for limit, each in ((data, _SEAT), (memory, _USED)) if limit is not None]
         seats = max(4, min(self.connections, share * 2 // 3, *rooms))
-        room = min((limit for limit in (data, memory) if limit is not None), default=None)
-        heads = self.heads if room is None else min(self.heads, room // 32)
-        held = self.held if room is None else min(self.held, room // 8)
         lasting = {name: min(getattr(self, name), max(1, seats // 8)) for name in ("requests", "probes", "events", "forms")}
-        health = min(self.health, max(2, share // 6))
-        return replace(self, connections=seats, health=health, heads=heads, held=held, **lasting)
+        return replace(self, connections=seats, health=min(self.health, max(2, share // 6)), **lasting)

@@ -155,7 +155,7 @@ async def _listening(
     async with AsyncExitStack() as stack:
         await runner.setup()
         assert runner.server is not None  # noqa: S101 - it was set up
-        dress(runner.server, limits.body, partial(_headers, access), doors.begin)
+        dress(runner.server, limits.body, partial(_headers, access))
         stack.push_async_callback(_end, runner, doors)
         listener = await Listener.open(address, doors.accept, guard.make_room, guard.most)
         stack.callback(listener.close)

@@ -49,11 +49,6 @@ class Raw:
         """Say that no more comes, and go on reading."""
         self._socket.shutdown(socket.SHUT_WR)
 
-    async def some(self, within: float = 10.0) -> bytes:
-        """Read what comes first."""
-        async with asyncio.timeout(within):
-            return await asyncio.get_running_loop().sock_recv(self._socket, 65_536)
-
     async def read(self) -> bytes:
         """Read until the server closes; a reset is an end, too."""
         parts = []

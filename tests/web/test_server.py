@@ -221,8 +221,6 @@ HEADERS = ("X: " + "x" * 6000 + "\r\n") * 3
 HEALTH = "GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n"
 BODY = "GET /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n40000\r\n" + "x" * 18_000
 UPGRADE = "GET /events HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n" + "x" * 18_000
-SMALL = "x:\r\n" * 98
-"""They take half a kilobyte of the network, and sixteen of memory."""
 
 
 @pytest.mark.parametrize(
@@ -233,9 +231,8 @@ SMALL = "x:\r\n" * 98
         f"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n{HEALTH}{HEADERS}",
         BODY,
         UPGRADE,
-        f"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n{HEALTH}{SMALL}\r\n",
     ],
-    ids=["head", "head after a request", "head during an answer", "body", "upgrade", "small headers"],
+    ids=["head", "head after a request", "head during an answer", "body", "upgrade"],
 )
 async def test_what_is_sent_and_not_answered_shares_a_bounded_memory(backend: FakeBackend, sent: str) -> None:
     """A hundred headers of 8 kB may come on each of thousands of connections, or as much behind a request. Who has sent the
@@ -287,32 +284,6 @@ async def test_what_was_answered_or_is_gone_counts_no_more(backend: FakeBackend)
     assert closed == []
 
 
-CHUNKED = "Transfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [
-        f"{HEALTH}{CHUNKED}1000\r\n{'x' * 4096}\r\n0\r\n\r\n",
-        f"{HEALTH}{CHUNKED}1;{'x' * 4000}\r\nx\r\n0\r\nX-Trailer: {'x' * 1000}\r\n\r\n",
-        f"{HEALTH}X-A:{' ' * 4000}x\r\n\r\n",
-        f"{HEALTH}X-A: {'x' * 4000}\r\nExpect: nothing\r\n\r\n",
-    ],
-    ids=["chunks", "chunks with more", "spaces", "expectation"],
-)
-async def test_nothing_is_left_of_requests_that_were_answered_but_of_the_last(backend: FakeBackend, sent: str) -> None:
-    """A proxy keeps connections for weeks, and sends by them what all its clients like."""
-    closed: list[Closed] = []
-    async with (
-        serve(backend, ANYWHERE, ServerLimits(heads=20_000), Access(closed=closed.append)) as address,
-        Raw(address, buffer=65_536) as raw,
-    ):
-        for _ in range(10):
-            await raw.send(sent)
-            assert await raw.some()
-    assert closed == []
-
-
 @pytest.mark.parametrize("descriptors", [20, 40, 64, 128, 256, 1024, 4096, 20_000, 1 << 20])
 def test_clients_may_take_few_of_few_descriptors(descriptors: int) -> None:
     """Else whoever is idle keeps scrapers and probes out: thousands are more than there may be."""
@@ -333,12 +304,6 @@ def test_clients_may_take_little_of_little_memory(mib: int) -> None:
     used = ServerLimits().within(20_000, memory=mib << 20)
     assert used.connections == min(ServerLimits().connections, 4 * mib)
     assert ServerLimits().within(20_000, mib << 20, mib << 20) == limits
-    assert limits.heads + limits.held <= (mib << 20) // 6, (
-        "the rest is for the probes, and for what connections take themselves"
-    )
-    assert (used.heads, used.held) == (limits.heads, limits.held)
-    if mib >= 512:
-        assert (used.heads, used.held) == (ServerLimits().heads, ServerLimits().held)
 
 
 async def test_where_no_descriptor_is_left_idle_clients_give_way() -> None:
